@@ -29,11 +29,19 @@ pub struct BadAddress {
 
 impl BadAddress {
     fn pci(text: &str) -> Self {
-        BadAddress { kind: "PCI address", example: "0000:01:10.0", text: clip(text) }
+        BadAddress {
+            kind: "PCI address",
+            example: "0000:01:10.0",
+            text: clip(text),
+        }
     }
 
     fn mac(text: &str) -> Self {
-        BadAddress { kind: "MAC address", example: "52:54:00:12:34:56", text: clip(text) }
+        BadAddress {
+            kind: "MAC address",
+            example: "52:54:00:12:34:56",
+            text: clip(text),
+        }
     }
 }
 
@@ -64,7 +72,11 @@ impl FromStr for PciAddress {
 
 impl fmt::Display for PciAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}:{:02x}:{:02x}.{}", self.domain, self.bus, self.slot, self.function)
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{}",
+            self.domain, self.bus, self.slot, self.function
+        )
     }
 }
 
@@ -94,7 +106,11 @@ impl MacAddress {
     /// A group address or all zeros.
     pub fn new(bytes: [u8; 6]) -> Result<Self, BadAddress> {
         let station = bytes[0] & 1 == 0 && bytes != [0; 6];
-        if station { Ok(MacAddress(bytes)) } else { Err(BadAddress::mac(&hex(&bytes))) }
+        if station {
+            Ok(MacAddress(bytes))
+        } else {
+            Err(BadAddress::mac(&hex(&bytes)))
+        }
     }
 
     /// The six bytes, in the order of the wire.
@@ -104,7 +120,11 @@ impl MacAddress {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+    bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 impl FromStr for MacAddress {
@@ -114,7 +134,10 @@ impl FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(|| BadAddress::mac(text))?;
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2)
+                .ok_or_else(|| BadAddress::mac(text))?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| BadAddress::mac(text))?;
         }
         if parts.next().is_some() {
@@ -153,7 +176,15 @@ mod tests {
         let address: PciAddress = "0000:01:10.0".parse().unwrap();
         assert_eq!((address.bus, address.slot, address.function), (1, 16, 0));
         assert_eq!(address.to_string(), "0000:01:10.0");
-        for wrong in ["", "1:10.0", "0000:01:20.0", "0000:01:10.8", "0000:01:10.0x", "../0:01:10.0", "00000:1:10.0"] {
+        for wrong in [
+            "",
+            "1:10.0",
+            "0000:01:20.0",
+            "0000:01:10.8",
+            "0000:01:10.0x",
+            "../0:01:10.0",
+            "00000:1:10.0",
+        ] {
             assert!(wrong.parse::<PciAddress>().is_err(), "{wrong}");
         }
     }
@@ -162,7 +193,13 @@ mod tests {
     fn only_one_stations_address_is_a_mac() {
         let address: MacAddress = "52:54:00:AA:00:10".parse().unwrap();
         assert_eq!(address.to_string(), "52:54:00:aa:00:10");
-        for wrong in ["00:00:00:00:00:00", "01:00:5e:00:00:01", "52:54:00:aa:00", "52:54:00:aa:00:10:11", "5:54:0:a:0:1"] {
+        for wrong in [
+            "00:00:00:00:00:00",
+            "01:00:5e:00:00:01",
+            "52:54:00:aa:00",
+            "52:54:00:aa:00:10:11",
+            "5:54:0:a:0:1",
+        ] {
             assert!(wrong.parse::<MacAddress>().is_err(), "{wrong}");
         }
     }

@@ -1,7 +1,28 @@
-//! What should happen in a migration. Pure: no I/O, no async, no clock.
+//! What should happen in a migration. Pure: no I/O, no async, no clock, no libvirt.
+//!
+//! A migration is a value: a [`Brief`] (what it is about) and the [`Entry`]s that happened since.
+//! [`Migration::state`] says what is to be made so; the loop (crate `godwit-coordinator`) does that work,
+//! makes its outcome durable as the next entry, and repeats. Recovery after a crash is the same
+//! loop run again over the same value.
+//!
+//! Read [`table`] first: it is the whole workflow on one screen.
 
 #![forbid(unsafe_code)]
 
 mod address;
+mod brief;
+mod migration;
+mod phase;
+mod refusal;
+pub mod table;
+mod vf;
+mod whereabouts;
 
 pub use address::{BadAddress, MacAddress, PciAddress};
+pub use brief::{Brief, Guest, Pair, Role};
+pub use migration::{Acceleration, Cause, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
+pub use phase::{Course, Outcome, Phase, State, Verdict};
+pub use refusal::{GuestRefusal, HostRefusal, Refusal};
+pub use table::{Happening, Illegal};
+pub use vf::{Vf, VfUse, choose};
+pub use whereabouts::{DestinationView, Sighting, SourceView, Whereabouts};

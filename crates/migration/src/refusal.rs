@@ -1,0 +1,164 @@
+//! Why a migration is not begun: an enum of sentences, shared by API, CLI and tests.
+//! A refusal means that nothing was changed.
+
+// The fields are the words of the sentence that stands above them.
+#![allow(missing_docs)]
+
+use serde::{Deserialize, Serialize};
+
+/// The guest is not in a state to move.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum GuestRefusal {
+    /// libvirt knows no such guest here.
+    #[error("guest `{guest}` is not known on {host}")]
+    Unknown { guest: String, host: String },
+    /// It does not run.
+    #[error("guest `{guest}` is {state}, not running")]
+    NotRunning { guest: String, state: String },
+    /// It has no metadata of Godwit's.
+    #[error("guest `{guest}` is not managed: its domain has no Godwit metadata")]
+    NotManaged { guest: String },
+    /// It has no VF.
+    #[error("guest `{guest}` has no VF: {detail}")]
+    NoVf { guest: String, detail: String },
+    /// It has a VF without a standby.
+    #[error("guest `{guest}` has no standby for its VF: {detail}")]
+    NoStandby { guest: String, detail: String },
+    /// The agent does not answer.
+    #[error("the agent in guest `{guest}` does not answer: {detail}")]
+    NoAgent { guest: String, detail: String },
+    /// The agent does not see what the host sees.
+    #[error("the agent in guest `{guest}` does not see the pair {mac}: {detail}")]
+    NoPair {
+        guest: String,
+        mac: String,
+        detail: String,
+    },
+    /// It is being migrated, or was left on standby by a migration that is not over.
+    #[error("guest `{guest}` is busy: migration {migration} is at {phase}")]
+    Busy {
+        guest: String,
+        migration: String,
+        phase: String,
+    },
+}
+
+/// A host cannot take the guest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum HostRefusal {
+    /// The configuration names no such host.
+    #[error("host `{host}` is not a peer of {here}; its peers are: {known}")]
+    Unknown {
+        host: String,
+        here: String,
+        known: String,
+    },
+    /// The destination is the source.
+    #[error("guest `{guest}` is on {host} already: the destination must be another host")]
+    Itself { guest: String, host: String },
+    /// It does not answer.
+    #[error("host {host} cannot be reached: {detail}")]
+    Unreachable { host: String, detail: String },
+    /// It has no such pool.
+    #[error("host {host} has no VF in a pool named `{pool}`")]
+    NoPool { host: String, pool: String },
+    /// All VFs of the pool are taken.
+    #[error("host {host} has no free VF in pool `{pool}` (0 of {total} free)")]
+    NoFreeVf {
+        host: String,
+        pool: String,
+        total: usize,
+    },
+    /// It has a domain of that UUID already.
+    #[error("host {host} has a guest with UUID {uuid} already ({state})")]
+    HasGuest {
+        host: String,
+        uuid: String,
+        state: String,
+    },
+    /// It refuses for a reason of its own.
+    #[error("host {host} refuses: {detail}")]
+    Refused { host: String, detail: String },
+}
+
+/// Why a migration is not begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Because of the guest.
+    #[error(transparent)]
+    Guest(#[from] GuestRefusal),
+    /// Because of a host.
+    #[error(transparent)]
+    Host(#[from] HostRefusal),
+}
+
+impl Refusal {
+    /// Stable word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::Guest(refusal) => match refusal {
+                GuestRefusal::Unknown { .. } => "GUEST_UNKNOWN",
+                GuestRefusal::NotRunning { .. } => "GUEST_NOT_RUNNING",
+                GuestRefusal::NotManaged { .. } => "GUEST_NOT_MANAGED",
+                GuestRefusal::NoVf { .. } => "GUEST_WITHOUT_VF",
+                GuestRefusal::NoStandby { .. } => "GUEST_WITHOUT_STANDBY",
+                GuestRefusal::NoAgent { .. } => "GUEST_WITHOUT_AGENT",
+                GuestRefusal::NoPair { .. } => "GUEST_PAIR_UNKNOWN_TO_AGENT",
+                GuestRefusal::Busy { .. } => "GUEST_BUSY",
+            },
+            Refusal::Host(refusal) => match refusal {
+                HostRefusal::Unknown { .. } => "HOST_UNKNOWN",
+                HostRefusal::Itself { .. } => "HOST_IS_SOURCE",
+                HostRefusal::Unreachable { .. } => "HOST_UNREACHABLE",
+                HostRefusal::NoPool { .. } => "NO_POOL",
+                HostRefusal::NoFreeVf { .. } => "NO_FREE_VF",
+                HostRefusal::HasGuest { .. } => "HOST_HAS_GUEST",
+                HostRefusal::Refused { .. } => "HOST_REFUSED",
+            },
+        }
+    }
+
+    /// The next command to type.
+    pub fn hint(&self) -> String {
+        match self {
+            Refusal::Guest(refusal) => guest_hint(refusal),
+            Refusal::Host(refusal) => host_hint(refusal),
+        }
+    }
+}
+
+fn guest_hint(refusal: &GuestRefusal) -> String {
+    match refusal {
+        GuestRefusal::Unknown { .. } => "godwit guests".into(),
+        GuestRefusal::NotRunning { guest, .. } => format!("virsh start {guest}"),
+        GuestRefusal::NotManaged { guest } => format!("godwit adopt {guest}"),
+        GuestRefusal::NoVf { guest, .. } | GuestRefusal::NoStandby { guest, .. } => {
+            format!("virsh dumpxml {guest}; what a pair needs is in docs/guests.md")
+        }
+        GuestRefusal::NoAgent { guest, .. } => {
+            format!("in {guest}: systemctl status godwit-agent; its channel is in docs/guests.md")
+        }
+        GuestRefusal::NoPair { guest, .. } => {
+            format!("in {guest}: cat /proc/net/bonding/*; what a pair needs is in docs/guests.md")
+        }
+        GuestRefusal::Busy { migration, .. } => format!("godwit status {migration}"),
+    }
+}
+
+fn host_hint(refusal: &HostRefusal) -> String {
+    match refusal {
+        HostRefusal::Unknown { host, .. } => {
+            format!("add a [[peer]] named `{host}` to the configuration of godwitd")
+        }
+        HostRefusal::Itself { .. } => "name another host: godwit migrate GUEST HOST".into(),
+        HostRefusal::Unreachable { host, .. } => format!("on {host}: systemctl status godwitd"),
+        HostRefusal::NoPool { host, .. } => {
+            format!("on {host}: add a [[pool]] of that name to the configuration of godwitd")
+        }
+        HostRefusal::NoFreeVf { host, .. } => {
+            format!("on {host}: free a VF or raise sriov_numvfs; `godwit guests` shows who has them")
+        }
+        HostRefusal::HasGuest { host, uuid, .. } => format!("on {host}: virsh domstate {uuid} --reason"),
+        HostRefusal::Refused { host, .. } => format!("on {host}: journalctl -u godwitd"),
+    }
+}

@@ -1,0 +1,193 @@
+//! Which host runs the guest: decided from evidence on both, never from a return code.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Verdict;
+
+/// What a host sees of a guest through libvirt, by calls that wait for no job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sighting {
+    /// No such domain.
+    Absent,
+    /// Being received; it has not run here.
+    Incoming,
+    /// Running.
+    Running,
+    /// Paused, and not being received.
+    Paused,
+    /// Defined, not running.
+    ShutOff,
+    /// libvirt does not answer.
+    Unreadable,
+}
+
+/// The source's evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SourceView {
+    /// What libvirt here shows.
+    pub sighting: Sighting,
+    /// No migration job is running here any more.
+    pub job_over: bool,
+    /// The guest was paused for the switch-over: SUSPENDED with detail MIGRATED was seen, or it
+    /// cannot be excluded (events were missed). Only then the destination may have run it.
+    pub switched_over: bool,
+    /// libvirt here ended its copy because it moved: STOPPED with detail MIGRATED, which it does only after
+    /// the destination confirmed that the guest runs.
+    pub ended_as_migrated: bool,
+}
+
+/// The destination's evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DestinationView {
+    /// What libvirt there shows; [`Sighting::Unreadable`] when the host cannot be asked.
+    pub sighting: Sighting,
+    /// It has durably promised that this migration is closed there.
+    pub closed: bool,
+}
+
+/// Where the guest is. Six values; unknown is one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Whereabouts {
+    /// It runs on the source only.
+    SourceRunning,
+    /// It is paused on the source and not at the destination.
+    SourcePaused,
+    /// It is at the destination.
+    Destination,
+    /// It runs on both.
+    Both,
+    /// It is on neither.
+    Gone,
+    /// The evidence does not say.
+    Unknown,
+}
+
+impl Whereabouts {
+    /// Reads the evidence of both hosts.
+    pub fn read(source: SourceView, destination: DestinationView) -> Whereabouts {
+        use Sighting as S;
+        if !source.job_over {
+            return Whereabouts::Unknown;
+        }
+        let there = matches!(destination.sighting, S::Running | S::Paused);
+        let not_there = matches!(destination.sighting, S::Absent | S::ShutOff);
+        match source.sighting {
+            S::Running if there => Whereabouts::Both,
+            // It never paused for the switch-over, so no other copy can have run.
+            S::Running if !source.switched_over => Whereabouts::SourceRunning,
+            S::Running if not_there && destination.closed => Whereabouts::SourceRunning,
+            S::Absent | S::ShutOff | S::Paused if there => Whereabouts::Destination,
+            S::Paused if not_there && destination.closed => Whereabouts::SourcePaused,
+            S::Absent | S::ShutOff if not_there => Whereabouts::Gone,
+            S::Absent | S::ShutOff if source.ended_as_migrated => Whereabouts::Destination,
+            _ => Whereabouts::Unknown,
+        }
+    }
+
+    /// What it asks for.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Whereabouts::SourceRunning => Verdict::Here,
+            Whereabouts::SourcePaused => Verdict::PausedHere,
+            Whereabouts::Destination => Verdict::There,
+            Whereabouts::Both => Verdict::OnBoth,
+            Whereabouts::Gone => Verdict::Gone,
+            Whereabouts::Unknown => Verdict::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Sighting as S;
+
+    const SIGHTINGS: [Sighting; 6] = [
+        S::Absent,
+        S::Incoming,
+        S::Running,
+        S::Paused,
+        S::ShutOff,
+        S::Unreadable,
+    ];
+
+    fn all() -> impl Iterator<Item = (SourceView, DestinationView)> {
+        let bits = 0..16_u8;
+        bits.flat_map(|bits| {
+            SIGHTINGS.into_iter().flat_map(move |here| {
+                SIGHTINGS.into_iter().map(move |there| {
+                    let bit = |n: u8| bits & (1 << n) != 0;
+                    (
+                        SourceView {
+                            sighting: here,
+                            job_over: bit(0),
+                            switched_over: bit(1),
+                            ended_as_migrated: bit(2),
+                        },
+                        DestinationView {
+                            sighting: there,
+                            closed: bit(3),
+                        },
+                    )
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn undo_is_allowed_only_by_the_rule() {
+        for (source, destination) in all() {
+            let here = Whereabouts::read(source, destination) == Whereabouts::SourceRunning;
+            let not_there = matches!(destination.sighting, S::Absent | S::ShutOff);
+            let there = matches!(destination.sighting, S::Running | S::Paused);
+            let rule = source.job_over
+                && source.sighting == S::Running
+                && !there
+                && (!source.switched_over || (destination.closed && not_there));
+            assert_eq!(here, rule, "{source:?} {destination:?}");
+        }
+    }
+
+    #[test]
+    fn a_paused_guest_is_resumed_only_after_the_promise() {
+        for (source, destination) in all() {
+            if Whereabouts::read(source, destination) == Whereabouts::SourcePaused {
+                assert!(source.job_over && destination.closed && source.sighting == S::Paused);
+                assert!(
+                    matches!(destination.sighting, S::Absent | S::ShutOff),
+                    "{destination:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn silence_never_says_that_the_guest_is_gone() {
+        for (source, destination) in all() {
+            let silent = source.sighting == S::Unreadable || destination.sighting == S::Unreadable;
+            if silent {
+                assert_ne!(Whereabouts::read(source, destination), Whereabouts::Gone);
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_that_ended_as_migrated_has_moved_although_the_destination_is_silent() {
+        let source = SourceView {
+            sighting: S::Absent,
+            job_over: true,
+            switched_over: true,
+            ended_as_migrated: true,
+        };
+        let silent = DestinationView {
+            sighting: S::Unreadable,
+            closed: false,
+        };
+        assert_eq!(Whereabouts::read(source, silent), Whereabouts::Destination);
+        let unsure = SourceView {
+            ended_as_migrated: false,
+            ..source
+        };
+        assert_eq!(Whereabouts::read(unsure, silent), Whereabouts::Unknown);
+    }
+}
