@@ -1,1 +1,48 @@
-//! Placeholder.
+//! The rig: two hosts with real SR-IOV, libvirt and QEMU, and a guest on one of them, without hardware.
+//!
+//! A host is a QEMU machine with an emulated Intel 82576 (`igb`, which has SR-IOV) and an emulated IOMMU, run
+//! without KVM, so it works wherever Linux and root do. Inside it everything is genuine: VFs, IOMMU groups,
+//! vfio, libvirtd, live migration, `igbvf` and a bond in the guest.
+//!
+//! ```text
+//!  network namespace godwit-rig on this machine
+//!    br-data 10.77.0.1, the client outside the hosts          br-mgmt 10.78.0.254
+//!      | HOST-pf          | HOST-up                             | HOST-mg
+//!      pf0, the PF        up0, the only port of br0             mg0 10.78.0.1 (alpha), .2 (beta):
+//!      | VF               | tap                                   ssh, godwitd, libvirt, the transfer
+//!      igbvf  ---bond0--- virtio-net         guest web-1, 10.77.0.100
+//! ```
+//!
+//! It knows Godwit only from outside: its binaries, its configuration file and its command line.
+
+pub mod build;
+pub mod clock;
+pub mod command;
+pub mod counters;
+pub mod godwit;
+pub mod guest;
+pub mod host;
+pub mod images;
+pub mod install;
+pub mod line;
+pub mod logs;
+pub mod losses;
+pub mod network;
+pub mod place;
+pub mod prober;
+pub mod qemu;
+pub mod rig;
+pub mod setup;
+pub mod ssh;
+pub mod timeline;
+pub mod tls;
+
+pub use host::Host;
+pub use place::Place;
+pub use rig::Rig;
+
+/// Tells the person at the terminal what the rig is doing.
+#[expect(clippy::print_stderr, reason = "the one place where the rig writes progress")]
+pub fn say(text: impl std::fmt::Display) {
+    eprintln!("rig: {text}");
+}

@@ -1,0 +1,129 @@
+//! `cargo xtask rig`: the rig by hand.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use godwit_rig::rig::Up;
+use godwit_rig::{Host, Rig, build, guest, images, install, line, logs, setup, ssh};
+
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Everything from nothing to two hosts that run this checkout's binaries.
+    Up {
+        /// Start the hosts on empty disks.
+        #[arg(long)]
+        fresh: bool,
+        /// Do without Godwit's binaries, for work on the rig itself.
+        #[arg(long)]
+        without_godwit: bool,
+    },
+    /// Switch the hosts off and remove the network; disks and images stay.
+    Down,
+    /// Hosts, services, VFs and guest.
+    Status,
+    /// Install packages and make the images, without starting anything.
+    Build,
+    /// Build this checkout and put it into the running hosts.
+    Install,
+    /// A shell on a host, or a command.
+    Ssh {
+        host: Host,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// A host's power switch; off pulls the plug.
+    Power {
+        #[arg(value_parser = ["on", "off"])]
+        switch: String,
+        host: Host,
+    },
+    /// The guest web-1.
+    #[command(subcommand)]
+    Guest(Guest),
+    /// Collect the logs of hosts and guest.
+    Logs {
+        /// Where to.
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Guest {
+    /// Start it, with its traffic on a VF.
+    Start {
+        #[arg(default_value = "alpha")]
+        host: Host,
+    },
+    /// Switch it off and make both hosts forget it.
+    Stop,
+    /// Where it runs, its NICs and its bond.
+    State,
+    /// Boot it again from inside.
+    Reboot,
+    /// Run a shell command in it, whatever its network does.
+    Sh {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+pub(crate) fn run(task: Task) -> Result<ExitCode> {
+    let rig = Rig::from_environment()?;
+    match task {
+        Task::Up { fresh, without_godwit } => rig.up(Up { fresh, without_godwit })?,
+        Task::Down => rig.down()?,
+        Task::Status => print(&rig.status()?),
+        Task::Build => {
+            setup::install()?;
+            let _lock = rig.place.lock()?;
+            images::build(&rig.place)?;
+        }
+        Task::Install => {
+            let parts = build::build(&rig.place)?;
+            let _lock = rig.place.lock()?;
+            install::install(&rig.place, &images::build(&rig.place)?, Some(&parts))?;
+        }
+        Task::Ssh { host, command } => {
+            let status = ssh::command(&rig.place, host, &command.join(" ")).status()?;
+            return Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8)));
+        }
+        Task::Power { switch, host } if switch == "on" => rig.power_on(host)?,
+        Task::Power { host, .. } => rig.power_off(host)?,
+        Task::Guest(task) => return run_guest(&rig, task),
+        Task::Logs { dir } => {
+            let dir = dir.unwrap_or_else(|| rig.place.dir.join("logs/by-hand"));
+            logs::collect(&rig.place, &dir)?;
+            print(&format!("{}\n", dir.display()));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_guest(rig: &Rig, task: Guest) -> Result<ExitCode> {
+    let place = &rig.place;
+    let located = || guest::locate(place)?.context("the guest does not run; start it with `cargo xtask rig guest start`");
+    match task {
+        Guest::Start { host } => guest::start(place, host)?,
+        Guest::Stop => guest::stop(place)?,
+        Guest::Reboot => guest::reboot(located()?)?,
+        Guest::State => {
+            let host = located()?;
+            let answer = line::ask(host, "state", Duration::from_secs(10))?;
+            print(&format!("runs on {host}\n{}", answer.text));
+        }
+        Guest::Sh { command } => {
+            let answer = guest::shell(located()?, &command.join(" "))?;
+            print(&answer.text);
+            return Ok(ExitCode::from(answer.status as u8));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "answers go to standard output")]
+fn print(text: &str) {
+    print!("{text}");
+}

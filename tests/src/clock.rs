@@ -1,0 +1,47 @@
+//! The hosts' clocks against this machine's.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use crate::{Host, Place, ssh};
+
+/// Seconds since 1970 by this machine's clock.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Sets the host's clock to this machine's.
+pub fn set(place: &Place, host: Host) -> Result<()> {
+    let offset = offset(place, host)?;
+    let correct = format!("date -s \"@$(awk \"BEGIN{{printf \\\"%.6f\\\", $EPOCHREALTIME - ({offset:.6})}}\")\"");
+    ssh::run(place, host, &format!("{correct} >/dev/null"))
+}
+
+/// How many seconds the host's clock is ahead of this machine's; good to some ten milliseconds.
+pub fn offset(place: &Place, host: Host) -> Result<f64> {
+    // One shell that answers from its own memory: starting a program there would take longer than the answer.
+    let mut child = ssh::command(place, host, "while read -r line; do echo $EPOCHREALTIME; done")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut input = child.stdin.take().context("no input")?;
+    let mut answers = BufReader::new(child.stdout.take().context("no output")?).lines();
+    let mut best = (f64::INFINITY, 0.0);
+    for _ in 0..10 {
+        let before = now();
+        input.write_all(b"\n")?;
+        let line = answers.next().context("the host's clock did not answer")??;
+        let after = now();
+        let there: f64 = line.trim().parse().context("the host's clock")?;
+        // The quicker the answer, the less can be wrong with it.
+        if after - before < best.0 {
+            best = (after - before, there - f64::midpoint(before, after));
+        }
+    }
+    drop(input);
+    child.wait()?;
+    Ok(best.1)
+}

@@ -1,0 +1,56 @@
+//! What hosts and guest wrote, for a person who looks for the reason of a failure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{Host, Place, command, host, ssh};
+
+const COLLECT: &str = "cd / && (dmesg >/tmp/dmesg.log; virsh list --all >/tmp/domains.txt; \
+    for domain in $(virsh -q list --all --name); do virsh dumpxml $domain >/tmp/$domain.xml; done; \
+    rig-vf list >/tmp/vfs.txt; ip -s -d link >/tmp/links.txt) 2>/dev/null; \
+    tar --create --ignore-failed-read var/log/libvirt $(ls -d var/log/*.log var/log/*.console tmp/*.log \
+    tmp/*.txt tmp/*.xml var/lib/godwit 2>/dev/null)";
+
+/// Copies everything into `dir`, one directory per host.
+pub fn collect(place: &Place, dir: &Path) -> Result<()> {
+    for host in Host::ALL {
+        let dir = dir.join(host.name());
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        for file in ["console", "console.previous", "qemu.log"] {
+            let from = place.run().join(format!("{host}.{file}"));
+            let _ = fs::copy(from, dir.join(file));
+        }
+        if host::process(place, host).is_none() {
+            continue;
+        }
+        let archive = dir.join("logs.tar");
+        let mut ssh = ssh::command(place, host, COLLECT);
+        let out = ssh.stdin(std::process::Stdio::null()).stdout(fs::File::create(&archive)?).status()?;
+        let mut extract = command::command("tar", ["--extract", "--file"]);
+        extract.arg(&archive).arg("--directory").arg(&dir);
+        if out.success() && command::succeeds(&mut extract) {
+            fs::remove_file(archive)?;
+        }
+    }
+    Ok(())
+}
+
+/// Collects into a directory named after what failed; says where, and shows the ends of the daemons' logs.
+pub fn after_failure(place: &Place, what: &str) {
+    let dir: PathBuf = place.dir.join("logs").join(what.replace(' ', "-"));
+    let _ = fs::remove_dir_all(&dir);
+    if let Err(error) = collect(place, &dir) {
+        crate::say(format!("not all logs could be collected: {error:#}"));
+    }
+    crate::say(format!("logs of hosts and guest are in {}", dir.display()));
+    for host in Host::ALL {
+        let text = fs::read_to_string(dir.join(host.name()).join("var/log/godwitd.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        crate::say(format!("the end of godwitd's log on {host}:"));
+        for line in &lines[lines.len().saturating_sub(25)..] {
+            crate::say(format!("  {line}"));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The rig's private network: a namespace with two bridges, and a tap for every port of a host.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use rustix::fd::AsFd;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::command::{command, run, succeeds};
+use crate::Host;
+
+/// Its name.
+pub const NAMESPACE: &str = "godwit-rig";
+
+/// The address of the client outside the hosts.
+pub const CLIENT: &str = "10.77.0.1";
+
+const BRIDGES: [(&str, &str); 2] = [("br-data", "10.77.0.1/24"), ("br-mgmt", "10.78.0.254/24")];
+
+/// What a host's tap is for; the kernel limits interface names to 15 characters.
+const PORTS: [(&str, &str); 3] = [("mg", "br-mgmt"), ("up", "br-data"), ("pf", "br-data")];
+
+/// Makes what is not there yet.
+pub fn up() -> Result<()> {
+    if !namespace().exists() {
+        run(&mut command("ip", ["netns", "add", NAMESPACE]))?;
+    }
+    ip("link set lo up")?;
+    for (bridge, address) in BRIDGES {
+        if !exists(bridge) {
+            ip(&format!("link add {bridge} type bridge forward_delay 0 stp_state 0"))?;
+        }
+        ip(&format!("addr replace {address} dev {bridge}"))?;
+        ip(&format!("link set {bridge} up"))?;
+    }
+    for host in Host::ALL {
+        for (port, bridge) in PORTS {
+            let tap = format!("{host}-{port}");
+            if !exists(&tap) {
+                ip(&format!("tuntap add dev {tap} mode tap"))?;
+            }
+            ip(&format!("link set {tap} master {bridge} up"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all of it.
+pub fn down() -> Result<()> {
+    if namespace().exists() {
+        run(&mut command("ip", ["netns", "delete", NAMESPACE]))?;
+    }
+    Ok(())
+}
+
+/// Whether it is there.
+pub fn is_up() -> bool {
+    namespace().exists()
+}
+
+/// Makes the client forget where the guest was: a test may have changed that behind its back.
+pub fn forget_neighbours() -> Result<()> {
+    ip("neigh flush dev br-data")
+}
+
+/// Opens a connection from inside the namespace.
+pub fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream> {
+    // A namespace belongs to a thread and a socket keeps the one it was made in, so a thread of its own makes it.
+    let opened = std::thread::spawn(move || -> Result<TcpStream> {
+        let file = File::open(namespace()).context("the rig's network is not there")?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(TcpStream::connect_timeout(&address, timeout)?)
+    });
+    opened.join().map_err(|_| anyhow!("the connecting thread panicked"))?
+}
+
+fn namespace() -> PathBuf {
+    PathBuf::from("/run/netns").join(NAMESPACE)
+}
+
+fn exists(link: &str) -> bool {
+    succeeds(&mut command("ip", ["-n", NAMESPACE, "link", "show", "dev", link]))
+}
+
+fn ip(words: &str) -> Result<()> {
+    run(command("ip", ["-n", NAMESPACE]).args(words.split(' ')))
+}

@@ -1,0 +1,74 @@
+//! Where the rig keeps things and finds its parts.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::Host;
+
+/// The checkout the rig works for, and the directory everything it makes goes into.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The root of this checkout.
+    pub checkout: PathBuf,
+    /// The rig's own directory.
+    pub dir: PathBuf,
+}
+
+impl Place {
+    /// `$GODWIT_RIG`, or a directory that survives a reboot.
+    pub fn from_environment() -> Result<Place> {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let checkout = manifest.parent().context("the rig's package is not in a checkout")?.to_owned();
+        let dir = std::env::var_os("GODWIT_RIG").map_or_else(|| "/var/tmp/godwit-rig".into(), PathBuf::from);
+        Ok(Place { checkout, dir: std::path::absolute(dir)? })
+    }
+
+    /// The files images are made of.
+    pub fn assets(&self) -> PathBuf {
+        self.checkout.join("tests/rig")
+    }
+
+    /// Images, one directory per kind and key.
+    pub fn images(&self) -> PathBuf {
+        self.dir.join("images")
+    }
+
+    /// What a running rig leaves: process ids, sockets, consoles.
+    pub fn run(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// What outlives a host's power: its disk.
+    pub fn host(&self, host: Host) -> PathBuf {
+        self.dir.join("hosts").join(host.name())
+    }
+
+    /// The ssh key the rig logs in with.
+    pub fn key(&self) -> PathBuf {
+        self.dir.join("keys/id")
+    }
+
+    /// Certificates of the hosts and of the authority that signed them.
+    pub fn tls(&self) -> PathBuf {
+        self.dir.join("tls")
+    }
+
+    /// Where cargo puts what it builds.
+    pub fn target(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| self.checkout.join("target"), |dir| self.checkout.join(dir))
+    }
+
+    /// Keeps a second rig command from changing the same rig until the returned file is dropped.
+    pub fn lock(&self) -> Result<File> {
+        fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
+        let file = File::create(self.dir.join("lock"))?;
+        if file.try_lock().is_err() {
+            crate::say("another rig command is at work, waiting for it");
+            file.lock()?;
+        }
+        Ok(file)
+    }
+}

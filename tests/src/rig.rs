@@ -1,0 +1,125 @@
+//! The whole rig: up, down, and what it is doing.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use rustix::process::geteuid;
+
+use crate::images::Images;
+use crate::{Host, Place, clock, guest, host, images, install, network, say, setup, ssh};
+
+/// A rig in its place.
+#[derive(Clone, Debug)]
+pub struct Rig {
+    /// Where it is.
+    pub place: Place,
+}
+
+/// How to bring the hosts up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Up {
+    /// On empty disks, whatever was there.
+    pub fresh: bool,
+    /// Without Godwit's binaries; for work on the rig itself.
+    pub without_godwit: bool,
+}
+
+impl Rig {
+    /// The rig this process' environment names.
+    pub fn from_environment() -> Result<Rig> {
+        Ok(Rig { place: Place::from_environment()? })
+    }
+
+    /// From whatever there is to two hosts that run this checkout's binaries.
+    pub fn up(&self, up: Up) -> Result<()> {
+        anyhow::ensure!(geteuid().is_root(), "the rig makes network namespaces and disks: run it as root");
+        setup::install()?;
+        let parts = match up.without_godwit {
+            true => None,
+            false => Some(crate::build::build(&self.place)?),
+        };
+        let _lock = self.place.lock()?;
+        let images = images::build(&self.place)?;
+        self.power_on_all(&images, up.fresh)?;
+        install::install(&self.place, &images, parts.as_ref())
+    }
+
+    /// Both hosts on and ready.
+    fn power_on_all(&self, images: &Images, fresh: bool) -> Result<()> {
+        fs::create_dir_all(self.place.run())?;
+        network::up()?;
+        let started = Instant::now();
+        let mut switched = Vec::new();
+        for host in Host::ALL {
+            if fresh || !host::disk_is_current(&self.place, images, host) {
+                host::power_off(&self.place, host)?;
+                host::new_disk(&self.place, images, host)?;
+            }
+            if host::power_on(&self.place, images, host)? {
+                switched.push(host);
+            }
+        }
+        images::prune(&self.place, images)?;
+        for host in Host::ALL {
+            self.ready(host)?;
+            if switched.contains(&host) {
+                say(format!("{host} is ready after {:.1} s", started.elapsed().as_secs_f64()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a host's services, opens its connection and sets its clock.
+    fn ready(&self, host: Host) -> Result<()> {
+        host::wait(&self.place, host)?;
+        ssh::connect(&self.place, host)?;
+        clock::set(&self.place, host)
+    }
+
+    /// Switches one host on and waits until it is ready.
+    pub fn power_on(&self, host: Host) -> Result<()> {
+        let _lock = self.place.lock()?;
+        let images = images::build(&self.place)?;
+        fs::create_dir_all(self.place.run())?;
+        network::up()?;
+        host::power_on(&self.place, &images, host)?;
+        self.ready(host)
+    }
+
+    /// Pulls one host's plug.
+    pub fn power_off(&self, host: Host) -> Result<()> {
+        let _lock = self.place.lock()?;
+        host::power_off(&self.place, host)
+    }
+
+    /// Ends hosts and network. The hosts' disks stay.
+    pub fn down(&self) -> Result<()> {
+        let _lock = self.place.lock()?;
+        std::thread::scope(|scope| {
+            let ends = Host::ALL.map(|host| scope.spawn(move || host::shut_down(&self.place, host)));
+            ends.into_iter().try_for_each(|end| end.join().map_err(|_| anyhow::anyhow!("panicked"))?)
+        })?;
+        network::down()
+    }
+
+    /// Lines for a person: hosts, services, VFs, guest.
+    pub fn status(&self) -> Result<String> {
+        let mut text = format!("directory {}\n", self.place.dir.display());
+        for host in Host::ALL {
+            let Some(pid) = host::process(&self.place, host) else {
+                text.push_str(&format!("{host}: off\n"));
+                continue;
+            };
+            text.push_str(&format!("{host}: on, process {}, {}\n", pid.as_raw_nonzero(), host.address()));
+            let ask = "rig-service status libvirtd; rig-service status godwitd; rig-vf list; virsh -q list --all";
+            let command = format!("{{ {ask}; }} 2>&1 | sed 's/^/  /'");
+            text.push_str(&ssh::output(&self.place, host, &command).context("is it starting?")?);
+        }
+        match guest::locate(&self.place)? {
+            Some(host) => text.push_str(&format!("guest {} runs on {host}\n", guest::NAME)),
+            None => text.push_str(&format!("guest {} does not run\n", guest::NAME)),
+        }
+        Ok(text)
+    }
+}
