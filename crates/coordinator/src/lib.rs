@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Carrying a migration out: the loop, the journal, operations and holds, the gRPC services.
+//!
+//! Everything that decides is in `godwit-migration`; everything outside this process is behind the
+//! one trait [`World`], which the daemon implements with libvirt and the simulator without.
+//! This crate must know neither.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod coordinator;
+mod holds;
+mod journal;
+mod operation;
+mod peer_service;
+mod refused;
+pub mod retry;
+mod service;
+pub mod words;
+mod world;
+
+pub use coordinator::{Coordinator, Deadlines, Settings};
+pub use journal::{Journal, JournalError};
+pub use peer_service::{Caller, PeerDesk};
+pub use refused::Refused;
+pub use service::{GuestDesk, MigrationDesk};
+pub use world::{Job, World};

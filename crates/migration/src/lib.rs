@@ -13,6 +13,7 @@ mod address;
 mod brief;
 mod migration;
 mod phase;
+pub mod preflight;
 mod refusal;
 pub mod table;
 mod vf;

@@ -285,6 +285,7 @@ pub enum Phase {
     Plug = 10,
     FailBack = 11,
     Unreserve = 12,
+    Suspend = 13,
 }
 impl Phase {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -306,6 +307,7 @@ impl Phase {
             Self::Plug => "PHASE_PLUG",
             Self::FailBack => "PHASE_FAIL_BACK",
             Self::Unreserve => "PHASE_UNRESERVE",
+            Self::Suspend => "PHASE_SUSPEND",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -324,6 +326,7 @@ impl Phase {
             "PHASE_PLUG" => Some(Self::Plug),
             "PHASE_FAIL_BACK" => Some(Self::FailBack),
             "PHASE_UNRESERVE" => Some(Self::Unreserve),
+            "PHASE_SUSPEND" => Some(Self::Suspend),
             _ => None,
         }
     }

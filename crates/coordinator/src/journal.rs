@@ -1,0 +1,367 @@
+//! What must survive: migrations, their entries, and holds, in one SQLite database per host.
+//!
+//! One thread owns the connection; callers send it closures. `synchronous=FULL` and WAL: when a call returns,
+//! it is on disk. An entry and what it does to the holds are one transaction. Damage is named,
+//! never repaired in silence.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use godwit_migration::{Brief, Entry, Illegal, Migration};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::holds::{self, Hold, HoldChange};
+
+const SCHEMA_VERSION: i64 = 1;
+const SCHEMA: &str = "
+    CREATE TABLE migrations (
+        id TEXT PRIMARY KEY, request_id TEXT UNIQUE, begun_ms INTEGER NOT NULL,
+        guest TEXT NOT NULL, guest_uuid TEXT NOT NULL, ended INTEGER NOT NULL, brief TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX open_migrations ON migrations (ended) WHERE ended = 0;
+    CREATE TABLE entries (
+        migration TEXT NOT NULL REFERENCES migrations (id), seq INTEGER NOT NULL, entry TEXT NOT NULL,
+        PRIMARY KEY (migration, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE holds (
+        vf TEXT PRIMARY KEY, migration TEXT NOT NULL REFERENCES migrations (id), quarantined TEXT
+    ) STRICT;
+";
+
+/// At most this many calls wait for the journal's thread.
+const QUEUE: usize = 256;
+
+/// The journal did not take or give something.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The database cannot be opened or written: full disk, damage, rights.
+    #[error("journal {path}: {source}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+    /// Another program wrote it, or a newer Godwit.
+    #[error("journal {path} has schema version {found}; this godwitd knows version {known}")]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        found: i64,
+        /// What this program knows.
+        known: i64,
+    },
+    /// A migration in it cannot be read.
+    #[error("journal {path}: migration {id} cannot be read: {detail}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The migration.
+        id: String,
+        /// Why.
+        detail: String,
+    },
+    /// Another daemon has it open.
+    #[error("journal {path} is in use by another godwitd")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A VF is held twice.
+    #[error("VF {vf} is held by migration {by} already")]
+    Held {
+        /// The VF.
+        vf: String,
+        /// Who has it.
+        by: String,
+    },
+    /// The journal's thread has ended.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+type Task = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The journal of this host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    path: PathBuf,
+    tasks: mpsc::Sender<Task>,
+}
+
+impl Journal {
+    /// Opens or creates `directory/godwit.db`.
+    ///
+    /// # Errors
+    /// [`JournalError::Database`], [`JournalError::InUse`] and [`JournalError::Schema`]; nothing is changed then.
+    pub fn open(directory: &Path) -> Result<Journal, JournalError> {
+        let path = directory.join("godwit.db");
+        let lock = lock(directory, &path)?;
+        let mut connection = connect(&path)?;
+        let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
+        let spawned = std::thread::Builder::new().name("journal".into()).spawn(move || {
+            let _held_as_long_as_the_database_is_open = lock;
+            while let Some(task) = queue.blocking_recv() {
+                task(&mut connection);
+            }
+        });
+        spawned.map_err(|_| JournalError::Closed)?;
+        Ok(Journal { path, tasks })
+    }
+
+    /// Begins a migration with its holds, in one transaction.
+    pub(crate) async fn begin(
+        &self,
+        migration: &Migration,
+        request_id: Option<String>,
+    ) -> Result<(), JournalError> {
+        let (brief, begun_ms) = (migration.brief.clone(), migration.begun_ms);
+        let holds = holds::of(&brief);
+        let text = self.text(&brief)?;
+        let taken = self
+            .write(move |tx| {
+                for vf in &holds {
+                    let by = "SELECT migration FROM holds WHERE vf = ?1";
+                    if let Some(by) = tx.query_row(by, [vf], |row| row.get(0)).optional()? {
+                        return Ok(Some((vf.clone(), by)));
+                    }
+                }
+                tx.execute(
+                    "INSERT INTO migrations VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+                    params![
+                        brief.id,
+                        request_id,
+                        begun_ms,
+                        brief.guest.name,
+                        brief.guest.uuid,
+                        text
+                    ],
+                )?;
+                for vf in &holds {
+                    tx.execute("INSERT INTO holds VALUES (?1, ?2, NULL)", [vf, &brief.id])?;
+                }
+                Ok(None)
+            })
+            .await?;
+        taken.map_or(Ok(()), |(vf, by)| Err(JournalError::Held { vf, by }))
+    }
+
+    /// Makes the migration's last entry durable, with what it does to the holds.
+    pub(crate) async fn append(&self, migration: &Migration, change: HoldChange) -> Result<(), JournalError> {
+        let id = migration.brief.id.clone();
+        let ended = migration.ended();
+        let seq = migration.entries().len();
+        let Some(entry) = migration.entries().last() else {
+            return Ok(());
+        };
+        let entry = serde_json::to_string(entry).map_err(|error| self.damaged(&id, &error))?;
+        self.write(move |tx| {
+            tx.execute(
+                "INSERT INTO entries VALUES (?1, ?2, ?3)",
+                params![id, seq as i64, entry],
+            )?;
+            tx.execute(
+                "UPDATE migrations SET ended = ?2 WHERE id = ?1",
+                params![id, ended],
+            )?;
+            match change {
+                HoldChange::Keep => {}
+                HoldChange::Free => {
+                    tx.execute(
+                        "DELETE FROM holds WHERE migration = ?1 AND quarantined IS NULL",
+                        [&id],
+                    )?;
+                }
+                HoldChange::Quarantine(why) => {
+                    tx.execute(
+                        "UPDATE holds SET quarantined = ?2 WHERE migration = ?1",
+                        [&id, &why],
+                    )?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Every migration that has not ended.
+    pub(crate) async fn open_migrations(&self) -> Result<Vec<Migration>, JournalError> {
+        self.select(
+            "SELECT id, begun_ms, brief FROM migrations WHERE ended = 0 ORDER BY begun_ms",
+            vec![],
+        )
+        .await
+    }
+
+    /// The newest migrations, of one guest (name or UUID) or of all.
+    pub(crate) async fn newest(&self, guest: &str, limit: u32) -> Result<Vec<Migration>, JournalError> {
+        let sql = "SELECT id, begun_ms, brief FROM migrations
+            WHERE ?1 = '' OR guest = ?1 OR guest_uuid = ?1 ORDER BY begun_ms DESC, id DESC LIMIT ?2";
+        self.select(sql, vec![guest.to_owned(), limit.to_string()]).await
+    }
+
+    /// The migrations whose id begins so; at most two, enough to see whether it is one.
+    pub(crate) async fn by_prefix(&self, prefix: &str) -> Result<Vec<Migration>, JournalError> {
+        let sql = "SELECT id, begun_ms, brief FROM migrations WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2";
+        self.select(sql, vec![prefix.to_owned()]).await
+    }
+
+    /// The migration that a request made.
+    pub(crate) async fn by_request(&self, request_id: &str) -> Result<Option<Migration>, JournalError> {
+        let sql = "SELECT id, begun_ms, brief FROM migrations WHERE request_id = ?1";
+        Ok(self.select(sql, vec![request_id.to_owned()]).await?.pop())
+    }
+
+    /// All holds.
+    pub(crate) async fn holds(&self) -> Result<Vec<Hold>, JournalError> {
+        self.run(|connection| {
+            let mut select =
+                connection.prepare("SELECT vf, migration, quarantined FROM holds ORDER BY vf")?;
+            let rows = select.query_map([], |row| {
+                Ok(Hold {
+                    vf: row.get(0)?,
+                    migration: row.get(1)?,
+                    quarantined: row.get(2)?,
+                })
+            })?;
+            rows.collect()
+        })
+        .await
+    }
+
+    async fn select(&self, sql: &'static str, values: Vec<String>) -> Result<Vec<Migration>, JournalError> {
+        let rows = self.run(move |connection| read(connection, sql, &values)).await?;
+        rows.into_iter().map(|row| self.replay(row)).collect()
+    }
+
+    fn replay(&self, row: Row) -> Result<Migration, JournalError> {
+        let brief: Brief = serde_json::from_str(&row.brief).map_err(|error| self.damaged(&row.id, &error))?;
+        let entries = row.entries.iter().map(|text| serde_json::from_str::<Entry>(text));
+        let entries = entries
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.damaged(&row.id, &error))?;
+        Migration::replay(brief, row.begun_ms, entries)
+            .map_err(|error: Illegal| self.damaged(&row.id, &error))
+    }
+
+    fn text(&self, brief: &Brief) -> Result<String, JournalError> {
+        serde_json::to_string(brief).map_err(|error| self.damaged(&brief.id, &error))
+    }
+
+    fn damaged(&self, id: &str, why: &dyn std::error::Error) -> JournalError {
+        JournalError::Damaged {
+            path: self.path.clone(),
+            id: id.into(),
+            detail: why.to_string(),
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.run(move |connection| {
+            let tx = connection.transaction()?;
+            let value = work(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (answer, answered) = oneshot::channel();
+        let task: Task = Box::new(move |connection| {
+            // A caller that went away does not want the answer.
+            let _ = answer.send(work(connection));
+        });
+        self.tasks.send(task).await.map_err(|_| JournalError::Closed)?;
+        let result = answered.await.map_err(|_| JournalError::Closed)?;
+        result.map_err(|source| JournalError::Database {
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+struct Row {
+    id: String,
+    begun_ms: i64,
+    brief: String,
+    entries: Vec<String>,
+}
+
+fn read(connection: &Connection, sql: &str, values: &[String]) -> rusqlite::Result<Vec<Row>> {
+    let mut select = connection.prepare(sql)?;
+    let rows = select.query_map(rusqlite::params_from_iter(values), |row| {
+        Ok(Row {
+            id: row.get(0)?,
+            begun_ms: row.get(1)?,
+            brief: row.get(2)?,
+            entries: Vec::new(),
+        })
+    })?;
+    let mut rows = rows.collect::<rusqlite::Result<Vec<Row>>>()?;
+    let mut entries = connection.prepare("SELECT entry FROM entries WHERE migration = ?1 ORDER BY seq")?;
+    for row in &mut rows {
+        row.entries = entries
+            .query_map([&row.id], |entry| entry.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+    }
+    Ok(rows)
+}
+
+fn lock(directory: &Path, path: &Path) -> Result<std::fs::File, JournalError> {
+    let file =
+        std::fs::File::create(directory.join("godwitd.lock")).map_err(|error| JournalError::Database {
+            path: path.into(),
+            source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
+        })?;
+    file.try_lock()
+        .map_err(|_| JournalError::InUse { path: path.into() })?;
+    Ok(file)
+}
+
+fn connect(path: &Path) -> Result<Connection, JournalError> {
+    let failed = |source| JournalError::Database {
+        path: path.to_path_buf(),
+        source,
+    };
+    let connection = Connection::open(path).map_err(failed)?;
+    prepare(&connection).map_err(failed)?;
+    let found: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(failed)?;
+    match found {
+        0 => create(&connection).map_err(failed)?,
+        SCHEMA_VERSION => {}
+        _ => {
+            return Err(JournalError::Schema {
+                path: path.into(),
+                found,
+                known: SCHEMA_VERSION,
+            });
+        }
+    }
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(2))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    ))
+}

@@ -1,0 +1,270 @@
+//! The service for other hosts' daemons: what a source may ask of its destination.
+
+use godwit_api::peer::v1::{self as api, peer_service_server::PeerService};
+use godwit_migration::{
+    Brief, Cause, Event, Guest, HostRefusal, MacAddress, Migration, Pair, Refusal, Role, Sighting, choose,
+};
+use tonic::{Request, Response, Status};
+
+use crate::{Coordinator, Refused, World, operation::View, words};
+
+/// At most this many pairs in one request.
+const MOST_PAIRS: usize = 64;
+
+/// Name of the host that called, proved by its certificate. The server puts it into the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Caller(pub String);
+
+/// [`PeerService`] over a coordinator.
+pub struct PeerDesk<W>(pub Coordinator<W>);
+
+#[tonic::async_trait]
+impl<W: World> PeerService for PeerDesk<W> {
+    async fn reserve(
+        &self,
+        request: Request<api::ReserveRequest>,
+    ) -> Result<Response<api::ReserveResponse>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let _alone = self.0.alone().await;
+        let pairs = match self.record(&asked.migration_id, &caller).await? {
+            Some(view) if view.migration.ended() => {
+                let detail = format!("migration {} is closed here", asked.migration_id);
+                return Err(self
+                    .refuse(HostRefusal::Refused {
+                        host: self.0.host().into(),
+                        detail,
+                    })
+                    .into());
+            }
+            Some(view) => view.migration.brief.pairs.clone(),
+            None => self.hold(asked, caller).await?,
+        };
+        let held = |pair: &Pair| {
+            Some(api::HeldVf {
+                mac: pair.mac.to_string(),
+                vf: pair.destination_vf?.to_string(),
+            })
+        };
+        Ok(Response::new(api::ReserveResponse {
+            held: pairs.iter().filter_map(held).collect(),
+        }))
+    }
+
+    async fn unreserve(
+        &self,
+        request: Request<api::UnreserveRequest>,
+    ) -> Result<Response<api::UnreserveResponse>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let sighting = self.0.world().sight(&asked.guest_uuid).await;
+        if !self
+            .close(&asked.migration_id, &asked.guest_uuid, &caller, sighting)
+            .await?
+        {
+            let (host, uuid) = (self.0.host().to_owned(), asked.guest_uuid);
+            let state = format!("{sighting:?}").to_lowercase();
+            return Err(self.refuse(HostRefusal::HasGuest { host, uuid, state }).into());
+        }
+        Ok(Response::new(api::UnreserveResponse {}))
+    }
+
+    async fn look(&self, request: Request<api::LookRequest>) -> Result<Response<api::LookResponse>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let sighting = self.0.world().sight(&asked.guest_uuid).await;
+        let closed = match asked.close {
+            true => {
+                self.close(&asked.migration_id, &asked.guest_uuid, &caller, sighting)
+                    .await?
+            }
+            false => false,
+        };
+        let sighting = match sighting {
+            Sighting::Absent => api::Sighting::Absent,
+            Sighting::Incoming => api::Sighting::Incoming,
+            Sighting::Running => api::Sighting::Running,
+            Sighting::Paused => api::Sighting::Paused,
+            Sighting::ShutOff => api::Sighting::ShutOff,
+            Sighting::Unreadable => api::Sighting::Unreadable,
+        };
+        Ok(Response::new(api::LookResponse {
+            sighting: sighting.into(),
+            closed,
+        }))
+    }
+
+    async fn arrival(
+        &self,
+        request: Request<api::ArrivalRequest>,
+    ) -> Result<Response<api::ArrivalResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = request.into_inner().migration_id;
+        let unknown = || Refused::UnknownMigration {
+            id: id.clone(),
+            more: " here",
+        };
+        let view = self.record(&id, &caller).await?.ok_or_else(unknown)?;
+        Ok(Response::new(api::ArrivalResponse {
+            migration: Some(words::migration(&view)),
+        }))
+    }
+}
+
+impl<W: World> PeerDesk<W> {
+    /// This host's record of the migration, if the caller is its source.
+    async fn record(&self, id: &str, caller: &str) -> Result<Option<View>, Refused> {
+        uuid(id)?;
+        match self.0.get(id).await {
+            Ok(view) if is_of(&view.migration, caller) => Ok(Some(view)),
+            Ok(_) => Err(Refused::NotAllowed(format!(
+                "migration {id} is not one from {caller} to this host"
+            ))),
+            Err(Refused::UnknownMigration { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Holds VFs for a guest that is to come, and begins to wait for it.
+    async fn hold(&self, asked: api::ReserveRequest, caller: String) -> Result<Vec<Pair>, Refused> {
+        let guest = Guest {
+            name: asked.guest.clone(),
+            uuid: asked.guest_uuid.clone(),
+        };
+        uuid(&guest.uuid)?;
+        self.check_absent(&guest).await?;
+        self.0.check_idle(&guest)?;
+        let mut pairs = wanted(&asked)?;
+        let pools: Vec<_> = pairs.iter().map(|pair| (pair.mac, pair.pool.clone())).collect();
+        let chosen = choose(self.0.host(), &pools, &self.0.vfs().await?).map_err(|no| self.refuse(no))?;
+        for (pair, (_, vf)) in pairs.iter_mut().zip(chosen) {
+            pair.destination_vf = Some(vf);
+        }
+        self.0
+            .begin(self.brief(asked.migration_id, guest, caller, pairs.clone()), None)
+            .await?;
+        Ok(pairs)
+    }
+
+    async fn check_absent(&self, guest: &Guest) -> Result<(), Refused> {
+        let state = match self.0.world().sight(&guest.uuid).await {
+            Sighting::Absent | Sighting::ShutOff => return Ok(()),
+            Sighting::Unreadable => {
+                let detail = "libvirt here does not answer".into();
+                return Err(self.refuse(HostRefusal::Refused {
+                    host: self.0.host().into(),
+                    detail,
+                }));
+            }
+            sighting => format!("{sighting:?}").to_lowercase(),
+        };
+        let (host, uuid) = (self.0.host().to_owned(), guest.uuid.clone());
+        Err(self.refuse(HostRefusal::HasGuest { host, uuid, state }))
+    }
+
+    /// Closes the migration here for good, if the guest is not here. Durable when it answers true: also for a
+    /// migration that this host has not heard of, whose Reserve may still be on its way.
+    async fn close(
+        &self,
+        id: &str,
+        guest_uuid: &str,
+        caller: &str,
+        sighting: Sighting,
+    ) -> Result<bool, Refused> {
+        uuid(guest_uuid)?;
+        if !matches!(sighting, Sighting::Absent | Sighting::ShutOff) {
+            return Ok(false);
+        }
+        let _alone = self.0.alone().await;
+        match self.record(id, caller).await? {
+            Some(view) if view.migration.ended() => return Ok(true),
+            Some(_) => {}
+            None => {
+                let guest = Guest {
+                    name: String::new(),
+                    uuid: guest_uuid.into(),
+                };
+                self.0
+                    .begin(self.brief(id.into(), guest, caller.into(), Vec::new()), None)
+                    .await?;
+            }
+        }
+        Ok(self.0.tell(id, Event::Closed).await)
+    }
+
+    fn brief(&self, id: String, guest: Guest, source: String, pairs: Vec<Pair>) -> Brief {
+        Brief {
+            id,
+            role: Role::Destination,
+            guest,
+            source,
+            destination: self.0.host().into(),
+            pairs,
+        }
+    }
+
+    fn refuse(&self, refusal: HostRefusal) -> Refused {
+        Refusal::Host(refusal).into()
+    }
+}
+
+fn is_of(migration: &Migration, caller: &str) -> bool {
+    migration.brief.role == Role::Destination && migration.brief.source == caller
+}
+
+fn caller<T>(request: &Request<T>) -> Result<String, Refused> {
+    let caller = request.extensions().get::<Caller>();
+    caller.map(|caller| caller.0.clone()).ok_or_else(|| {
+        Refused::NotAllowed("the caller's host name is not known: it showed no certificate".into())
+    })
+}
+
+fn uuid(text: &str) -> Result<(), Refused> {
+    let known = uuid::Uuid::try_parse(text).is_ok_and(|uuid| uuid.to_string() == text);
+    if known {
+        Ok(())
+    } else {
+        Err(Refused::Invalid("an id is not a UUID in lower case".into()))
+    }
+}
+
+fn wanted(asked: &api::ReserveRequest) -> Result<Vec<Pair>, Refused> {
+    if asked.pairs.is_empty() || asked.pairs.len() > MOST_PAIRS {
+        return Err(Refused::Invalid(format!("a guest has 1 to {MOST_PAIRS} pairs")));
+    }
+    asked.pairs.iter().map(wanted_pair).collect()
+}
+
+fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {
+    let mac = |text: &str| {
+        text.parse::<MacAddress>()
+            .map_err(|error| Refused::Invalid(error.to_string()))
+    };
+    // The alias becomes part of libvirt's XML: only what libvirt itself allows there.
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !asked.alias.starts_with("ua-") || asked.alias.len() > 64 || !asked.alias.chars().all(plain) {
+        return Err(Refused::Invalid(format!(
+            "`{}` is not a user alias (ua-...)",
+            clip(&asked.alias)
+        )));
+    }
+    Ok(Pair {
+        mac: mac(&asked.mac)?,
+        primary_mac: mac(&asked.primary_mac)?,
+        standby: String::new(),
+        primary: asked.alias.clone(),
+        pool: asked.pool.clone(),
+        source_vf: None,
+        destination_vf: None,
+    })
+}
+
+fn clip(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+impl From<Cause> for Refused {
+    fn from(cause: Cause) -> Refused {
+        Refused::Cause(cause)
+    }
+}

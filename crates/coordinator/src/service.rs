@@ -1,0 +1,152 @@
+//! The services for operators and control planes.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use godwit_api::v1::{
+    self as api, guest_service_server::GuestService, migration_service_server::MigrationService,
+};
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status};
+
+use crate::{Coordinator, Refused, World, words};
+
+/// At most this many migrations in one answer.
+const LIST_LIMIT: u32 = 1000;
+
+/// [`MigrationService`] over a coordinator.
+pub struct MigrationDesk<W>(pub Coordinator<W>);
+
+/// [`GuestService`] over a coordinator.
+pub struct GuestDesk<W>(pub Coordinator<W>);
+
+type Watch = Pin<Box<dyn Stream<Item = Result<api::WatchMigrationResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl<W: World> MigrationService for MigrationDesk<W> {
+    type WatchMigrationStream = Watch;
+
+    async fn create_migration(
+        &self,
+        request: Request<api::CreateMigrationRequest>,
+    ) -> Result<Response<api::CreateMigrationResponse>, Status> {
+        let asked = request.into_inner();
+        name("guest", &asked.guest)?;
+        name("destination", &asked.destination)?;
+        if asked.request_id.len() > 128 {
+            return Err(Refused::Invalid("request_id is longer than 128 bytes".into()).into());
+        }
+        // Carried on although the caller goes away: a caller that hangs up must not stop it half way.
+        let coordinator = self.0.clone();
+        let created = tokio::spawn(async move {
+            coordinator
+                .create(&asked.guest, &asked.destination, &asked.request_id)
+                .await
+        });
+        let view = created
+            .await
+            .map_err(|error| Status::internal(error.to_string()))??;
+        Ok(Response::new(api::CreateMigrationResponse {
+            migration: Some(words::migration(&view)),
+        }))
+    }
+
+    async fn get_migration(
+        &self,
+        request: Request<api::GetMigrationRequest>,
+    ) -> Result<Response<api::GetMigrationResponse>, Status> {
+        let view = self.0.get(&request.into_inner().id).await?;
+        Ok(Response::new(api::GetMigrationResponse {
+            migration: Some(words::migration(&view)),
+        }))
+    }
+
+    async fn list_migrations(
+        &self,
+        request: Request<api::ListMigrationsRequest>,
+    ) -> Result<Response<api::ListMigrationsResponse>, Status> {
+        let asked = request.into_inner();
+        let limit = match asked.limit {
+            0 => 100,
+            limit => limit.min(LIST_LIMIT),
+        };
+        let migrations = self
+            .0
+            .list(&asked.guest, limit)
+            .await?
+            .iter()
+            .map(words::migration)
+            .collect();
+        Ok(Response::new(api::ListMigrationsResponse { migrations }))
+    }
+
+    async fn watch_migration(
+        &self,
+        request: Request<api::WatchMigrationRequest>,
+    ) -> Result<Response<Watch>, Status> {
+        let view = self.0.get(&request.into_inner().id).await?;
+        let response = |view| {
+            Ok(api::WatchMigrationResponse {
+                migration: Some(words::migration(&view)),
+            })
+        };
+        let Some(watch) = self.0.watch(&view.migration.brief.id) else {
+            return Ok(Response::new(tokio_stream::iter([response(view)]).boxed()));
+        };
+        // Up to and including the first view that is settled.
+        let changes = WatchStream::new(watch).scan(false, |over, view| {
+            let passed = std::mem::replace(over, view.migration.settled());
+            std::future::ready((!passed).then_some(view))
+        });
+        Ok(Response::new(changes.map(response).boxed()))
+    }
+
+    async fn cancel_migration(
+        &self,
+        request: Request<api::CancelMigrationRequest>,
+    ) -> Result<Response<api::CancelMigrationResponse>, Status> {
+        let view = self.0.cancel(&request.into_inner().id).await?;
+        Ok(Response::new(api::CancelMigrationResponse {
+            migration: Some(words::migration(&view)),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl<W: World> GuestService for GuestDesk<W> {
+    async fn list_guests(
+        &self,
+        _: Request<api::ListGuestsRequest>,
+    ) -> Result<Response<api::ListGuestsResponse>, Status> {
+        let guests = self.0.guests().await?;
+        let guests = guests
+            .iter()
+            .map(|(facts, open)| words::guest(facts, open.as_deref()))
+            .collect();
+        Ok(Response::new(api::ListGuestsResponse { guests }))
+    }
+
+    async fn adopt_guest(
+        &self,
+        request: Request<api::AdoptGuestRequest>,
+    ) -> Result<Response<api::AdoptGuestResponse>, Status> {
+        let asked = request.into_inner();
+        name("guest", &asked.guest)?;
+        let facts = self.0.adopt(&asked.guest).await?;
+        Ok(Response::new(api::AdoptGuestResponse {
+            guest: Some(words::guest(&facts, None)),
+        }))
+    }
+}
+
+/// A name from outside is looked up, never interpreted; this keeps it printable.
+fn name(what: &str, text: &str) -> Result<(), Refused> {
+    let fits = !text.is_empty() && text.len() <= 255 && !text.chars().any(char::is_control);
+    if fits {
+        Ok(())
+    } else {
+        Err(Refused::Invalid(format!(
+            "{what} must be 1 to 255 printable bytes"
+        )))
+    }
+}

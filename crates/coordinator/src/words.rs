@@ -1,0 +1,232 @@
+//! A migration as the wire has it.
+
+use godwit_api::v1 as api;
+use godwit_migration::{
+    Acceleration, Cause, Figures, Guest, Migration, Moved, Pair, Phase, PhaseSpan, Role,
+    preflight::{GuestFacts, PairFacts},
+};
+use prost_types::Timestamp;
+
+use crate::operation::View;
+
+pub(crate) fn migration(view: &View) -> api::Migration {
+    let value = &*view.migration;
+    let brief = &value.brief;
+    let (acceleration, standby_since, because) = acceleration(&value.acceleration());
+    api::Migration {
+        id: brief.id.clone(),
+        guest: brief.guest.name.clone(),
+        guest_uuid: brief.guest.uuid.clone(),
+        source: brief.source.clone(),
+        destination: brief.destination.clone(),
+        role: match brief.role {
+            Role::Source => api::Role::Source,
+            Role::Destination => api::Role::Destination,
+        }
+        .into(),
+        phase: phase(value.phase()).into(),
+        moved: moved(value.moved()).into(),
+        acceleration: acceleration.into(),
+        standby_since,
+        because,
+        cancelled: value.cancelled(),
+        settled: value.settled(),
+        ended: value.ended(),
+        needs_person: value.needs_person(),
+        created: Some(timestamp(value.begun_ms)),
+        timeline: value.spans().iter().map(span).collect(),
+        progress: view.progress.or_else(|| value.figures()).map(progress),
+        failure: failure(value),
+        pairs: brief.pairs.iter().map(pair).collect(),
+    }
+}
+
+/// What failed, for as long as it matters: a guest that is accelerated at its destination has no failure.
+fn failure(value: &Migration) -> Option<api::Failure> {
+    let well = value.moved() == Moved::Yes && value.acceleration() == Acceleration::Accelerated;
+    let cause = value.failure().filter(|_| !well)?.clone();
+    let hint = match cause.hint.is_empty() {
+        true => format!("godwit status {}", value.brief.id),
+        false => cause.hint,
+    };
+    Some(api::Failure {
+        reason: cause.reason,
+        message: cause.message,
+        causes: cause.causes,
+        hint,
+    })
+}
+
+fn acceleration(value: &Acceleration) -> (api::Acceleration, Option<Timestamp>, String) {
+    match value {
+        Acceleration::Accelerated => (api::Acceleration::Accelerated, None, String::new()),
+        Acceleration::Standby { since_ms, because } => (
+            api::Acceleration::Standby,
+            Some(timestamp(*since_ms)),
+            because.clone(),
+        ),
+        Acceleration::Unknown(why) => (api::Acceleration::Unknown, None, why.clone()),
+    }
+}
+
+fn moved(value: Moved) -> api::Moved {
+    match value {
+        Moved::Undecided => api::Moved::Undecided,
+        Moved::Yes => api::Moved::Yes,
+        Moved::No => api::Moved::No,
+        Moved::Unknown => api::Moved::Unknown,
+        Moved::Gone => api::Moved::Gone,
+    }
+}
+
+fn phase(value: Phase) -> api::Phase {
+    match value {
+        Phase::Reserve => api::Phase::Reserve,
+        Phase::FailOver => api::Phase::FailOver,
+        Phase::Unplug => api::Phase::Unplug,
+        Phase::Transfer => api::Phase::Transfer,
+        Phase::Locate => api::Phase::Locate,
+        Phase::Resume => api::Phase::Resume,
+        Phase::Suspend => api::Phase::Suspend,
+        Phase::Release => api::Phase::Release,
+        Phase::Follow => api::Phase::Follow,
+        Phase::Await => api::Phase::Await,
+        Phase::Plug => api::Phase::Plug,
+        Phase::FailBack => api::Phase::FailBack,
+        Phase::Unreserve => api::Phase::Unreserve,
+    }
+}
+
+fn phase_back(value: api::Phase) -> Option<Phase> {
+    Phase::ALL.into_iter().find(|known| phase(*known) == value)
+}
+
+fn span(value: &PhaseSpan) -> api::PhaseRecord {
+    api::PhaseRecord {
+        host: value.host.clone(),
+        phase: phase(value.phase).into(),
+        started: Some(timestamp(value.started_ms)),
+        ended: value.ended_ms.map(timestamp),
+        failed: value.failed,
+        detail: value.detail.clone(),
+    }
+}
+
+/// The phases that a peer's record shows; those of a newer version that this one does not know are left out.
+pub fn spans(record: &api::Migration) -> Vec<PhaseSpan> {
+    let read = |span: &api::PhaseRecord| {
+        Some(PhaseSpan {
+            host: span.host.clone(),
+            phase: phase_back(span.phase())?,
+            started_ms: milliseconds(span.started.as_ref()?),
+            ended_ms: span.ended.as_ref().map(milliseconds),
+            failed: span.failed,
+            detail: span.detail.clone(),
+        })
+    };
+    record.timeline.iter().filter_map(read).collect()
+}
+
+/// How the guest fares, as a peer's record shows it.
+pub fn acceleration_of(record: &api::Migration) -> Acceleration {
+    match record.acceleration() {
+        api::Acceleration::Accelerated => Acceleration::Accelerated,
+        api::Acceleration::Standby => Acceleration::Standby {
+            since_ms: record
+                .standby_since
+                .as_ref()
+                .map(milliseconds)
+                .unwrap_or_default(),
+            because: record.because.clone(),
+        },
+        _ => Acceleration::Unknown(record.because.clone()),
+    }
+}
+
+/// A failure of a peer as a cause.
+pub fn cause_of(failure: api::Failure) -> Cause {
+    Cause {
+        reason: failure.reason,
+        message: failure.message,
+        causes: failure.causes,
+        hint: failure.hint,
+    }
+}
+
+fn progress(value: Figures) -> api::TransferProgress {
+    api::TransferProgress {
+        memory_total_bytes: value.memory_total,
+        memory_processed_bytes: value.memory_processed,
+        memory_remaining_bytes: value.memory_remaining,
+        bytes_per_second: value.rate,
+        elapsed_ms: value.elapsed_ms,
+        downtime_ms: value.downtime_ms,
+        iteration: value.iteration,
+    }
+}
+
+fn pair(value: &Pair) -> api::PairStatus {
+    let vf = |vf: Option<godwit_migration::PciAddress>| vf.map(|vf| vf.to_string()).unwrap_or_default();
+    api::PairStatus {
+        mac: value.mac.to_string(),
+        pool: value.pool.clone(),
+        source_vf: vf(value.source_vf),
+        destination_vf: vf(value.destination_vf),
+    }
+}
+
+/// A guest, with the migration that is under way.
+pub(crate) fn guest(facts: &GuestFacts, migration: Option<&Migration>) -> api::Guest {
+    let problem = match godwit_migration::preflight::movable(facts) {
+        Ok(_) => String::new(),
+        Err(refusal) => refusal.to_string(),
+    };
+    let Guest { name, uuid } = facts.guest.clone();
+    api::Guest {
+        name,
+        uuid,
+        state: facts.state.clone(),
+        managed: facts.managed,
+        acceleration: on_primary(facts).into(),
+        agent: facts.agent.is_ok(),
+        pairs: facts.pairs.iter().map(guest_pair).collect(),
+        migration: migration
+            .map(|migration| migration.brief.id.clone())
+            .unwrap_or_default(),
+        problem,
+    }
+}
+
+fn on_primary(facts: &GuestFacts) -> api::Acceleration {
+    match &facts.agent {
+        Ok(seen) if !seen.is_empty() && seen.iter().all(|pair| pair.on_primary) => {
+            api::Acceleration::Accelerated
+        }
+        Ok(seen) if !seen.is_empty() => api::Acceleration::Standby,
+        _ => api::Acceleration::Unknown,
+    }
+}
+
+fn guest_pair(value: &PairFacts) -> api::GuestPair {
+    api::GuestPair {
+        mac: value.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        pool: value.pool.clone().unwrap_or_default(),
+        standby: value.standby.clone().unwrap_or_default(),
+        primary: value.primary.clone().unwrap_or_default(),
+        vf: value.vf.map(|vf| vf.to_string()).unwrap_or_default(),
+    }
+}
+
+fn timestamp(ms: i64) -> Timestamp {
+    Timestamp {
+        seconds: ms.div_euclid(1000),
+        nanos: (ms.rem_euclid(1000) * 1_000_000) as i32,
+    }
+}
+
+fn milliseconds(timestamp: &Timestamp) -> i64 {
+    timestamp
+        .seconds
+        .saturating_mul(1000)
+        .saturating_add(i64::from(timestamp.nanos) / 1_000_000)
+}

@@ -1,0 +1,43 @@
+//! The seam: what the loop needs from the world outside this process.
+
+use std::{future::Future, time::Duration};
+
+use godwit_migration::{
+    Brief, Cause, Event, Figures, Guest, Pair, Sighting, State, Vf, preflight::GuestFacts,
+};
+use tokio::sync::watch;
+
+/// One attempt at one phase.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What the migration is about.
+    pub brief: Brief,
+    /// [`State::Work`], or [`State::Rest`] when the phase failed before and is tried again.
+    pub state: State,
+    /// To be kept by the work itself; the loop gives up a little later.
+    pub deadline: Duration,
+    /// Where a transfer's figures go while it runs.
+    pub progress: watch::Sender<Option<Figures>>,
+}
+
+/// Hosts, guests, VFs and peers; real ones in the daemon, pretend ones in the simulator.
+pub trait World: Send + Sync + 'static {
+    /// Makes the phase so, and says what came of it. It looks before it acts and is safe to repeat: it may
+    /// have been done in part, or whole, by a process that died. Dropping the future may leave it half done.
+    fn work(&self, job: Job) -> impl Future<Output = Event> + Send;
+
+    /// Makes a running transfer of the guest end early. Nothing to abort is not an error.
+    fn abort(&self, brief: &Brief) -> impl Future<Output = Result<(), Cause>> + Send;
+
+    /// The guests of this host, or the one of that name or UUID (none: an empty list).
+    fn guests(&self, named: Option<&str>) -> impl Future<Output = Result<Vec<GuestFacts>, Cause>> + Send;
+
+    /// Writes what the guest should have into its domain's metadata.
+    fn adopt(&self, guest: &Guest, pairs: &[Pair]) -> impl Future<Output = Result<(), Cause>> + Send;
+
+    /// The VFs of this host's pools, as the host shows them; holds are not its business.
+    fn vfs(&self) -> impl Future<Output = Result<Vec<Vf>, Cause>> + Send;
+
+    /// What libvirt here shows of a guest, by calls that wait for no job.
+    fn sight(&self, uuid: &str) -> impl Future<Output = Sighting> + Send;
+}
