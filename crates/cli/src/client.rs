@@ -1,0 +1,174 @@
+//! What can be asked of the daemon, over its Unix socket. Every question has a deadline.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use godwit_api::v1::guest_service_client::GuestServiceClient;
+use godwit_api::v1::migration_service_client::MigrationServiceClient;
+use godwit_api::v1::{
+    AdoptGuestRequest, CancelMigrationRequest, CreateMigrationRequest, GetMigrationRequest, Guest,
+    ListGuestsRequest, ListMigrationsRequest, Migration, WatchMigrationRequest, WatchMigrationResponse,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status, Streaming};
+use tower::service_fn;
+
+use crate::failure::Error;
+
+/// Most questions are answered from memory.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Adopting asks the guest's agent too, which may have to be waited for.
+const ADOPT_DEADLINE: Duration = Duration::from_secs(60);
+/// A daemon that hangs while nothing is asked of it is noticed by a ping of HTTP/2 that stays unanswered.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_DEADLINE: Duration = Duration::from_secs(20);
+/// 1,000 migrations (the daemon's own limit) with long timelines.
+const LARGEST_ANSWER: usize = 32 << 20;
+
+/// A connection to the daemon of this host.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+    migrations: MigrationServiceClient<Channel>,
+    guests: GuestServiceClient<Channel>,
+}
+
+impl Client {
+    pub(crate) async fn connect(socket: &Path) -> Result<Client, Error> {
+        let path = socket.to_owned();
+        let connector = service_fn(move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        // The address goes nowhere: the connector has its own.
+        let endpoint = Endpoint::from_static("http://godwitd.local")
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_DEADLINE);
+        let connection = timeout(DEADLINE, endpoint.connect_with_connector(connector)).await;
+        let channel = connection
+            .map_err(|_| Error::Silent { deadline: DEADLINE })?
+            .map_err(|error| Error::Away {
+                socket: socket.to_owned(),
+                source: io_error_in(error),
+            })?;
+        Ok(Client {
+            socket: socket.to_owned(),
+            migrations: MigrationServiceClient::new(channel.clone())
+                .max_decoding_message_size(LARGEST_ANSWER),
+            guests: GuestServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
+        })
+    }
+
+    /// The same daemon again, after a connection broke.
+    pub(crate) async fn reconnect(&mut self) -> Result<(), Error> {
+        *self = Client::connect(&self.socket).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn create(&mut self, request: CreateMigrationRequest) -> Result<Migration, Error> {
+        let answer = within(DEADLINE, request, |r| self.migrations.create_migration(r)).await?;
+        answer.migration.ok_or(Error::Ended("it named the migration"))
+    }
+
+    pub(crate) async fn get(&mut self, id: String) -> Result<Migration, Error> {
+        let request = GetMigrationRequest { id };
+        let answer = within(DEADLINE, request, |r| self.migrations.get_migration(r)).await?;
+        answer.migration.ok_or(Error::Ended("it named the migration"))
+    }
+
+    pub(crate) async fn list(&mut self, limit: u32) -> Result<Vec<Migration>, Error> {
+        let request = ListMigrationsRequest {
+            limit,
+            guest: String::new(),
+        };
+        Ok(within(DEADLINE, request, |r| self.migrations.list_migrations(r))
+            .await?
+            .migrations)
+    }
+
+    pub(crate) async fn cancel(&mut self, id: String) -> Result<Migration, Error> {
+        let request = CancelMigrationRequest { id };
+        let answer = within(DEADLINE, request, |r| self.migrations.cancel_migration(r)).await?;
+        answer.migration.ok_or(Error::Ended("it named the migration"))
+    }
+
+    pub(crate) async fn guests(&mut self) -> Result<Vec<Guest>, Error> {
+        Ok(
+            within(DEADLINE, ListGuestsRequest {}, |r| self.guests.list_guests(r))
+                .await?
+                .guests,
+        )
+    }
+
+    pub(crate) async fn adopt(&mut self, guest: String) -> Result<Guest, Error> {
+        let answer = within(ADOPT_DEADLINE, AdoptGuestRequest { guest }, |r| {
+            self.guests.adopt_guest(r)
+        })
+        .await?;
+        answer.guest.ok_or(Error::Ended("it named the guest"))
+    }
+
+    /// The migration as it is now, and the stream of its changes. Only the first answer has a deadline: it comes
+    /// at once or not at all.
+    pub(crate) async fn watch(&mut self, id: String) -> Result<(Migration, Changes), Error> {
+        let opened = timeout(DEADLINE, async {
+            let stream = self
+                .migrations
+                .watch_migration(WatchMigrationRequest { id })
+                .await?
+                .into_inner();
+            let mut changes = Changes(stream);
+            Ok((changes.next().await?, changes))
+        });
+        opened.await.unwrap_or(Err(Error::Silent { deadline: DEADLINE }))
+    }
+}
+
+/// What the daemon tells about a migration, change by change.
+#[derive(Debug)]
+pub(crate) struct Changes(Streaming<WatchMigrationResponse>);
+
+impl Changes {
+    /// Waits for the next change, as long as it takes.
+    pub(crate) async fn next(&mut self) -> Result<Migration, Error> {
+        let answer = self.0.message().await?.and_then(|answer| answer.migration);
+        answer.ok_or(Error::Ended("the migration was settled"))
+    }
+}
+
+async fn within<Q, A, F>(
+    deadline: Duration,
+    question: Q,
+    ask: impl FnOnce(Request<Q>) -> F,
+) -> Result<A, Error>
+where
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let mut request = Request::new(question);
+    // The daemon is told as well; a little longer, so that the verdict is ours.
+    request.set_timeout(deadline + Duration::from_secs(1));
+    match timeout(deadline, ask(request)).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(Error::Silent { deadline }),
+    }
+}
+
+/// The operating system's reason why the socket could not be reached, out of tonic's wrappers.
+fn io_error_in(error: tonic::transport::Error) -> io::Error {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref::<io::Error>() {
+            return match found.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number),
+                None => io::Error::new(found.kind(), found.to_string()),
+            };
+        }
+        next = cause.source();
+    }
+    io::Error::other(error.to_string())
+}

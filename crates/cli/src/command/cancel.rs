@@ -1,0 +1,21 @@
+//! `godwit cancel ID`.
+
+use crate::client::Client;
+use crate::exit;
+use crate::failure::Error;
+use crate::output::Output;
+use crate::view::json;
+
+pub(crate) async fn cancel(mut client: Client, id: &str, out: &mut Output) -> Result<u8, Error> {
+    let migration = client.cancel(id.to_owned()).await?;
+    if out.is_json() {
+        out.json(&json::Migration::from(&migration))?;
+    } else {
+        let (id, guest, source) = (&migration.id, &migration.guest, &migration.source);
+        out.line(&format!(
+            "Migration {id} is cancelled: it turns round, and {guest} stays on {source}."
+        ))?;
+        out.line(&format!("To see it: godwit status {id}"))?;
+    }
+    Ok(exit::DONE)
+}

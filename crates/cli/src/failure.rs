@@ -1,0 +1,299 @@
+//! Errors as words, hints and exit codes: the only place that does so.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use godwit_api::v1::Failure;
+use prost::Message;
+use tonic::{Code, Status};
+
+use crate::exit;
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The daemon's socket cannot be reached.
+    #[error("godwitd cannot be reached at {}", socket.display())]
+    Away { socket: PathBuf, source: io::Error },
+    /// The daemon said no, in its own words.
+    #[error("{}", failure.message)]
+    Refused { code: Code, failure: Box<Failure> },
+    /// gRPC said no, without words of the daemon's.
+    #[error("{}", sentence(*code))]
+    Status { code: Code, message: String },
+    /// No answer in time.
+    #[error("godwitd did not answer within {} s", deadline.as_secs())]
+    Silent { deadline: Duration },
+    /// An answer or a stream that stopped too early.
+    #[error("godwitd's answer ended before {0}")]
+    Ended(&'static str),
+    /// The daemon went away and did not come back.
+    #[error("{lost}; godwitd has not come back for {} s", patience.as_secs())]
+    Lost {
+        lost: String,
+        hint: String,
+        patience: Duration,
+        source: Box<Error>,
+    },
+    /// Our own output.
+    #[error("the output cannot be written")]
+    Output(#[source] io::Error),
+    /// Our own process.
+    #[error("godwit cannot start")]
+    Start(#[source] io::Error),
+}
+
+impl From<Status> for Error {
+    /// The details are the daemon's failure; without them only gRPC's code and words are known.
+    fn from(status: Status) -> Error {
+        let code = status.code();
+        match Failure::decode(status.details()) {
+            Ok(mut failure) if !status.details().is_empty() => {
+                if failure.message.is_empty() {
+                    failure.message = status.message().into();
+                }
+                Error::Refused {
+                    code,
+                    failure: Box::new(failure),
+                }
+            }
+            _ => Error::Status {
+                code,
+                message: words_of(&status),
+            },
+        }
+    }
+}
+
+impl Error {
+    /// The connection broke or the daemon went away: asking again may be answered. A refusal is final,
+    /// except for a daemon that says it is just stopping or starting.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Error::Away { .. } | Error::Silent { .. } | Error::Ended(_) => true,
+            Error::Refused { code, .. } => *code == Code::Unavailable,
+            Error::Status { code, .. } => matches!(
+                code,
+                Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded
+            ),
+            Error::Lost { .. } | Error::Output(_) | Error::Start(_) => false,
+        }
+    }
+
+    /// What a script sees.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.is_broken_pipe() {
+            exit::BROKEN_PIPE
+        } else {
+            exit::FAILED
+        }
+    }
+
+    /// Nobody reads us any more: nothing to say, and nobody to say it to.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// The error in the form in which the daemon's own failures come.
+    pub(crate) fn to_failure(&self) -> Failure {
+        if let Error::Refused { failure, .. } = self {
+            return Failure::clone(failure);
+        }
+        Failure {
+            reason: self.reason().into(),
+            message: self.to_string(),
+            causes: self.causes(),
+            hint: self.hint(),
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Error::Away { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "PERMISSION_DENIED"
+            }
+            Error::Away { .. } => "DAEMON_AWAY",
+            Error::Refused { .. } => "REFUSED",
+            Error::Status { code, .. } => reason_of(*code),
+            Error::Silent { .. } => "DAEMON_SILENT",
+            Error::Ended(_) => "ANSWER_INCOMPLETE",
+            Error::Lost { .. } => "DAEMON_LOST",
+            Error::Output(_) => "OUTPUT",
+            Error::Start(_) => "START",
+        }
+    }
+
+    fn causes(&self) -> Vec<String> {
+        if let Error::Status { message, .. } = self {
+            return Vec::from_iter((!message.is_empty()).then(|| message.clone()));
+        }
+        let mut causes = Vec::new();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        causes
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Error::Away { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "only users who may write to the socket can talk to godwitd: try it with sudo".into()
+            }
+            Error::Away { .. } => "is godwitd running? systemctl status godwitd".into(),
+            Error::Status {
+                code: Code::Unimplemented,
+                ..
+            } => "are godwit and godwitd of the same version? godwit --version; godwitd --version".into(),
+            Error::Status { .. } | Error::Silent { .. } | Error::Ended(_) => {
+                "what does the daemon say? journalctl --unit godwitd --since -5min".into()
+            }
+            Error::Lost { hint, .. } => hint.clone(),
+            Error::Refused { .. } | Error::Output(_) | Error::Start(_) => String::new(),
+        }
+    }
+}
+
+/// A failure as `Error:` / `Caused by:` / `Hint:` lines.
+pub(crate) fn lines(failure: &Failure) -> Vec<String> {
+    let mut lines = vec![format!("Error: {}", failure.message)];
+    lines.extend(failure.causes.iter().map(|cause| format!("Caused by: {cause}")));
+    if !failure.hint.is_empty() {
+        lines.push(format!("Hint: {}", failure.hint));
+    }
+    lines
+}
+
+/// gRPC's words, or those of the innermost error where the transport failed ("transport error" says nothing).
+fn words_of(status: &Status) -> String {
+    let mut innermost = status.message().to_owned();
+    let mut next = status.source();
+    while let Some(cause) = next {
+        innermost = cause.to_string();
+        next = cause.source();
+    }
+    innermost
+}
+
+fn sentence(code: Code) -> &'static str {
+    match code {
+        Code::NotFound => "there is no such thing",
+        Code::InvalidArgument | Code::OutOfRange => "godwitd does not understand the request",
+        Code::AlreadyExists => "it exists already",
+        Code::FailedPrecondition => "this cannot be done now",
+        Code::PermissionDenied | Code::Unauthenticated => "this is not allowed",
+        Code::ResourceExhausted => "godwitd has too much to do",
+        Code::Unimplemented => "godwitd does not know this command",
+        Code::Unavailable | Code::Cancelled | Code::Aborted => "godwitd broke off",
+        Code::DeadlineExceeded => "godwitd did not answer in time",
+        Code::Internal | Code::Unknown | Code::DataLoss | Code::Ok => "the connection to godwitd failed",
+    }
+}
+
+fn reason_of(code: Code) -> &'static str {
+    match code {
+        Code::NotFound => "NOT_FOUND",
+        Code::InvalidArgument | Code::OutOfRange => "INVALID_ARGUMENT",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::PermissionDenied | Code::Unauthenticated => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Unavailable | Code::Cancelled | Code::Aborted => "UNAVAILABLE",
+        Code::DeadlineExceeded => "DAEMON_SILENT",
+        Code::Internal | Code::Unknown | Code::DataLoss | Code::Ok => "INTERNAL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal() -> Failure {
+        Failure {
+            reason: "NO_FREE_VF".into(),
+            message: "beta has no free VF in pool blue".into(),
+            causes: vec!["all 7 are held".into()],
+            hint: "godwit guests".into(),
+        }
+    }
+
+    fn shown(error: &Error) -> String {
+        lines(&error.to_failure()).join("\n")
+    }
+
+    #[test]
+    fn a_refusal_speaks_the_daemons_words() {
+        let details = refusal().encode_to_vec();
+        let status = Status::with_details(Code::ResourceExhausted, "short", details.into());
+        let error = Error::from(status);
+        insta::assert_snapshot!(shown(&error), @"
+        Error: beta has no free VF in pool blue
+        Caused by: all 7 are held
+        Hint: godwit guests
+        ");
+        assert_eq!(error.to_failure(), refusal());
+        assert!(!error.is_lost());
+        assert_eq!(error.exit_code(), exit::FAILED);
+    }
+
+    #[test]
+    fn details_that_are_no_failure_are_not_believed() {
+        let status = Status::with_details(Code::NotFound, "guest web-9", vec![0xff, 0xff].into());
+        insta::assert_snapshot!(shown(&Error::from(status)), @"
+        Error: there is no such thing
+        Caused by: guest web-9
+        Hint: what does the daemon say? journalctl --unit godwitd --since -5min
+        ");
+    }
+
+    #[test]
+    fn a_missing_socket_says_what_to_type() {
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let error = Error::Away {
+            socket: "/run/godwit/godwitd.sock".into(),
+            source,
+        };
+        insta::assert_snapshot!(shown(&error), @"
+        Error: godwitd cannot be reached at /run/godwit/godwitd.sock
+        Caused by: entity not found
+        Hint: is godwitd running? systemctl status godwitd
+        ");
+        assert!(error.is_lost());
+    }
+
+    #[test]
+    fn a_loss_names_its_cause() {
+        let source = Error::Silent {
+            deadline: Duration::from_secs(30),
+        };
+        let error = Error::Lost {
+            lost: "migration 0198 is out of sight".into(),
+            hint: "godwit status 0198".into(),
+            patience: Duration::from_secs(120),
+            source: Box::new(source),
+        };
+        insta::assert_snapshot!(shown(&error), @"
+        Error: migration 0198 is out of sight; godwitd has not come back for 120 s
+        Caused by: godwitd did not answer within 30 s
+        Hint: godwit status 0198
+        ");
+    }
+
+    #[test]
+    fn only_a_refusal_that_says_unavailable_is_asked_again() {
+        let refused = |code| Error::Refused {
+            code,
+            failure: Box::new(refusal()),
+        };
+        assert!(refused(Code::Unavailable).is_lost());
+        assert!(!refused(Code::Internal).is_lost());
+        let bare = |code| Error::from(Status::new(code, ""));
+        assert!(bare(Code::Unknown).is_lost());
+        assert!(!bare(Code::NotFound).is_lost());
+        assert!(!bare(Code::PermissionDenied).is_lost());
+    }
+}

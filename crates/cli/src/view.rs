@@ -1,0 +1,10 @@
+//! The daemon's messages as text for people and JSON for programs. Pure: nothing here writes or waits.
+
+pub(crate) mod json;
+pub(crate) mod outcome;
+pub(crate) mod progress;
+#[cfg(test)]
+pub(crate) mod sample;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod words;

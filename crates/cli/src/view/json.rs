@@ -1,0 +1,411 @@
+//! The JSON of `--json`: a promise to programs. A missing value is null, a name is a short kebab-case word, a
+//! time is RFC 3339 in UTC with milliseconds. Fields are only ever added.
+
+use godwit_api::v1 as api;
+use serde::Serialize;
+
+use super::words;
+
+/// One migration.
+#[derive(Debug, Serialize)]
+pub(crate) struct Migration<'a> {
+    id: &'a str,
+    guest: &'a str,
+    guest_uuid: &'a str,
+    source: &'a str,
+    destination: &'a str,
+    role: Option<String>,
+    phase: Option<String>,
+    moved: Option<String>,
+    acceleration: Option<String>,
+    standby_since: Option<String>,
+    because: &'a str,
+    cancelled: bool,
+    settled: bool,
+    ended: bool,
+    needs_person: bool,
+    created: Option<String>,
+    timeline: Vec<PhaseRecord<'a>>,
+    progress: Option<Progress>,
+    failure: Option<Failure<'a>>,
+    pairs: Vec<Pair<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PhaseRecord<'a> {
+    host: &'a str,
+    phase: Option<String>,
+    started: Option<String>,
+    ended: Option<String>,
+    failed: bool,
+    detail: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Progress {
+    memory_total_bytes: u64,
+    memory_processed_bytes: u64,
+    memory_remaining_bytes: u64,
+    bytes_per_second: u64,
+    elapsed_ms: u64,
+    downtime_ms: Option<u64>,
+    iteration: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct Failure<'a> {
+    reason: &'a str,
+    message: &'a str,
+    causes: &'a [String],
+    hint: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Pair<'a> {
+    mac: &'a str,
+    pool: &'a str,
+    source_vf: &'a str,
+    destination_vf: &'a str,
+}
+
+/// `godwit status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Migrations<'a> {
+    migrations: Vec<Migration<'a>>,
+}
+
+/// A command that failed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Refusal<'a> {
+    error: Failure<'a>,
+}
+
+/// One guest.
+#[derive(Debug, Serialize)]
+pub(crate) struct Guest<'a> {
+    name: &'a str,
+    uuid: &'a str,
+    state: &'a str,
+    managed: bool,
+    acceleration: Option<String>,
+    agent: bool,
+    pairs: Vec<GuestPair<'a>>,
+    migration: &'a str,
+    problem: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct GuestPair<'a> {
+    mac: &'a str,
+    pool: &'a str,
+    standby: &'a str,
+    primary: &'a str,
+    vf: &'a str,
+}
+
+/// `godwit guests`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Guests<'a> {
+    guests: Vec<Guest<'a>>,
+}
+
+impl<'a> From<&'a api::Migration> for Migration<'a> {
+    fn from(m: &'a api::Migration) -> Migration<'a> {
+        Migration {
+            id: &m.id,
+            guest: &m.guest,
+            guest_uuid: &m.guest_uuid,
+            source: &m.source,
+            destination: &m.destination,
+            role: words::role(m.role()),
+            phase: words::phase(m.phase()),
+            moved: words::moved(m.moved()),
+            acceleration: words::acceleration(m.acceleration()),
+            standby_since: time(m.standby_since.as_ref()),
+            because: &m.because,
+            cancelled: m.cancelled,
+            settled: m.settled,
+            ended: m.ended,
+            needs_person: m.needs_person,
+            created: time(m.created.as_ref()),
+            timeline: m.timeline.iter().map(PhaseRecord::from).collect(),
+            progress: m.progress.as_ref().map(Progress::from),
+            failure: m.failure.as_ref().map(Failure::from),
+            pairs: m.pairs.iter().map(Pair::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a api::PhaseRecord> for PhaseRecord<'a> {
+    fn from(record: &'a api::PhaseRecord) -> PhaseRecord<'a> {
+        PhaseRecord {
+            host: &record.host,
+            phase: words::phase(record.phase()),
+            started: time(record.started.as_ref()),
+            ended: time(record.ended.as_ref()),
+            failed: record.failed,
+            detail: &record.detail,
+        }
+    }
+}
+
+impl From<&api::TransferProgress> for Progress {
+    fn from(progress: &api::TransferProgress) -> Progress {
+        Progress {
+            memory_total_bytes: progress.memory_total_bytes,
+            memory_processed_bytes: progress.memory_processed_bytes,
+            memory_remaining_bytes: progress.memory_remaining_bytes,
+            bytes_per_second: progress.bytes_per_second,
+            elapsed_ms: progress.elapsed_ms,
+            downtime_ms: progress.downtime_ms,
+            iteration: progress.iteration,
+        }
+    }
+}
+
+impl<'a> From<&'a api::Failure> for Failure<'a> {
+    fn from(failure: &'a api::Failure) -> Failure<'a> {
+        let api::Failure {
+            reason,
+            message,
+            causes,
+            hint,
+        } = failure;
+        Failure {
+            reason,
+            message,
+            causes,
+            hint,
+        }
+    }
+}
+
+impl<'a> From<&'a api::Failure> for Refusal<'a> {
+    fn from(failure: &'a api::Failure) -> Refusal<'a> {
+        Refusal {
+            error: Failure::from(failure),
+        }
+    }
+}
+
+impl<'a> From<&'a api::PairStatus> for Pair<'a> {
+    fn from(pair: &'a api::PairStatus) -> Pair<'a> {
+        let api::PairStatus {
+            mac,
+            pool,
+            source_vf,
+            destination_vf,
+        } = pair;
+        Pair {
+            mac,
+            pool,
+            source_vf,
+            destination_vf,
+        }
+    }
+}
+
+impl<'a> From<&'a [api::Migration]> for Migrations<'a> {
+    fn from(migrations: &'a [api::Migration]) -> Migrations<'a> {
+        Migrations {
+            migrations: migrations.iter().map(Migration::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a api::Guest> for Guest<'a> {
+    fn from(guest: &'a api::Guest) -> Guest<'a> {
+        Guest {
+            name: &guest.name,
+            uuid: &guest.uuid,
+            state: &guest.state,
+            managed: guest.managed,
+            acceleration: words::acceleration(guest.acceleration()),
+            agent: guest.agent,
+            pairs: guest.pairs.iter().map(GuestPair::from).collect(),
+            migration: &guest.migration,
+            problem: &guest.problem,
+        }
+    }
+}
+
+impl<'a> From<&'a api::GuestPair> for GuestPair<'a> {
+    fn from(pair: &'a api::GuestPair) -> GuestPair<'a> {
+        let api::GuestPair {
+            mac,
+            pool,
+            standby,
+            primary,
+            vf,
+        } = pair;
+        GuestPair {
+            mac,
+            pool,
+            standby,
+            primary,
+            vf,
+        }
+    }
+}
+
+impl<'a> From<&'a [api::Guest]> for Guests<'a> {
+    fn from(guests: &'a [api::Guest]) -> Guests<'a> {
+        Guests {
+            guests: guests.iter().map(Guest::from).collect(),
+        }
+    }
+}
+
+fn time(wire: Option<&prost_types::Timestamp>) -> Option<String> {
+    words::time(wire).map(words::rfc3339)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::sample;
+
+    fn pretty(value: &impl Serialize) -> String {
+        serde_json::to_string_pretty(value).unwrap()
+    }
+
+    #[test]
+    fn a_full_migration() {
+        let mut migration = sample::on_standby();
+        migration.timeline.drain(1..4);
+        migration.failure = sample::rolled_back().failure;
+        insta::assert_snapshot!(pretty(&Migration::from(&migration)), @r#"
+        {
+          "id": "0198c0de-1111-7222-8333-444455556666",
+          "guest": "web-1",
+          "guest_uuid": "11111111-2222-3333-4444-555555555555",
+          "source": "alpha",
+          "destination": "beta",
+          "role": "source",
+          "phase": "fail-back",
+          "moved": "yes",
+          "acceleration": "standby",
+          "standby_since": "2026-01-02T03:04:15.067Z",
+          "because": "the driver in the guest did not take the VF.",
+          "cancelled": false,
+          "settled": true,
+          "ended": false,
+          "needs_person": false,
+          "created": "2026-01-02T03:04:05.067Z",
+          "timeline": [
+            {
+              "host": "alpha",
+              "phase": "reserve",
+              "started": "2026-01-02T03:04:05.067Z",
+              "ended": "2026-01-02T03:04:05.479Z",
+              "failed": false,
+              "detail": "beta holds 0000:01:10.2"
+            },
+            {
+              "host": "beta",
+              "phase": "fail-back",
+              "started": "2026-01-02T03:04:14.167Z",
+              "ended": "2026-01-02T03:04:15.067Z",
+              "failed": false,
+              "detail": "frames seen on 0000:01:10.2"
+            }
+          ],
+          "progress": {
+            "memory_total_bytes": 536870912,
+            "memory_processed_bytes": 314572800,
+            "memory_remaining_bytes": 209715200,
+            "bytes_per_second": 103179059,
+            "elapsed_ms": 3200,
+            "downtime_ms": 214,
+            "iteration": 2
+          },
+          "failure": {
+            "reason": "TRANSFER_FAILED",
+            "message": "the transfer to beta failed",
+            "causes": [
+              "libvirt: connection reset"
+            ],
+            "hint": "ping beta"
+          },
+          "pairs": [
+            {
+              "mac": "52:54:00:00:00:01",
+              "pool": "blue",
+              "source_vf": "0000:01:10.0",
+              "destination_vf": "0000:01:10.2"
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn an_empty_migration_has_every_field() {
+        insta::assert_snapshot!(pretty(&Migrations::from(&[api::Migration::default()][..])), @r#"
+        {
+          "migrations": [
+            {
+              "id": "",
+              "guest": "",
+              "guest_uuid": "",
+              "source": "",
+              "destination": "",
+              "role": null,
+              "phase": null,
+              "moved": null,
+              "acceleration": null,
+              "standby_since": null,
+              "because": "",
+              "cancelled": false,
+              "settled": false,
+              "ended": false,
+              "needs_person": false,
+              "created": null,
+              "timeline": [],
+              "progress": null,
+              "failure": null,
+              "pairs": []
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn guests() {
+        let mut guest = sample::guest();
+        guest.pairs.truncate(1);
+        insta::assert_snapshot!(pretty(&Guests::from(&[guest][..])), @r#"
+        {
+          "guests": [
+            {
+              "name": "web-1",
+              "uuid": "11111111-2222-3333-4444-555555555555",
+              "state": "running",
+              "managed": true,
+              "acceleration": "accelerated",
+              "agent": true,
+              "pairs": [
+                {
+                  "mac": "52:54:00:00:00:01",
+                  "pool": "blue",
+                  "standby": "net0",
+                  "primary": "ua-godwit-0",
+                  "vf": "0000:01:10.0"
+                }
+              ],
+              "migration": "",
+              "problem": ""
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn an_error() {
+        let failure = sample::rolled_back().failure.unwrap();
+        insta::assert_snapshot!(serde_json::to_string(&Refusal::from(&failure)).unwrap(),
+            @r#"{"error":{"reason":"TRANSFER_FAILED","message":"the transfer to beta failed","causes":["libvirt: connection reset"],"hint":"ping beta"}}"#);
+    }
+}

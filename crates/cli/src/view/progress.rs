@@ -1,0 +1,253 @@
+//! A running migration, told while it happens: lines that stay, and one live line.
+
+use std::collections::HashMap;
+
+use godwit_api::v1::{Migration, Phase, PhaseRecord};
+use jiff::Timestamp;
+
+use super::words;
+
+/// Without a terminal the figures of the transfer come at most this often, in milliseconds.
+const FIGURES_EVERY: u64 = 5_000;
+/// The longest name of a phase.
+const PHASE_WIDTH: usize = "unreserve".len();
+
+/// What was told so far.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    last: Migration,
+    told: HashMap<Key, Told>,
+    figures: Option<Timestamp>,
+    cancelled: bool,
+    away: bool,
+}
+
+/// Two hosts' records are mixed, and a phase can be worked on again: this names one attempt.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key(String, i32, Option<Timestamp>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Start,
+    End,
+}
+
+impl Progress {
+    pub(crate) fn new(migration: &Migration) -> Progress {
+        Progress {
+            last: migration.clone(),
+            told: HashMap::new(),
+            figures: None,
+            cancelled: false,
+            away: false,
+        }
+    }
+
+    /// The daemon went away.
+    pub(crate) fn lost(&mut self) {
+        self.away = true;
+    }
+
+    /// The lines to add now that the migration is so. With a live line only what is finished gets a line.
+    pub(crate) fn news(&mut self, migration: &Migration, now: Timestamp, live: bool) -> Vec<String> {
+        self.last.clone_from(migration);
+        self.away = false;
+        let mut lines = Vec::new();
+        if migration.cancelled && !self.cancelled {
+            self.cancelled = true;
+            lines.push(format!(
+                "Cancel was asked for: it turns round, and {} stays.",
+                migration.guest
+            ));
+        }
+        for record in &migration.timeline {
+            lines.extend(self.phase_line(record, live));
+        }
+        if !live {
+            lines.extend(self.figures_line(now));
+        }
+        lines
+    }
+
+    /// The live line: what is worked on now.
+    pub(crate) fn live(&self, now: Timestamp) -> String {
+        let created = words::time(self.last.created.as_ref());
+        let elapsed = created.map_or(0, |created| words::between(created, now));
+        let elapsed = words::elapsed(elapsed);
+        if self.away {
+            return format!("  waiting for godwitd, {elapsed}");
+        }
+        match self.running() {
+            None => format!("  waiting for the next phase, {elapsed}"),
+            Some(record) => match self.memory(record) {
+                Some(memory) => format!("  {}  {memory}, {elapsed}", self.name(record)),
+                None => format!("  {}  {elapsed}", self.name(record)),
+            },
+        }
+    }
+
+    fn phase_line(&mut self, record: &PhaseRecord, live: bool) -> Option<String> {
+        let key = Key(
+            record.host.clone(),
+            record.phase,
+            words::time(record.started.as_ref()),
+        );
+        let told = self.told.get(&key);
+        let line = if record.ended.is_some() {
+            (told != Some(&Told::End)).then(|| format!("  {}  {}", self.name(record), end(record)))
+        } else {
+            (told.is_none() && !live).then(|| format!("  {}  started", self.name(record)))
+        };
+        if line.is_some() {
+            self.told.insert(
+                key,
+                if record.ended.is_some() {
+                    Told::End
+                } else {
+                    Told::Start
+                },
+            );
+        }
+        line
+    }
+
+    fn figures_line(&mut self, now: Timestamp) -> Option<String> {
+        let record = self.running()?;
+        let line = format!("  {}  {}", self.name(record), self.memory(record)?);
+        let due = self
+            .figures
+            .is_none_or(|last| words::between(last, now) >= FIGURES_EVERY);
+        due.then(|| {
+            self.figures = Some(now);
+            line
+        })
+    }
+
+    /// The phase at work; the newest, should both hosts be at work.
+    fn running(&self) -> Option<&PhaseRecord> {
+        self.last
+            .timeline
+            .iter()
+            .rev()
+            .find(|record| record.ended.is_none())
+    }
+
+    fn memory(&self, record: &PhaseRecord) -> Option<String> {
+        let progress = self
+            .last
+            .progress
+            .as_ref()
+            .filter(|_| record.phase() == Phase::Transfer)?;
+        words::memory(progress)
+    }
+
+    /// Host and phase, so wide that they stand below each other.
+    fn name(&self, record: &PhaseRecord) -> String {
+        let host_width = self
+            .last
+            .source
+            .chars()
+            .count()
+            .max(self.last.destination.chars().count());
+        format!(
+            "{:host_width$}  {:PHASE_WIDTH$}",
+            record.host,
+            words::phase_or_dash(record.phase())
+        )
+    }
+}
+
+fn end(record: &PhaseRecord) -> String {
+    let took = words::took(record).map_or_else(|| "-".into(), words::length);
+    match (record.failed, record.detail.as_str()) {
+        (false, "") => took,
+        (false, detail) => format!("{took:<8}  {detail}"),
+        (true, "") => format!("failed after {took}"),
+        (true, detail) => format!("failed after {took}: {detail}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::sample::{self, at};
+    use godwit_api::v1::Moved;
+
+    #[test]
+    fn without_a_terminal_every_start_and_end_is_a_line() {
+        let (mut migration, done) = (sample::running(), sample::accelerated());
+        let mut lines = Vec::new();
+        let mut progress = Progress::new(&migration);
+        migration.timeline.truncate(1);
+        migration.timeline[0].ended = None;
+        lines.extend(progress.news(&migration, at(0), false));
+        lines.extend(progress.news(&sample::running(), at(2_000), false));
+        lines.extend(progress.news(&sample::running(), at(6_999), false));
+        lines.extend(progress.news(&sample::running(), at(7_000), false));
+        lines.extend(progress.news(&done, at(10_000), false));
+        lines.extend(progress.news(&done, at(20_000), false));
+        insta::assert_snapshot!(lines.join("\n"), @"
+          alpha  reserve    started
+          alpha  reserve    412 ms    beta holds 0000:01:10.2
+          alpha  fail-over  1.0 s
+          alpha  transfer   started
+          alpha  transfer   312 of 512 MiB, 60 %, 98.3 MiB/s
+          alpha  transfer   312 of 512 MiB, 60 %, 98.3 MiB/s
+          alpha  transfer   5.2 s
+          beta   plug       2.1 s
+          beta   fail-back  900 ms    frames seen on 0000:01:10.2
+        ");
+    }
+
+    #[test]
+    fn on_a_terminal_only_finished_phases_get_a_line() {
+        let mut progress = Progress::new(&sample::running());
+        insta::assert_snapshot!(progress.news(&sample::running(), at(2_000), true).join("\n"), @"
+          alpha  reserve    412 ms    beta holds 0000:01:10.2
+          alpha  fail-over  1.0 s
+        ");
+        insta::assert_snapshot!(progress.live(at(4_800)), @"  alpha  transfer   312 of 512 MiB, 60 %, 98.3 MiB/s, 4 s");
+    }
+
+    #[test]
+    fn the_live_line_of_every_moment() {
+        let mut migration = sample::running();
+        migration.progress = None;
+        let mut progress = Progress::new(&migration);
+        let mut seen = vec![progress.live(at(0))];
+        migration
+            .timeline
+            .push(sample::record("beta", Phase::Plug, 7_000, None, ""));
+        progress.news(&migration, at(0), true);
+        seen.push(progress.live(at(70_000)));
+        progress.news(&sample::accelerated(), at(0), true);
+        seen.push(progress.live(at(-5_000)));
+        progress.lost();
+        seen.push(progress.live(at(9_000)));
+        insta::assert_snapshot!(seen.join("\n"), @"
+          alpha  transfer   0 s
+          beta   plug       1 min 10 s
+          waiting for the next phase, 0 s
+          waiting for godwitd, 9 s
+        ");
+    }
+
+    #[test]
+    fn a_failed_phase_a_second_try_and_a_cancel_are_told_once() {
+        let mut migration = sample::rolled_back();
+        migration.cancelled = true;
+        migration.moved = Moved::No.into();
+        migration
+            .timeline
+            .push(sample::record("alpha", Phase::Transfer, 8_000, Some(9_000), ""));
+        let mut progress = Progress::new(&migration);
+        insta::assert_snapshot!(progress.news(&migration, at(9_000), true).join("\n"), @"
+        Cancel was asked for: it turns round, and web-1 stays.
+          alpha  reserve    412 ms    beta holds 0000:01:10.2
+          alpha  fail-over  1.0 s
+          alpha  transfer   failed after 5.2 s: libvirt: connection reset
+          alpha  transfer   1.0 s
+        ");
+        assert_eq!(progress.news(&migration, at(9_000), true), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,180 @@
+//! Migrations and guests for the tests of the views.
+
+use godwit_api::v1::{
+    Acceleration, Failure, Guest, GuestPair, Migration, Moved, PairStatus, Phase, PhaseRecord, Role,
+    TransferProgress,
+};
+use jiff::Timestamp;
+
+const MIB: u64 = 1 << 20;
+
+/// `ms` after the migrations began.
+pub(crate) fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_767_323_045_067 + ms).unwrap()
+}
+
+fn wire(ms: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: at(ms).as_second(),
+        nanos: at(ms).subsec_nanosecond(),
+    }
+}
+
+pub(crate) fn record(
+    host: &str,
+    phase: Phase,
+    started: i64,
+    ended: Option<i64>,
+    detail: &str,
+) -> PhaseRecord {
+    PhaseRecord {
+        host: host.into(),
+        phase: phase.into(),
+        started: Some(wire(started)),
+        ended: ended.map(wire),
+        failed: false,
+        detail: detail.into(),
+    }
+}
+
+/// In the middle of the transfer.
+pub(crate) fn running() -> Migration {
+    Migration {
+        id: "0198c0de-1111-7222-8333-444455556666".into(),
+        guest: "web-1".into(),
+        guest_uuid: "11111111-2222-3333-4444-555555555555".into(),
+        source: "alpha".into(),
+        destination: "beta".into(),
+        role: Role::Source.into(),
+        phase: Phase::Transfer.into(),
+        moved: Moved::Undecided.into(),
+        acceleration: Acceleration::Standby.into(),
+        standby_since: Some(wire(1_500)),
+        because: "web-1 is being moved".into(),
+        created: Some(wire(0)),
+        timeline: vec![
+            record("alpha", Phase::Reserve, 0, Some(412), "beta holds 0000:01:10.2"),
+            record("alpha", Phase::FailOver, 412, Some(1_500), ""),
+            record("alpha", Phase::Transfer, 1_500, None, ""),
+        ],
+        progress: Some(TransferProgress {
+            memory_total_bytes: 512 * MIB,
+            memory_processed_bytes: 300 * MIB,
+            memory_remaining_bytes: 200 * MIB,
+            bytes_per_second: 103_179_059,
+            elapsed_ms: 3_200,
+            downtime_ms: None,
+            iteration: 2,
+        }),
+        pairs: vec![PairStatus {
+            mac: "52:54:00:00:00:01".into(),
+            pool: "blue".into(),
+            source_vf: "0000:01:10.0".into(),
+            destination_vf: "0000:01:10.2".into(),
+        }],
+        ..Migration::default()
+    }
+}
+
+/// There, and on its VF.
+pub(crate) fn accelerated() -> Migration {
+    let mut migration = Migration {
+        phase: Phase::FailBack.into(),
+        moved: Moved::Yes.into(),
+        acceleration: Acceleration::Accelerated.into(),
+        standby_since: None,
+        because: String::new(),
+        settled: true,
+        ended: true,
+        ..running()
+    };
+    migration.timeline[2].ended = Some(wire(6_700));
+    migration
+        .timeline
+        .push(record("beta", Phase::Plug, 7_000, Some(9_100), ""));
+    migration.timeline.push(record(
+        "beta",
+        Phase::FailBack,
+        9_100,
+        Some(10_000),
+        "frames seen on 0000:01:10.2",
+    ));
+    if let Some(progress) = &mut migration.progress {
+        progress.downtime_ms = Some(214);
+    }
+    migration
+}
+
+/// There, without its VF.
+pub(crate) fn on_standby() -> Migration {
+    Migration {
+        acceleration: Acceleration::Standby.into(),
+        standby_since: Some(wire(10_000)),
+        because: "the driver in the guest did not take the VF.".into(),
+        ended: false,
+        ..accelerated()
+    }
+}
+
+/// Back on its VF at the source.
+pub(crate) fn rolled_back() -> Migration {
+    let mut migration = Migration {
+        moved: Moved::No.into(),
+        acceleration: Acceleration::Accelerated.into(),
+        standby_since: None,
+        because: String::new(),
+        settled: true,
+        ended: true,
+        failure: Some(Failure {
+            reason: "TRANSFER_FAILED".into(),
+            message: "the transfer to beta failed".into(),
+            causes: vec!["libvirt: connection reset".into()],
+            hint: "ping beta".into(),
+        }),
+        ..running()
+    };
+    migration.timeline[2].ended = Some(wire(6_700));
+    migration.timeline[2].failed = true;
+    migration.timeline[2].detail = "libvirt: connection reset".into();
+    migration
+}
+
+/// Nobody knows where it is.
+pub(crate) fn unknown() -> Migration {
+    Migration {
+        moved: Moved::Unknown.into(),
+        acceleration: Acceleration::Unknown.into(),
+        needs_person: true,
+        settled: true,
+        ..rolled_back()
+    }
+}
+
+/// A guest with two pairs, the second without a VF.
+pub(crate) fn guest() -> Guest {
+    let pair = |mac: &str, vf: &str| GuestPair {
+        mac: mac.into(),
+        pool: "blue".into(),
+        standby: "net0".into(),
+        primary: if vf.is_empty() {
+            String::new()
+        } else {
+            "ua-godwit-0".into()
+        },
+        vf: vf.into(),
+    };
+    Guest {
+        name: "web-1".into(),
+        uuid: "11111111-2222-3333-4444-555555555555".into(),
+        state: "running".into(),
+        managed: true,
+        acceleration: Acceleration::Accelerated.into(),
+        agent: true,
+        pairs: vec![
+            pair("52:54:00:00:00:01", "0000:01:10.0"),
+            pair("52:54:00:00:00:02", ""),
+        ],
+        migration: String::new(),
+        problem: String::new(),
+    }
+}

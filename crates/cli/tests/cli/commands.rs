@@ -1,0 +1,243 @@
+//! The other commands; and no daemon at all.
+
+use crate::fake::{Answer, Daemon, Script};
+use crate::story::{ID, accelerated, failure, guest, on_standby, place, rolled_back, run, transferring};
+use godwit_api::v1::Migration;
+use tonic::Code;
+
+fn everything() -> Script {
+    Script {
+        get: vec![Answer::Yes(on_standby())],
+        list: vec![
+            transferring(),
+            Migration {
+                id: "0197aaaa-1".into(),
+                ..accelerated()
+            },
+        ],
+        cancel: vec![Answer::Yes(Migration {
+            cancelled: true,
+            ..transferring()
+        })],
+        guests: vec![guest()],
+        adopt: vec![Answer::Yes(guest())],
+        ..Script::default()
+    }
+}
+
+#[test]
+fn every_command_as_text() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(&socket, everything());
+    let mut told = String::new();
+    for args in [
+        &["status", "--limit", "7"][..],
+        &["status", "0198"],
+        &["guests"],
+        &["adopt", "web-1"],
+        &["cancel", "0198"],
+    ] {
+        let run = run(&socket, args);
+        assert_eq!((run.code, run.err.as_str()), (0, ""), "{args:?}");
+        told.push_str(&format!("$ godwit {}\n{}\n", args.join(" "), run.out));
+    }
+    insta::assert_snapshot!(told, @"
+    $ godwit status --limit 7
+    ID        GUEST  FROM -> TO     STATE               SINCE
+    0198c0de  web-1  alpha -> beta  transfer 50 %       2026-01-02 03:04:05Z
+    0197aaaa  web-1  alpha -> beta  moved, accelerated  2026-01-02 03:04:12Z
+
+    $ godwit status 0198
+    Migration  0198c0de-1111-7222-8333-444455556666
+    guest      web-1 (11111111-2222-3333-4444-555555555555)
+    way        alpha -> beta (this host is the source)
+    created    2026-01-02 03:04:05Z
+    state      rests at fail-back
+
+    web-1 runs on beta.
+    Its traffic is on standby since 2026-01-02 03:04:12Z, because the guest's driver did not take the VF.
+    QEMU paused it for 214 ms.
+
+    HOST   PHASE     STARTED        TOOK    RESULT
+    alpha  reserve   03:04:05.067Z  400 ms  done
+    alpha  transfer  03:04:05.467Z  5.0 s   done
+    beta   plug      03:04:10.567Z  1.5 s   done
+
+    PAIR               POOL  VF ON alpha   VF ON beta
+    52:54:00:00:00:01  blue  0000:01:10.0  0000:01:10.2
+
+    Error: the VF was not taken
+    Caused by: a cause of it
+    Hint: godwit guests
+
+    $ godwit guests
+    NAME   STATE    MANAGED  TRAFFIC      AGENT  PAIRS                           PROBLEM
+    web-1  running  yes      accelerated  yes    52:54:00:00:00:01 0000:01:10.0
+
+    $ godwit adopt web-1
+    web-1 is managed now, with 1 pair:
+
+    PAIR               POOL  STANDBY  PRIMARY      VF
+    52:54:00:00:00:01  blue  net0     ua-godwit-0  0000:01:10.0
+
+    $ godwit cancel 0198
+    Migration 0198c0de-1111-7222-8333-444455556666 is cancelled: it turns round, and web-1 stays on alpha.
+    To see it: godwit status 0198c0de-1111-7222-8333-444455556666
+    ");
+    assert_eq!(
+        daemon.asked(),
+        ["list 7", "get 0198", "guests", "adopt web-1", "cancel 0198"]
+    );
+}
+
+#[test]
+fn every_command_as_json() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, everything());
+    let json = |args: &[&str]| {
+        let run = run(&socket, args);
+        assert_eq!((run.code, run.err.as_str()), (0, ""), "{args:?}");
+        assert_eq!(run.json().len(), 1, "{args:?}");
+        run.json().remove(0)
+    };
+    let all = json(&["status", "--json"]);
+    assert_eq!(all["migrations"][0]["id"], ID);
+    assert_eq!(all["migrations"][1]["settled"], true);
+    let one = json(&["--json", "status", "0198"]);
+    assert_eq!(one["standby_since"], "2026-01-02T03:04:12.067Z");
+    assert_eq!(one["timeline"][2]["host"], "beta");
+    let guests = json(&["guests", "--json"]);
+    assert_eq!(guests["guests"][0]["pairs"][0]["vf"], "0000:01:10.0");
+    assert_eq!(json(&["adopt", "web-1", "--json"])["managed"], true);
+    assert_eq!(json(&["cancel", "0198", "--json"])["cancelled"], true);
+}
+
+#[test]
+fn nothing_there() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, Script::default());
+    assert_eq!(run(&socket, &["status"]).out, "There are no migrations.\n");
+    assert_eq!(run(&socket, &["guests"]).out, "This host has no guests.\n");
+    assert_eq!(run(&socket, &["guests", "--json"]).out, "{\"guests\":[]}\n");
+}
+
+#[test]
+fn refusals_end_every_command_with_1() {
+    let (_dir, socket) = place();
+    let no = failure(
+        "UNKNOWN_GUEST",
+        "there is no guest web-9 on alpha",
+        "godwit guests",
+    );
+    let script = Script {
+        get: vec![Answer::No(Code::NotFound, no.clone())],
+        cancel: vec![Answer::No(Code::FailedPrecondition, no.clone())],
+        adopt: vec![Answer::No(Code::NotFound, no)],
+        ..Script::default()
+    };
+    let _daemon = Daemon::start(&socket, script);
+    for args in [["status", "0198"], ["cancel", "0198"], ["adopt", "web-9"]] {
+        let run = run(&socket, &args);
+        assert_eq!((run.code, run.out.as_str()), (1, ""));
+        assert!(
+            run.err
+                .starts_with("Error: there is no guest web-9 on alpha\nCaused by: "),
+            "{}",
+            run.err
+        );
+    }
+}
+
+#[test]
+fn the_status_of_a_failed_migration_is_a_success() {
+    let (_dir, socket) = place();
+    let script = Script {
+        get: vec![Answer::Yes(rolled_back())],
+        ..Script::default()
+    };
+    let _daemon = Daemon::start(&socket, script);
+    assert_eq!(run(&socket, &["status", "0198"]).code, 0);
+}
+
+#[test]
+fn no_daemon() {
+    let (_dir, socket) = place();
+    let expect = |cause: &str| {
+        format!(
+            "Error: godwitd cannot be reached at {}\nCaused by: {cause}\n\
+             Hint: is godwitd running? systemctl status godwitd\n",
+            socket.display()
+        )
+    };
+    for args in [&["guests"][..], &["migrate", "web-1", "beta", "--wait"]] {
+        let run = run(&socket, args);
+        assert_eq!((run.code, run.out.as_str()), (1, ""));
+        assert_eq!(run.err, expect("No such file or directory (os error 2)"));
+    }
+    // A socket that nobody listens on any more.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let run = run(&socket, &["--json", "guests"]);
+    assert_eq!(run.code, 1);
+    assert_eq!(run.err, expect("Connection refused (os error 111)"));
+    assert_eq!(run.json()[0]["error"]["reason"], "DAEMON_AWAY");
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let (_dir, socket) = place();
+    for args in [
+        &[][..],
+        &["fly"],
+        &["migrate", "web-1"],
+        &["status", "--limit", "0"],
+        &["adopt", ""],
+    ] {
+        let run = run(&socket, args);
+        assert_eq!((run.code, run.out.as_str()), (2, ""), "{args:?}");
+        assert!(!run.err.is_empty());
+    }
+    let run = run(&socket, &["fly", "--json"]);
+    assert_eq!(
+        (run.code, &run.json()[0]["error"]["reason"]),
+        (2, &"USAGE".into())
+    );
+}
+
+#[test]
+fn help_names_every_exit_code() {
+    let (_dir, socket) = place();
+    let run = run(&socket, &["--help"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    for line in [
+        "  0  done",
+        "  1  refused",
+        "  2  wrong",
+        "  3  the guest",
+        "  4  rolled",
+        "  5  a person",
+        "Examples:",
+    ] {
+        assert!(run.out.contains(line), "{line:?} in {}", run.out);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_every_command_quietly() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, everything());
+    for args in [
+        &["status"][..],
+        &["status", "0198"],
+        &["guests", "--json"],
+        &["cancel", "0198"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = crate::story::command(&socket, args)
+            .stdout(writer)
+            .spawn()
+            .unwrap();
+        let run = crate::story::finish(child);
+        assert_eq!((run.code, run.err.as_str()), (141, ""), "{args:?}");
+    }
+}

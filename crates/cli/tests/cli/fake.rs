@@ -1,0 +1,266 @@
+//! A daemon that says what the test tells it to, on a real Unix socket, and can be killed and started again.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use godwit_api::v1::guest_service_server::{GuestService, GuestServiceServer};
+use godwit_api::v1::migration_service_server::{MigrationService, MigrationServiceServer};
+use godwit_api::v1::*;
+use prost::Message;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Code, Request, Response, Status};
+
+/// One thing that a watch does.
+#[derive(Clone)]
+pub(crate) enum Step {
+    /// Tells a change.
+    Say(Box<Migration>),
+    /// Waits, in milliseconds.
+    Pause(u64),
+    /// Ends the stream with this.
+    Fail(Code),
+    /// Says nothing more, for ever.
+    Hang,
+}
+
+/// What the daemon answers: the next answer of each list, the last one again and again.
+#[derive(Clone, Default)]
+pub(crate) struct Script {
+    pub(crate) create: Vec<Answer<Migration>>,
+    pub(crate) get: Vec<Answer<Migration>>,
+    pub(crate) list: Vec<Migration>,
+    pub(crate) cancel: Vec<Answer<Migration>>,
+    pub(crate) guests: Vec<Guest>,
+    pub(crate) adopt: Vec<Answer<Guest>>,
+    /// A list of steps for each watch; a watch whose steps are over ends.
+    pub(crate) watch: Vec<Vec<Step>>,
+}
+
+/// One answer.
+#[derive(Clone)]
+pub(crate) enum Answer<T> {
+    Yes(T),
+    No(Code, Failure),
+    Never,
+}
+
+/// What was asked of the daemon, in order.
+pub(crate) type Asked = Arc<Mutex<Vec<String>>>;
+
+struct Fake {
+    script: Script,
+    asked: Asked,
+    watches: Mutex<VecDeque<Vec<Step>>>,
+}
+
+/// A running fake daemon; killed when dropped.
+pub(crate) struct Daemon {
+    pub(crate) asked: Asked,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Starts it; when this returns the socket accepts connections.
+    pub(crate) fn start(socket: &Path, script: Script) -> Daemon {
+        let _ = std::fs::remove_file(socket);
+        let asked = Asked::default();
+        let watches = Mutex::new(script.watch.clone().into());
+        let fake = Arc::new(Fake {
+            script,
+            asked: asked.clone(),
+            watches,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let socket = PathBuf::from(socket);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::UnixListener::bind(socket).unwrap();
+                ready.send(()).unwrap();
+                let server = tonic::transport::Server::builder()
+                    .add_service(MigrationServiceServer::from_arc(fake.clone()))
+                    .add_service(GuestServiceServer::from_arc(fake))
+                    .serve_with_incoming(UnixListenerStream::new(listener));
+                tokio::select! { ended = server => ended.unwrap(), _ = stopped => {} }
+            });
+            // The runtime goes, and every connection with it: this is what kill -9 looks like from outside.
+        });
+        is_ready.recv().unwrap();
+        Daemon {
+            asked,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Waits until something was asked (for 20 s).
+    pub(crate) fn wait_for(&self, question: &str) {
+        for _ in 0..2000 {
+            if self
+                .asked
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|asked| asked.starts_with(question))
+            {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("nobody asked {question:?}, only {:?}", self.asked.lock().unwrap());
+    }
+
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// As kill -9 does.
+    pub(crate) fn kill(self) {}
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let (Some(stop), Some(thread)) = (self.stop.take(), self.thread.take()) {
+            // It may have ended by itself, in a panic that was printed already.
+            let _ = stop.send(());
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Fake {
+    /// Notes the question; gives its answer.
+    async fn answer<T: Clone>(&self, question: String, answers: &[Answer<T>]) -> Result<T, Status> {
+        let verb = question.split(' ').next().unwrap().to_owned();
+        let before = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(question);
+            asked
+                .iter()
+                .filter(|asked| asked.split(' ').next() == Some(&verb))
+                .count()
+                - 1
+        };
+        match answers.get(before).or(answers.last()) {
+            Some(Answer::Yes(answer)) => Ok(answer.clone()),
+            Some(Answer::No(code, failure)) => Err(Status::with_details(
+                *code,
+                failure.message.clone(),
+                failure.encode_to_vec().into(),
+            )),
+            Some(Answer::Never) => std::future::pending().await,
+            None => Err(Status::unimplemented(verb)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl MigrationService for Fake {
+    async fn create_migration(
+        &self,
+        request: Request<CreateMigrationRequest>,
+    ) -> Result<Response<CreateMigrationResponse>, Status> {
+        let CreateMigrationRequest {
+            guest,
+            destination,
+            request_id,
+        } = request.into_inner();
+        let question = format!("create {guest} {destination} {request_id}");
+        let migration = Some(self.answer(question, &self.script.create).await?);
+        Ok(Response::new(CreateMigrationResponse { migration }))
+    }
+
+    async fn get_migration(
+        &self,
+        request: Request<GetMigrationRequest>,
+    ) -> Result<Response<GetMigrationResponse>, Status> {
+        let question = format!("get {}", request.into_inner().id);
+        let migration = Some(self.answer(question, &self.script.get).await?);
+        Ok(Response::new(GetMigrationResponse { migration }))
+    }
+
+    async fn list_migrations(
+        &self,
+        request: Request<ListMigrationsRequest>,
+    ) -> Result<Response<ListMigrationsResponse>, Status> {
+        let question = format!("list {}", request.into_inner().limit);
+        let migrations = self
+            .answer(question, &[Answer::Yes(self.script.list.clone())])
+            .await?;
+        Ok(Response::new(ListMigrationsResponse { migrations }))
+    }
+
+    type WatchMigrationStream = ReceiverStream<Result<WatchMigrationResponse, Status>>;
+
+    async fn watch_migration(
+        &self,
+        request: Request<WatchMigrationRequest>,
+    ) -> Result<Response<Self::WatchMigrationStream>, Status> {
+        self.asked
+            .lock()
+            .unwrap()
+            .push(format!("watch {}", request.into_inner().id));
+        let steps = self.watches.lock().unwrap().pop_front();
+        let steps = steps.ok_or_else(|| Status::not_found("no such migration"))?;
+        let (say, said) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for step in steps {
+                let change = match step {
+                    Step::Say(migration) => Ok(WatchMigrationResponse {
+                        migration: Some(*migration),
+                    }),
+                    Step::Fail(code) => Err(Status::new(code, "the test wants it so")),
+                    Step::Hang => std::future::pending().await,
+                    Step::Pause(ms) => {
+                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                        continue;
+                    }
+                };
+                if say.send(change).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(said)))
+    }
+
+    async fn cancel_migration(
+        &self,
+        request: Request<CancelMigrationRequest>,
+    ) -> Result<Response<CancelMigrationResponse>, Status> {
+        let question = format!("cancel {}", request.into_inner().id);
+        let migration = Some(self.answer(question, &self.script.cancel).await?);
+        Ok(Response::new(CancelMigrationResponse { migration }))
+    }
+}
+
+#[tonic::async_trait]
+impl GuestService for Fake {
+    async fn list_guests(
+        &self,
+        _: Request<ListGuestsRequest>,
+    ) -> Result<Response<ListGuestsResponse>, Status> {
+        let guests = self
+            .answer("guests".into(), &[Answer::Yes(self.script.guests.clone())])
+            .await?;
+        Ok(Response::new(ListGuestsResponse { guests }))
+    }
+
+    async fn adopt_guest(
+        &self,
+        request: Request<AdoptGuestRequest>,
+    ) -> Result<Response<AdoptGuestResponse>, Status> {
+        let question = format!("adopt {}", request.into_inner().guest);
+        let guest = Some(self.answer(question, &self.script.adopt).await?);
+        Ok(Response::new(AdoptGuestResponse { guest }))
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary against a fake daemon on a real Unix socket.
+
+// A test ends at the first surprise.
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod fake;
+mod migrate;
+mod story;
+mod terminal;

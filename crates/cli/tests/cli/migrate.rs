@@ -1,0 +1,373 @@
+//! `godwit migrate`, told, watched, lost and found again.
+
+use std::io::Read;
+use std::process::Stdio;
+
+use crate::fake::{Answer, Daemon, Script, Step};
+use crate::story::{
+    ID, accelerated, accepted, command, failure, finish, lost, on_standby, place, rolled_back, run, say,
+    transferring,
+};
+use tonic::Code;
+
+/// A daemon that accepts, transfers, and ends so.
+fn ends_with(end: godwit_api::v1::Migration) -> Script {
+    Script {
+        create: vec![Answer::Yes(accepted())],
+        watch: vec![vec![say(accepted()), say(transferring()), say(end)]],
+        ..Script::default()
+    }
+}
+
+#[test]
+fn moved_and_accelerated() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(&socket, ends_with(accelerated()));
+    let run = run(
+        &socket,
+        &["migrate", "web-1", "beta", "--wait", "--request-id", "mine"],
+    );
+    insta::assert_snapshot!(run.out, @"
+    Migration 0198c0de-1111-7222-8333-444455556666: web-1 moves from alpha to beta.
+      alpha  reserve    400 ms
+      alpha  transfer   started
+      alpha  transfer   256 of 512 MiB, 50 %, 100.0 MiB/s
+      alpha  transfer   5.0 s
+      beta   plug       1.5 s
+    web-1 runs on beta.
+    Its traffic is on the VF 0000:01:10.2.
+    QEMU paused it for 214 ms.
+    ");
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    assert_eq!(
+        daemon.asked(),
+        ["create web-1 beta mine".into(), format!("watch {ID}")]
+    );
+}
+
+#[test]
+fn moved_but_on_standby() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, ends_with(on_standby()));
+    let run = run(&socket, &["migrate", "web-1", "beta", "--wait"]);
+    assert_eq!((run.code, run.err.as_str()), (3, ""), "{run:?}");
+    let end = "web-1 runs on beta.\n\
+               Its traffic is on standby since 2026-01-02 03:04:12Z, because the guest's driver did not take the VF.\n\
+               QEMU paused it for 214 ms.\nHint: godwit guests\n";
+    assert!(run.out.ends_with(end), "{}", run.out);
+}
+
+#[test]
+fn rolled_back_says_why() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, ends_with(rolled_back()));
+    let run = run(&socket, &["migrate", "web-1", "beta", "--wait"]);
+    assert_eq!(run.code, 4);
+    let end = "web-1 stays on alpha.\nIts traffic is on the VF 0000:01:10.0.\n";
+    assert!(run.out.ends_with(end), "{}", run.out);
+    assert_eq!(
+        run.err,
+        "Error: the transfer to beta failed\nCaused by: a cause of it\nHint: ping beta\n"
+    );
+}
+
+#[test]
+fn a_person_is_needed() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, ends_with(lost()));
+    let run = run(&socket, &["migrate", "web-1", "beta", "--wait"]);
+    assert_eq!(run.code, 5);
+    assert!(
+        run.out
+            .contains("It is not known whether web-1 runs on alpha or on beta.\n"),
+        "{}",
+        run.out
+    );
+    assert!(run.err.ends_with("Hint: virsh list\n"), "{}", run.err);
+}
+
+#[test]
+fn without_wait_it_says_how_to_see_it() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(&socket, ends_with(accelerated()));
+    let first = run(&socket, &["migrate", "web-1", "beta"]);
+    insta::assert_snapshot!(first.out, @"
+    Migration 0198c0de-1111-7222-8333-444455556666: web-1 moves from alpha to beta.
+    To see it: godwit status 0198c0de-1111-7222-8333-444455556666
+    ");
+    assert_eq!((first.code, first.err.as_str()), (0, ""));
+    run(&socket, &["migrate", "web-1", "beta"]);
+    let asked = daemon.asked();
+    let ids: Vec<&str> = asked
+        .iter()
+        .map(|asked| asked.rsplit(' ').next().unwrap())
+        .collect();
+    assert!(
+        ids.len() == 2 && ids[0].len() == 36 && ids[0] != ids[1],
+        "every call has a fresh id: {ids:?}"
+    );
+}
+
+#[test]
+fn json_is_one_object_per_change() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, ends_with(rolled_back()));
+    let run = run(&socket, &["migrate", "web-1", "beta", "--wait", "--json"]);
+    assert_eq!(run.code, 4);
+    let objects = run.json();
+    assert_eq!(objects.len(), 3);
+    assert_eq!(objects[1]["phase"], "transfer");
+    assert_eq!(objects[1]["progress"]["memory_remaining_bytes"], 268_435_456u64);
+    assert_eq!(objects[2]["moved"], "no");
+    assert_eq!(objects[2]["failure"]["reason"], "TRANSFER_FAILED");
+    assert!(
+        run.err.starts_with("Error: the transfer to beta failed\n"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_refusal_is_told_in_the_daemons_words() {
+    let (_dir, socket) = place();
+    let no = failure("NO_FREE_VF", "beta has no free VF in pool blue", "godwit guests");
+    let script = Script {
+        create: vec![Answer::No(Code::FailedPrecondition, no)],
+        ..Script::default()
+    };
+    let daemon = Daemon::start(&socket, script);
+    for args in [
+        &["migrate", "web-1", "beta"][..],
+        &["migrate", "web-1", "beta", "--wait"],
+    ] {
+        let run = run(&socket, args);
+        assert_eq!((run.code, run.out.as_str()), (1, ""));
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(run.err, @"
+            Error: beta has no free VF in pool blue
+            Caused by: a cause of it
+            Hint: godwit guests
+            ");
+        }
+    }
+    let run = run(&socket, &["--json", "migrate", "web-1", "beta"]);
+    assert_eq!(run.code, 1);
+    insta::assert_snapshot!(run.out, @r#"{"error":{"reason":"NO_FREE_VF","message":"beta has no free VF in pool blue","causes":["a cause of it"],"hint":"godwit guests"}}"#);
+    assert!(run.err.starts_with("Error: beta has no free VF"), "{}", run.err);
+    assert_eq!(daemon.asked().len(), 3, "a refusal is not asked again");
+}
+
+#[test]
+fn a_daemon_that_restarts_is_found_again() {
+    let (_dir, socket) = place();
+    let steps = vec![say(accepted()), say(transferring()), Step::Hang];
+    let script = Script {
+        create: vec![Answer::Yes(accepted())],
+        watch: vec![steps],
+        ..Script::default()
+    };
+    let daemon = Daemon::start(&socket, script);
+    let child = command(&socket, &["migrate", "web-1", "beta", "--wait"])
+        .spawn()
+        .unwrap();
+    daemon.wait_for("watch");
+    daemon.kill();
+    // For some time there is no daemon at all.
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    let steps = vec![say(transferring()), say(accelerated())];
+    let daemon = Daemon::start(
+        &socket,
+        Script {
+            watch: vec![steps],
+            ..Script::default()
+        },
+    );
+    let run = finish(child);
+    assert_eq!((run.code, run.err.as_str()), (0, ""), "{run:?}");
+    let lost = "The connection to godwitd was lost. The migration goes on; looking for godwitd ...\n";
+    assert_eq!(run.out.matches(lost).count(), 1, "{}", run.out);
+    assert_eq!(run.out.matches("godwitd is back.\n").count(), 1, "{}", run.out);
+    assert_eq!(
+        run.out.matches("transfer   started\n").count(),
+        1,
+        "nothing is told twice: {}",
+        run.out
+    );
+    assert_eq!(daemon.asked(), [format!("watch {ID}")]);
+}
+
+#[test]
+fn a_stream_that_ends_too_early_is_opened_again() {
+    for broken in [
+        None,
+        Some(Step::Fail(Code::Unavailable)),
+        Some(Step::Fail(Code::Unknown)),
+    ] {
+        let (_dir, socket) = place();
+        let mut steps = vec![say(transferring())];
+        steps.extend(broken);
+        let watch = vec![steps, vec![say(accelerated())]];
+        let script = Script {
+            create: vec![Answer::Yes(accepted())],
+            watch,
+            ..Script::default()
+        };
+        let daemon = Daemon::start(&socket, script);
+        let run = run(&socket, &["migrate", "web-1", "beta", "--wait", "--json"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        assert_eq!(run.json().len(), 2, "notes stay out of the JSON");
+        assert!(run.err.contains("godwitd is back."), "{}", run.err);
+        assert_eq!(daemon.asked().len(), 3);
+    }
+}
+
+#[test]
+fn a_migration_the_restarted_daemon_does_not_know_is_an_error() {
+    let (_dir, socket) = place();
+    let script = Script {
+        create: vec![Answer::Yes(accepted())],
+        watch: vec![vec![say(accepted())]],
+        ..Script::default()
+    };
+    let _daemon = Daemon::start(&socket, script);
+    let run = run(&socket, &["migrate", "web-1", "beta", "--wait"]);
+    assert_eq!(run.code, 1);
+    assert!(
+        run.err
+            .starts_with("Error: there is no such thing\nCaused by: no such migration\n"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_again_as_the_same_request() {
+    let (_dir, socket) = place();
+    let script = Script {
+        create: vec![Answer::Never],
+        ..Script::default()
+    };
+    let first = Daemon::start(&socket, script);
+    let child = command(&socket, &["migrate", "web-1", "beta", "--wait"])
+        .spawn()
+        .unwrap();
+    first.wait_for("create");
+    let asked = first.asked();
+    first.kill();
+    let second = Daemon::start(&socket, ends_with(accelerated()));
+    let run = finish(child);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(
+        run.out
+            .starts_with("The daemon's answer was lost. Asking again, as the same request ...\n")
+    );
+    assert_eq!(second.asked()[0], asked[0]);
+}
+
+#[test]
+fn ctrl_c_detaches_and_says_how_to_come_back() {
+    let (_dir, socket) = place();
+    let steps = vec![say(accepted()), say(transferring()), Step::Hang];
+    let script = Script {
+        create: vec![Answer::Yes(accepted())],
+        watch: vec![steps],
+        ..Script::default()
+    };
+    let daemon = Daemon::start(&socket, script);
+    let mut child = command(
+        &socket,
+        &["migrate", "web-1", "beta", "--wait", "--request-id", "mine"],
+    )
+    .spawn()
+    .unwrap();
+    // Everything before the hang was told.
+    let mut told = String::new();
+    let out = child.stdout.as_mut().unwrap();
+    while !told.contains("MiB/s") {
+        let mut byte = [0];
+        out.read_exact(&mut byte).unwrap();
+        told.push(char::from(byte[0]));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let run = finish(child);
+    assert_eq!((run.code, run.err.as_str()), (130, ""));
+    insta::assert_snapshot!(run.out.trim_start(), @"
+    Detached: the migration goes on.
+    To see it:     godwit status 0198c0de-1111-7222-8333-444455556666
+    To cancel it:  godwit cancel 0198c0de-1111-7222-8333-444455556666
+    To wait again: godwit migrate web-1 beta --wait --request-id mine
+    ");
+    assert!(!daemon.asked().iter().any(|asked| asked.starts_with("cancel")));
+}
+
+#[test]
+fn ctrl_c_before_an_answer_does_not_pretend_to_know() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(
+        &socket,
+        Script {
+            create: vec![Answer::Never],
+            ..Script::default()
+        },
+    );
+    let child = command(&socket, &["migrate", "web-1", "beta", "--wait"])
+        .spawn()
+        .unwrap();
+    daemon.wait_for("create");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let run = finish(child);
+    assert_eq!(run.code, 130);
+    assert!(
+        run.out
+            .contains("it is not known whether the migration was accepted"),
+        "{}",
+        run.out
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    let (_dir, socket) = place();
+    let mut steps = vec![say(transferring()); 200];
+    steps.push(say(accelerated()));
+    let script = Script {
+        create: vec![Answer::Yes(accepted())],
+        watch: vec![steps],
+        ..Script::default()
+    };
+    let _daemon = Daemon::start(&socket, script);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = command(&socket, &["migrate", "web-1", "beta", "--wait", "--json"])
+        .stdout(Stdio::from(writer))
+        .spawn()
+        .unwrap();
+    let run = finish(child);
+    assert_eq!((run.code, run.err.as_str()), (141, ""));
+}
+
+#[test]
+fn a_hostile_guest_cannot_command_the_terminal() {
+    let (_dir, socket) = place();
+    let mut end = rolled_back();
+    end.failure.as_mut().unwrap().causes = vec!["agent: \x1b]0;pwned\x07\r\nError: no\u{9b}2J".into()];
+    end.timeline[1].detail = "\x1b[2J".into();
+    for json in [false, true] {
+        let _daemon = Daemon::start(&socket, ends_with(end.clone()));
+        let mut args = vec!["migrate", "web-1", "beta", "--wait"];
+        args.extend(json.then_some("--json"));
+        let run = run(&socket, &args);
+        let hostile = |c: char| c.is_control() && c != '\n';
+        assert!(
+            !run.out.contains(hostile) && !run.err.contains(hostile),
+            "{run:?}"
+        );
+        assert!(
+            run.err.contains("Caused by: agent: ]0;pwned  Error: no2J\n"),
+            "{}",
+            run.err
+        );
+    }
+}
