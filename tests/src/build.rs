@@ -14,27 +14,45 @@ const GLIBC: &str = "x86_64-unknown-linux-gnu";
 /// What the rig puts into hosts and guest.
 #[derive(Clone, Debug)]
 pub struct Parts {
+    /// In the guest, and beside the hosts.
+    pub probe: PathBuf,
+    /// Godwit itself; the rig alone works without.
+    pub godwit: Option<Godwit>,
+}
+
+/// Godwit's binaries.
+#[derive(Clone, Debug)]
+pub struct Godwit {
     /// The host service.
     pub godwitd: PathBuf,
     /// The command line.
     pub godwit: PathBuf,
     /// In the guest.
     pub agent: PathBuf,
-    /// In the guest, and beside the hosts.
-    pub probe: PathBuf,
 }
 
 /// Builds all of it. What belongs into the guest is built alone, package by package, so that another package's
 /// features cannot make it larger.
 pub fn build(place: &Place) -> Result<Parts> {
-    say("building godwitd, godwit, godwit-agent and godwit-probe");
+    say("building godwitd, godwit and godwit-agent");
     show(cargo(place).args(["build", "--quiet", "--package", "godwitd", "--package", "godwit"]))?;
     let host = place.target().join("debug");
-    Ok(Parts {
+    let godwit = Godwit {
         godwitd: host.join("godwitd"),
         godwit: host.join("godwit"),
         agent: build_static(place, "godwit-agent")?,
+    };
+    Ok(Parts {
+        godwit: Some(godwit),
+        ..build_without_godwit(place)?
+    })
+}
+
+/// Builds only the rig's own.
+pub fn build_without_godwit(place: &Place) -> Result<Parts> {
+    Ok(Parts {
         probe: build_static(place, "godwit-probe")?,
+        godwit: None,
     })
 }
 
@@ -42,7 +60,16 @@ pub fn build(place: &Place) -> Result<Parts> {
 pub fn build_static(place: &Place, package: &str) -> Result<PathBuf> {
     let target = static_target(place);
     let mut build = cargo(place);
-    build.args(["build", "--quiet", "--profile", "agent", "--target", target, "--package", package]);
+    build.args([
+        "build",
+        "--quiet",
+        "--profile",
+        "agent",
+        "--target",
+        target,
+        "--package",
+        package,
+    ]);
     if target == GLIBC {
         build.env("RUSTFLAGS", "-C target-feature=+crt-static");
     }

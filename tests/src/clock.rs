@@ -10,13 +10,16 @@ use crate::{Host, Place, ssh};
 
 /// Seconds since 1970 by this machine's clock.
 pub fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Sets the host's clock to this machine's.
 pub fn set(place: &Place, host: Host) -> Result<()> {
     let offset = offset(place, host)?;
-    let correct = format!("date -s \"@$(awk \"BEGIN{{printf \\\"%.6f\\\", $EPOCHREALTIME - ({offset:.6})}}\")\"");
+    let correct =
+        format!("date -s \"@$(awk \"BEGIN{{printf \\\"%.6f\\\", $EPOCHREALTIME - ({offset:.6})}}\")\"");
     ssh::run(place, host, &format!("{correct} >/dev/null"))
 }
 

@@ -22,7 +22,12 @@ where
 pub fn output(command: &mut Command) -> Result<String> {
     let output = finish(command)?;
     if !output.status.success() {
-        bail!("{}: {}\n{}", shown(command), output.status, last_lines(&output, 20));
+        bail!(
+            "{}: {}\n{}",
+            shown(command),
+            output.status,
+            last_lines(&output, 20)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -40,13 +45,17 @@ pub fn succeeds(command: &mut Command) -> bool {
 /// Runs it to its end, whatever that is.
 pub fn finish(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null());
-    command.output().with_context(|| format!("cannot run {}", shown(command)))
+    command
+        .output()
+        .with_context(|| format!("cannot run {}", shown(command)))
 }
 
 /// Runs it with its output going to the terminal; an error when it fails.
 pub fn show(command: &mut Command) -> Result<()> {
     command.stdin(Stdio::null());
-    let status = command.status().with_context(|| format!("cannot run {}", shown(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {}", shown(command)))?;
     if !status.success() {
         bail!("{}: {status}", shown(command));
     }

@@ -27,6 +27,8 @@ pub struct State {
     pub uptime: f64,
     /// Names this boot.
     pub boot: String,
+    /// Names the binaries it started with.
+    pub build: String,
     /// The bond's active port.
     pub active: String,
     /// Its NICs.
@@ -70,6 +72,7 @@ impl State {
             match words.as_slice() {
                 ["uptime", seconds] => state.uptime = seconds.parse().unwrap_or_default(),
                 ["boot", id] => state.boot = (*id).to_owned(),
+                ["build", key] => state.build = (*key).to_owned(),
                 ["active", name] => state.active = (*name).to_owned(),
                 ["agent", pid, rss] => state.agent = pid.parse().ok().zip(rss.parse().ok()),
                 ["nic", name, driver, mac, link, master, rx, tx] => state.nics.push(Nic {
@@ -99,7 +102,11 @@ pub fn locate(place: &Place) -> Result<Option<Host>> {
 
 /// libvirt's word for a domain's state; "" when the host does not know it.
 pub fn domain_state(place: &Place, host: Host, name: &str) -> Result<String> {
-    let state = ssh::output(place, host, &format!("virsh -q domstate {name} 2>/dev/null || true"))?;
+    let state = ssh::output(
+        place,
+        host,
+        &format!("virsh -q domstate {name} 2>/dev/null || true"),
+    )?;
     Ok(state.trim().to_owned())
 }
 
@@ -113,9 +120,13 @@ pub fn start(place: &Place, host: Host) -> Result<()> {
     if !has_vf(place, host)? {
         plug(place, host)?;
     }
-    wait_for("the VF in the guest", PATIENCE, || Ok(state(host)?.vf().map(drop)))?;
+    wait_for("the VF in the guest", PATIENCE, || {
+        Ok(state(host)?.vf().map(drop))
+    })?;
     line::ask(host, "prefer-vf", PATIENCE)?;
-    wait_for("the guest's traffic on its VF", PATIENCE, || Ok(state(host)?.is_on_vf().then_some(())))?;
+    wait_for("the guest's traffic on its VF", PATIENCE, || {
+        Ok(state(host)?.is_on_vf().then_some(()))
+    })?;
     network::forget_neighbours()?;
     wait_for("an answer of the guest", PATIENCE, || Ok(answers().then_some(())))
 }
@@ -146,7 +157,11 @@ pub fn remove(place: &Place, host: Host, name: &str) -> Result<()> {
 /// What it says of itself.
 pub fn state(host: Host) -> Result<State> {
     let answer = line::ask(host, "state", Duration::from_secs(3))?;
-    ensure!(answer.status == 0, "the guest cannot tell its state: {}", answer.text.trim_end());
+    ensure!(
+        answer.status == 0,
+        "the guest cannot tell its state: {}",
+        answer.text.trim_end()
+    );
     Ok(State::read(&answer.text))
 }
 
@@ -160,13 +175,22 @@ pub fn reboot(host: Host) -> Result<()> {
     let before = state(host)?.boot;
     // The answer would not get out any more.
     shell(host, "(sleep 1; reboot -f) &")?;
-    wait_for("the guest's boot", PATIENCE, || Ok((state(host)?.boot != before).then_some(())))?;
-    wait_for("the guest's traffic on its VF", PATIENCE, || Ok(state(host)?.is_on_vf().then_some(())))
+    wait_for("the guest's boot", PATIENCE, || {
+        Ok((state(host)?.boot != before).then_some(()))
+    })?;
+    wait_for("the guest's traffic on its VF", PATIENCE, || {
+        Ok(state(host)?.is_on_vf().then_some(()))
+    })
 }
 
 /// Whether it answers the client outside the hosts.
 pub fn answers() -> bool {
-    succeeds(&mut command("ip", ["netns", "exec", NAMESPACE, "ping", "-c", "1", "-W", "2", "-q", ADDRESS]))
+    succeeds(&mut command(
+        "ip",
+        [
+            "netns", "exec", NAMESPACE, "ping", "-c", "1", "-W", "2", "-q", ADDRESS,
+        ],
+    ))
 }
 
 /// Its domain XML as it runs, or as it is stored.
@@ -194,14 +218,21 @@ fn plug(place: &Place, host: Host) -> Result<()> {
     let address = ssh::output(place, host, &format!("rig-vf take {MAC}"))?;
     let address = address.trim();
     let parts: Vec<&str> = address.split([':', '.']).collect();
-    let [domain, bus, slot, function] = parts.as_slice() else { bail!("{address} is no PCI address") };
+    let [domain, bus, slot, function] = parts.as_slice() else {
+        bail!("{address} is no PCI address")
+    };
     let xml = std::fs::read_to_string(place.assets().join("guest/vf.xml"))?
         .replace("@DOMAIN@", domain)
         .replace("@BUS@", bus)
         .replace("@SLOT@", slot)
         .replace("@FUNCTION@", function);
-    ssh::run_with(place, host, &format!("virsh -q attach-device {NAME} /dev/stdin --live"), xml.as_bytes())
-        .context("cannot plug the VF")
+    ssh::run_with(
+        place,
+        host,
+        &format!("virsh -q attach-device {NAME} /dev/stdin --live"),
+        xml.as_bytes(),
+    )
+    .context("cannot plug the VF")
 }
 
 #[cfg(test)]
@@ -218,6 +249,12 @@ mod tests {
         assert!(state.is_on_vf());
         assert_eq!(state.vf().map(|vf| (vf.rx, vf.tx)), Some((3, 4)));
         assert_eq!(state.agent, Some((77, 1200)));
-        assert!(!State { active: "eth0".into(), ..state }.is_on_vf());
+        assert!(
+            !State {
+                active: "eth0".into(),
+                ..state
+            }
+            .is_on_vf()
+        );
     }
 }

@@ -80,7 +80,10 @@ pub fn process(place: &Place, host: Host) -> Option<Pid> {
     // Ids are used again: only a process that was told of this very file is the host.
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let name = file.to_string_lossy();
-    line.split(|byte| *byte == 0).any(|word| word == name.as_bytes()).then(|| Pid::from_raw(pid)).flatten()
+    line.split(|byte| *byte == 0)
+        .any(|word| word == name.as_bytes())
+        .then(|| Pid::from_raw(pid))
+        .flatten()
 }
 
 /// Switches it on, on the disk it had; [`wait`] says when it is ready.
@@ -96,7 +99,10 @@ pub fn power_on(place: &Place, images: &Images, host: Host) -> Result<bool> {
         new_disk(place, images, host)?;
     }
     ssh::forget(place, host);
-    let _ = fs::rename(console(place, host), place.run().join(format!("{host}.console.previous")));
+    let _ = fs::rename(
+        console(place, host),
+        place.run().join(format!("{host}.console.previous")),
+    );
     qemu::host(place, images, host)?;
     Ok(true)
 }
@@ -123,7 +129,16 @@ pub fn wait(place: &Place, host: Host) -> Result<()> {
     loop {
         let bytes = fs::read(console(place, host)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        let tail = || text.lines().rev().take(15).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n");
+        let tail = || {
+            text.lines()
+                .rev()
+                .take(15)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
         if text.contains("RIG-FAILED") {
             bail!("{host} did not start:\n{}", tail());
         }
@@ -134,7 +149,11 @@ pub fn wait(place: &Place, host: Host) -> Result<()> {
             bail!("{host} went away while it started:\n{}", tail());
         }
         if Instant::now() > end {
-            bail!("{host} was not ready within {} s:\n{}", START_LIMIT.as_secs(), tail());
+            bail!(
+                "{host} was not ready within {} s:\n{}",
+                START_LIMIT.as_secs(),
+                tail()
+            );
         }
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -146,9 +165,15 @@ pub fn new_disk(place: &Place, images: &Images, host: Host) -> Result<()> {
     fs::create_dir_all(&dir)?;
     let making = dir.join("disk.making");
     let mut create = qemu::tool(images, "qemu-img");
-    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(images.host_disk()).arg(&making);
+    create
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+        .arg(images.host_disk())
+        .arg(&making);
     command::run(&mut create)?;
-    fs::write(dir.join("disk.base"), images.host_disk().to_string_lossy().as_bytes())?;
+    fs::write(
+        dir.join("disk.base"),
+        images.host_disk().to_string_lossy().as_bytes(),
+    )?;
     fs::rename(making, dir.join("disk.qcow2"))?;
     Ok(())
 }

@@ -62,7 +62,9 @@ pub fn build(place: &Place) -> Result<Images> {
 
     let script = assets.join("image/guest.sh");
     let guest_key = key.files([&script, &modules, &assets.join("guest/init")])?;
-    let guest = made(place, "guest", guest_key, |out| run(command(&script, [&root, &assets]).arg(out)))?;
+    let guest = made(place, "guest", guest_key, |out| {
+        run(command(&script, [&root, &assets]).arg(out))
+    })?;
 
     let script = assets.join("image/host.sh");
     let public = place.key().with_extension("pub");
@@ -71,8 +73,17 @@ pub fn build(place: &Place) -> Result<Images> {
     let host_key = key.text(qemu::CPU).files(&parts)?;
     let host = made(place, "host", host_key, |out| {
         run(command(&script, [&root, &assets, &public]).arg(out))?;
-        let images = Images { root: root.clone(), host: out.to_owned(), guest: guest.clone() };
-        qemu::bake(&images, &images.host_initramfs(), &images.host_disk(), &out.join("bake.console"))
+        let images = Images {
+            root: root.clone(),
+            host: out.to_owned(),
+            guest: guest.clone(),
+        };
+        qemu::bake(
+            &images,
+            &images.host_initramfs(),
+            &images.host_disk(),
+            &out.join("bake.console"),
+        )
     })?;
     Ok(Images { root, host, guest })
 }
@@ -104,7 +115,10 @@ fn made(place: &Place, kind: &str, key: Key, make: impl FnOnce(&Path) -> Result<
     make(&making).with_context(|| format!("cannot make the {kind} image"))?;
     run(command("sync", ["--file-system"]).arg(&making))?;
     fs::rename(&making, &done)?;
-    say(format!("made the {kind} image in {:.1} s", started.elapsed().as_secs_f64()));
+    say(format!(
+        "made the {kind} image in {:.1} s",
+        started.elapsed().as_secs_f64()
+    ));
     Ok(done)
 }
 
@@ -119,18 +133,30 @@ fn login_key(place: &Place) -> Result<()> {
     for file in [&key, &public] {
         let _ = fs::remove_file(file);
     }
-    run(command("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "godwit-rig", "-f"]).arg(key))
+    run(command(
+        "ssh-keygen",
+        ["-q", "-t", "ed25519", "-N", "", "-C", "godwit-rig", "-f"],
+    )
+    .arg(key))
 }
 
 /// The archive this machine itself installs from: it is reachable, and near.
 fn mirror() -> Result<String> {
     let release = fs::read_to_string("/etc/os-release")?;
-    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let codename = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let codename = codename.context("/etc/os-release names no release; the rig needs a Debian machine")?;
     let format = "$(COMPONENT) $(RELEASE) $(REPO_URI)";
-    let targets = output(&mut command("apt-get", ["indextargets", "--format", format, "Identifier: Packages"]))?;
+    let targets = output(&mut command(
+        "apt-get",
+        ["indextargets", "--format", format, "Identifier: Packages"],
+    ))?;
     let wanted = format!("main {codename} ");
-    let mut uris: Vec<&str> = targets.lines().filter_map(|line| line.strip_prefix(&wanted)).collect();
+    let mut uris: Vec<&str> = targets
+        .lines()
+        .filter_map(|line| line.strip_prefix(&wanted))
+        .collect();
     // Other archives may use the release's name too; Debian's own ends in its name.
     uris.sort_by_key(|uri| !uri.trim_end_matches('/').ends_with("/debian"));
     match uris.first() {
@@ -154,7 +180,10 @@ pub struct Key(pub u64);
 
 impl Key {
     /// Of nothing.
-    #[expect(clippy::new_without_default, reason = "a key of nothing is a beginning, not a sensible default")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a key of nothing is a beginning, not a sensible default"
+    )]
     pub fn new() -> Key {
         Key(0xcbf2_9ce4_8422_2325)
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::build::{Parts, stripped};
 use crate::command::{command, output, run};
@@ -16,27 +16,30 @@ use crate::{Host, Place, say, ssh, tls};
 const MANIFEST: &str = "/var/lib/rig-installed";
 
 /// Installs on both hosts and starts the daemon there, or starts it anew if something it uses changed.
-/// Without parts the guest has neither agent nor prober, and the hosts no Godwit.
-pub fn install(place: &Place, images: &Images, parts: Option<&Parts>) -> Result<()> {
+pub fn install(place: &Place, images: &Images, parts: &Parts) -> Result<()> {
     let common = place.dir.join("install/common");
     start_again(&common)?;
     guest_initramfs(&common, images, parts)?;
-    if let Some(parts) = parts {
+    if let Some(godwit) = &parts.godwit {
         fs::create_dir_all(common.join("usr/local/bin"))?;
-        stripped(&parts.godwitd, &common.join("usr/local/bin/godwitd"))?;
-        stripped(&parts.godwit, &common.join("usr/local/bin/godwit"))?;
+        stripped(&godwit.godwitd, &common.join("usr/local/bin/godwitd"))?;
+        stripped(&godwit.godwit, &common.join("usr/local/bin/godwit"))?;
     }
     std::thread::scope(|scope| {
         let common = &common;
-        let each = Host::ALL.map(|host| scope.spawn(move || install_on(place, host, common, parts.is_some())));
-        each.into_iter().try_for_each(|done| done.join().map_err(|_| anyhow::anyhow!("panicked"))?)
+        let each = Host::ALL
+            .map(|host| scope.spawn(move || install_on(place, host, common, parts.godwit.is_some())));
+        each.into_iter()
+            .try_for_each(|done| done.join().map_err(|_| anyhow::anyhow!("panicked"))?)
     })
 }
 
 fn install_on(place: &Place, host: Host, common: &Path, with_godwit: bool) -> Result<()> {
     let tree = place.dir.join("install").join(host.name());
     start_again(&tree)?;
-    run(command("cp", ["-al"]).arg(format!("{}/.", common.display())).arg(&tree))?;
+    run(command("cp", ["-al"])
+        .arg(format!("{}/.", common.display()))
+        .arg(&tree))?;
     if with_godwit {
         configuration(place, host, &tree.join("etc/godwit"))?;
     }
@@ -45,7 +48,11 @@ fn install_on(place: &Place, host: Host, common: &Path, with_godwit: bool) -> Re
         let mut tar = command("tar", ["--create", "--owner=0", "--group=0", "--directory"]);
         tar.arg(&tree).args(changed.iter().map(|(file, _)| file));
         let bytes = tar.output().context("cannot run tar")?.stdout;
-        say(format!("installing on {host}: {} files, {} KiB", changed.len(), bytes.len() / 1024));
+        say(format!(
+            "installing on {host}: {} files, {} KiB",
+            changed.len(),
+            bytes.len() / 1024
+        ));
         ssh::run_with(place, host, "tar --extract --directory /", &bytes)?;
         remember(place, host, &changed)?;
     }
@@ -57,16 +64,24 @@ fn install_on(place: &Place, host: Host, common: &Path, with_godwit: bool) -> Re
     ssh::run(place, host, &format!("rig-service {action} godwitd"))
 }
 
+/// All files of a tree, in an order that is always the same.
+fn files_below(tree: &Path) -> Result<Vec<PathBuf>> {
+    let list = output(command("find", [tree]).args(["-type", "f"]))?;
+    let mut files: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
+    files.sort();
+    Ok(files)
+}
+
 /// Files of the tree whose key the host does not have, with their keys.
 fn changed(place: &Place, host: Host, tree: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let known = ssh::output(place, host, &format!("cat {MANIFEST} 2>/dev/null || true"))?;
     let known: HashMap<&str, &str> = known.lines().filter_map(|line| line.split_once(' ')).collect();
-    let list = output(command("find", [tree]).args(["-type", "f", "-printf", "%P\\n"]))?;
     let mut changed = Vec::new();
-    for file in list.lines() {
-        let key = Key::new().files([tree.join(file)])?.0;
-        if known.get(file) != Some(&format!("{key:016x}").as_str()) {
-            changed.push((PathBuf::from(file), key));
+    for path in files_below(tree)? {
+        let file = path.strip_prefix(tree)?;
+        let key = Key::new().files([&path])?.0;
+        if known.get(file.to_string_lossy().as_ref()) != Some(&format!("{key:016x}").as_str()) {
+            changed.push((file.to_owned(), key));
         }
     }
     Ok(changed)
@@ -74,8 +89,16 @@ fn changed(place: &Place, host: Host, tree: &Path) -> Result<Vec<(PathBuf, u64)>
 
 /// Appends to the host's list; of two lines for one file the later counts.
 fn remember(place: &Place, host: Host, changed: &[(PathBuf, u64)]) -> Result<()> {
-    let lines: String = changed.iter().map(|(file, key)| format!("{} {key:016x}\n", file.display())).collect();
-    ssh::run_with(place, host, &format!("cat >>{MANIFEST} && sync"), lines.as_bytes())
+    let lines: String = changed
+        .iter()
+        .map(|(file, key)| format!("{} {key:016x}\n", file.display()))
+        .collect();
+    ssh::run_with(
+        place,
+        host,
+        &format!("cat >>{MANIFEST} && sync"),
+        lines.as_bytes(),
+    )
 }
 
 fn configuration(place: &Place, host: Host, dir: &Path) -> Result<()> {
@@ -94,23 +117,34 @@ fn configuration(place: &Place, host: Host, dir: &Path) -> Result<()> {
     Ok(fs::write(dir.join("godwitd.toml"), text)?)
 }
 
-/// The guest's kernel unpacks one archive after the other, so the binaries need no new image.
-fn guest_initramfs(common: &Path, images: &Images, parts: Option<&Parts>) -> Result<()> {
-    let mut bytes = fs::read(images.guest_initramfs())?;
-    if let Some(parts) = parts {
-        let tree = common.join("overlay");
-        fs::create_dir_all(tree.join("bin"))?;
-        fs::copy(&parts.agent, tree.join("bin/godwit-agent"))?;
-        fs::copy(&parts.probe, tree.join("bin/godwit-probe"))?;
-        // The times are cut off so that equal binaries give an equal archive.
-        let pack = "find . -exec touch -d @0 {} + && find . | sort | cpio --quiet --owner 0:0 \
-            --reproducible -o -H newc";
-        let packed = command("sh", ["-c", pack]).current_dir(&tree).output()?;
-        bytes.extend(packed.stdout);
-        fs::remove_dir_all(tree)?;
+/// The guest's kernel unpacks one archive after the other, so the binaries need no new image. A guest that runs
+/// keeps the ones it started with: the file `build`, there and beside the archive, tells whether they are these.
+fn guest_initramfs(common: &Path, images: &Images, parts: &Parts) -> Result<()> {
+    let tree = common.join("overlay");
+    fs::create_dir_all(tree.join("bin"))?;
+    fs::copy(&parts.probe, tree.join("bin/godwit-probe"))?;
+    if let Some(godwit) = &parts.godwit {
+        fs::copy(&godwit.agent, tree.join("bin/godwit-agent"))?;
     }
+    let key = Key::new().files(files_below(&tree)?)?;
+    let key = format!("{:016x}\n", key.0);
+    fs::write(tree.join("build"), &key)?;
+    // Without times and inode numbers, equal binaries give an equal archive.
+    let pack =
+        "find . -exec touch -d @0 {} + && find . | sort | cpio --quiet --owner 0:0 --reproducible -o -H newc";
+    let packed = command("sh", ["-c", pack]).current_dir(&tree).output()?;
+    ensure!(
+        packed.status.success(),
+        "cpio: {}",
+        String::from_utf8_lossy(&packed.stderr).trim_end()
+    );
+    fs::remove_dir_all(tree)?;
+
+    let mut bytes = fs::read(images.guest_initramfs())?;
+    bytes.extend(packed.stdout);
     let dir = common.join("srv/guest");
     fs::create_dir_all(&dir)?;
+    fs::write(dir.join("build"), key)?;
     Ok(fs::write(dir.join("guest.cpio"), bytes)?)
 }
 

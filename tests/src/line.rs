@@ -29,8 +29,8 @@ pub fn ask(host: Host, request: &str, limit: Duration) -> Result<Answer> {
     // Another process may have talked on this line before: its ids must not be ours.
     let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let address: SocketAddr = format!("{}:{PORT}", host.address()).parse()?;
-    let mut stream = network::connect(address, CONNECT_LIMIT)
-        .with_context(|| format!("the guest's line on {host}"))?;
+    let mut stream =
+        network::connect(address, CONNECT_LIMIT).with_context(|| format!("the guest's line on {host}"))?;
     stream.set_read_timeout(Some(limit))?;
     // The empty line ends what an earlier conversation may have left half said.
     stream.write_all(format!("\n{id} {request}\n").as_bytes())?;
@@ -42,7 +42,10 @@ pub fn ask(host: Host, request: &str, limit: Duration) -> Result<Answer> {
         let line = line.context("the guest does not answer on its line")?;
         let line = line.trim_end_matches('\r');
         if let Some(status) = line.strip_prefix(&end) {
-            return Ok(Answer { status: status.trim().parse()?, text });
+            return Ok(Answer {
+                status: status.trim().parse()?,
+                text,
+            });
         }
         if begun {
             text.push_str(line);

@@ -27,7 +27,10 @@ pub fn collect(place: &Place, dir: &Path) -> Result<()> {
         }
         let archive = dir.join("logs.tar");
         let mut ssh = ssh::command(place, host, COLLECT);
-        let out = ssh.stdin(std::process::Stdio::null()).stdout(fs::File::create(&archive)?).status()?;
+        let out = ssh
+            .stdin(std::process::Stdio::null())
+            .stdout(fs::File::create(&archive)?)
+            .status()?;
         let mut extract = command::command("tar", ["--extract", "--file"]);
         extract.arg(&archive).arg("--directory").arg(&dir);
         if out.success() && command::succeeds(&mut extract) {

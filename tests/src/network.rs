@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow};
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::{command, run, succeeds};
 use crate::Host;
+use crate::command::{command, run, succeeds};
 
 /// Its name.
 pub const NAMESPACE: &str = "godwit-rig";
@@ -31,7 +31,9 @@ pub fn up() -> Result<()> {
     ip("link set lo up")?;
     for (bridge, address) in BRIDGES {
         if !exists(bridge) {
-            ip(&format!("link add {bridge} type bridge forward_delay 0 stp_state 0"))?;
+            ip(&format!(
+                "link add {bridge} type bridge forward_delay 0 stp_state 0"
+            ))?;
         }
         ip(&format!("addr replace {address} dev {bridge}"))?;
         ip(&format!("link set {bridge} up"))?;
@@ -74,7 +76,9 @@ pub fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream> {
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
         Ok(TcpStream::connect_timeout(&address, timeout)?)
     });
-    opened.join().map_err(|_| anyhow!("the connecting thread panicked"))?
+    opened
+        .join()
+        .map_err(|_| anyhow!("the connecting thread panicked"))?
 }
 
 fn namespace() -> PathBuf {

@@ -20,9 +20,15 @@ impl Place {
     /// `$GODWIT_RIG`, or a directory that survives a reboot.
     pub fn from_environment() -> Result<Place> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let checkout = manifest.parent().context("the rig's package is not in a checkout")?.to_owned();
+        let checkout = manifest
+            .parent()
+            .context("the rig's package is not in a checkout")?
+            .to_owned();
         let dir = std::env::var_os("GODWIT_RIG").map_or_else(|| "/var/tmp/godwit-rig".into(), PathBuf::from);
-        Ok(Place { checkout, dir: std::path::absolute(dir)? })
+        Ok(Place {
+            checkout,
+            dir: std::path::absolute(dir)?,
+        })
     }
 
     /// The files images are made of.

@@ -1,1 +1,119 @@
-//! Not yet.
+//! The prober beside the hosts, running while a guest moves; and what it wrote.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::network::NAMESPACE;
+use crate::{Place, command, guest};
+
+/// One line of its record. Times are seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Line {
+    /// A number went to the guest.
+    Sent {
+        /// Which.
+        number: u64,
+        /// When it was sent.
+        at: f64,
+        /// Whether the guest saw it.
+        arrived: bool,
+    },
+    /// A number of the guest came.
+    Received {
+        /// Which.
+        number: u64,
+        /// When it came.
+        at: f64,
+    },
+    /// A number of the guest that never came.
+    Missing {
+        /// Which.
+        number: u64,
+    },
+    /// The sums.
+    Total {
+        /// Numbers sent to the guest.
+        sent: u64,
+        /// Of these, seen more than once there.
+        duplicates: u64,
+        /// Numbers the guest sent.
+        guest_sent: u64,
+        /// Of these, seen more than once here.
+        guest_duplicates: u64,
+    },
+}
+
+/// A measurement under way.
+#[derive(Debug)]
+pub struct Prober {
+    child: Child,
+    /// It measures until this is closed, so it cannot outlive this process.
+    input: Option<ChildStdin>,
+    record: PathBuf,
+}
+
+impl Prober {
+    /// Begins to send `rate` datagrams a second each way.
+    pub fn start(place: &Place, binary: &Path, rate: u32) -> Result<Prober> {
+        let record = place.run().join("probe.jsonl");
+        let _ = fs::remove_file(&record);
+        let errors = fs::File::create(place.run().join("probe.log"))?;
+        let mut command = command::command("ip", ["netns", "exec", NAMESPACE]);
+        command
+            .arg(binary)
+            .args([
+                "run",
+                "--to",
+                guest::ADDRESS,
+                "--rate",
+                &rate.to_string(),
+                "--out",
+            ])
+            .arg(&record);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .context("cannot run the prober")?;
+        let input = child.stdin.take();
+        Ok(Prober { child, input, record })
+    }
+
+    /// Ends it, waits for what is late and gives its record.
+    pub fn stop(mut self, place: &Place) -> Result<Vec<Line>> {
+        drop(self.input.take());
+        let child = &mut self.child;
+        let ended = || Ok(child.try_wait()?);
+        let status = command::wait_for("the prober's end", Duration::from_secs(240), ended)?;
+        if !status.success() {
+            bail!(
+                "{}",
+                fs::read_to_string(place.run().join("probe.log"))?.trim_end()
+            );
+        }
+        let text = fs::read_to_string(&self.record)?;
+        let lines: Result<Vec<Line>, _> = text.lines().map(serde_json::from_str).collect();
+        let lines = lines.context("the prober's record")?;
+        ensure!(
+            matches!(lines.last(), Some(Line::Total { .. })),
+            "the prober's record is not whole"
+        );
+        Ok(lines)
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -38,24 +38,45 @@ pub fn host(place: &Place, images: &Images, host: Host) -> Result<()> {
     let mut qemu = command::command("ip", ["netns", "exec", NAMESPACE, "env"]);
     loader(&mut qemu, images, "qemu-system-x86_64");
     machine(&mut qemu, images, &host::console(place, host));
-    qemu.arg("-append").arg(format!("{KERNEL_LINE} rig.name={host} rig.id={id} rig.vfs={VFS}"));
+    qemu.arg("-append")
+        .arg(format!("{KERNEL_LINE} rig.name={host} rig.id={id} rig.vfs={VFS}"));
     qemu.arg("-name").arg(format!("godwit-rig-{host}"));
-    qemu.arg("-monitor").arg(format!("unix:{}/{host}.monitor,server=on,wait=off", run.display()));
+    qemu.arg("-monitor").arg(format!(
+        "unix:{}/{host}.monitor,server=on,wait=off",
+        run.display()
+    ));
     // What a host has written and asked to keep is then in this machine's page cache, which outlives QEMU:
     // killing it is a pulled plug, not a lost disk.
-    disk(&mut qemu, &place.host(host).join("disk.qcow2"), "qcow2", "writeback");
+    disk(
+        &mut qemu,
+        &place.host(host).join("disk.qcow2"),
+        "qcow2",
+        "writeback",
+    );
     qemu.args(["-device", "pcie-root-port,id=rp1,slot=1,chassis=1"]);
-    for (byte, port, device) in
-        [(1, "mg", "virtio-net-pci"), (2, "up", "virtio-net-pci"), (3, "pf", "igb,bus=rp1")]
-    {
-        qemu.arg("-netdev").arg(format!("tap,id={port},ifname={host}-{port},script=no,downscript=no"));
-        qemu.arg("-device").arg(format!("{device},netdev={port},mac=02:00:00:00:{id:02x}:{byte:02x},romfile="));
+    for (byte, port, device) in [
+        (1, "mg", "virtio-net-pci"),
+        (2, "up", "virtio-net-pci"),
+        (3, "pf", "igb,bus=rp1"),
+    ] {
+        qemu.arg("-netdev").arg(format!(
+            "tap,id={port},ifname={host}-{port},script=no,downscript=no"
+        ));
+        qemu.arg("-device").arg(format!(
+            "{device},netdev={port},mac=02:00:00:00:{id:02x}:{byte:02x},romfile="
+        ));
     }
-    qemu.arg("-daemonize").arg("-pidfile").arg(host::pid_file(place, host));
+    qemu.arg("-daemonize")
+        .arg("-pidfile")
+        .arg(host::pid_file(place, host));
 
     let log = run.join(format!("{host}.qemu.log"));
     let errors = File::create(&log)?;
-    let status = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors).status();
+    let status = qemu
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .status();
     let status = status.context("cannot run ip")?;
     if !status.success() {
         bail!("QEMU of {host} did not start:\n{}", std::fs::read_to_string(log)?);
@@ -68,7 +89,9 @@ pub fn bake(images: &Images, initramfs: &Path, image: &Path, console: &Path) -> 
     const LIMIT: Duration = Duration::from_secs(600);
     let mut qemu = command::command("timeout", [&LIMIT.as_secs().to_string(), "env"]);
     loader(&mut qemu, images, "qemu-system-x86_64");
-    qemu.arg("-append").arg(format!("{KERNEL_LINE} rig.name=bake rig.id=9 rig.vfs=0 rig.bake=1"));
+    qemu.arg("-append").arg(format!(
+        "{KERNEL_LINE} rig.name=bake rig.id=9 rig.vfs=0 rig.bake=1"
+    ));
     qemu.arg("-no-reboot");
     common(&mut qemu, images, initramfs, console);
     disk(&mut qemu, image, "raw", "unsafe");
@@ -85,18 +108,37 @@ fn machine(qemu: &mut Command, images: &Images, console: &Path) {
 }
 
 fn common(qemu: &mut Command, images: &Images, initramfs: &Path, console: &Path) {
-    qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU, "-smp", "2"]);
+    qemu.args([
+        "-machine",
+        "q35",
+        "-accel",
+        "tcg,thread=multi,tb-size=512",
+        "-cpu",
+        CPU,
+        "-smp",
+        "2",
+    ]);
     qemu.arg("-m").arg(MEMORY_MIB.to_string());
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
     qemu.arg("-serial").arg(format!("file:{}", console.display()));
     // Gives every VF an IOMMU group of its own.
-    qemu.args(["-device", "intel-iommu,intremap=on,device-iotlb=on", "-device", "virtio-rng-pci"]);
-    qemu.arg("-kernel").arg(images.kernel()).arg("-initrd").arg(initramfs);
+    qemu.args([
+        "-device",
+        "intel-iommu,intremap=on,device-iotlb=on",
+        "-device",
+        "virtio-rng-pci",
+    ]);
+    qemu.arg("-kernel")
+        .arg(images.kernel())
+        .arg("-initrd")
+        .arg(initramfs);
 }
 
 fn disk(qemu: &mut Command, image: &Path, format: &str, cache: &str) {
     let file = image.display();
-    qemu.arg("-drive").arg(format!("if=none,id=disk,file={file},format={format},cache={cache}"));
+    qemu.arg("-drive").arg(format!(
+        "if=none,id=disk,file={file},format={format},cache={cache}"
+    ));
     qemu.args(["-device", "virtio-blk-pci,drive=disk"]);
 }
 
@@ -105,9 +147,16 @@ fn loader(command: &mut Command, images: &Images, program: &str) {
     let root = images.root();
     let libraries = root.join(LIBRARIES);
     command.arg(format!("QEMU_MODULE_DIR={}", libraries.join("qemu").display()));
-    command.arg(root.join("usr/lib64/ld-linux-x86-64.so.2")).arg("--library-path").arg(libraries);
+    command
+        .arg(root.join("usr/lib64/ld-linux-x86-64.so.2"))
+        .arg("--library-path")
+        .arg(libraries);
     command.arg(root.join("usr/bin").join(program));
     if program.starts_with("qemu-system") {
-        command.arg("-L").arg(root.join("usr/share/qemu")).arg("-L").arg(root.join("usr/share/seabios"));
+        command
+            .arg("-L")
+            .arg(root.join("usr/share/qemu"))
+            .arg("-L")
+            .arg(root.join("usr/share/seabios"));
     }
 }

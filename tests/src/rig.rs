@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustix::process::geteuid;
 
 use crate::images::Images;
-use crate::{Host, Place, clock, guest, host, images, install, network, say, setup, ssh};
+use crate::{Host, Place, build, clock, guest, host, images, install, network, say, setup, ssh};
 
 /// A rig in its place.
 #[derive(Clone, Debug)]
@@ -28,21 +28,26 @@ pub struct Up {
 impl Rig {
     /// The rig this process' environment names.
     pub fn from_environment() -> Result<Rig> {
-        Ok(Rig { place: Place::from_environment()? })
+        Ok(Rig {
+            place: Place::from_environment()?,
+        })
     }
 
     /// From whatever there is to two hosts that run this checkout's binaries.
     pub fn up(&self, up: Up) -> Result<()> {
-        anyhow::ensure!(geteuid().is_root(), "the rig makes network namespaces and disks: run it as root");
+        anyhow::ensure!(
+            geteuid().is_root(),
+            "the rig makes network namespaces and disks: run it as root"
+        );
         setup::install()?;
         let parts = match up.without_godwit {
-            true => None,
-            false => Some(crate::build::build(&self.place)?),
+            true => build::build_without_godwit(&self.place)?,
+            false => build::build(&self.place)?,
         };
         let _lock = self.place.lock()?;
         let images = images::build(&self.place)?;
         self.power_on_all(&images, up.fresh)?;
-        install::install(&self.place, &images, parts.as_ref())
+        install::install(&self.place, &images, &parts)
     }
 
     /// Both hosts on and ready.
@@ -64,7 +69,10 @@ impl Rig {
         for host in Host::ALL {
             self.ready(host)?;
             if switched.contains(&host) {
-                say(format!("{host} is ready after {:.1} s", started.elapsed().as_secs_f64()));
+                say(format!(
+                    "{host} is ready after {:.1} s",
+                    started.elapsed().as_secs_f64()
+                ));
             }
         }
         Ok(())
@@ -98,7 +106,8 @@ impl Rig {
         let _lock = self.place.lock()?;
         std::thread::scope(|scope| {
             let ends = Host::ALL.map(|host| scope.spawn(move || host::shut_down(&self.place, host)));
-            ends.into_iter().try_for_each(|end| end.join().map_err(|_| anyhow::anyhow!("panicked"))?)
+            ends.into_iter()
+                .try_for_each(|end| end.join().map_err(|_| anyhow::anyhow!("panicked"))?)
         })?;
         network::down()
     }
@@ -111,8 +120,13 @@ impl Rig {
                 text.push_str(&format!("{host}: off\n"));
                 continue;
             };
-            text.push_str(&format!("{host}: on, process {}, {}\n", pid.as_raw_nonzero(), host.address()));
-            let ask = "rig-service status libvirtd; rig-service status godwitd; rig-vf list; virsh -q list --all";
+            text.push_str(&format!(
+                "{host}: on, process {}, {}\n",
+                pid.as_raw_nonzero(),
+                host.address()
+            ));
+            let ask =
+                "rig-service status libvirtd; rig-service status godwitd; rig-vf list; virsh -q list --all";
             let command = format!("{{ {ask}; }} 2>&1 | sed 's/^/  /'");
             text.push_str(&ssh::output(&self.place, host, &command).context("is it starting?")?);
         }

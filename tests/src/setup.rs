@@ -31,7 +31,10 @@ const PACKAGES: [&str; 18] = [
 
 /// Installs what is missing.
 pub fn install() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+    let missing: Vec<&str> = PACKAGES
+        .into_iter()
+        .filter(|package| !is_installed(package))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -43,6 +46,9 @@ pub fn install() -> Result<()> {
 }
 
 fn is_installed(package: &str) -> bool {
-    let mut query = command("dpkg-query", ["--show", "--showformat=${db:Status-Status}", package]);
+    let mut query = command(
+        "dpkg-query",
+        ["--show", "--showformat=${db:Status-Status}", package],
+    );
     output(&mut query).is_ok_and(|status| status == "installed")
 }

@@ -43,26 +43,38 @@ pub fn run_with(place: &Place, host: Host, line: &str, input: &[u8]) -> Result<(
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        bail!("on {host}: {line}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!(
+            "on {host}: {line}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
     }
     Ok(())
 }
 
 /// Opens the shared connection.
 pub fn connect(place: &Place, host: Host) -> Result<()> {
-    command::wait_for("ssh", Duration::from_secs(60), || run(place, host, "true").map(Some))
+    command::wait_for("ssh", Duration::from_secs(60), || {
+        run(place, host, "true").map(Some)
+    })
 }
 
 /// Closes the shared connection, if there is one.
 pub fn forget(place: &Place, host: Host) {
-    command::succeeds(base(place, host).args(["-O", "exit"]).arg(format!("root@{}", host.address())));
+    command::succeeds(
+        base(place, host)
+            .args(["-O", "exit"])
+            .arg(format!("root@{}", host.address())),
+    );
     let _ = std::fs::remove_file(place.run().join(format!("{host}.ssh")));
 }
 
 fn base(place: &Place, host: Host) -> Command {
     let socket = place.run().join(format!("{host}.ssh"));
     let mut ssh = command::command("ip", ["netns", "exec", NAMESPACE, "ssh", "-i"]);
-    ssh.arg(place.key()).arg("-o").arg(format!("ControlPath={}", socket.display()));
+    ssh.arg(place.key())
+        .arg("-o")
+        .arg(format!("ControlPath={}", socket.display()));
     for option in [
         "ControlMaster=auto",
         "ControlPersist=yes",

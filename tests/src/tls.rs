@@ -27,7 +27,12 @@ pub fn identity(place: &Place, host: Host) -> Result<Identity> {
     if !ca.exists() {
         let mut make = command("openssl", NEW_KEY);
         make.args(["-x509", "-days", "3650", "-subj", "/CN=Godwit rig"]);
-        make.args(["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]);
+        make.args([
+            "-addext",
+            "basicConstraints=critical,CA:TRUE",
+            "-addext",
+            "keyUsage=critical,keyCertSign",
+        ]);
         made(&ca, make.arg("-keyout").arg(&ca_key))?;
     }
     let certificate = dir.join(format!("{host}.pem"));
@@ -49,7 +54,14 @@ pub fn identity(place: &Place, host: Host) -> Result<Identity> {
     Ok(Identity { ca, certificate, key })
 }
 
-const NEW_KEY: [&str; 6] = ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const NEW_KEY: [&str; 6] = [
+    "req",
+    "-new",
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:P-256",
+];
 
 /// The certificate gets its name last: without it, key and all are made again.
 fn made(certificate: &PathBuf, openssl: &mut std::process::Command) -> Result<()> {

@@ -73,7 +73,13 @@ pub(crate) enum Guest {
 pub(crate) fn run(task: Task) -> Result<ExitCode> {
     let rig = Rig::from_environment()?;
     match task {
-        Task::Up { fresh, without_godwit } => rig.up(Up { fresh, without_godwit })?,
+        Task::Up {
+            fresh,
+            without_godwit,
+        } => rig.up(Up {
+            fresh,
+            without_godwit,
+        })?,
         Task::Down => rig.down()?,
         Task::Status => print(&rig.status()?),
         Task::Build => {
@@ -84,11 +90,13 @@ pub(crate) fn run(task: Task) -> Result<ExitCode> {
         Task::Install => {
             let parts = build::build(&rig.place)?;
             let _lock = rig.place.lock()?;
-            install::install(&rig.place, &images::build(&rig.place)?, Some(&parts))?;
+            install::install(&rig.place, &images::build(&rig.place)?, &parts)?;
         }
         Task::Ssh { host, command } => {
             let status = ssh::command(&rig.place, host, &command.join(" ")).status()?;
-            return Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8)));
+            return Ok(status
+                .code()
+                .map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8)));
         }
         Task::Power { switch, host } if switch == "on" => rig.power_on(host)?,
         Task::Power { host, .. } => rig.power_off(host)?,
@@ -104,7 +112,9 @@ pub(crate) fn run(task: Task) -> Result<ExitCode> {
 
 fn run_guest(rig: &Rig, task: Guest) -> Result<ExitCode> {
     let place = &rig.place;
-    let located = || guest::locate(place)?.context("the guest does not run; start it with `cargo xtask rig guest start`");
+    let located = || {
+        guest::locate(place)?.context("the guest does not run; start it with `cargo xtask rig guest start`")
+    };
     match task {
         Guest::Start { host } => guest::start(place, host)?,
         Guest::Stop => guest::stop(place)?,

@@ -1,0 +1,108 @@
+//! One move, measured: what Godwit says of it, what was lost meanwhile, and where the traffic is afterwards.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::counters::{self, Traffic};
+use crate::godwit::{self, Migration, Move};
+use crate::losses::{Loss, by_phase};
+use crate::prober::Prober;
+use crate::timeline::{Span, spans};
+use crate::{Host, Place, clock, guest, ssh};
+
+/// Datagrams a second, each way.
+pub const RATE: u32 = 100;
+
+/// Quiet time before and after, so that a loss near the edges is seen.
+const MARGIN: Duration = Duration::from_secs(3);
+const WATCH: Duration = Duration::from_secs(3);
+const MOVE_LIMIT: Duration = Duration::from_secs(300);
+
+/// What one move was like.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The exit code of `godwit migrate --wait`.
+    pub code: i32,
+    /// What it complained of.
+    pub complaint: String,
+    /// Its last word.
+    pub migration: Migration,
+    /// The phases on this machine's clock.
+    pub spans: Vec<Span>,
+    /// Sent and lost, by phase.
+    pub losses: BTreeMap<String, Loss>,
+    /// How long the guest stood still, by QEMU.
+    pub downtime_ms: Option<u64>,
+    /// Packets through VF and tap on the destination, afterwards.
+    pub traffic: Traffic,
+    /// libvirt on both hosts says that it moved.
+    pub moved: bool,
+    /// The counters say that its traffic is on the VF.
+    pub accelerated: bool,
+    /// It answered in the end.
+    pub answered: bool,
+}
+
+/// Moves the guest under traffic. `tell` hears of every new phase.
+pub fn one_move(
+    place: &Place,
+    probe: &Path,
+    from: Host,
+    mut tell: impl FnMut(&Migration),
+) -> Result<Measured> {
+    let to = from.other();
+    let mut ahead = HashMap::new();
+    for host in Host::ALL {
+        ahead.insert(host.name(), clock::offset(place, host)?);
+    }
+    let prober = Prober::start(place, probe, RATE)?;
+    sleep(MARGIN);
+    let mut running = Move::begin(place, from, guest::NAME, to.name())?;
+    let (code, complaint) = running.follow(MOVE_LIMIT, &mut tell)?;
+    sleep(MARGIN);
+    let moved = has_moved(place, from)?;
+    let traffic = if moved {
+        counters::watch(place, to, WATCH)?
+    } else {
+        Traffic::default()
+    };
+    let record = prober.stop(place)?;
+
+    let id = running.last.id.clone();
+    ensure!(!id.is_empty(), "no migration began: {}", complaint.trim_end());
+    let migration = godwit::status(place, from, &id).unwrap_or_else(|_| running.last.clone());
+    let spans = spans(&migration, |host| ahead.get(host).copied().unwrap_or_default())?;
+    Ok(Measured {
+        code,
+        complaint,
+        losses: by_phase(&record, &spans),
+        spans,
+        downtime_ms: downtime(place, to).or(migration.progress.as_ref().and_then(|known| known.downtime_ms)),
+        accelerated: traffic.is_accelerated(u64::from(RATE) * WATCH.as_secs()),
+        traffic,
+        moved,
+        answered: guest::answers(),
+        migration,
+    })
+}
+
+/// By libvirt on both hosts.
+fn has_moved(place: &Place, from: Host) -> Result<bool> {
+    let there = guest::domain_state(place, from.other(), guest::NAME)?;
+    let here = guest::domain_state(place, from, guest::NAME)?;
+    Ok(there == "running" && here != "running")
+}
+
+/// libvirt keeps QEMU's figures of the last job with the domain that came.
+fn downtime(place: &Place, to: Host) -> Option<u64> {
+    let line = format!("virsh -q domjobinfo {} --completed --keep-completed", guest::NAME);
+    let text = ssh::output(place, to, &line).ok()?;
+    let words = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Total downtime:"))?;
+    words.split_whitespace().next()?.parse().ok()
+}
