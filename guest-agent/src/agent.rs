@@ -1,0 +1,174 @@
+//! The agent at work: frames come in from the port, verbs are worked on one after the other, answers go
+//! out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use godwit_api::agent::v1::guest_frame::Body as Answer;
+use godwit_api::agent::v1::{GuestFrame, HostFrame, RefusalReason};
+use godwit_wire::Decoder;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::guest::Guest;
+use crate::log::say;
+use crate::patience::{Patience, Wanted};
+use crate::port::Port;
+use crate::refusal::Refusal;
+use crate::session::{Received, Request, Session};
+
+/// Requests that may wait while one is worked on. A host has one outstanding, or a repeated one.
+const MAX_WAITING: usize = 8;
+
+/// Serves the port for ever. It may break (a channel can be unplugged) and is then opened again.
+pub(crate) async fn serve(path: &Path, guest: Arc<Guest>, boot_id: String) {
+    let mut desk = Desk::new(guest, Session::new(boot_id));
+    loop {
+        let port = Port::open(path, &desk.guest.sysfs).await;
+        say!("{} is open", path.display());
+        let Err(error) = desk.work_at(&port).await;
+        say!("{} broke: {error}", path.display());
+    }
+}
+
+struct Desk {
+    guest: Arc<Guest>,
+    session: Session,
+    decoder: Decoder,
+    waiting: VecDeque<(Request, Instant)>,
+    running: Option<Running>,
+}
+
+/// The request that is worked on, by a task of its own.
+struct Running {
+    request: Request,
+    task: JoinHandle<Answer>,
+    /// Dropped when nobody wants the answer any more. The task then still ends by itself, and only after
+    /// that the next begins: two verbs never work on one bond.
+    wanted: Option<Wanted>,
+}
+
+impl Desk {
+    fn new(guest: Arc<Guest>, session: Session) -> Self {
+        Self {
+            guest,
+            session,
+            decoder: Decoder::new(),
+            waiting: VecDeque::new(),
+            running: None,
+        }
+    }
+
+    /// Ends only with the port.
+    async fn work_at(&mut self, port: &Port) -> Result<std::convert::Infallible, io::Error> {
+        let mut buffer = vec![0; 4096];
+        loop {
+            tokio::select! {
+                length = port.read(&mut buffer) => {
+                    let length = length?;
+                    self.take(port, buffer.get(..length).unwrap_or_default()).await?;
+                }
+                answer = finished(&mut self.running) => self.finish(port, answer).await?,
+            }
+            self.begin_next();
+        }
+    }
+
+    async fn take(&mut self, port: &Port, mut bytes: &[u8]) -> io::Result<()> {
+        while let Some(frame) = self.decoder.take_message::<HostFrame>(&mut bytes) {
+            match frame.map(|frame| self.session.receive(frame)) {
+                Ok(Received::Opened(answer)) => {
+                    say!("session {:016x} opened", answer.session);
+                    self.abandon();
+                    send(port, answer).await?;
+                }
+                Ok(Received::Answered(answer)) => send(port, answer).await?,
+                Ok(Received::Work(request)) => self.accept(port, request).await?,
+                Err(error) => say!("{error}; {} dropped so far", self.decoder.dropped().frames),
+            }
+        }
+        Ok(())
+    }
+
+    async fn accept(&mut self, port: &Port, request: Request) -> io::Result<()> {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back((request, Instant::now() + request.time));
+            return Ok(());
+        }
+        let refusal = Refusal::new(
+            RefusalReason::Deadline,
+            format!("{MAX_WAITING} requests are waiting already"),
+        );
+        send(port, self.session.answer(request.id, request.session, refusal)).await
+    }
+
+    fn begin_next(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        let Some((request, deadline)) = self.waiting.pop_front() else {
+            return;
+        };
+        let (patience, wanted) = Patience::until(deadline);
+        let task = tokio::spawn(Arc::clone(&self.guest).perform(request.verb, patience));
+        self.running = Some(Running {
+            request,
+            task,
+            wanted: Some(wanted),
+        });
+    }
+
+    async fn finish(&mut self, port: &Port, answer: Answer) -> io::Result<()> {
+        match self.running.take() {
+            Some(done) if self.session.is_open(done.request.session) => {
+                send(
+                    port,
+                    self.session.answer(done.request.id, done.request.session, answer),
+                )
+                .await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends what an earlier session wanted.
+    fn abandon(&mut self) {
+        self.waiting.clear();
+        if let Some(running) = &mut self.running {
+            running.wanted = None;
+        }
+    }
+}
+
+/// The answer of the running request; never, when none is running.
+async fn finished(running: &mut Option<Running>) -> Answer {
+    let Some(running) = running else {
+        return std::future::pending().await;
+    };
+    (&mut running.task).await.unwrap_or_else(|error| {
+        Answer::Refused(Refusal::new(RefusalReason::Kernel, format!("the agent failed: {error}")).into())
+    })
+}
+
+/// Sends an answer. One that the host does not take is dropped: it asks again.
+async fn send(port: &Port, answer: GuestFrame) -> io::Result<()> {
+    let frame = match godwit_wire::encode(&answer) {
+        Ok(frame) => frame,
+        Err(error) => {
+            say!("not answered: {error}");
+            return Ok(());
+        }
+    };
+    match port.send(&frame).await {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            say!(
+                "not answered: no host takes the answer to request {}",
+                answer.request_id
+            );
+            Ok(())
+        }
+        sent => sent,
+    }
+}

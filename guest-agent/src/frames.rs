@@ -1,0 +1,178 @@
+//! The four Ethernet frames that this agent sends. Pure; the tests hold every byte.
+//!
+//! Announcements (gratuitous ARP, RFC 5227; unsolicited neighbour advertisement, RFC 4861 7.2.6) make
+//! switches send the guest's frames to the port that now carries its traffic. Questions (ARP request,
+//! neighbour solicitation) make somebody answer through it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::mac::Mac;
+
+const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ICMPV6: u8 = 58;
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
+/// Flags of an advertisement.
+const ROUTER: u8 = 0x80;
+const OVERRIDE: u8 = 0x20;
+/// Options of both: the sender's or the target's link-layer address.
+const SOURCE_ADDRESS: u8 = 1;
+const TARGET_ADDRESS: u8 = 2;
+
+/// "This address is here." `router` must be true on a guest that forwards IPv6, or its neighbours stop
+/// using it as a router.
+pub(crate) fn announcement(mac: Mac, ip: IpAddr, router: bool) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => arp_request(mac, ip, ip),
+        IpAddr::V6(ip) => {
+            let flags = OVERRIDE | if router { ROUTER } else { 0 };
+            discovery(mac, ip, ALL_NODES, (ADVERTISEMENT, flags), (ip, TARGET_ADDRESS))
+        }
+    }
+}
+
+/// "Where is `to`? Tell `from`." `None` when the two are not of one family.
+pub(crate) fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => Some(arp_request(mac, from, to)),
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let group = solicited_nodes(to);
+            Some(discovery(
+                mac,
+                from,
+                group,
+                (SOLICITATION, 0),
+                (to, SOURCE_ADDRESS),
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn arp_request(mac: Mac, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let mut frame = ethernet(Mac::BROADCAST, mac, ETHERTYPE_ARP);
+    // Ethernet, IPv4, their lengths, request.
+    frame.extend([0, 1, 0x08, 0x00, 6, 4, 0, 1]);
+    frame.extend(mac.0);
+    frame.extend(from.octets());
+    frame.extend([0; 6]);
+    frame.extend(to.octets());
+    frame
+}
+
+/// A neighbour discovery message: `kind` with the first byte of its flags, about `target` and with one
+/// link-layer option.
+fn discovery(mac: Mac, from: Ipv6Addr, to: Ipv6Addr, kind: (u8, u8), about: (Ipv6Addr, u8)) -> Vec<u8> {
+    let (target, option) = about;
+    let mut message = vec![kind.0, 0, 0, 0, kind.1, 0, 0, 0];
+    message.extend(target.octets());
+    message.extend([option, 1]);
+    message.extend(mac.0);
+    let length = u8::try_from(message.len()).unwrap_or_default();
+    let checksum = checksum(&[
+        &from.octets(),
+        &to.octets(),
+        &[0, 0, 0, length, 0, 0, 0, ICMPV6],
+        &message,
+    ]);
+
+    let [.., a, b, c, d] = to.octets();
+    let mut frame = ethernet(Mac([0x33, 0x33, a, b, c, d]), mac, ETHERTYPE_IPV6);
+    // Version 6; payload length, next header, hop limit 255 (others are ignored).
+    frame.extend([0x60, 0, 0, 0, 0, length, ICMPV6, 255]);
+    frame.extend(from.octets());
+    frame.extend(to.octets());
+    frame.extend(message.iter().take(2));
+    frame.extend(checksum.to_be_bytes());
+    frame.extend(message.iter().skip(4));
+    frame
+}
+
+fn ethernet(to: Mac, from: Mac, ethertype: [u8; 2]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(86);
+    frame.extend(to.0);
+    frame.extend(from.0);
+    frame.extend(ethertype);
+    frame
+}
+
+/// The multicast group that the owner of an address listens to (RFC 4291 2.7.1).
+fn solicited_nodes(ip: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = ip.octets();
+    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
+}
+
+/// The Internet checksum (RFC 1071) over parts of even length.
+fn checksum(parts: &[&[u8]]) -> u16 {
+    let words = parts.iter().flat_map(|part| part.chunks_exact(2));
+    let mut sum: u32 = words
+        .map(|word| word.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)))
+        .sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac([0x52, 0x54, 0x00, 0xaa, 0x00, 0x10]);
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<_> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn gratuitous_arp() {
+        let expected = "ffffffffffff 525400aa0010 0806  0001 0800 06 04 0001
+                        525400aa0010 0a4d0064  000000000000 0a4d0064";
+        assert_eq!(announcement(MAC, ip("10.77.0.100"), true), hex(expected));
+    }
+
+    #[test]
+    fn arp_request() {
+        let expected = "ffffffffffff 525400aa0010 0806  0001 0800 06 04 0001
+                        525400aa0010 0a4d0064  000000000000 0a4d0001";
+        assert_eq!(
+            question(MAC, ip("10.77.0.100"), ip("10.77.0.1")),
+            Some(hex(expected))
+        );
+    }
+
+    /// The checksums were computed apart from this program (Python, RFC 1071 over the pseudo header).
+    #[test]
+    fn unsolicited_advertisement() {
+        let expected = "333300000001 525400aa0010 86dd  60000000 0020 3a ff
+                        fd000000000000000000000000000100 ff020000000000000000000000000001
+                        8800 0790 20000000 fd000000000000000000000000000100 02 01 525400aa0010";
+        assert_eq!(announcement(MAC, ip("fd00::100"), false), hex(expected));
+        let router = announcement(MAC, ip("fd00::100"), true);
+        assert_eq!(router.get(58), Some(&0xa0));
+    }
+
+    #[test]
+    fn solicitation() {
+        let expected = "3333ff000001 525400aa0010 86dd  60000000 0020 3a ff
+                        fe80000000000000505400fffeaa0010 ff0200000000000000000001ff000001
+                        8700 d97e 00000000 fe800000000000000000000000000001 01 01 525400aa0010";
+        let asked = question(MAC, ip("fe80::5054:ff:feaa:10"), ip("fe80::1"));
+        assert_eq!(asked, Some(hex(expected)));
+    }
+
+    #[test]
+    fn a_question_stays_in_its_family() {
+        assert_eq!(question(MAC, ip("10.77.0.100"), ip("fe80::1")), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! This guest: its kernel, its devices, and what is done to them in answer to a request.
+
+use std::io;
+use std::sync::Arc;
+
+use godwit_api::agent::v1::RefusalReason;
+use godwit_api::agent::v1::guest_frame::Body as Answer;
+
+use crate::announce::Announcer;
+use crate::both_ports::BothPorts;
+use crate::kernel::{Kernel, KernelError};
+use crate::mac::Mac;
+use crate::pair::{self, Link, Pair};
+use crate::patience::{Over, Patience};
+use crate::refusal::Refusal;
+use crate::session::Verb;
+use crate::sysfs::Sysfs;
+use crate::{primary, switch};
+
+/// Everything a verb works on.
+pub(crate) struct Guest {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) sysfs: Sysfs,
+    pub(crate) both_ports: BothPorts,
+    pub(crate) announcer: Announcer,
+}
+
+impl Guest {
+    /// Must be called within the runtime.
+    pub(crate) fn new(sysfs: Sysfs) -> io::Result<Self> {
+        let kernel = Arc::new(Kernel::connect()?);
+        let both_ports = BothPorts::new(Arc::clone(&kernel));
+        Ok(Self {
+            kernel,
+            sysfs,
+            both_ports,
+            announcer: Announcer::default(),
+        })
+    }
+
+    /// Does what is asked and gives the answer. It ends soon after its patience does, whatever happens.
+    pub(crate) async fn perform(self: Arc<Self>, verb: Verb, mut patience: Patience) -> Answer {
+        let answer = match verb {
+            Verb::Inspect => in_time(&mut patience, self.inspect()).await,
+            Verb::ReleasePrimary { standby } => in_time(&mut patience, primary::release(&self, standby))
+                .await
+                .map(Answer::Released),
+            Verb::AdoptPrimary { standby, primary } => primary::adopt(&self, standby, primary, &mut patience)
+                .await
+                .map(Answer::Adopted),
+            Verb::Switch { standby, to } => switch::switch(&self, standby, to, &mut patience)
+                .await
+                .map(Answer::Switched),
+        };
+        answer.unwrap_or_else(|refusal| Answer::Refused(refusal.into()))
+    }
+
+    async fn inspect(&self) -> Result<Answer, Refusal> {
+        Ok(Answer::Inspected(pair::inspected(&self.links().await?)))
+    }
+
+    /// All interfaces with their devices.
+    pub(crate) async fn links(&self) -> Result<Vec<Link>, KernelError> {
+        let mut links = self.kernel.links().await?;
+        for link in &mut links {
+            link.device = self.sysfs.device(&link.name);
+        }
+        Ok(links)
+    }
+
+    pub(crate) async fn pair(&self, standby: Mac) -> Result<Pair, Refusal> {
+        pair::find(&self.links().await?, standby)
+    }
+
+    /// A refusal because the operating system refused something that is not netlink.
+    pub(crate) fn broken(&self, what: &str, error: &io::Error) -> Refusal {
+        Refusal::new(RefusalReason::Kernel, format!("cannot {what}: {error}"))
+    }
+}
+
+/// For work that may be dropped at any point.
+async fn in_time<T>(
+    patience: &mut Patience,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    tokio::select! {
+        done = work => done,
+        over = patience.over() => Err(gave_up(over, "the kernel has not answered")),
+    }
+}
+
+/// The refusal of work whose patience is over.
+pub(crate) fn gave_up(over: Over, missing: &str) -> Refusal {
+    match over {
+        Over::Deadline => Refusal::new(RefusalReason::Deadline, format!("not in time: {missing}")),
+        Over::Abandoned => Refusal::new(RefusalReason::Deadline, format!("abandoned: {missing}")),
+    }
+}

@@ -1,0 +1,273 @@
+//! What to announce and whom to ask when traffic moves. Pure: works on what the kernel listed.
+
+use std::net::IpAddr;
+
+use crate::frames;
+use crate::kernel::{Address, Somebody};
+use crate::mac::Mac;
+use crate::pair::{Kind, Link};
+
+/// Bounds: addresses announced, and questions asked at once.
+const MAX_ANNOUNCED: usize = 256;
+const MAX_QUESTIONS: usize = 8;
+
+/// A frame to be sent on an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) interface: u32,
+    pub(crate) frame: Vec<u8>,
+}
+
+/// A frame that somebody should answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) to: IpAddr,
+    pub(crate) ask: Outgoing,
+}
+
+/// What the kernel knows of the networks above a bond.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) gateways: Vec<Somebody>,
+    pub(crate) neighbours: Vec<Somebody>,
+}
+
+/// The bond and what is built on it, as far as it passes frames on: VLANs, macvlans, bridges, and those
+/// on top of these.
+fn carried(links: &[Link], bond: u32) -> Vec<&Link> {
+    let mut found: Vec<&Link> = links.iter().filter(|link| link.index == bond).collect();
+    // Each round adds at least one link or is the last.
+    loop {
+        let above = links.iter().filter(|link| {
+            let on_top =
+                |lower: &&Link| link.below == Some(lower.index) || lower.controller == Some(link.index);
+            link.kind == Kind::Carrier
+                && found.iter().any(on_top)
+                && found.iter().all(|other| other.index != link.index)
+        });
+        let above: Vec<&Link> = above.collect();
+        if above.is_empty() {
+            return found;
+        }
+        found.extend(above);
+    }
+}
+
+/// The announcements of every address above the bond. `forwards` tells whether an interface (by name)
+/// forwards IPv6.
+pub(crate) fn announcements(
+    links: &[Link],
+    bond: u32,
+    addresses: &[Address],
+    forwards: impl Fn(&str) -> bool,
+) -> Vec<Outgoing> {
+    let mut all = Vec::new();
+    for link in carried(links, bond) {
+        let Some(mac) = link.mac else { continue };
+        let router = forwards(&link.name);
+        let own = addresses.iter().filter(|address| address.interface == link.index);
+        all.extend(own.map(|address| Outgoing {
+            interface: link.index,
+            frame: frames::announcement(mac, address.ip, router),
+        }));
+    }
+    all.truncate(MAX_ANNOUNCED);
+    all
+}
+
+impl Surroundings {
+    /// Questions to those who should answer through the bond: gateways first, then neighbours.
+    pub(crate) fn questions(&self, links: &[Link], bond: u32) -> Vec<Question> {
+        let carried = carried(links, bond);
+        let mut questions: Vec<Question> = Vec::new();
+        for somebody in self.gateways.iter().chain(&self.neighbours) {
+            if questions.len() >= MAX_QUESTIONS {
+                break;
+            }
+            let link = carried.iter().find(|link| link.index == somebody.interface);
+            let Some(question) = link.and_then(|link| self.question(*somebody, link.mac?)) else {
+                continue;
+            };
+            if !questions.contains(&question) {
+                questions.push(question);
+            }
+        }
+        questions
+    }
+
+    fn question(&self, somebody: Somebody, mac: Mac) -> Option<Question> {
+        let from = self.address_towards(somebody)?;
+        let ask = Outgoing {
+            interface: somebody.interface,
+            frame: frames::question(mac, from, somebody.ip)?,
+        };
+        Some(Question { to: somebody.ip, ask })
+    }
+
+    /// Our address that shares a network with somebody, or else any of that family there.
+    fn address_towards(&self, somebody: Somebody) -> Option<IpAddr> {
+        let own = || {
+            let on_interface = self
+                .addresses
+                .iter()
+                .filter(|address| address.interface == somebody.interface);
+            on_interface.filter(|address| address.ip.is_ipv4() == somebody.ip.is_ipv4())
+        };
+        let near = own().find(|address| shares_prefix(address.ip, somebody.ip, address.prefix));
+        near.or_else(|| own().next())
+            .map(|address| address.ip)
+            .filter(|ip| *ip != somebody.ip)
+    }
+}
+
+fn shares_prefix(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+    let same = |a: u128, b: u128, bits: u32| {
+        (a ^ b)
+            .checked_shr(bits.saturating_sub(prefix.into()))
+            .unwrap_or(0)
+            == 0
+    };
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), 128),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair::tests::{MAC, OTHER, bond, nic};
+
+    const BOND: u32 = 4;
+
+    fn upper(index: u32, below: Option<u32>, controller: Option<u32>) -> Link {
+        Link {
+            kind: Kind::Carrier,
+            device: None,
+            below,
+            ..nic(index, &format!("up{index}"), "", controller)
+        }
+    }
+
+    fn links() -> Vec<Link> {
+        vec![
+            nic(2, "eth0", "virtio_net", Some(BOND)),
+            Link {
+                controller: Some(12),
+                ..bond(BOND, Some(2))
+            },
+            upper(10, Some(BOND), None),
+            Link {
+                mac: Some(OTHER),
+                ..upper(11, Some(10), None)
+            },
+            upper(12, None, None),
+            upper(13, Some(2), None),
+            Link {
+                kind: Kind::Other,
+                ..upper(14, Some(BOND), None)
+            },
+        ]
+    }
+
+    fn address(interface: u32, text: &str, prefix: u8) -> Address {
+        Address {
+            interface,
+            ip: text.parse().unwrap(),
+            prefix,
+        }
+    }
+
+    fn somebody(interface: u32, text: &str) -> Somebody {
+        Somebody {
+            interface,
+            ip: text.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_is_built_on_the_bond_is_announced_and_nothing_else() {
+        let indexes: Vec<_> = carried(&links(), BOND).iter().map(|link| link.index).collect();
+        assert_eq!(indexes, [BOND, 10, 12, 11]);
+        let addresses = [
+            address(2, "10.0.0.2", 24),
+            address(BOND, "10.0.4.1", 24),
+            address(11, "fd00::11", 64),
+            address(13, "10.0.13.1", 24),
+            address(12, "10.0.12.1", 24),
+        ];
+        let all = announcements(&links(), BOND, &addresses, |_| false);
+        let expected = [
+            (BOND, MAC, "10.0.4.1"),
+            (12, MAC, "10.0.12.1"),
+            (11, OTHER, "fd00::11"),
+        ];
+        let expected = expected.map(|(interface, mac, ip)| Outgoing {
+            interface,
+            frame: frames::announcement(mac, ip.parse().unwrap(), false),
+        });
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn gateways_are_asked_before_neighbours_from_the_address_of_their_network() {
+        let surroundings = Surroundings {
+            addresses: vec![
+                address(BOND, "10.1.0.1", 24),
+                address(BOND, "10.77.0.100", 24),
+                address(BOND, "fe80::9", 64),
+            ],
+            gateways: vec![
+                somebody(99, "10.9.0.1"),
+                somebody(BOND, "10.77.0.1"),
+                somebody(BOND, "fe80::1"),
+            ],
+            neighbours: vec![
+                somebody(BOND, "10.77.0.1"),
+                somebody(BOND, "10.1.0.7"),
+                somebody(2, "10.0.0.1"),
+            ],
+        };
+        let questions = surroundings.questions(&links(), BOND);
+        let expected = [
+            ("10.77.0.100", "10.77.0.1"),
+            ("fe80::9", "fe80::1"),
+            ("10.1.0.1", "10.1.0.7"),
+        ];
+        let expected = expected.map(|(from, to)| {
+            let to = to.parse().unwrap();
+            let frame = frames::question(MAC, from.parse().unwrap(), to).unwrap();
+            Question {
+                to,
+                ask: Outgoing {
+                    interface: BOND,
+                    frame,
+                },
+            }
+        });
+        assert_eq!(questions, expected);
+    }
+
+    #[test]
+    fn without_an_address_nobody_can_be_asked() {
+        let gateways = vec![somebody(BOND, "10.77.0.1")];
+        let mut surroundings = Surroundings {
+            gateways,
+            ..Surroundings::default()
+        };
+        assert_eq!(surroundings.questions(&links(), BOND), []);
+        surroundings.addresses.push(address(BOND, "fd00::1", 64));
+        assert_eq!(surroundings.questions(&links(), BOND), []);
+    }
+
+    #[test]
+    fn prefixes() {
+        let shares = |a: &str, b: &str, prefix| shares_prefix(a.parse().unwrap(), b.parse().unwrap(), prefix);
+        assert!(shares("10.0.0.1", "10.0.0.254", 24) && !shares("10.0.0.1", "10.0.1.1", 24));
+        assert!(shares("10.0.0.1", "192.168.0.1", 0) && shares("fe80::1", "fe80::2", 64));
+        assert!(!shares("fe80::1", "fd00::1", 64) && shares("::1", "fd00::1", 0));
+        assert!(shares("10.0.0.1", "10.0.0.1", 200));
+    }
+}
