@@ -1,0 +1,255 @@
+//! What sysfs and /proc know and do about VFs: which there are, whose driver they have, who has them open.
+//! All of it blocks; the async face calls it through `spawn_blocking`.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use godwit_migration::PciAddress;
+
+use super::error::{Holder, VfError, VfName};
+
+const VFIO: &str = "vfio-pci";
+
+/// How long a driver may take to bind or unbind, and how often to look.
+const SETTLE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A VF as sysfs shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Function {
+    /// The VF.
+    pub name: VfName,
+    /// Driver it is bound to, if any.
+    pub driver: Option<String>,
+    /// Its IOMMU group; without one it cannot be given to a guest.
+    pub group: Option<u32>,
+    /// Its network interface on this host, if a network driver has it.
+    pub netdev: Option<String>,
+}
+
+/// The machine's file tree, at `/` but for tests.
+#[derive(Debug, Clone)]
+pub(crate) struct Sysfs {
+    root: PathBuf,
+}
+
+impl Sysfs {
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+        Sysfs { root: root.into() }
+    }
+
+    fn device(&self, address: PciAddress) -> PathBuf {
+        self.root.join("sys/bus/pci/devices").join(address.to_string())
+    }
+
+    /// The VFs of a PF, in the order of their index.
+    pub(crate) fn functions(&self, pf: &str) -> Result<Vec<Function>, VfError> {
+        let no_pf = |why: String| VfError::NoPf {
+            pf: pf.to_owned(),
+            why,
+        };
+        // A name from the configuration becomes part of a path.
+        if pf.is_empty() || pf.starts_with('.') || pf.contains('/') {
+            return Err(no_pf("not an interface name".into()));
+        }
+        let device = self.root.join("sys/class/net").join(pf).join("device");
+        if !device.exists() {
+            return Err(no_pf("no such PCI interface".into()));
+        }
+        if !device.join("sriov_numvfs").exists() {
+            return Err(no_pf("its device has no SR-IOV".into()));
+        }
+        let mut functions = Vec::new();
+        for entry in fs::read_dir(&device)
+            .map_err(|error| no_pf(error.to_string()))?
+            .flatten()
+        {
+            let file = entry.file_name();
+            let Some(index) = file
+                .to_str()
+                .and_then(|name| name.strip_prefix("virtfn")?.parse().ok())
+            else {
+                continue;
+            };
+            let Some(address) = link_name(&entry.path()).and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            functions.push(self.function(VfName {
+                pf: pf.to_owned(),
+                index,
+                address,
+            }));
+        }
+        functions.sort_by_key(|function| function.name.index);
+        Ok(functions)
+    }
+
+    fn function(&self, name: VfName) -> Function {
+        let device = self.device(name.address);
+        Function {
+            driver: link_name(&device.join("driver")),
+            group: link_name(&device.join("iommu_group")).and_then(|group| group.parse().ok()),
+            netdev: first_entry(&device.join("net")),
+            name,
+        }
+    }
+
+    /// Gives the VF to vfio-pci, from no driver or another. Nothing happens if it is there already.
+    pub(crate) fn bind_vfio(&self, vf: &VfName) -> Result<(), VfError> {
+        // Also when it is bound: so that no other driver takes it at the next probe.
+        self.write(vf, "driver_override", VFIO)?;
+        match link_name(&self.device(vf.address).join("driver")) {
+            Some(driver) if driver == VFIO => return Ok(()),
+            Some(_) => self.unbind(vf)?,
+            None => {}
+        }
+        let probe = self.root.join("sys/bus/pci/drivers_probe");
+        // The probe fails when the driver refuses the device; which driver it has then says it better.
+        let probed = write(&probe, &vf.address.to_string());
+        if self.settles(vf, Some(VFIO)) {
+            return Ok(());
+        }
+        match probed {
+            Err(source) => Err(VfError::Sysfs {
+                vf: vf.clone(),
+                path: probe,
+                source,
+            }),
+            Ok(()) => Err(self.wrong_driver(vf, VFIO)),
+        }
+    }
+
+    /// Takes the VF from vfio-pci and leaves it without a driver. Nothing happens if it is with none; one that is with
+    /// another driver stays there.
+    pub(crate) fn release_vfio(&self, vf: &VfName) -> Result<(), VfError> {
+        // First, or the unbound device would be vfio-pci's again at the next probe. A line feed clears it.
+        self.write(vf, "driver_override", "\n")?;
+        if link_name(&self.device(vf.address).join("driver")).as_deref() == Some(VFIO) {
+            self.unbind(vf)?;
+        }
+        Ok(())
+    }
+
+    fn unbind(&self, vf: &VfName) -> Result<(), VfError> {
+        self.write(vf, "driver/unbind", &vf.address.to_string())?;
+        if self.settles(vf, None) {
+            Ok(())
+        } else {
+            Err(self.wrong_driver(vf, "no driver"))
+        }
+    }
+
+    /// Resets the VF, if its device can; says whether it could.
+    pub(crate) fn reset(&self, vf: &VfName) -> Result<bool, VfError> {
+        if !self.device(vf.address).join("reset").exists() {
+            return Ok(false);
+        }
+        self.write(vf, "reset", "1").map(|()| true)
+    }
+
+    fn settles(&self, vf: &VfName, driver: Option<&str>) -> bool {
+        let link = self.device(vf.address).join("driver");
+        let start = Instant::now();
+        loop {
+            if link_name(&link).as_deref() == driver {
+                return true;
+            }
+            if start.elapsed() > SETTLE {
+                return false;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn wrong_driver(&self, vf: &VfName, wanted: &'static str) -> VfError {
+        let found = link_name(&self.device(vf.address).join("driver"));
+        VfError::Driver {
+            vf: vf.clone(),
+            wanted,
+            found: found.unwrap_or_else(|| "no driver".into()),
+        }
+    }
+
+    fn write(&self, vf: &VfName, file: &str, text: &str) -> Result<(), VfError> {
+        let path = self.device(vf.address).join(file);
+        write(&path, text).map_err(|source| VfError::Sysfs {
+            vf: vf.clone(),
+            path,
+            source,
+        })
+    }
+
+    /// The processes that have the VF open, through its vfio group or its own vfio device. Those that end meanwhile are
+    /// left out; nobody else can hide from root.
+    pub(crate) fn holders(&self, vf: &VfName) -> Result<Vec<Holder>, VfError> {
+        let device = self.device(vf.address);
+        let mut paths = Vec::new();
+        if let Some(group) = link_name(&device.join("iommu_group")) {
+            paths.push(format!("/dev/vfio/{group}"));
+        }
+        if let Some(own) = first_entry(&device.join("vfio-dev")) {
+            paths.push(format!("/dev/vfio/devices/{own}"));
+        }
+        let proc = self.root.join("proc");
+        let entries = fs::read_dir(&proc).map_err(|source| VfError::Sysfs {
+            vf: vf.clone(),
+            path: proc.clone(),
+            source,
+        })?;
+        let pids = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let holding = pids.filter(|pid| has_open(&proc.join(pid.to_string()), &paths));
+        let named = holding.map(|pid| {
+            let command = fs::read_to_string(proc.join(pid.to_string()).join("comm")).unwrap_or_default();
+            Holder {
+                pid,
+                command: command.trim_end().to_owned(),
+            }
+        });
+        Ok(named.collect())
+    }
+}
+
+fn has_open(process: &Path, paths: &[String]) -> bool {
+    let Ok(files) = fs::read_dir(process.join("fd")) else {
+        return false;
+    };
+    files.flatten().any(|file| {
+        // QEMU may see /dev in a mount namespace of its own, whose nodes read as deleted from here.
+        let target = fs::read_link(file.path()).unwrap_or_default();
+        let target = target.to_string_lossy();
+        let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
+        paths.iter().any(|path| path == target)
+    })
+}
+
+/// Only an existing file: with `O_CREAT` a missing sysfs file would be a wrong error.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(text.as_bytes())
+}
+
+fn link_name(link: &Path) -> Option<String> {
+    Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
+}
+
+fn first_entry(folder: &Path) -> Option<String> {
+    fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .next()?
+        .file_name()
+        .into_string()
+        .ok()
+}
+
+#[cfg(test)]
+pub(super) mod tests;
