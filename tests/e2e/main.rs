@@ -1,2 +1,126 @@
-//! Placeholder.
-fn main() {}
+//! End-to-end stories on the rig. Run them with `cargo xtask test`, or alone:
+//! `cargo test -p godwit-rig --test e2e [-- PART-OF-A-NAME...]`.
+
+mod moves;
+mod refusals;
+mod stage;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use godwit_rig::rig::Up;
+use godwit_rig::{Rig, logs};
+
+use crate::stage::Stage;
+
+type Story = (&'static str, fn(&Stage) -> Result<()>);
+
+/// In an order in which most begin where the one before ended.
+const STORIES: [Story; 17] = [
+    ("usage_is_explained", refusals::usage),
+    ("an_unknown_guest_is_refused", refusals::unknown_guest),
+    ("a_guest_that_is_shut_off_is_refused", refusals::shut_off_guest),
+    ("a_guest_without_a_vf_is_refused", refusals::guest_without_vf),
+    (
+        "a_guest_without_a_standby_is_refused",
+        refusals::guest_without_standby,
+    ),
+    (
+        "a_guest_without_an_agent_is_refused",
+        refusals::guest_without_agent,
+    ),
+    ("an_unknown_destination_is_refused", refusals::unknown_destination),
+    (
+        "the_source_itself_is_refused_as_destination",
+        refusals::source_as_destination,
+    ),
+    (
+        "an_unreachable_destination_is_refused",
+        refusals::unreachable_destination,
+    ),
+    ("a_destination_without_a_free_vf_is_refused", refusals::no_free_vf),
+    (
+        "a_second_migration_of_the_same_guest_is_refused",
+        refusals::second_migration,
+    ),
+    (
+        "cancel_during_the_transfer_puts_the_guest_back_on_its_vf",
+        moves::cancelled,
+    ),
+    ("there_and_back_again", moves::there_and_back),
+    ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
+    ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
+    (
+        "the_destination_finishes_without_the_source",
+        moves::without_the_source,
+    ),
+    ("a_daemon_started_again_goes_on", moves::daemon_started_again),
+];
+
+fn main() -> ExitCode {
+    // Options of the usual harness have no meaning here.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let stories: Vec<&Story> = STORIES
+        .iter()
+        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
+        .collect();
+    println!("\nrunning {} tests", stories.len());
+    let rig = match Rig::from_environment().and_then(|rig| rig.up(Up::default()).map(|()| rig)) {
+        Ok(rig) => rig,
+        Err(error) => {
+            println!("the rig does not start, so nothing was tested: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let started = Instant::now();
+    let failed: Vec<&str> = stories
+        .iter()
+        .filter(|story| !passes(&rig, story))
+        .map(|(name, _)| *name)
+        .collect();
+    let seconds = started.elapsed().as_secs_f64();
+    conclude(stories.len(), &failed, STORIES.len(), seconds)
+}
+
+fn passes(rig: &Rig, (name, story): &Story) -> bool {
+    let stage = Stage {
+        place: rig.place.clone(),
+    };
+    let started = Instant::now();
+    let told = stage.set().and_then(|()| story(&stage));
+    let seconds = started.elapsed().as_secs_f64();
+    match told {
+        Ok(()) => {
+            println!("test {name} ... ok ({seconds:.1} s)");
+            true
+        }
+        Err(error) => {
+            println!("test {name} ... FAILED ({seconds:.1} s)\n  {error:#}");
+            logs::after_failure(&rig.place, name);
+            false
+        }
+    }
+}
+
+fn conclude(run: usize, failed: &[&str], all: usize, seconds: f64) -> ExitCode {
+    if !failed.is_empty() {
+        println!("\nfailures:");
+        failed.iter().for_each(|name| println!("    {name}"));
+    }
+    let (verdict, code) = match failed.is_empty() && run > 0 {
+        true => ("ok", ExitCode::SUCCESS),
+        false => ("FAILED", ExitCode::FAILURE),
+    };
+    let passed = run - failed.len();
+    let filtered = all - run;
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; {filtered} filtered out; \
+         finished in {seconds:.2}s\n",
+        failed.len(),
+    );
+    code
+}

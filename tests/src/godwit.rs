@@ -34,6 +34,8 @@ pub struct Migration {
     pub source: String,
     /// The host it goes to.
     pub destination: String,
+    /// Which of the two the answering host is.
+    pub role: String,
     /// What it is doing.
     pub phase: String,
     /// undecided, yes, no, unknown or gone.

@@ -216,16 +216,7 @@ fn has_vf(place: &Place, host: Host) -> Result<bool> {
 /// Plugs an unused VF into the running guest; the stored one stays without.
 fn plug(place: &Place, host: Host) -> Result<()> {
     let address = ssh::output(place, host, &format!("rig-vf take {MAC}"))?;
-    let address = address.trim();
-    let parts: Vec<&str> = address.split([':', '.']).collect();
-    let [domain, bus, slot, function] = parts.as_slice() else {
-        bail!("{address} is no PCI address")
-    };
-    let xml = std::fs::read_to_string(place.assets().join("guest/vf.xml"))?
-        .replace("@DOMAIN@", domain)
-        .replace("@BUS@", bus)
-        .replace("@SLOT@", slot)
-        .replace("@FUNCTION@", function);
+    let xml = vf_xml(place, address.trim())?;
     ssh::run_with(
         place,
         host,
@@ -233,6 +224,20 @@ fn plug(place: &Place, host: Host) -> Result<()> {
         xml.as_bytes(),
     )
     .context("cannot plug the VF")
+}
+
+/// The device that gives a domain the VF at a PCI address.
+pub fn vf_xml(place: &Place, address: &str) -> Result<String> {
+    let parts: Vec<&str> = address.split([':', '.']).collect();
+    let [domain, bus, slot, function] = parts.as_slice() else {
+        bail!("{address} is no PCI address")
+    };
+    let template = std::fs::read_to_string(place.assets().join("guest/vf.xml"))?;
+    Ok(template
+        .replace("@DOMAIN@", domain)
+        .replace("@BUS@", bus)
+        .replace("@SLOT@", slot)
+        .replace("@FUNCTION@", function))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! `cargo xtask`: the project's own commands. Needs neither libvirt nor protoc.
 
+mod demo;
+mod report;
 mod rig;
+mod test;
 
 use std::process::ExitCode;
 
@@ -16,6 +19,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// From a fresh machine to a measured move of a guest with a VF.
+    Demo(demo::Arguments),
+    /// Everything a change must pass.
+    Test(test::Arguments),
     /// Two hosts with real SR-IOV on this machine, and a guest.
     #[command(subcommand)]
     Rig(rig::Task),
@@ -23,6 +30,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
         Task::Rig(task) => rig::run(task),
     };
     match done {

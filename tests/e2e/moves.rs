@@ -1,0 +1,93 @@
+//! Stories in which the guest moves, or begins to.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::{Host, guest, ready};
+
+use crate::stage::{PATIENCE, Stage};
+
+pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
+    ready::move_to(&stage.place, Host::Beta)?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    ready::move_to(&stage.place, Host::Alpha)?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    ensure!(ready::nothing_is_open(&stage.place)?, "a migration is still open");
+    Ok(())
+}
+
+pub(crate) fn stored_domain(stage: &Stage) -> Result<()> {
+    ready::move_to(&stage.place, Host::Beta)?;
+    let stored = guest::xml(&stage.place, Host::Beta, guest::NAME, true)?;
+    ensure!(
+        stored.contains("urn:godwit:domain:1"),
+        "the stored domain lacks Godwit's metadata:\n{stored}"
+    );
+    ensure!(
+        stored.contains("ua-standby0"),
+        "the stored domain lacks the standby:\n{stored}"
+    );
+    ensure!(
+        !stored.contains("<hostdev"),
+        "the stored domain has a VF, so a cold start may fail:\n{stored}"
+    );
+    ensure!(
+        stage.guest_on(Host::Alpha)?.is_empty(),
+        "alpha still knows the guest"
+    );
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+pub(crate) fn after_a_reboot(stage: &Stage) -> Result<()> {
+    guest::reboot(Host::Alpha)?;
+    wait_for("the agent", PATIENCE, || Ok(guest::state(Host::Alpha)?.agent))?;
+    ready::move_to(&stage.place, Host::Beta)?;
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+pub(crate) fn cancelled(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    let answer = stage.godwit(&format!("cancel {}", moving.last.id))?;
+    ensure!(answer.code == 0, "cancel: {}", answer.err);
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 4, "exit code {code} instead of 4: {said}");
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    ensure!(stage.guest_on(Host::Beta)?.is_empty(), "beta knows the guest");
+    let migration = stage.migration(Host::Alpha, &moving.last.id, |migration| migration.ended)?;
+    ensure!(migration.moved == "no" && migration.cancelled, "{migration:?}");
+    ensure!(migration.acceleration == "accelerated", "{migration:?}");
+    Ok(())
+}
+
+pub(crate) fn without_the_source(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    moving.until("the transfer", PATIENCE, |migration| {
+        migration.phase == "transfer"
+    })?;
+    let arrived = || Ok((stage.guest_on(Host::Beta)? == "running").then_some(()));
+    wait_for("the guest on beta", PATIENCE, arrived)?;
+    stage.daemon(Host::Alpha, "stop")?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    stage.daemon(Host::Alpha, "start")?;
+    let migration = stage.migration(Host::Alpha, &moving.last.id, |migration| migration.moved == "yes")?;
+    ensure!(!migration.needs_person, "{migration:?}");
+    stage
+        .migration(Host::Beta, &moving.last.id, |migration| migration.ended)
+        .map(drop)
+}
+
+pub(crate) fn daemon_started_again(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    stage.daemon(Host::Alpha, "stop")?;
+    stage.daemon(Host::Alpha, "start")?;
+    let id = moving.last.id.clone();
+    let migration = stage.migration(Host::Alpha, &id, |migration| migration.ended)?;
+    ensure!(
+        migration.moved == "yes" && !migration.needs_person,
+        "{migration:?}"
+    );
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    // How the waiting command ended is its own affair; it must have ended.
+    moving.finish(Duration::from_secs(60)).map(drop)
+}

@@ -1,0 +1,152 @@
+//! What the stories say and see.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::godwit::{self, Answer, Migration, Move};
+use godwit_rig::{Host, Place, guest, ready, ssh};
+
+/// How long anything may take that is not a measurement: on a busy machine everything is slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The rig, with the guest on alpha, accelerated and adopted.
+pub(crate) struct Stage {
+    pub(crate) place: Place,
+}
+
+impl Stage {
+    /// Sets it, whatever the story before left.
+    pub(crate) fn set(&self) -> Result<()> {
+        ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
+        self.transfer_speed(FULL_SPEED)
+    }
+
+    /// Runs `godwit ...` on alpha.
+    pub(crate) fn godwit(&self, arguments: &str) -> Result<Answer> {
+        godwit::run(&self.place, Host::Alpha, arguments)
+    }
+
+    /// Begins a move of the guest from alpha to beta.
+    pub(crate) fn begin_move(&self) -> Result<Move> {
+        Move::begin(&self.place, Host::Alpha, guest::NAME, "beta")
+    }
+
+    /// Begins a move and follows it into its transfer, which then takes long enough to do something meanwhile.
+    pub(crate) fn begin_slow_move(&self) -> Result<Move> {
+        self.transfer_speed(2)?;
+        let mut moving = self.begin_move()?;
+        moving.until("the transfer", PATIENCE, |migration| {
+            migration.phase == "transfer"
+        })?;
+        // The phase is written before its work starts: memory that moves is the work.
+        let copying = "virsh -q domjobinfo web-1 | grep -q 'Data processed'";
+        wait_for("the transfer's first bytes", PATIENCE, || {
+            self.on(Host::Alpha, copying).map(Some)
+        })?;
+        Ok(moving)
+    }
+
+    /// Starts or stops a host's daemon.
+    pub(crate) fn daemon(&self, host: Host, action: &str) -> Result<()> {
+        self.on(host, &format!("rig-service {action} godwitd")).map(drop)
+    }
+
+    /// Runs a shell command on a host.
+    pub(crate) fn on(&self, host: Host, line: &str) -> Result<String> {
+        ssh::output(&self.place, host, line)
+    }
+
+    /// The live domain of the guest on alpha.
+    pub(crate) fn live_xml(&self) -> Result<String> {
+        guest::xml(&self.place, Host::Alpha, guest::NAME, false)
+    }
+
+    /// libvirt's word for the guest's state on a host; "" when it does not know it.
+    pub(crate) fn guest_on(&self, host: Host) -> Result<String> {
+        guest::domain_state(&self.place, host, guest::NAME)
+    }
+
+    /// Waits until the guest runs on a host, and only there, with its traffic on its VF, and answers.
+    pub(crate) fn guest_is_accelerated_on(&self, host: Host) -> Result<()> {
+        wait_for(&format!("the guest on its VF on {host}"), PATIENCE, || {
+            Ok(guest::state(host)?.is_on_vf().then_some(()))
+        })?;
+        ensure!(
+            self.guest_on(host)? == "running",
+            "the guest does not run on {host}"
+        );
+        let elsewhere = self.guest_on(host.other())?;
+        ensure!(
+            elsewhere != "running" && elsewhere != "paused",
+            "the guest is {elsewhere} on {} too",
+            host.other()
+        );
+        wait_for("the guest's answer", PATIENCE, || {
+            Ok(guest::answers().then_some(()))
+        })
+    }
+
+    /// Nothing is left of a refused or undone migration: the guest is as it was on alpha, and beta knows none.
+    pub(crate) fn nothing_changed(&self, before: &str) -> Result<()> {
+        self.guest_is_accelerated_on(Host::Alpha)?;
+        let after = self.live_xml()?;
+        ensure!(
+            after == before,
+            "the guest's domain has changed:\n{}",
+            difference(before, &after)
+        );
+        ensure!(self.guest_on(Host::Beta)?.is_empty(), "beta knows the guest");
+        Ok(())
+    }
+
+    /// What a host's daemon says of a migration once `reached` holds.
+    pub(crate) fn migration(
+        &self,
+        host: Host,
+        id: &str,
+        reached: impl Fn(&Migration) -> bool,
+    ) -> Result<Migration> {
+        wait_for(&format!("migration {id}, by {host}"), PATIENCE, || {
+            Ok(Some(godwit::status(&self.place, host, id)?).filter(&reached))
+        })
+    }
+
+    /// MiB a second; libvirt keeps it for the domain's next transfer.
+    fn transfer_speed(&self, speed: u64) -> Result<()> {
+        self.on(Host::Alpha, &format!("virsh -q migrate-setspeed web-1 {speed}"))
+            .map(drop)
+    }
+}
+
+/// The greatest that libvirt takes.
+const FULL_SPEED: u64 = 8_796_093_022_207;
+
+/// Whether it was refused as it should be: exit code 1, one sentence that names `about`, nothing else said.
+pub(crate) fn refused(answer: &Answer, about: &str) -> Result<()> {
+    let Answer { code, err, out } = answer;
+    ensure!(*code == 1, "exit code {code} instead of 1: {out}{err}");
+    ensure!(
+        err.starts_with("Error: "),
+        "no sentence begins with Error: {err:?}"
+    );
+    ensure!(
+        err.to_lowercase().contains(&about.to_lowercase()),
+        "the refusal does not speak of {about:?}: {err}"
+    );
+    ensure!(!err.contains("panicked"), "{err}");
+    Ok(())
+}
+
+fn difference(before: &str, after: &str) -> String {
+    let has = |text: &str, line: &str| text.lines().any(|other| other == line);
+    let gone = before
+        .lines()
+        .filter(|line| !has(after, line))
+        .map(|line| format!("- {line}\n"));
+    let new = after
+        .lines()
+        .filter(|line| !has(before, line))
+        .map(|line| format!("+ {line}\n"));
+    gone.chain(new).collect()
+}
