@@ -1,0 +1,201 @@
+//! The guest's agent, as the host asks it. The guest is not trusted: what comes from it is bounded in size, number and
+//! time, and its words are made printable before they go anywhere.
+
+mod channel;
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use godwit_api::agent::v1::{
+    self as api, AdoptPrimary, FailBack, FailOver, Inspect, PairRef, ReleasePrimary, guest_frame, host_frame,
+};
+use godwit_migration::{MacAddress, preflight::PairSeen};
+use tokio::time::Instant;
+
+use self::channel::Channel;
+
+/// Name of the virtio-serial channel.
+pub(crate) const CHANNEL: &str = "org.godwit.agent.0";
+
+/// The agent did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgentError {
+    #[error("the channel {CHANNEL} at {path} cannot be opened")]
+    Closed { path: PathBuf, source: std::io::Error },
+    #[error("no answer within {} ms", within.as_millis())]
+    Silent { within: Duration },
+    #[error("the guest sends more than any agent does: {what}")]
+    Flood { what: &'static str },
+    #[error("{verb} was refused by the agent ({reason}): {detail}")]
+    Refused { verb: &'static str, reason: &'static str, detail: String },
+    #[error("the agent's answer to {verb} is of another kind")]
+    Odd { verb: &'static str },
+}
+
+impl AgentError {
+    /// The same request may be answered a little later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            AgentError::Closed { .. } | AgentError::Silent { .. } => true,
+            AgentError::Refused { reason, .. } => *reason == api::RefusalReason::StaleSession.as_str_name(),
+            _ => false,
+        }
+    }
+}
+
+/// What a switch of a pair's traffic was confirmed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Switched {
+    /// Interface in the guest that carries the traffic.
+    pub(crate) active: String,
+    /// From the kernel's word to the first frame.
+    pub(crate) first_frame_ms: u32,
+    /// The traffic was there already.
+    pub(crate) already: bool,
+}
+
+/// The agents of this host's guests. One request at a time for each: QEMU serves one client per channel.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Agents {
+    turns: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
+}
+
+impl Agents {
+    /// What the agent sees of its pairs.
+    pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Vec<api::Pair>, AgentError> {
+        match self.ask(path, "Inspect", host_frame::Body::Inspect(Inspect {}), within).await? {
+            guest_frame::Body::Inspected(inspected) => Ok(inspected.pairs.into_iter().take(64).collect()),
+            _ => Err(AgentError::Odd { verb: "Inspect" }),
+        }
+    }
+
+    /// Moves the pair's traffic to the standby.
+    pub(crate) async fn fail_over(
+        &self,
+        path: &Path,
+        mac: MacAddress,
+        within: Duration,
+    ) -> Result<Switched, AgentError> {
+        let body = host_frame::Body::FailOver(FailOver { pair: pair(mac) });
+        switched("FailOver", self.ask(path, "FailOver", body, within).await?)
+    }
+
+    /// Moves the pair's traffic to the primary.
+    pub(crate) async fn fail_back(
+        &self,
+        path: &Path,
+        mac: MacAddress,
+        within: Duration,
+    ) -> Result<Switched, AgentError> {
+        let body = host_frame::Body::FailBack(FailBack { pair: pair(mac) });
+        switched("FailBack", self.ask(path, "FailBack", body, within).await?)
+    }
+
+    /// Lets go of the VF.
+    pub(crate) async fn release(
+        &self,
+        path: &Path,
+        mac: MacAddress,
+        within: Duration,
+    ) -> Result<(), AgentError> {
+        let body = host_frame::Body::ReleasePrimary(ReleasePrimary { pair: pair(mac) });
+        match self.ask(path, "ReleasePrimary", body, within).await? {
+            guest_frame::Body::Released(_) => Ok(()),
+            _ => Err(AgentError::Odd { verb: "ReleasePrimary" }),
+        }
+    }
+
+    /// Takes a VF that was plugged into the pair; its interface in the guest.
+    pub(crate) async fn adopt(
+        &self,
+        path: &Path,
+        mac: MacAddress,
+        primary_mac: MacAddress,
+        within: Duration,
+    ) -> Result<String, AgentError> {
+        let body =
+            host_frame::Body::AdoptPrimary(AdoptPrimary { pair: pair(mac), primary_mac: primary_mac.to_string() });
+        match self.ask(path, "AdoptPrimary", body, within).await? {
+            guest_frame::Body::Adopted(adopted) => Ok(printable(&adopted.primary, 15)),
+            _ => Err(AgentError::Odd { verb: "AdoptPrimary" }),
+        }
+    }
+
+    async fn ask(
+        &self,
+        path: &Path,
+        verb: &'static str,
+        body: host_frame::Body,
+        within: Duration,
+    ) -> Result<guest_frame::Body, AgentError> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(path.to_owned()).or_default())
+        };
+        let end = Instant::now() + within;
+        let talk = async {
+            let _mine = turn.lock().await;
+            let mut channel = Channel::open(path).await?;
+            channel.hello().await?;
+            // The agent gives up a little before us, so that its reason is heard.
+            let left = end.saturating_duration_since(Instant::now());
+            channel.request(body, left.mul_f32(0.9)).await
+        };
+        let answer = tokio::time::timeout_at(end, talk).await.map_err(|_| AgentError::Silent { within })??;
+        match answer {
+            guest_frame::Body::Refused(refused) => Err(AgentError::Refused {
+                verb,
+                reason: refused.reason().as_str_name(),
+                detail: printable(&refused.detail, 512),
+            }),
+            body => Ok(body),
+        }
+    }
+}
+
+fn pair(mac: MacAddress) -> Option<PairRef> {
+    Some(PairRef { standby_mac: mac.to_string() })
+}
+
+fn switched(verb: &'static str, body: guest_frame::Body) -> Result<Switched, AgentError> {
+    match body {
+        // Confirmed means that a frame was received after the switch, so none is no confirmation.
+        guest_frame::Body::Switched(switched) if switched.frames_received > 0 => Ok(Switched {
+            active: printable(&switched.active, 15),
+            first_frame_ms: switched.first_frame_ms,
+            already: switched.already,
+        }),
+        _ => Err(AgentError::Odd { verb }),
+    }
+}
+
+/// The agent's pairs as the preflight wants them. Pairs whose standby has no readable address are left out.
+pub(crate) fn seen(pairs: &[api::Pair]) -> Vec<PairSeen> {
+    pairs.iter().filter_map(seen_pair).collect()
+}
+
+fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
+    let standby = pair.ports.iter().find(|port| port.role() == api::PortRole::Standby)?;
+    let primary = pair.ports.iter().find(|port| port.role() == api::PortRole::Primary);
+    let problem = match pair.kind() {
+        api::PairKind::Bond if !standby.carrier => Some("its standby has no carrier".into()),
+        api::PairKind::Bond => None,
+        _ => Some("it is not a bond in active-backup mode".into()),
+    };
+    Some(PairSeen {
+        mac: standby.permanent_mac.parse().ok()?,
+        on_primary: primary.is_some_and(|primary| primary.name == pair.active),
+        has_primary: primary.is_some(),
+        problem,
+    })
+}
+
+/// Words of the guest, safe for logs, terminals and XML: control characters out, length bounded.
+pub(crate) fn printable(text: &str, most: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
+}

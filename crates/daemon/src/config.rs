@@ -1,0 +1,239 @@
+//! The configuration file. Every key is documented here and in docs/operations.md; unknown keys are refused.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use godwit_coordinator::Deadlines;
+use godwit_migration::Phase;
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// This host's name: the DNS name in its certificate, and what its peers call it.
+    pub(crate) host: String,
+    /// Unix socket for the CLI and local programs. Default `/run/godwit/godwitd.sock`.
+    #[serde(default = "default_socket")]
+    pub(crate) socket: PathBuf,
+    /// Directory of the journal. Default `/var/lib/godwit`.
+    #[serde(default = "default_state")]
+    pub(crate) state: PathBuf,
+    /// URI of this host's libvirtd. Default `qemu:///system`.
+    #[serde(default = "default_libvirt")]
+    pub(crate) libvirt: String,
+    /// Address and port for other hosts' daemons. Needs `[tls]`. Without it this host only sends guests.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Keys of this host.
+    pub(crate) tls: Option<Tls>,
+    /// Hosts that guests are exchanged with.
+    #[serde(default, rename = "peer")]
+    pub(crate) peers: Vec<Peer>,
+    /// VFs that Godwit may use.
+    #[serde(default, rename = "pool")]
+    pub(crate) pools: Vec<Pool>,
+    /// Deadline of each phase, in seconds, where it is not the default.
+    #[serde(default)]
+    pub(crate) deadlines: BTreeMap<PhaseName, u64>,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// The authority that signed every host's certificate.
+    pub(crate) ca: PathBuf,
+    /// This host's certificate; its DNS name is `host`.
+    pub(crate) certificate: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
+}
+
+/// Another host.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Peer {
+    /// Its name: the DNS name in its certificate.
+    pub(crate) name: String,
+    /// Host and port of its daemon.
+    pub(crate) address: String,
+    /// URI of its libvirtd as this host's libvirtd reaches it, for example `qemu+tls://beta/system`.
+    pub(crate) migrate_uri: String,
+    /// Where QEMU sends the guest's memory, for example `tcp://10.1.0.2`. libvirt chooses when absent.
+    pub(crate) memory_uri: Option<String>,
+}
+
+/// VFs that reach one physical network. A pool of one name on two hosts is the same network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pool {
+    /// Its name.
+    pub(crate) name: String,
+    /// Interface names of its PFs.
+    pub(crate) pfs: Vec<String>,
+}
+
+/// A phase as a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct PhaseName(Phase);
+
+/// The configuration cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("configuration {path} cannot be read")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("configuration {path}: {detail}")]
+    Wrong { path: PathBuf, detail: String },
+}
+
+fn default_socket() -> PathBuf {
+    "/run/godwit/godwitd.sock".into()
+}
+
+fn default_state() -> PathBuf {
+    "/var/lib/godwit".into()
+}
+
+fn default_libvirt() -> String {
+    "qemu:///system".into()
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+        Config::parse(&text).map_err(|detail| ConfigError::Wrong { path: path.into(), detail })
+    }
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+            let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            format!("{place}{}{}", error.message(), nearest(error.message()))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let plain = |name: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            !name.is_empty() && name.len() <= 253 && name.chars().all(fits)
+        };
+        let names = self.peers.iter().map(|peer| &peer.name).chain([&self.host]);
+        let pools = self.pools.iter().map(|pool| &pool.name);
+        if let Some(name) = names.chain(pools).find(|name| !plain(name)) {
+            return Err(format!("`{name}` is not a name (letters, digits, `-`, `.`, `_`)"));
+        }
+        if let Some(peer) = self.peers.iter().find(|peer| peer.name == self.host) {
+            return Err(format!("peer `{}` has the name of this host", peer.name));
+        }
+        twice(self.peers.iter().map(|peer| &peer.name)).map_or(Ok(()), |n| Err(format!("two peers are named `{n}`")))?;
+        twice(self.pools.iter().map(|pool| &pool.name)).map_or(Ok(()), |n| Err(format!("two pools are named `{n}`")))?;
+        twice(self.pools.iter().flat_map(|pool| &pool.pfs)).map_or(Ok(()), |n| Err(format!("PF `{n}` is in two pools")))?;
+        if self.tls.is_none() && (self.listen.is_some() || !self.peers.is_empty()) {
+            return Err("`listen` and `[[peer]]` need `[tls]`: hosts talk to each other by mutual TLS only".into());
+        }
+        match self.deadlines.iter().find(|(_, seconds)| !(1..=86_400).contains(*seconds)) {
+            Some((phase, _)) => Err(format!("deadlines.{} is not 1 to 86400 seconds", phase.0)),
+            None => Ok(()),
+        }
+    }
+
+    /// The phases' deadlines.
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        Deadlines::new(self.deadlines.iter().map(|(phase, s)| (phase.0, Duration::from_secs(*s))))
+    }
+}
+
+fn twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    let mut seen = std::collections::BTreeSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}
+
+/// serde says "unknown field `hots`, expected one of `host`, `socket`"; this adds the name that was meant.
+fn nearest(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown")) else { return String::new() };
+    let best = quoted.map(|known| (distance(unknown, known), known)).min();
+    let close = best.filter(|(distance, known)| *distance <= 1 + known.len() / 3);
+    close.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default()
+}
+
+/// Letters to add, drop or change to make one word of the other (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, right) in b.iter().enumerate() {
+            let change = diagonal + usize::from(left != *right);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+host = "alpha"
+listen = "10.1.0.1:7716"
+[tls]
+ca = "ca.pem"
+certificate = "host.pem"
+key = "host.key"
+[[peer]]
+name = "beta"
+address = "10.1.0.2:7716"
+migrate_uri = "qemu+tls://beta/system"
+[[pool]]
+name = "fabric"
+pfs = ["pf0"]
+[deadlines]
+fail-over = 7
+"#;
+
+    #[test]
+    fn a_whole_file_is_read_with_defaults() {
+        let config = Config::parse(WHOLE).unwrap();
+        assert_eq!(config.socket, Path::new("/run/godwit/godwitd.sock"));
+        assert_eq!(config.deadlines().of(Phase::FailOver), Duration::from_secs(7));
+        assert_eq!(config.deadlines().of(Phase::Unplug), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn wrong_files_are_refused_with_line_and_nearest_name() {
+        let wrong = |from: &str, to: &str| Config::parse(&WHOLE.replace(from, to)).unwrap_err();
+        let unknown = wrong("listen =", "lisen =");
+        assert!(unknown.contains("line 3") && unknown.ends_with("did you mean `listen`?"), "{unknown}");
+        let unknown = wrong("pfs =", "pf =");
+        assert!(unknown.ends_with("did you mean `pfs`?"), "{unknown}");
+        let unknown = wrong("fail-over = 7", "failover = 7");
+        assert!(unknown.ends_with("did you mean `fail-over`?"), "{unknown}");
+        assert!(wrong("host = \"alpha\"", "").contains("missing field `host`"));
+        assert!(wrong("host = \"alpha\"", "host = \"beta\"").contains("the name of this host"));
+        assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
+        assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
+        assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));
+        let plain = wrong("[tls]\nca = \"ca.pem\"\ncertificate = \"host.pem\"\nkey = \"host.key\"\n", "");
+        assert!(plain.contains("need `[tls]`"), "{plain}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::read(Path::new("/nonexistent/godwitd.toml")).unwrap_err();
+        assert_eq!(error.to_string(), "configuration /nonexistent/godwitd.toml cannot be read");
+    }
+}

@@ -1,0 +1,203 @@
+//! The other hosts' daemons, as this host asks them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use godwit_api::{
+    peer::v1::{
+        ArrivalRequest, LookRequest, ReserveRequest, Sighting as WireSighting, UnreserveRequest, WantedPair,
+        peer_service_client::PeerServiceClient,
+    },
+    v1 as api,
+};
+use godwit_coordinator::{retry::Policy, words};
+use godwit_migration::{Brief, Cause, DestinationView, HostRefusal, MacAddress, PciAddress, Sighting};
+use prost::Message;
+use tonic::{
+    Code, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use crate::{
+    cause::{CauseExt, cause, refused},
+    config::{Config, Peer},
+};
+
+/// One request is not waited for longer.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// Every host that this one may ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Peers(BTreeMap<String, (Peer, Channel)>);
+
+/// Keys of this host, read once.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    pub(crate) ca: Certificate,
+    pub(crate) identity: Identity,
+}
+
+impl Keys {
+    /// Reads the files that the configuration names.
+    pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Keys>> {
+        use anyhow::Context;
+        let Some(tls) = &config.tls else { return Ok(None) };
+        let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("{}", path.display()));
+        Ok(Some(Keys {
+            ca: Certificate::from_pem(read(&tls.ca)?),
+            identity: Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?),
+        }))
+    }
+}
+
+impl Peers {
+    /// Channels connect when they are first used, and again after every loss.
+    pub(crate) fn new(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Peers> {
+        let Some(keys) = keys else { return Ok(Peers(BTreeMap::new())) };
+        let channel = |peer: &Peer| -> anyhow::Result<_> {
+            let tls = ClientTlsConfig::new()
+                .ca_certificate(keys.ca.clone())
+                .identity(keys.identity.clone())
+                .domain_name(&peer.name);
+            let endpoint = Endpoint::from_shared(format!("https://{}", peer.address))?
+                .tls_config(tls)?
+                .connect_timeout(Duration::from_secs(5))
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(5));
+            Ok((peer.name.clone(), (peer.clone(), endpoint.connect_lazy())))
+        };
+        Ok(Peers(config.peers.iter().map(channel).collect::<Result<_, _>>()?))
+    }
+
+    /// The peer of that name.
+    pub(crate) fn peer(&self, name: &str) -> Result<&Peer, Cause> {
+        Ok(&self.get(name)?.0)
+    }
+
+    fn get(&self, name: &str) -> Result<&(Peer, Channel), Cause> {
+        self.0.get(name).ok_or_else(|| {
+            let known = self.0.keys().cloned().collect::<Vec<_>>().join(", ");
+            refused(HostRefusal::Unknown { host: name.into(), here: "this host".into(), known })
+        })
+    }
+
+    /// Asks the destination to hold VFs; those that it holds.
+    pub(crate) async fn reserve(
+        &self,
+        brief: &Brief,
+        within: Duration,
+    ) -> Result<Vec<(MacAddress, PciAddress)>, Cause> {
+        let wanted = |(index, pair): (usize, &godwit_migration::Pair)| WantedPair {
+            mac: pair.mac.to_string(),
+            pool: pair.pool.clone(),
+            alias: plug_alias(&pair.primary, index),
+            primary_mac: pair.primary_mac.to_string(),
+        };
+        let request = ReserveRequest {
+            migration_id: brief.id.clone(),
+            guest: brief.guest.name.clone(),
+            guest_uuid: brief.guest.uuid.clone(),
+            pairs: brief.pairs.iter().enumerate().map(wanted).collect(),
+        };
+        let response = self
+            .ask(brief, within, request, async |mut client, request| client.reserve(request).await)
+            .await?;
+        let odd = || cause("PEER_ANSWER", format!("{} answered Reserve with something else", brief.peer()));
+        let held: Vec<_> = response
+            .held
+            .iter()
+            .map(|held| Some((held.mac.parse().ok()?, held.vf.parse().ok()?)))
+            .collect::<Option<_>>()
+            .ok_or_else(odd)?;
+        let complete = brief.pairs.iter().all(|pair| held.iter().any(|(mac, _)| *mac == pair.mac));
+        if complete { Ok(held) } else { Err(odd()) }
+    }
+
+    /// Tells the destination that the guest stays.
+    pub(crate) async fn unreserve(&self, brief: &Brief, within: Duration) -> Result<(), Cause> {
+        let request =
+            UnreserveRequest { migration_id: brief.id.clone(), guest_uuid: brief.guest.uuid.clone() };
+        self.ask(brief, within, request, async |mut client, request| client.unreserve(request).await).await?;
+        Ok(())
+    }
+
+    /// What the destination sees of the guest; with `close`, and the guest absent, also its promise. A host that
+    /// cannot be asked is unreadable: the second value says why.
+    pub(crate) async fn look(
+        &self,
+        brief: &Brief,
+        close: bool,
+        within: Duration,
+    ) -> (DestinationView, Option<Cause>) {
+        let request =
+            LookRequest { migration_id: brief.id.clone(), guest_uuid: brief.guest.uuid.clone(), close };
+        let looked = self.ask(brief, within, request, async |mut client, request| client.look(request).await);
+        match looked.await {
+            Ok(answer) => {
+                (DestinationView { sighting: sighting(answer.sighting()), closed: answer.closed }, None)
+            }
+            Err(cause) => (DestinationView { sighting: Sighting::Unreadable, closed: false }, Some(cause)),
+        }
+    }
+
+    /// The destination's record of the migration.
+    pub(crate) async fn arrival(&self, brief: &Brief, within: Duration) -> Result<api::Migration, Cause> {
+        let request = ArrivalRequest { migration_id: brief.id.clone() };
+        let response = self
+            .ask(brief, within, request, async |mut client, request| client.arrival(request).await)
+            .await?;
+        response.migration.ok_or_else(|| cause("PEER_ANSWER", format!("{} has no record", brief.peer())))
+    }
+
+    /// Asks until there is an answer or the time is over. Everything asked of a peer is harmless to repeat.
+    async fn ask<Q: Clone, A>(
+        &self,
+        brief: &Brief,
+        within: Duration,
+        request: Q,
+        call: impl AsyncFn(PeerServiceClient<Channel>, Q) -> Result<tonic::Response<A>, Status>,
+    ) -> Result<A, Cause> {
+        let (peer, channel) = self.get(brief.peer())?;
+        let attempt = || async {
+            let client = PeerServiceClient::new(channel.clone()).max_decoding_message_size(1024 * 1024);
+            match tokio::time::timeout(REQUEST.min(within), call(client, request.clone())).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Status::deadline_exceeded("no answer")),
+            }
+        };
+        let answer = Policy::NEAR.retry(within, is_passing, attempt).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| told(&peer.name, &status))
+    }
+}
+
+/// The alias that a VF gets when it is plugged: the one it has, if it is a user's own (libvirt keeps only those).
+pub(crate) fn plug_alias(current: &str, index: usize) -> String {
+    if current.starts_with("ua-") { current.into() } else { format!("ua-godwit-{index}") }
+}
+
+fn is_passing(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+}
+
+/// The peer's own words if it refused, or that it cannot be reached.
+fn told(host: &str, status: &Status) -> Cause {
+    if let (false, Ok(failure)) = (status.details().is_empty(), api::Failure::decode(status.details())) {
+        return words::cause_of(failure);
+    }
+    if is_passing(status) {
+        let detail = status.message().to_owned();
+        return refused(HostRefusal::Unreachable { host: host.into(), detail }).because(status);
+    }
+    cause("PEER_REFUSED", format!("{host} refused: {}", status.message()))
+        .hint(format!("on {host}: journalctl -u godwitd"))
+}
+
+fn sighting(wire: WireSighting) -> Sighting {
+    match wire {
+        WireSighting::Absent => Sighting::Absent,
+        WireSighting::Incoming => Sighting::Incoming,
+        WireSighting::Running => Sighting::Running,
+        WireSighting::Paused => Sighting::Paused,
+        WireSighting::ShutOff => Sighting::ShutOff,
+        WireSighting::Unreadable | WireSighting::Unspecified => Sighting::Unreadable,
+    }
+}

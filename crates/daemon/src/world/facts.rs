@@ -1,0 +1,231 @@
+//! What this host knows of its guests and VFs; and writing down what a guest should have.
+
+use std::time::Duration;
+
+use godwit_migration::{
+    Cause, Guest, MacAddress, Pair, PciAddress, Vf, VfUse,
+    preflight::{GuestFacts, PairFacts},
+};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{RealWorld, channel_of};
+use crate::{
+    agent,
+    cause::{CauseExt, cause},
+    libvirt::{
+        DomainState, LibvirtError, MetadataOf, Paused, RunState, XmlOf,
+        metadata::{GuestWish, Policy, WishedPair},
+        xml::{DomainDevices, HostDev, HostDevForm, Nic, Teaming},
+    },
+    peers::plug_alias,
+    vf::{VfError, VfState},
+};
+
+/// An agent that is there answers an inspection at once.
+const INSPECT: Duration = Duration::from_secs(3);
+
+type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+impl RealWorld {
+    pub(super) async fn guest_facts(&self, named: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
+        let states = self.libvirt.list().await.map_err(|error| no_libvirt(&error))?;
+        let wanted = |state: &DomainState| {
+            named.is_none_or(|named| state.name == named || state.uuid.to_string() == named)
+        };
+        let vfs = self.inventory().await;
+        let facts = states.iter().filter(|state| wanted(state)).map(|state| self.facts(state, &vfs));
+        Ok(futures_util::future::join_all(facts).await)
+    }
+
+    async fn facts(&self, state: &DomainState, vfs: &[VfState]) -> GuestFacts {
+        let running = matches!(state.run, RunState::Running(_));
+        let mut facts = GuestFacts {
+            guest: Guest { name: state.name.clone(), uuid: state.uuid.to_string() },
+            state: state.run.to_string(),
+            running,
+            managed: false,
+            pairs: Vec::new(),
+            agent: Err(format!("the guest is {}", state.run)),
+        };
+        // The XML of a domain that arrives cannot be read without blocking; it has nothing to tell yet.
+        if is_arriving(state.run) {
+            return facts;
+        }
+        let of = if state.run.is_active() { XmlOf::Live } else { XmlOf::Persistent };
+        let text = self.libvirt.xml(state.uuid, of).await;
+        let Ok(devices) = text.map_err(Boxed::from).and_then(|text| Ok(DomainDevices::parse(&text)?)) else {
+            return facts;
+        };
+        if running {
+            facts.agent = match channel_of(&devices) {
+                Some(path) => self.agents.inspect(&path, INSPECT).await.map_err(|error| sentence(&error)),
+                None => Err(format!("its domain has no channel {}", agent::CHANNEL)),
+            }
+            .map(|pairs| agent::seen(&pairs));
+        }
+        let wish = self.wish(state.uuid).await.ok().flatten();
+        facts.managed = wish.is_some();
+        facts.pairs = match wish {
+            Some(wish) => wish.pairs.iter().map(|wished| wished_pair(wished, &devices)).collect(),
+            None => found_pairs(&devices, vfs),
+        };
+        facts
+    }
+
+    /// What the guest's metadata says it should have.
+    pub(super) async fn wish(&self, id: Uuid) -> Result<Option<GuestWish>, Boxed> {
+        for of in [MetadataOf::Live, MetadataOf::Persistent] {
+            match self.libvirt.metadata(id, of).await {
+                Ok(Some(element)) => return Ok(Some(element.parse::<GuestWish>()?)),
+                Ok(None) | Err(LibvirtError::Refused { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn write_wish(&self, guest: &Guest, pairs: &[Pair]) -> Result<(), Cause> {
+        let told = || cause("METADATA", format!("the metadata of guest `{}` could not be written", guest.name));
+        let id: Uuid = guest.uuid.parse().map_err(|error: uuid::Error| told().because(&error))?;
+        let text = self.libvirt.xml(id, XmlOf::Live).await.map_err(|error| told().because(&error))?;
+        let devices = DomainDevices::parse(&text).map_err(|error| told().because(&error))?;
+        let wished = |(index, pair): (usize, &Pair)| WishedPair {
+            standby_mac: pair.mac,
+            standby_alias: pair.standby.clone(),
+            primary_alias: plug_alias(&pair.primary, index),
+            primary_mac: pair.primary_mac,
+            pool: pair.pool.clone(),
+            guest_address: devices.hostdev(&pair.primary).and_then(|hostdev| hostdev.guest_address),
+        };
+        let wish = GuestWish { policy: Policy::Require, pairs: pairs.iter().enumerate().map(wished).collect() };
+        self.libvirt.set_metadata(id, Some(wish.to_element())).await.map_err(|error| told().because(&error))
+    }
+
+    pub(super) async fn vf_facts(&self) -> Result<Vec<Vf>, Cause> {
+        let told = |error: &(dyn std::error::Error + 'static)| cause("VF", "this host's VFs cannot be read").because(error);
+        let vfs = self.inventory().await;
+        let owners = self.owners().await?;
+        let mut facts = Vec::with_capacity(vfs.len());
+        for vf in vfs {
+            let address = vf.name.address;
+            let owner = owners.iter().find(|(owned, _)| *owned == address);
+            let usage = match owner {
+                Some((_, guest)) => VfUse::Guest(guest.clone()),
+                None => self.unowned(&vf).await.map_err(|error| told(&error))?,
+            };
+            facts.push(Vf { address, pool: vf.pool, pf: vf.name.pf, usage });
+        }
+        Ok(facts)
+    }
+
+    /// This host's VFs; a PF in trouble is named in the log and does not hide the others.
+    async fn inventory(&self) -> Vec<VfState> {
+        let inventory = self.vfs.list().await;
+        for problem in &inventory.problems {
+            warn!("VFs: {}", sentence(problem));
+        }
+        inventory.vfs
+    }
+
+    /// Used by the host itself, by a process that libvirt does not know, or by nobody.
+    async fn unowned(&self, vf: &VfState) -> Result<VfUse, VfError> {
+        if let Some(netdev) = &vf.netdev {
+            return Ok(VfUse::Other(format!("the host uses it as {netdev}")));
+        }
+        let holders = self.vfs.holders(vf.name.address).await?;
+        Ok(match holders.first() {
+            Some(holder) => VfUse::Other(format!("process {} ({}) has it open", holder.pid, holder.command)),
+            None => VfUse::Free,
+        })
+    }
+
+    /// Every host device of every running domain, and whose it is.
+    async fn owners(&self) -> Result<Vec<(PciAddress, String)>, Cause> {
+        let states = self.libvirt.list().await.map_err(|error| no_libvirt(&error))?;
+        let mut owners = Vec::new();
+        for state in states.iter().filter(|state| state.run.is_active() && !is_arriving(state.run)) {
+            let text = match self.libvirt.xml(state.uuid, XmlOf::Live).await {
+                Ok(text) => text,
+                Err(LibvirtError::NoDomain { .. }) => continue,
+                Err(error) => return Err(no_libvirt(&error)),
+            };
+            let devices = DomainDevices::parse(&text);
+            let devices = devices.map_err(|error| cause("DOMAIN_XML", format!("`{}`", state.name)).because(&error))?;
+            owners.extend(devices.hostdevs.iter().map(|hostdev| (hostdev.host_address, state.name.clone())));
+        }
+        Ok(owners)
+    }
+}
+
+fn is_arriving(run: RunState) -> bool {
+    matches!(run, RunState::Paused(Paused::Migration | Paused::StartingUp))
+}
+
+fn no_libvirt(error: &LibvirtError) -> Cause {
+    cause("LIBVIRT", "libvirt on this host does not answer").because(error).hint("systemctl status libvirtd")
+}
+
+/// An error and its cause in one sentence, for places that have room for one.
+fn sentence(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// A pair of the metadata, as the live domain has it now.
+fn wished_pair(wished: &WishedPair, devices: &DomainDevices) -> PairFacts {
+    let standby = devices.nics.iter().find(|nic| nic.mac == wished.standby_mac && is_virtio(nic));
+    let primary = devices.hostdevs.iter().find(|hostdev| is_primary_of(wished, hostdev));
+    PairFacts {
+        mac: Some(wished.standby_mac),
+        primary_mac: Some(wished.primary_mac),
+        standby: standby.and_then(|nic| nic.alias.clone()),
+        primary: primary.and_then(|hostdev| hostdev.alias.clone()),
+        vf: primary.map(|hostdev| hostdev.host_address),
+        pool: Some(wished.pool.clone()),
+    }
+}
+
+fn is_primary_of(wished: &WishedPair, hostdev: &HostDev) -> bool {
+    let by_mac = matches!(&hostdev.form, HostDevForm::Interface { mac } if *mac == wished.primary_mac);
+    by_mac || hostdev.alias.as_deref() == Some(&wished.primary_alias)
+}
+
+fn is_virtio(nic: &Nic) -> bool {
+    nic.model.as_deref().is_some_and(|model| model.starts_with("virtio"))
+}
+
+/// Pairs of a guest without metadata: each VF with the virtio NIC that it is teamed with, or whose MAC it has.
+fn found_pairs(devices: &DomainDevices, vfs: &[VfState]) -> Vec<PairFacts> {
+    let vf = |hostdev: &&HostDev| {
+        let known = vfs.iter().any(|vf| vf.name.address == hostdev.host_address);
+        known || matches!(hostdev.form, HostDevForm::Interface { .. })
+    };
+    devices.hostdevs.iter().filter(vf).map(|hostdev| found_pair(hostdev, devices, vfs)).collect()
+}
+
+fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> PairFacts {
+    let vf = vfs.iter().find(|vf| vf.name.address == hostdev.host_address);
+    let mac: Option<MacAddress> = match &hostdev.form {
+        HostDevForm::Interface { mac } => Some(*mac),
+        HostDevForm::Plain => vf.and_then(|vf| vf.settings.as_ref()).and_then(|settings| settings.mac),
+    };
+    let teamed = match &hostdev.teaming {
+        Some(Teaming::Transient { standby }) => Some(standby.as_str()),
+        _ => None,
+    };
+    let standby = devices.nics.iter().filter(|nic| is_virtio(nic)).find(|nic| match teamed {
+        Some(alias) => nic.alias.as_deref() == Some(alias),
+        None => mac == Some(nic.mac),
+    });
+    PairFacts {
+        mac: standby.map(|nic| nic.mac),
+        primary_mac: mac,
+        standby: standby.and_then(|nic| nic.alias.clone()),
+        primary: hostdev.alias.clone(),
+        vf: Some(hostdev.host_address),
+        pool: vf.map(|vf| vf.pool.clone()),
+    }
+}

@@ -1,0 +1,332 @@
+//! The source's work: reserve, fail over, unplug, transfer, release, follow, unreserve.
+
+use std::time::Duration;
+
+use godwit_coordinator::{Job, retry::Policy, words};
+use godwit_migration::{Course, Event, Figures, Pair, Report, State};
+use tokio::{sync::broadcast, time::Instant};
+use tracing::{info, warn};
+
+use super::{RealWorld, Work, each, failed, reachable, uuid};
+use crate::{
+    cause::{CauseExt, cause},
+    libvirt::{
+        self, JobKind, JobStats, LibvirtError, MigrateRequest, RunState, XmlOf,
+        edit::{with_metadata, without_hostdevs},
+        metadata::GuestWish,
+        xml::DomainDevices,
+    },
+};
+
+/// How often a transfer's figures are read.
+const FIGURES: Duration = Duration::from_millis(500);
+
+/// A device's removal is noticed by its event; this often the domain is read all the same.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+impl RealWorld {
+    pub(super) async fn reserve(&self, job: &Job) -> Work<Report> {
+        let held = self.peers.reserve(&job.brief, job.deadline).await.map_err(Event::Failed)?;
+        let vfs: Vec<String> = held.iter().map(|(_, vf)| vf.to_string()).collect();
+        let detail = format!("{} holds {}", job.brief.destination, vfs.join(", "));
+        Ok(Report { held, ..Report::of(detail) })
+    }
+
+    pub(super) async fn fail_over(&self, job: &Job) -> Work<Report> {
+        let path = self.channel(&job.brief).await?;
+        let switch = |pair: &Pair| {
+            let (mac, path) = (pair.mac, path.clone());
+            async move {
+                let switched = self.agents.fail_over(&path, mac, job.deadline).await;
+                let switched = switched.map_err(|error| {
+                    failed("FAIL_OVER", format!("the traffic of pair {mac} did not move to the standby"), &error)
+                })?;
+                let already = if switched.already { " (already)" } else { "" };
+                Ok(format!("traffic on {}{already}, frame after {} ms", switched.active, switched.first_frame_ms))
+            }
+        };
+        Ok(Report::of(each(job.brief.pairs.iter().map(switch)).await?))
+    }
+
+    pub(super) async fn unplug(&self, job: &Job) -> Work<Report> {
+        let asked_before = matches!(job.state, State::Rest(..));
+        Ok(Report::of(each(job.brief.pairs.iter().map(|pair| self.unplug_one(job, pair, asked_before))).await?))
+    }
+
+    /// Confirmed by the event and the domain's own XML. A request cannot be withdrawn, so silence is its own outcome.
+    async fn unplug_one(&self, job: &Job, pair: &Pair, asked_before: bool) -> Work<String> {
+        let end = Instant::now() + job.deadline;
+        let mut events = self.libvirt.events();
+        let devices = self.devices(&job.brief).await?;
+        let Some(alias) = alias_of(&devices, pair) else {
+            return Ok(format!("the VF of {} has left already", pair.mac));
+        };
+        if !asked_before {
+            self.let_go(job, pair).await?;
+        }
+        let mut ask = !asked_before;
+        loop {
+            if ask {
+                ask = self.ask_unplug(job, &alias).await?;
+            }
+            if alias_of(&self.devices(&job.brief).await?, pair).is_none() {
+                return Ok(format!("{alias} has left the guest"));
+            }
+            if Instant::now() >= end {
+                return Err(silent(job, pair, &alias));
+            }
+            removal(&mut events, &alias, end.min(Instant::now() + LOOK_AGAIN)).await;
+        }
+    }
+
+    /// Just before the unplug: after a reboot of the guest its bond prefers the VF again.
+    async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
+        let path = self.channel(&job.brief).await?;
+        let told = |what: &str, error| failed("UNPLUG", format!("{what} pair {} before the unplug", pair.mac), &error);
+        let within = job.deadline / 2;
+        self.agents
+            .fail_over(&path, pair.mac, within)
+            .await
+            .map_err(|error| told("the agent did not confirm the standby of", error))?;
+        self.agents
+            .release(&path, pair.mac, within)
+            .await
+            .map_err(|error| told("the agent did not let go of the primary of", error))
+    }
+
+    /// Whether it must be asked again: only when the connection broke and nobody knows whether it was heard.
+    async fn ask_unplug(&self, job: &Job, alias: &str) -> Work<bool> {
+        match self.libvirt.detach_alias(uuid(&job.brief)?, alias.to_owned()).await {
+            Ok(()) | Err(LibvirtError::NoDevice { .. }) => Ok(false),
+            Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }) => {
+                let _ = reachable(&self.libvirt, LOOK_AGAIN).await;
+                Ok(true)
+            }
+            Err(error) => Err(failed("UNPLUG_REFUSED", format!("libvirt did not ask the guest for {alias}"), &error)),
+        }
+    }
+
+    /// Whatever came of it: the next phase looks where the guest is.
+    pub(super) async fn transfer(&self, job: &Job) -> Work<Report> {
+        let id = uuid(&job.brief)?;
+        let told = |error: &LibvirtError| failed("TRANSFER", "libvirt could not be asked for the transfer", error);
+        reachable(&self.libvirt, Duration::from_secs(60)).await.map_err(|error| told(&error))?;
+        let state = self.libvirt.state(id).await.map_err(|error| told(&error))?;
+        let runs = matches!(state.as_ref().map(|state| state.run), Some(RunState::Running(_)));
+        let persistent = state.is_some_and(|state| state.persistent);
+        let going = self.libvirt.job(id).await.unwrap_or(JobKind::None) == JobKind::OutgoingMigration;
+        let turned = matches!(job.state, State::Work(Course::Turn, _));
+        if !going && (!runs || turned) {
+            return Ok(Report::of("no transfer is running"));
+        }
+        let ended = if going {
+            self.attend(job, async { Ok(()) }, turned).await
+        } else {
+            let request = self.migrate_request(job, id, persistent).await?;
+            self.evidence.begin(id);
+            self.attend(job, self.libvirt.migrate(request), turned).await
+        };
+        self.aborted().remove(&job.brief.id);
+        let figures = self.evidence.of(id).figures.as_ref().map(figures);
+        match ended {
+            Ok(()) => Ok(Report { figures, ..Report::of("libvirt says the transfer went well") }),
+            Err(error) => Err(failed("TRANSFER", "libvirt ended the transfer", &error)
+                .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))),
+        }
+    }
+
+    /// The destination's persistent definition has the standby and the metadata, and no VF of this host.
+    async fn migrate_request(&self, job: &Job, id: uuid::Uuid, persistent: bool) -> Work<MigrateRequest> {
+        let peer = self.peers.peer(&job.brief.destination).map_err(Event::Failed)?;
+        let persistent_xml = match persistent {
+            true => Some(self.persistent_xml(id, &job.brief.guest.name).await.map_err(Event::Failed)?),
+            false => None,
+        };
+        Ok(MigrateRequest {
+            uuid: id,
+            destination: peer.migrate_uri.clone(),
+            migration_uri: peer.memory_uri.clone(),
+            persistent,
+            live_xml: None,
+            persistent_xml,
+            bandwidth_mib_s: None,
+        })
+    }
+
+    /// The persistent XML as it should be on any host: metadata in, VFs out.
+    pub(super) async fn persistent_xml(
+        &self,
+        id: uuid::Uuid,
+        guest: &str,
+    ) -> Result<String, godwit_migration::Cause> {
+        let told = || cause("PERSISTENT_XML", format!("the persistent XML of `{guest}` cannot be made right"));
+        let text = self.libvirt.xml(id, XmlOf::Persistent).await.map_err(|error| told().because(&error))?;
+        let wish = self.wish(id).await.map_err(|why| told().because(&*why))?;
+        let Some(wish) = wish else { return Ok(text) };
+        let ours = |hostdev: &libvirt::xml::HostDev| is_wished(&wish, hostdev);
+        let text = without_hostdevs(&text, ours).map_err(|error| told().because(&error))?;
+        with_metadata(&text, &wish.to_namespaced()).map_err(|error| told().because(&error))
+    }
+
+    /// Waits for the end of the job, tells its figures, and ends it early when that is asked for.
+    async fn attend(
+        &self,
+        job: &Job,
+        call: impl Future<Output = Result<(), LibvirtError>>,
+        turned: bool,
+    ) -> Result<(), LibvirtError> {
+        let id = job.brief.guest.uuid.parse().unwrap_or_default();
+        let end = Instant::now() + job.deadline;
+        let mut tick = tokio::time::interval(FIGURES);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(call);
+        let mut returned = None;
+        loop {
+            tokio::select! {
+                result = &mut call, if returned.is_none() => returned = Some(result),
+                _ = tick.tick() => {
+                    let stats = self.libvirt.job_stats(id).await;
+                    if let Ok(Some(stats)) = &stats {
+                        job.progress.send_replace(Some(figures(stats)));
+                    }
+                    // The call may return (or have been made by a process that died) while the job goes on.
+                    let over = !matches!(stats, Ok(Some(_)) | Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }));
+                    if let Some(result) = returned.take_if(|_| over) {
+                        return result;
+                    }
+                    if turned || Instant::now() >= end || self.aborted().contains(&job.brief.id) {
+                        self.abort_now(id).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn abort_now(&self, id: uuid::Uuid) {
+        match self.libvirt.abort_job(id).await {
+            Ok(()) => info!(guest = %id, "transfer: abort asked"),
+            Err(error) => warn!(guest = %id, "transfer: abort: {error}"),
+        }
+    }
+
+    pub(super) fn aborted(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<String>> {
+        self.aborted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) async fn release(&self, job: &Job) -> Work<Report> {
+        if let Ok(id) = uuid(&job.brief) {
+            self.evidence.forget(id);
+        }
+        let vfs = job.brief.pairs.iter().filter_map(|pair| job.brief.vf_here(pair));
+        let clean = |vf| async move {
+            let cleaned = self.vfs.clean(vf).await;
+            cleaned.map_err(|error| failed("RELEASE", format!("VF {vf} could not be cleaned and is set aside"), &error))?;
+            Ok(format!("{vf} is clean"))
+        };
+        Ok(Report::of(each(vfs.map(clean)).await?))
+    }
+
+    /// Only watches, to report: the destination finishes by itself.
+    pub(super) async fn follow(&self, job: &Job) -> Work<Report> {
+        let end = Instant::now() + job.deadline;
+        let mut pauses = Policy::NEAR.pauses();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let record = self.peers.arrival(&job.brief, left).await.map_err(|cause| {
+                Event::Failed(cause.hint(format!("on {}: godwit status {}", job.brief.destination, job.brief.id)))
+            })?;
+            if record.settled || left.is_zero() {
+                let figures = record.progress.as_ref().map(wire_figures);
+                let acceleration = Some(words::acceleration_of(&record));
+                let detail = format!("{} has told", job.brief.destination);
+                return Ok(Report { acceleration, figures, spans: words::spans(&record), ..Report::of(detail) });
+            }
+            pauses.wait().await;
+        }
+    }
+
+    pub(super) async fn unreserve(&self, job: &Job) -> Work<Report> {
+        self.peers.unreserve(&job.brief, job.deadline).await.map_err(Event::Failed)?;
+        Ok(Report::of(format!("{} holds nothing", job.brief.destination)))
+    }
+}
+
+/// The alias under which the pair's VF is in the guest now.
+pub(super) fn alias_of(devices: &DomainDevices, pair: &Pair) -> Option<String> {
+    let ours = |hostdev: &&libvirt::xml::HostDev| {
+        hostdev.alias.as_deref() == Some(&pair.primary) || Some(hostdev.host_address) == pair.source_vf
+    };
+    devices.hostdevs.iter().find(ours).and_then(|hostdev| hostdev.alias.clone())
+}
+
+fn is_wished(wish: &GuestWish, hostdev: &libvirt::xml::HostDev) -> bool {
+    let alias = hostdev.alias.as_deref();
+    let interface = matches!(&hostdev.form, libvirt::xml::HostDevForm::Interface { mac }
+        if wish.pairs.iter().any(|pair| pair.primary_mac == *mac));
+    interface || wish.pairs.iter().any(|pair| alias == Some(&pair.primary_alias))
+}
+
+fn silent(job: &Job, pair: &Pair, alias: &str) -> Event {
+    let (guest, seconds) = (&job.brief.guest.name, job.deadline.as_secs());
+    Event::Silent(
+        cause(
+            "UNPLUG_PENDING",
+            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {}) and has not answered in {seconds} s; its traffic is on the standby", pair.mac),
+        )
+        .hint(format!("in {guest}: see who holds the VF; a reboot of the guest completes the unplug")),
+    )
+}
+
+/// Until the device's removal is told, the connection changes, or the time is over.
+async fn removal(events: &mut broadcast::Receiver<libvirt::Event>, alias: &str, end: Instant) {
+    let told = async {
+        loop {
+            match events.recv().await {
+                Ok(libvirt::Event::DeviceRemoved { alias: removed, .. }) if removed == alias => return,
+                Ok(libvirt::Event::Connected | libvirt::Event::Rebooted { .. }) => return,
+                Ok(_) => {}
+                Err(_) => return tokio::time::sleep_until(end).await,
+            }
+        }
+    };
+    let _ = tokio::time::timeout_at(end, told).await;
+}
+
+pub(super) fn figures(stats: &JobStats) -> Figures {
+    Figures {
+        memory_total: stats.memory.total.unwrap_or_default(),
+        memory_processed: stats.memory.processed.unwrap_or_default(),
+        memory_remaining: stats.memory.remaining.unwrap_or_default(),
+        rate: stats.memory_bps.unwrap_or_default(),
+        elapsed_ms: stats.elapsed_ms.unwrap_or_default(),
+        iteration: stats.iteration.unwrap_or_default().try_into().unwrap_or(u32::MAX),
+        // While the job runs it is QEMU's guess; it is a measurement only of one that has ended.
+        downtime_ms: stats.downtime_ms.filter(|_| stats.phase != libvirt::JobPhase::Active),
+    }
+}
+
+fn wire_figures(progress: &godwit_api::v1::TransferProgress) -> Figures {
+    Figures {
+        memory_total: progress.memory_total_bytes,
+        memory_processed: progress.memory_processed_bytes,
+        memory_remaining: progress.memory_remaining_bytes,
+        rate: progress.bytes_per_second,
+        elapsed_ms: progress.elapsed_ms,
+        iteration: progress.iteration,
+        downtime_ms: progress.downtime_ms,
+    }
+}
+
+/// A hint on an event's cause.
+trait WithHint {
+    fn with_hint(self, hint: String) -> Self;
+}
+
+impl WithHint for Event {
+    fn with_hint(self, hint: String) -> Event {
+        match self {
+            Event::Failed(cause) => Event::Failed(cause.hint(hint)),
+            other => other,
+        }
+    }
+}

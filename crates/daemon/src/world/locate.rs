@@ -1,0 +1,99 @@
+//! Settling where the guest is, from what both hosts see; and the two things that only then may be done to it.
+
+use godwit_coordinator::Job;
+use godwit_migration::{DestinationView, Event, Report, Sighting, SourceView, Verdict, Whereabouts};
+
+use super::{RealWorld, Work, evidence, failed, uuid};
+use crate::libvirt::{JobKind, LibvirtError, RunState, ShutOff};
+
+impl RealWorld {
+    /// Reads the evidence; an unclear view of an absent guest asks the destination for its promise.
+    pub(super) async fn locate(&self, job: &Job) -> Event {
+        let source = match self.source_view(job).await {
+            Ok(source) => source,
+            Err(event) => return event,
+        };
+        let (mut destination, mut silent) = self.peers.look(&job.brief, false, job.deadline / 3).await;
+        let mut found = Whereabouts::read(source, destination);
+        let here = matches!(source.sighting, Sighting::Running | Sighting::Paused);
+        let not_there = matches!(destination.sighting, Sighting::Absent | Sighting::ShutOff);
+        if found == Whereabouts::Unknown && source.job_over && here && not_there {
+            (destination, silent) = self.peers.look(&job.brief, true, job.deadline / 3).await;
+            found = Whereabouts::read(source, destination);
+        }
+        let mut detail = evidence_sentence(job, source, destination);
+        if let Some(cause) = silent {
+            detail = format!("{detail} ({})", cause.message);
+        }
+        Event::Located { verdict: found.verdict(), detail }
+    }
+
+    async fn source_view(&self, job: &Job) -> Work<SourceView> {
+        let id = uuid(&job.brief)?;
+        let seen = self.evidence.of(id);
+        let mut view = SourceView {
+            sighting: Sighting::Unreadable,
+            job_over: true,
+            switched_over: seen.switched_over,
+            ended_as_migrated: seen.ended_as_migrated,
+        };
+        match self.libvirt.state(id).await {
+            Ok(state) => {
+                let run = state.map(|state| state.run);
+                view.sighting = evidence::sighting(run, evidence::Side::Source);
+                view.ended_as_migrated |= run == Some(RunState::ShutOff(ShutOff::Migrated));
+            }
+            Err(_) => return Ok(view),
+        }
+        if !matches!(view.sighting, Sighting::Absent | Sighting::ShutOff) {
+            view.job_over = match self.libvirt.job(id).await {
+                Ok(kind) => kind != JobKind::OutgoingMigration,
+                Err(LibvirtError::NoDomain { .. }) => true,
+                Err(error) => return Err(failed("LIBVIRT", "whether a job runs cannot be read", &error)),
+            };
+        }
+        Ok(view)
+    }
+
+    /// The guest that the transfer left paused here runs again; the destination has promised not to run it.
+    pub(super) async fn resume(&self, job: &Job) -> Work<Report> {
+        let id = uuid(&job.brief)?;
+        let resumed = self.libvirt.resume(id).await;
+        match self.libvirt.state(id).await {
+            Ok(Some(state)) if matches!(state.run, RunState::Running(_)) => Ok(Report::of("the guest runs again")),
+            _ => Err(resumed.err().map_or_else(
+                || Event::Failed(crate::cause::cause("RESUME", "the guest does not run although libvirt resumed it")),
+                |error| failed("RESUME", "the guest could not be resumed", &error),
+            )),
+        }
+    }
+
+    /// The guest runs on both hosts: the copy here stops.
+    pub(super) async fn suspend(&self, job: &Job) -> Work<Report> {
+        let suspended = self.libvirt.suspend(uuid(&job.brief)?).await;
+        suspended.map_err(|error| failed("SUSPEND", "the guest runs on both hosts and the copy here could not be paused", &error))?;
+        let name = &job.brief.guest.name;
+        Ok(Report::of(format!("the copy of `{name}` here is paused; end it with: virsh destroy {name}")))
+    }
+}
+
+fn evidence_sentence(job: &Job, source: SourceView, destination: DestinationView) -> String {
+    let word = |sighting: Sighting| format!("{sighting:?}").to_lowercase();
+    let verdict = match Whereabouts::read(source, destination).verdict() {
+        Verdict::Here => "so it stayed",
+        Verdict::There => "so it moved",
+        Verdict::PausedHere => "so it is to be resumed here",
+        Verdict::OnBoth => "so it runs on both",
+        Verdict::Gone => "so it runs on neither",
+        Verdict::Unknown => "which does not settle where it is",
+    };
+    let job_word = if source.job_over { "" } else { " in a job" };
+    let closed = if destination.closed { ", closed" } else { "" };
+    format!(
+        "{} on {}{job_word}, {}{closed} on {}, {verdict}",
+        word(source.sighting),
+        job.brief.source,
+        word(destination.sighting),
+        job.brief.destination,
+    )
+}

@@ -1,0 +1,153 @@
+//! The real world behind the coordinator's one trait: libvirt, VFs, the guest's agent, the other hosts.
+//!
+//! One exhaustive `match` from phase to work; each phase's work is in the file of its course.
+
+mod accelerate;
+mod arriving;
+mod evidence;
+mod facts;
+mod leaving;
+mod locate;
+
+use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
+
+use godwit_coordinator::{Job, World};
+use godwit_migration::{
+    Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Sighting, Vf, preflight::GuestFacts,
+};
+use uuid::Uuid;
+
+use self::evidence::Evidence;
+use crate::{
+    agent::{self, Agents},
+    cause::{CauseExt, cause, refused},
+    libvirt::{Libvirt, LibvirtError, RunState, XmlOf, xml::DomainDevices},
+    peers::Peers,
+    vf::Vfs,
+};
+
+/// What a phase's work ends with when it does not end well.
+type Work<T> = Result<T, Event>;
+
+/// This host, for real.
+pub(crate) struct RealWorld {
+    host: String,
+    libvirt: Libvirt,
+    vfs: Vfs,
+    agents: Agents,
+    peers: Peers,
+    evidence: Evidence,
+    /// Migrations whose transfer is to end early.
+    aborted: Mutex<HashSet<String>>,
+}
+
+impl RealWorld {
+    pub(crate) fn new(host: String, libvirt: Libvirt, vfs: Vfs, peers: Peers) -> RealWorld {
+        let evidence = Evidence::watch(&libvirt);
+        let (agents, aborted) = (Agents::default(), Mutex::default());
+        RealWorld { host, libvirt, vfs, agents, peers, evidence, aborted }
+    }
+
+    /// The guest's live devices; [`Event::Left`] when it does not run here.
+    async fn devices(&self, brief: &Brief) -> Work<DomainDevices> {
+        let uuid = uuid(brief)?;
+        let state = self.libvirt.state(uuid).await.map_err(|error| failed("LIBVIRT", "libvirt does not answer", &error))?;
+        match state.map(|state| state.run) {
+            Some(run) if run.is_active() => {}
+            other => return Err(Event::Left(self.gone(brief, other))),
+        }
+        let text = self.libvirt.xml(uuid, XmlOf::Live).await;
+        let text = text.map_err(|error| failed("LIBVIRT", "the domain's XML cannot be read", &error))?;
+        DomainDevices::parse(&text).map_err(|error| failed("DOMAIN_XML", "the domain's XML is odd", &error))
+    }
+
+    fn gone(&self, brief: &Brief, run: Option<RunState>) -> Cause {
+        let state = run.map_or("not here".into(), |run| run.to_string());
+        let (guest, host) = (&brief.guest.name, &self.host);
+        cause("GUEST_LEFT", format!("guest `{guest}` is {state} on {host}, and not by this migration"))
+            .hint(format!("virsh domstate {guest} --reason"))
+    }
+
+    /// The host's end of the agent's channel.
+    async fn channel(&self, brief: &Brief) -> Work<PathBuf> {
+        let devices = self.devices(brief).await?;
+        channel_of(&devices).ok_or_else(|| {
+            let detail = format!("its domain has no channel {}", agent::CHANNEL);
+            Event::Failed(refused(GuestRefusal::NoAgent { guest: brief.guest.name.clone(), detail }))
+        })
+    }
+}
+
+impl World for RealWorld {
+    async fn work(&self, job: Job) -> Event {
+        let Some(phase) = job.state.phase() else {
+            return Event::Failed(cause("DEFECT", "work was asked for after the end"));
+        };
+        let worked = match phase {
+            Phase::Reserve => self.reserve(&job).await,
+            Phase::FailOver => self.fail_over(&job).await,
+            Phase::Unplug => self.unplug(&job).await,
+            Phase::Transfer => self.transfer(&job).await,
+            Phase::Locate => return self.locate(&job).await,
+            Phase::Resume => self.resume(&job).await,
+            Phase::Suspend => self.suspend(&job).await,
+            Phase::Release => self.release(&job).await,
+            Phase::Follow => self.follow(&job).await,
+            Phase::Await => self.arrival(&job).await,
+            Phase::Plug => self.plug(&job).await,
+            Phase::FailBack => self.fail_back(&job).await,
+            Phase::Unreserve => self.unreserve(&job).await,
+        };
+        worked.map_or_else(|event| event, Event::Done)
+    }
+
+    async fn abort(&self, brief: &Brief) -> Result<(), Cause> {
+        // The transfer's own loop does it: there may be no job yet, or one that is too young to be aborted.
+        self.aborted().insert(brief.id.clone());
+        Ok(())
+    }
+
+    async fn guests(&self, named: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
+        self.guest_facts(named).await
+    }
+
+    async fn adopt(&self, guest: &Guest, pairs: &[Pair]) -> Result<(), Cause> {
+        self.write_wish(guest, pairs).await
+    }
+
+    async fn vfs(&self) -> Result<Vec<Vf>, Cause> {
+        self.vf_facts().await
+    }
+
+    async fn sight(&self, uuid: &str) -> Sighting {
+        let Ok(uuid) = uuid.parse() else { return Sighting::Absent };
+        match self.libvirt.state(uuid).await {
+            Ok(state) => evidence::sighting(state.map(|state| state.run), evidence::Side::Destination),
+            Err(_) => Sighting::Unreadable,
+        }
+    }
+}
+
+fn channel_of(devices: &DomainDevices) -> Option<PathBuf> {
+    let channel = devices.channels.iter().find(|channel| channel.name == agent::CHANNEL)?;
+    channel.path.as_ref().map(PathBuf::from)
+}
+
+fn uuid(brief: &Brief) -> Work<Uuid> {
+    brief.guest.uuid.parse().map_err(|_| Event::Failed(cause("DEFECT", "the journal has a guest without a UUID")))
+}
+
+fn failed(reason: &str, message: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Event {
+    Event::Failed(cause(reason, message).because(error))
+}
+
+/// The first failure of several pairs' work, or all their sentences joined.
+async fn each<F: Future<Output = Work<String>>>(works: impl Iterator<Item = F>) -> Work<String> {
+    let all = futures_util::future::join_all(works).await;
+    Ok(all.into_iter().collect::<Work<Vec<_>>>()?.join("; "))
+}
+
+/// Waits until libvirt can be reached, so that a restart of libvirtd is a pause and not a failure.
+async fn reachable(libvirt: &Libvirt, within: Duration) -> Result<(), LibvirtError> {
+    libvirt.connected(within).await
+}
