@@ -5,16 +5,23 @@ mod decode;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt, TryStreamExt};
 use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::link::{BondAllPortActive, InfoBond, InfoKind, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkBond, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
 use crate::mac::Mac;
 use crate::pair::Link;
+
+/// How often and after what pause a list is asked for again while the kernel is busy with another.
+const BUSY_TRIES: u32 = 50;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The kernel did not do it; in its own words.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +34,8 @@ pub(crate) struct KernelError {
 /// One connection to the kernel's routing netlink.
 pub(crate) struct Kernel {
     handle: rtnetlink::Handle,
+    /// The kernel works on one list per connection (EBUSY otherwise), and several tasks want lists.
+    lists: Mutex<()>,
 }
 
 /// A change to a bond.
@@ -63,18 +72,22 @@ impl Kernel {
     pub(crate) fn connect() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self {
+            handle,
+            lists: Mutex::new(()),
+        })
     }
 
     /// All interfaces, without their devices (sysfs knows those).
     pub(crate) async fn links(&self) -> Result<Vec<Link>, KernelError> {
-        let links = self.handle.link().get().execute();
-        collect("list the interfaces", links, |message| decode::link(&message)).await
+        let links = || self.handle.link().get().execute();
+        self.list("list the interfaces", links, |message| decode::link(&message))
+            .await
     }
 
     pub(crate) async fn addresses(&self) -> Result<Vec<Address>, KernelError> {
-        let addresses = self.handle.address().get().execute();
-        collect("list the addresses", addresses, |message| {
+        let addresses = || self.handle.address().get().execute();
+        self.list("list the addresses", addresses, |message| {
             decode::address(&message)
         })
         .await
@@ -86,11 +99,9 @@ impl Kernel {
         let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
         let mut all = Vec::new();
         for ask in [v4, v6] {
-            let routes = self.handle.route().get(ask).execute();
-            let gateways = collect("list the routes", routes, |message| {
-                Some(decode::gateways(&message))
-            })
-            .await?;
+            let routes = || self.handle.route().get(ask.clone()).execute();
+            let found = |message| Some(decode::gateways(&message));
+            let gateways = self.list("list the routes", routes, found).await?;
             all.extend(gateways.into_iter().flatten());
         }
         Ok(all)
@@ -98,13 +109,16 @@ impl Kernel {
 
     /// Those whose address the kernel has resolved.
     pub(crate) async fn neighbours(&self) -> Result<Vec<Somebody>, KernelError> {
-        let all = self
-            .handle
-            .neighbours()
-            .get()
-            .set_address_family(AddressFamily::Unspec)
-            .execute();
-        collect("list the neighbours", all, |message| decode::neighbour(&message)).await
+        let family = AddressFamily::Unspec;
+        let all = || {
+            self.handle
+                .neighbours()
+                .get()
+                .set_address_family(family)
+                .execute()
+        };
+        self.list("list the neighbours", all, |message| decode::neighbour(&message))
+            .await
     }
 
     pub(crate) async fn change_bond(&self, bond: u32, change: BondChange) -> Result<(), KernelError> {
@@ -142,6 +156,27 @@ impl Kernel {
     pub(crate) async fn take_out(&self, port: u32) -> Result<(), KernelError> {
         let message = LinkUnspec::new_with_index(port).nocontroller().build();
         self.change("take the port out of the bond", message).await
+    }
+
+    /// Everything of one kind. A list whose reader was dropped still keeps the kernel busy for a moment.
+    async fn list<M, T, S>(
+        &self,
+        what: &'static str,
+        ask: impl Fn() -> S,
+        decode: impl Fn(M) -> Option<T>,
+    ) -> Result<Vec<T>, KernelError>
+    where
+        S: Stream<Item = Result<M, rtnetlink::Error>>,
+    {
+        let _turn = self.lists.lock().await;
+        let mut tries = 0;
+        loop {
+            match collect(ask(), &decode).await {
+                Err(error) if is_busy(&error) && tries < BUSY_TRIES => tries += 1,
+                done => return done.map_err(|error| KernelError::new(what, error)),
+            }
+            sleep(BUSY_PAUSE).await;
+        }
     }
 
     async fn change(&self, what: &'static str, message: LinkMessage) -> Result<(), KernelError> {
@@ -196,20 +231,19 @@ impl KernelError {
 }
 
 async fn collect<M, T>(
-    what: &'static str,
     stream: impl Stream<Item = Result<M, rtnetlink::Error>>,
     decode: impl Fn(M) -> Option<T>,
-) -> Result<Vec<T>, KernelError> {
+) -> Result<Vec<T>, rtnetlink::Error> {
     let mut stream = pin!(stream);
     let mut all = Vec::new();
-    while let Some(message) = stream
-        .try_next()
-        .await
-        .map_err(|error| KernelError::new(what, error))?
-    {
+    while let Some(message) = stream.try_next().await? {
         all.extend(decode(message));
     }
     Ok(all)
+}
+
+fn is_busy(error: &rtnetlink::Error) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message) if message.to_io().kind() == io::ErrorKind::ResourceBusy)
 }
 
 /// An address as netlink carries it.
