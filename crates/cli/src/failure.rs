@@ -19,7 +19,7 @@ pub(crate) enum Error {
     Away { socket: PathBuf, source: io::Error },
     /// The daemon said no, in its own words.
     #[error("{}", failure.message)]
-    Refused { code: Code, failure: Box<Failure> },
+    Refused { failure: Box<Failure> },
     /// gRPC said no, without words of the daemon's.
     #[error("{}", sentence(*code))]
     Status { code: Code, message: String },
@@ -55,7 +55,6 @@ impl From<Status> for Error {
                     failure.message = status.message().into();
                 }
                 Error::Refused {
-                    code,
                     failure: Box::new(failure),
                 }
             }
@@ -68,17 +67,16 @@ impl From<Status> for Error {
 }
 
 impl Error {
-    /// The connection broke or the daemon went away: asking again may be answered. A refusal is final,
-    /// except for a daemon that says it is just stopping or starting.
+    /// The connection broke or the daemon went away: asking again may be answered. The daemon's own words are never
+    /// that, whatever their code (a destination that cannot be reached is `UNAVAILABLE` too).
     pub(crate) fn is_lost(&self) -> bool {
         match self {
             Error::Away { .. } | Error::Silent { .. } | Error::Ended(_) => true,
-            Error::Refused { code, .. } => *code == Code::Unavailable,
             Error::Status { code, .. } => matches!(
                 code,
                 Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded
             ),
-            Error::Lost { .. } | Error::Output(_) | Error::Start(_) => false,
+            Error::Refused { .. } | Error::Lost { .. } | Error::Output(_) | Error::Start(_) => false,
         }
     }
 
@@ -236,7 +234,6 @@ mod tests {
         Hint: godwit guests
         ");
         assert_eq!(error.to_failure(), refusal());
-        assert!(!error.is_lost());
         assert_eq!(error.exit_code(), exit::FAILED);
     }
 
@@ -284,15 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_refusal_that_says_unavailable_is_asked_again() {
-        let refused = |code| Error::Refused {
-            code,
-            failure: Box::new(refusal()),
-        };
-        assert!(refused(Code::Unavailable).is_lost());
-        assert!(!refused(Code::Internal).is_lost());
+    fn the_daemons_own_words_are_final_whatever_their_code() {
+        for code in (0..=16).map(Code::from) {
+            let status = Status::with_details(code, "", refusal().encode_to_vec().into());
+            assert!(!Error::from(status).is_lost(), "{code:?}");
+        }
         let bare = |code| Error::from(Status::new(code, ""));
         assert!(bare(Code::Unknown).is_lost());
+        assert!(bare(Code::Unavailable).is_lost());
         assert!(!bare(Code::NotFound).is_lost());
         assert!(!bare(Code::PermissionDenied).is_lost());
     }

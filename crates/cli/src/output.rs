@@ -46,11 +46,12 @@ impl Output {
 
     /// Columns of the terminal; none when the output goes elsewhere and may be as wide as it likes.
     pub(crate) fn width(&self) -> Option<usize> {
-        let size = self
-            .terminal
-            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
-            .flatten();
-        Some(size.map_or(80, |size| usize::from(size.ws_col)).max(20)).filter(|_| self.terminal)
+        // Some terminals do not know, and say 0.
+        let columns = || rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col);
+        match self.terminal.then(columns)? {
+            0 => Some(80),
+            columns => Some(usize::from(columns).max(20)),
+        }
     }
 
     /// One line of text.
@@ -67,11 +68,12 @@ impl Output {
 
     /// A word aside for the person: not part of the result, so in JSON mode it goes to standard error.
     pub(crate) fn note(&mut self, text: &str) -> Result<(), Error> {
-        if self.json {
-            put_line(&mut self.err, text).map_err(Error::Output)
-        } else {
-            self.line(text)
+        if !self.json {
+            return self.line(text);
         }
+        // Whoever closed standard error does not want to know; the objects go on.
+        let _ = put_line(&mut self.err, text);
+        Ok(())
     }
 
     /// Puts `text` in the place of the last live line. Without a terminal there is no such place.

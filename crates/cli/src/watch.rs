@@ -11,6 +11,9 @@ use crate::failure::Error;
 
 /// How long a daemon that went away is waited for: a restart takes seconds, an upgrade perhaps a minute.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// A daemon that was there for so long is back for good; until then its patience runs on, so that one that comes and
+/// goes does not keep its watchers for ever.
+const STEADY: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -29,6 +32,8 @@ pub(crate) struct Watch {
     client: Client,
     id: String,
     state: State,
+    /// The last search, and when it found the daemon.
+    found: Option<(Retry, Instant)>,
 }
 
 enum State {
@@ -43,6 +48,7 @@ impl Watch {
             client,
             id,
             state: State::New,
+            found: None,
         }
     }
 
@@ -60,7 +66,9 @@ impl Watch {
         match news {
             Ok(migration) => Ok(Heard::Now(Box::new(migration))),
             Err(error) if error.is_lost() => {
-                self.state = State::Away(Retry::new(), error);
+                let unsteady = self.found.take().filter(|(_, since)| since.elapsed() < STEADY);
+                let retry = unsteady.map_or_else(Retry::new, |(retry, _)| retry);
+                self.state = State::Away(retry, error);
                 Ok(Heard::Away)
             }
             Err(error) => Err(error),
@@ -80,7 +88,10 @@ impl Watch {
                 Err(error) => Err(error),
             };
             match found {
-                Ok(migration) => return Ok(Heard::Back(Box::new(migration))),
+                Ok(migration) => {
+                    self.found = Some((retry, Instant::now()));
+                    return Ok(Heard::Back(Box::new(migration)));
+                }
                 Err(error) if error.is_lost() => lost = error,
                 Err(error) => return Err(error),
             }

@@ -11,9 +11,10 @@ pub(crate) async fn cancel(mut client: Client, id: &str, out: &mut Output) -> Re
     if out.is_json() {
         out.json(&json::Migration::from(&migration))?;
     } else {
-        let (id, guest, source) = (&migration.id, &migration.guest, &migration.source);
+        // Not "it stays": a transfer that ends at this moment is not undone any more.
+        let id = &migration.id;
         out.line(&format!(
-            "Migration {id} is cancelled: it turns round, and {guest} stays on {source}."
+            "Migration {id} is being cancelled: it turns round at its next phase boundary."
         ))?;
         out.line(&format!("To see it: godwit status {id}"))?;
     }

@@ -55,10 +55,7 @@ impl Progress {
         let mut lines = Vec::new();
         if migration.cancelled && !self.cancelled {
             self.cancelled = true;
-            lines.push(format!(
-                "Cancel was asked for: it turns round, and {} stays.",
-                migration.guest
-            ));
+            lines.push("Cancel was asked for: it turns round at its next phase boundary.".into());
         }
         for record in &migration.timeline {
             lines.extend(self.phase_line(record, live));
@@ -242,7 +239,7 @@ mod tests {
             .push(sample::record("alpha", Phase::Transfer, 8_000, Some(9_000), ""));
         let mut progress = Progress::new(&migration);
         insta::assert_snapshot!(progress.news(&migration, at(9_000), true).join("\n"), @"
-        Cancel was asked for: it turns round, and web-1 stays.
+        Cancel was asked for: it turns round at its next phase boundary.
           alpha  reserve    412 ms    beta holds 0000:01:10.2
           alpha  fail-over  1.0 s
           alpha  transfer   failed after 5.2 s: libvirt: connection reset

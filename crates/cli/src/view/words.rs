@@ -172,6 +172,11 @@ mod tests {
     fn times() {
         let time = Timestamp::new(1_767_323_045, 67_000_000).unwrap();
         assert_eq!(rfc3339(time), "2026-01-02T03:04:05.067Z");
+        let exact = |nanos| rfc3339(Timestamp::new(1_767_323_045, nanos).unwrap());
+        assert_eq!(
+            [exact(0), exact(67_999_999)],
+            ["2026-01-02T03:04:05.000Z", "2026-01-02T03:04:05.067Z"]
+        );
         assert_eq!(to_second(Some(time)), "2026-01-02 03:04:05Z");
         assert_eq!(of_day(Some(time)), "03:04:05.067Z");
         let nonsense = prost_types::Timestamp {

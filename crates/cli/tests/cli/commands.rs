@@ -81,7 +81,7 @@ fn every_command_as_text() {
     52:54:00:00:00:01  blue  net0     ua-godwit-0  0000:01:10.0
 
     $ godwit cancel 0198
-    Migration 0198c0de-1111-7222-8333-444455556666 is cancelled: it turns round, and web-1 stays on alpha.
+    Migration 0198c0de-1111-7222-8333-444455556666 is being cancelled: it turns round at its next phase boundary.
     To see it: godwit status 0198c0de-1111-7222-8333-444455556666
     ");
     assert_eq!(

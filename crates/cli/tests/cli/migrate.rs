@@ -158,6 +158,24 @@ fn a_refusal_is_told_in_the_daemons_words() {
 }
 
 #[test]
+fn an_unreachable_destination_is_a_refusal_not_a_lost_daemon() {
+    let (_dir, socket) = place();
+    let no = failure("HOST_UNREACHABLE", "beta cannot be reached", "ping beta");
+    let script = Script {
+        create: vec![Answer::No(Code::Unavailable, no)],
+        ..Script::default()
+    };
+    let daemon = Daemon::start(&socket, script);
+    let run = run(&socket, &["migrate", "web-1", "beta", "--wait"]);
+    assert_eq!((run.code, run.out.as_str()), (1, ""));
+    assert_eq!(
+        run.err,
+        "Error: beta cannot be reached\nCaused by: a cause of it\nHint: ping beta\n"
+    );
+    assert_eq!(daemon.asked().len(), 1);
+}
+
+#[test]
 fn a_daemon_that_restarts_is_found_again() {
     let (_dir, socket) = place();
     let steps = vec![say(accepted()), say(transferring()), Step::Hang];
@@ -219,6 +237,24 @@ fn a_stream_that_ends_too_early_is_opened_again() {
         assert!(run.err.contains("godwitd is back."), "{}", run.err);
         assert_eq!(daemon.asked().len(), 3);
     }
+}
+
+#[test]
+fn a_daemon_that_comes_and_goes_is_asked_less_and_less() {
+    let (_dir, socket) = place();
+    let mut watch = vec![vec![say(transferring())]; 4];
+    watch.push(vec![say(accelerated())]);
+    let script = Script {
+        create: vec![Answer::Yes(accepted())],
+        watch,
+        ..Script::default()
+    };
+    let _daemon = Daemon::start(&socket, script);
+    let begun = std::time::Instant::now();
+    let run = run(&socket, &["migrate", "web-1", "beta", "--wait"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let pauses = std::time::Duration::from_millis(250 + 500 + 1000 + 2000);
+    assert!(begun.elapsed() >= pauses, "{:?}", begun.elapsed());
 }
 
 #[test]
