@@ -40,8 +40,10 @@ pub(crate) fn stored_domain(stage: &Stage) -> Result<()> {
 }
 
 pub(crate) fn after_a_reboot(stage: &Stage) -> Result<()> {
-    guest::reboot(Host::Alpha)?;
-    wait_for("the agent", PATIENCE, || Ok(guest::state(Host::Alpha)?.agent))?;
+    guest::reboot(&stage.place, Host::Alpha)?;
+    wait_for("the agent", PATIENCE, || {
+        Ok(guest::state(&stage.place, Host::Alpha)?.agent)
+    })?;
     ready::move_to(&stage.place, Host::Beta)?;
     stage.guest_is_accelerated_on(Host::Beta)
 }

@@ -70,7 +70,7 @@ impl Stage {
     /// Waits until the guest runs on a host, and only there, with its traffic on its VF, and answers.
     pub(crate) fn guest_is_accelerated_on(&self, host: Host) -> Result<()> {
         wait_for(&format!("the guest on its VF on {host}"), PATIENCE, || {
-            Ok(guest::state(host)?.is_on_vf().then_some(()))
+            Ok(guest::state(&self.place, host)?.is_on_vf().then_some(()))
         })?;
         ensure!(
             self.guest_on(host)? == "running",
@@ -83,7 +83,7 @@ impl Stage {
             host.other()
         );
         wait_for("the guest's answer", PATIENCE, || {
-            Ok(guest::answers().then_some(()))
+            Ok(guest::answers(&self.place).then_some(()))
         })
     }
 

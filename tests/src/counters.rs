@@ -40,7 +40,9 @@ pub fn watch(place: &Place, host: Host, time: Duration) -> Result<Traffic> {
 }
 
 fn read(place: &Place, host: Host) -> Result<Traffic> {
-    let vf = guest::state(host)?.vf().map_or((0, 0), |vf| (vf.rx, vf.tx));
+    let vf = guest::state(place, host)?
+        .vf()
+        .map_or((0, 0), |vf| (vf.rx, vf.tx));
     // libvirt names the tap; what the tap receives is what the guest sends.
     let line = format!(
         "cd /sys/class/net/$(virsh -q domiflist {} | awk '$2 == \"bridge\" {{print $1}}')/statistics && \

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{command, succeeds, wait_for};
 use crate::line::{self, Answer};
-use crate::network::NAMESPACE;
 use crate::{Host, Place, network, say, ssh};
 
 /// Its name for libvirt and Godwit.
@@ -19,6 +18,8 @@ pub const MAC: &str = "52:54:00:aa:00:10";
 pub const ADDRESS: &str = "10.77.0.100";
 
 const PATIENCE: Duration = Duration::from_secs(120);
+/// While it boots, what is asked too early is lost and asked again.
+const EARLY: Duration = Duration::from_secs(2);
 
 /// What the guest says of itself.
 #[derive(Clone, Debug, Default)]
@@ -116,19 +117,23 @@ pub fn start(place: &Place, host: Host) -> Result<()> {
         Some(found) => ensure!(found == host, "{NAME} runs on {found}"),
         None => boot(place, host)?,
     }
-    wait_for("the guest's boot", PATIENCE, || state(host).map(Some))?;
+    wait_for("the guest's boot", PATIENCE, || {
+        state_within(place, host, EARLY).map(Some)
+    })?;
     if !has_vf(place, host)? {
         plug(place, host)?;
     }
     wait_for("the VF in the guest", PATIENCE, || {
-        Ok(state(host)?.vf().map(drop))
+        Ok(state(place, host)?.vf().map(drop))
     })?;
-    line::ask(host, "prefer-vf", PATIENCE)?;
+    line::ask(place, host, "prefer-vf", PATIENCE)?;
     wait_for("the guest's traffic on its VF", PATIENCE, || {
-        Ok(state(host)?.is_on_vf().then_some(()))
+        Ok(state(place, host)?.is_on_vf().then_some(()))
     })?;
-    network::forget_neighbours()?;
-    wait_for("an answer of the guest", PATIENCE, || Ok(answers().then_some(())))
+    network::forget_neighbours(place)?;
+    wait_for("an answer of the guest", PATIENCE, || {
+        Ok(answers(place).then_some(()))
+    })
 }
 
 /// Switches it off and makes both hosts forget it.
@@ -155,8 +160,12 @@ pub fn remove(place: &Place, host: Host, name: &str) -> Result<()> {
 }
 
 /// What it says of itself.
-pub fn state(host: Host) -> Result<State> {
-    let answer = line::ask(host, "state", Duration::from_secs(3))?;
+pub fn state(place: &Place, host: Host) -> Result<State> {
+    state_within(place, host, Duration::from_secs(15))
+}
+
+fn state_within(place: &Place, host: Host, limit: Duration) -> Result<State> {
+    let answer = line::ask(place, host, "state", limit)?;
     ensure!(
         answer.status == 0,
         "the guest cannot tell its state: {}",
@@ -166,31 +175,27 @@ pub fn state(host: Host) -> Result<State> {
 }
 
 /// Runs a shell command in it.
-pub fn shell(host: Host, line: &str) -> Result<Answer> {
-    line::ask(host, &format!("sh {line}"), PATIENCE)
+pub fn shell(place: &Place, host: Host, line: &str) -> Result<Answer> {
+    line::ask(place, host, &format!("sh {line}"), PATIENCE)
 }
 
 /// Makes it boot again, from inside, and waits until it is back on its VF.
-pub fn reboot(host: Host) -> Result<()> {
-    let before = state(host)?.boot;
+pub fn reboot(place: &Place, host: Host) -> Result<()> {
+    let before = state(place, host)?.boot;
     // The answer would not get out any more.
-    shell(host, "(sleep 1; reboot -f) &")?;
+    shell(place, host, "(sleep 1; reboot -f) &")?;
     wait_for("the guest's boot", PATIENCE, || {
-        Ok((state(host)?.boot != before).then_some(()))
+        Ok((state_within(place, host, EARLY)?.boot != before).then_some(()))
     })?;
     wait_for("the guest's traffic on its VF", PATIENCE, || {
-        Ok(state(host)?.is_on_vf().then_some(()))
+        Ok(state(place, host)?.is_on_vf().then_some(()))
     })
 }
 
 /// Whether it answers the client outside the hosts.
-pub fn answers() -> bool {
-    succeeds(&mut command(
-        "ip",
-        [
-            "netns", "exec", NAMESPACE, "ping", "-c", "1", "-W", "2", "-q", ADDRESS,
-        ],
-    ))
+pub fn answers(place: &Place) -> bool {
+    let mut ping = command("ip", ["netns", "exec", &place.namespace(), "ping"]);
+    succeeds(ping.args(["-c", "1", "-W", "2", "-q", ADDRESS]))
 }
 
 /// Its domain XML as it runs, or as it is stored.

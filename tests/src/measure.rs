@@ -85,7 +85,7 @@ pub fn one_move(
         accelerated: traffic.is_accelerated(u64::from(RATE) * WATCH.as_secs()),
         traffic,
         moved,
-        answered: guest::answers(),
+        answered: guest::answers(place),
         migration,
     })
 }

@@ -9,11 +9,8 @@ use anyhow::{Context, Result, anyhow};
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::Host;
 use crate::command::{command, run, succeeds};
-
-/// Its name.
-pub const NAMESPACE: &str = "godwit-rig";
+use crate::{Host, Place};
 
 /// The address of the client outside the hosts.
 pub const CLIENT: &str = "10.77.0.1";
@@ -24,55 +21,57 @@ const BRIDGES: [(&str, &str); 2] = [("br-data", "10.77.0.1/24"), ("br-mgmt", "10
 const PORTS: [(&str, &str); 3] = [("mg", "br-mgmt"), ("up", "br-data"), ("pf", "br-data")];
 
 /// Makes what is not there yet.
-pub fn up() -> Result<()> {
-    if !namespace().exists() {
-        run(&mut command("ip", ["netns", "add", NAMESPACE]))?;
+pub fn up(place: &Place) -> Result<()> {
+    if !namespace(place).exists() {
+        run(&mut command("ip", ["netns", "add", &place.namespace()]))?;
     }
-    ip("link set lo up")?;
+    ip(place, "link set lo up")?;
     for (bridge, address) in BRIDGES {
-        if !exists(bridge) {
-            ip(&format!(
-                "link add {bridge} type bridge forward_delay 0 stp_state 0"
-            ))?;
+        if !exists(place, bridge) {
+            ip(
+                place,
+                &format!("link add {bridge} type bridge forward_delay 0 stp_state 0"),
+            )?;
         }
-        ip(&format!("addr replace {address} dev {bridge}"))?;
-        ip(&format!("link set {bridge} up"))?;
+        ip(place, &format!("addr replace {address} dev {bridge}"))?;
+        ip(place, &format!("link set {bridge} up"))?;
     }
     for host in Host::ALL {
         for (port, bridge) in PORTS {
             let tap = format!("{host}-{port}");
-            if !exists(&tap) {
-                ip(&format!("tuntap add dev {tap} mode tap"))?;
+            if !exists(place, &tap) {
+                ip(place, &format!("tuntap add dev {tap} mode tap"))?;
             }
-            ip(&format!("link set {tap} master {bridge} up"))?;
+            ip(place, &format!("link set {tap} master {bridge} up"))?;
         }
     }
     Ok(())
 }
 
 /// Removes all of it.
-pub fn down() -> Result<()> {
-    if namespace().exists() {
-        run(&mut command("ip", ["netns", "delete", NAMESPACE]))?;
+pub fn down(place: &Place) -> Result<()> {
+    if namespace(place).exists() {
+        run(&mut command("ip", ["netns", "delete", &place.namespace()]))?;
     }
     Ok(())
 }
 
 /// Whether it is there.
-pub fn is_up() -> bool {
-    namespace().exists()
+pub fn is_up(place: &Place) -> bool {
+    namespace(place).exists()
 }
 
 /// Makes the client forget where the guest was: a test may have changed that behind its back.
-pub fn forget_neighbours() -> Result<()> {
-    ip("neigh flush dev br-data")
+pub fn forget_neighbours(place: &Place) -> Result<()> {
+    ip(place, "neigh flush dev br-data")
 }
 
 /// Opens a connection from inside the namespace.
-pub fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream> {
+pub fn connect(place: &Place, address: SocketAddr, timeout: Duration) -> Result<TcpStream> {
     // A namespace belongs to a thread and a socket keeps the one it was made in, so a thread of its own makes it.
+    let namespace = namespace(place);
     let opened = std::thread::spawn(move || -> Result<TcpStream> {
-        let file = File::open(namespace()).context("the rig's network is not there")?;
+        let file = File::open(namespace).context("the rig's network is not there")?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
         Ok(TcpStream::connect_timeout(&address, timeout)?)
     });
@@ -81,14 +80,17 @@ pub fn connect(address: SocketAddr, timeout: Duration) -> Result<TcpStream> {
         .map_err(|_| anyhow!("the connecting thread panicked"))?
 }
 
-fn namespace() -> PathBuf {
-    PathBuf::from("/run/netns").join(NAMESPACE)
+fn namespace(place: &Place) -> PathBuf {
+    PathBuf::from("/run/netns").join(place.namespace())
 }
 
-fn exists(link: &str) -> bool {
-    succeeds(&mut command("ip", ["-n", NAMESPACE, "link", "show", "dev", link]))
+fn exists(place: &Place, link: &str) -> bool {
+    succeeds(&mut command(
+        "ip",
+        ["-n", &place.namespace(), "link", "show", "dev", link],
+    ))
 }
 
-fn ip(words: &str) -> Result<()> {
-    run(command("ip", ["-n", NAMESPACE]).args(words.split(' ')))
+fn ip(place: &Place, words: &str) -> Result<()> {
+    run(command("ip", ["-n", &place.namespace()]).args(words.split(' ')))
 }

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::Host;
+use crate::images::Key;
+
+/// Where the rig is unless it is told otherwise; it survives a reboot of the machine.
+const DEFAULT: &str = "/var/tmp/godwit-rig";
 
 /// The checkout the rig works for, and the directory everything it makes goes into.
 #[derive(Clone, Debug)]
@@ -17,18 +21,26 @@ pub struct Place {
 }
 
 impl Place {
-    /// `$GODWIT_RIG`, or a directory that survives a reboot.
+    /// `$GODWIT_RIG`, or the usual one.
     pub fn from_environment() -> Result<Place> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         let checkout = manifest
             .parent()
             .context("the rig's package is not in a checkout")?
             .to_owned();
-        let dir = std::env::var_os("GODWIT_RIG").map_or_else(|| "/var/tmp/godwit-rig".into(), PathBuf::from);
+        let dir = std::env::var_os("GODWIT_RIG").map_or_else(|| DEFAULT.into(), PathBuf::from);
         Ok(Place {
             checkout,
             dir: std::path::absolute(dir)?,
         })
+    }
+
+    /// Its network namespace; a rig in another directory has another one.
+    pub fn namespace(&self) -> String {
+        match self.dir == Path::new(DEFAULT) {
+            true => "godwit-rig".into(),
+            false => format!("godwit-rig-{:x}", Key::new().text(&self.dir.to_string_lossy()).0),
+        }
     }
 
     /// The files images are made of.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::network::NAMESPACE;
 use crate::{Place, command, guest};
 
 /// One line of its record. Times are seconds since 1970.
@@ -64,7 +63,7 @@ impl Prober {
         let record = place.run().join("probe.jsonl");
         let _ = fs::remove_file(&record);
         let errors = fs::File::create(place.run().join("probe.log"))?;
-        let mut command = command::command("ip", ["netns", "exec", NAMESPACE]);
+        let mut command = command::command("ip", ["netns", "exec", &place.namespace()]);
         command
             .arg(binary)
             .args([

@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::images::Images;
-use crate::network::NAMESPACE;
 use crate::{Host, Place, command, host};
 
 /// An AMD model, because its virtualisation is the one that QEMU emulates: hosts run their guest with KVM.
@@ -35,7 +34,7 @@ pub fn tool(images: &Images, name: &str) -> Command {
 pub fn host(place: &Place, images: &Images, host: Host) -> Result<()> {
     let run = place.run();
     let id = host.id();
-    let mut qemu = command::command("ip", ["netns", "exec", NAMESPACE, "env"]);
+    let mut qemu = command::command("ip", ["netns", "exec", &place.namespace(), "env"]);
     loader(&mut qemu, images, "qemu-system-x86_64");
     machine(&mut qemu, images, &host::console(place, host));
     qemu.arg("-append")

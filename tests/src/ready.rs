@@ -29,8 +29,8 @@ pub fn on(place: &Place, host: Host) -> Result<()> {
     if !is_so(place, host).unwrap_or(false) {
         begin_again(place, host)?;
     }
-    network::forget_neighbours()?;
-    ensure!(guest::answers(), "{} does not answer", guest::NAME);
+    network::forget_neighbours(place)?;
+    ensure!(guest::answers(place), "{} does not answer", guest::NAME);
     Ok(())
 }
 
@@ -67,7 +67,7 @@ pub fn nothing_is_open(place: &Place) -> Result<bool> {
 /// Whether the guest is on its VF and runs the binaries that are installed now.
 fn is_current(place: &Place, host: Host) -> Result<bool> {
     let build = ssh::output(place, host, "cat /srv/guest/build")?;
-    let state = guest::state(host)?;
+    let state = guest::state(place, host)?;
     Ok(state.build == build.trim() && state.is_on_vf() && state.agent.is_some())
 }
 

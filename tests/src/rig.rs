@@ -53,7 +53,7 @@ impl Rig {
     /// Both hosts on and ready.
     fn power_on_all(&self, images: &Images, fresh: bool) -> Result<()> {
         fs::create_dir_all(self.place.run())?;
-        network::up()?;
+        network::up(&self.place)?;
         let started = Instant::now();
         let mut switched = Vec::new();
         for host in Host::ALL {
@@ -90,7 +90,7 @@ impl Rig {
         let _lock = self.place.lock()?;
         let images = images::build(&self.place)?;
         fs::create_dir_all(self.place.run())?;
-        network::up()?;
+        network::up(&self.place)?;
         host::power_on(&self.place, &images, host)?;
         self.ready(host)
     }
@@ -109,7 +109,7 @@ impl Rig {
             ends.into_iter()
                 .try_for_each(|end| end.join().map_err(|_| anyhow::anyhow!("panicked"))?)
         })?;
-        network::down()
+        network::down(&self.place)
     }
 
     /// Lines for a person: hosts, services, VFs, guest.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::network::NAMESPACE;
 use crate::{Host, Place, command};
 
 /// The command that runs `line` in a shell on the host; without one, a shell.
@@ -71,7 +70,7 @@ pub fn forget(place: &Place, host: Host) {
 
 fn base(place: &Place, host: Host) -> Command {
     let socket = place.run().join(format!("{host}.ssh"));
-    let mut ssh = command::command("ip", ["netns", "exec", NAMESPACE, "ssh", "-i"]);
+    let mut ssh = command::command("ip", ["netns", "exec", &place.namespace(), "ssh", "-i"]);
     ssh.arg(place.key())
         .arg("-o")
         .arg(format!("ControlPath={}", socket.display()));

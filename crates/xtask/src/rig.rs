@@ -118,14 +118,14 @@ fn run_guest(rig: &Rig, task: Guest) -> Result<ExitCode> {
     match task {
         Guest::Start { host } => guest::start(place, host)?,
         Guest::Stop => guest::stop(place)?,
-        Guest::Reboot => guest::reboot(located()?)?,
+        Guest::Reboot => guest::reboot(place, located()?)?,
         Guest::State => {
             let host = located()?;
-            let answer = line::ask(host, "state", Duration::from_secs(10))?;
+            let answer = line::ask(place, host, "state", Duration::from_secs(10))?;
             print(&format!("runs on {host}\n{}", answer.text));
         }
         Guest::Sh { command } => {
-            let answer = guest::shell(located()?, &command.join(" "))?;
+            let answer = guest::shell(place, located()?, &command.join(" "))?;
             print(&answer.text);
             return Ok(ExitCode::from(answer.status as u8));
         }
