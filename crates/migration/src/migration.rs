@@ -269,6 +269,7 @@ impl Migration {
             (_, State::Rest(Course::Leave, Phase::Locate)) => Moved::Unknown,
             (_, State::Work(Course::Quit, _) | State::Rest(Course::Quit, _)) => Moved::Gone,
             (_, State::Done(Outcome::Gone | Outcome::Left)) => Moved::Gone,
+            (_, State::Work(Course::Arrive, Phase::Release)) => Moved::Gone,
             (_, State::Done(Outcome::Aborted | Outcome::Closed)) => Moved::No,
             (Role::Source, State::Work(Course::Return | Course::Stay, _) | State::Rest(..)) => Moved::No,
             (Role::Destination, State::Work(_, Phase::Await)) => Moved::Undecided,
@@ -282,7 +283,10 @@ impl Migration {
         match self.state {
             State::Done(Outcome::Accelerated) => Acceleration::Accelerated,
             State::Done(Outcome::Moved) => self.followed(),
-            State::Done(Outcome::Gone | Outcome::Left | Outcome::Closed) => {
+            State::Done(Outcome::Gone | Outcome::Left | Outcome::Closed)
+            | State::Work(Course::Quit, _)
+            | State::Rest(Course::Quit, _)
+            | State::Work(Course::Arrive, Phase::Release) => {
                 Acceleration::Unknown("the guest does not run here".into())
             }
             _ => self.acceleration_so_far(),

@@ -117,7 +117,8 @@ pub fn next(state: State, happening: Happening) -> Result<State, Illegal> {
         (Work(Arrive, Plug) | Rest(Arrive, Plug), H::Done) => Work(Arrive, FailBack),
         (Work(Arrive, FailBack), H::Done) => Done(Accelerated),
         (Work(Arrive, Plug | FailBack), H::Failed) => Rest(Arrive, Plug),
-        (Work(Arrive, Plug | FailBack) | Rest(Arrive, Plug), H::Left) => Work(Arrive, Release),
+        // Also from Await: it came and was shut down before this host looked.
+        (Work(Arrive, Await | Plug | FailBack) | Rest(Arrive, Plug), H::Left) => Work(Arrive, Release),
         (Work(Arrive, Release), H::Done | H::Failed) => Done(Left),
 
         _ => return Err(Illegal { state, happening }),
