@@ -2,9 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use godwit_api::agent::v1::RefusalReason;
 use godwit_api::agent::v1::guest_frame::Body as Answer;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::announce::Announcer;
 use crate::both_ports::BothPorts;
@@ -17,12 +20,17 @@ use crate::session::Verb;
 use crate::sysfs::Sysfs;
 use crate::{primary, switch};
 
+/// How long an abandoned verb may take to leave things in order.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// Everything a verb works on.
 pub(crate) struct Guest {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) sysfs: Sysfs,
     pub(crate) both_ports: BothPorts,
     pub(crate) announcer: Announcer,
+    /// Held while a verb is worked on.
+    at_work: Mutex<()>,
 }
 
 impl Guest {
@@ -35,11 +43,13 @@ impl Guest {
             sysfs,
             both_ports,
             announcer: Announcer::default(),
+            at_work: Mutex::default(),
         })
     }
 
     /// Does what is asked and gives the answer. It ends soon after its patience does, whatever happens.
     pub(crate) async fn perform(self: Arc<Self>, verb: Verb, mut patience: Patience) -> Answer {
+        let _at_work = self.at_work.lock().await;
         let answer = match verb {
             Verb::Inspect => in_time(&mut patience, self.inspect()).await,
             Verb::ReleasePrimary { standby } => in_time(&mut patience, primary::release(&self, standby))
@@ -53,6 +63,12 @@ impl Guest {
                 .map(Answer::Switched),
         };
         answer.unwrap_or_else(|refusal| Answer::Refused(refusal.into()))
+    }
+
+    /// Brings an abandoned verb to its end and undoes what only a switch needs, before the agent ends.
+    pub(crate) async fn settle(&self) {
+        let _ = timeout(SETTLE, self.at_work.lock()).await;
+        self.both_ports.settle().await;
     }
 
     async fn inspect(&self) -> Result<Answer, Refusal> {
