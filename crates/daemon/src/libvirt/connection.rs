@@ -174,7 +174,7 @@ fn keep(slot: &Slot, inbox: &mpsc::Receiver<Note>) {
             }
             Err(failed) => {
                 debug!(uri = slot.uri, %failed, "no connection to libvirt yet");
-                failed.to_string()
+                failed.message()
             }
         };
         slot.lock().why = why;

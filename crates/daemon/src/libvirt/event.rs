@@ -80,6 +80,8 @@ pub(crate) enum Lifecycle {
     Suspended(Suspended),
     /// The guest runs again, or for the first time here.
     Resumed(Resumed),
+    /// It is on its way down; what it was comes with `Stopped`.
+    ShuttingDown,
     /// Its QEMU is gone.
     Stopped(Stopped),
     /// The guest panicked.
@@ -183,6 +185,7 @@ impl Lifecycle {
                 virt_sys::VIR_DOMAIN_EVENT_STOPPED_FAILED => Stopped::Failed,
                 _ => Stopped::Other(detail),
             }),
+            virt_sys::VIR_DOMAIN_EVENT_SHUTDOWN => Lifecycle::ShuttingDown,
             virt_sys::VIR_DOMAIN_EVENT_CRASHED => Lifecycle::Crashed,
             _ => Lifecycle::Other(event, detail),
         }
@@ -202,6 +205,7 @@ mod tests {
         assert_eq!(Lifecycle::from_raw(4, 1), Lifecycle::Resumed(Resumed::Migrated));
         assert_eq!(Lifecycle::from_raw(5, 3), Lifecycle::Stopped(Stopped::Migrated));
         assert_eq!(Lifecycle::from_raw(2, 1), Lifecycle::Started(Started::Migrated));
+        assert_eq!(Lifecycle::from_raw(6, 2), Lifecycle::ShuttingDown);
         assert_eq!(Lifecycle::from_raw(8, 0), Lifecycle::Crashed);
         assert_eq!(Lifecycle::from_raw(7, 1), Lifecycle::Other(7, 1));
         assert_eq!(Lifecycle::from_raw(-1, 0), Lifecycle::Other(-1, 0));

@@ -232,18 +232,21 @@ impl Libvirt {
     /// # Errors
     /// [`LibvirtError::NoDevice`] if it is not there (any more).
     pub(crate) async fn detach_alias(&self, uuid: Uuid, alias: String) -> Result<(), LibvirtError> {
-        let asked = self
-            .locked("detach", LOCKED, move |conn| {
-                ffi::detach_alias(&find(conn, uuid)?, &alias)
-            })
-            .await;
-        match asked {
-            // QEMU's words, not translated.
-            Err(LibvirtError::Other { message, .. }) if message.contains("in the process of unplug") => {
-                Ok(())
+        self.locked("detach", LOCKED, move |conn| {
+            let domain = find(conn, uuid)?;
+            match ffi::detach_alias(&domain, &alias) {
+                // QEMU's words, not translated.
+                Err(LibvirtError::Other { message, .. }) if message.contains("in the process of unplug") => {
+                    Ok(())
+                }
+                // libvirt 11.3 has no number of its own for a device that is not there, so look.
+                Err(LibvirtError::Other { message, .. }) if !xml::has_alias(&domain.xml_desc(0)?, &alias) => {
+                    Err(LibvirtError::NoDevice { message })
+                }
+                asked => asked,
             }
-            asked => asked,
-        }
+        })
+        .await
     }
 
     /// Lets a paused guest run.

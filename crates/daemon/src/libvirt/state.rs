@@ -157,6 +157,21 @@ fn shut_off(reason: c_int) -> ShutOff {
     }
 }
 
+/// In libvirt's words, as `virsh domstate` has them.
+impl std::fmt::Display for RunState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RunState::Running(_) => "running",
+            RunState::Paused(_) => "paused",
+            RunState::ShutOff(_) => "shut off",
+            RunState::ShuttingDown => "in shutdown",
+            RunState::Crashed => "crashed",
+            RunState::Asleep => "pmsuspended",
+            RunState::Other(..) => "in a state that this Godwit does not know",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

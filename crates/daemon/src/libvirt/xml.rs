@@ -332,6 +332,15 @@ fn free_root_ports(devices: Node<'_, '_>) -> usize {
         .count()
 }
 
+/// Whether any device has this alias. XML that cannot be read may have it.
+pub(crate) fn has_alias(xml: &str, alias: &str) -> bool {
+    let Ok(document) = Document::parse(xml) else {
+        return true;
+    };
+    let mut aliases = document.descendants().filter(|node| node.has_tag_name("alias"));
+    aliases.any(|node| node.attribute("name") == Some(alias))
+}
+
 /// A text as the value of an attribute or the text of an element. What XML cannot hold at all becomes U+FFFD.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -115,3 +115,12 @@ fn memory_comes_in_units() {
     assert_eq!(DomainDevices::parse(&with("G")).unwrap().memory_kib, 192 << 20);
     assert!(DomainDevices::parse(&with("pages")).is_err());
 }
+
+#[test]
+fn aliases_of_all_devices_are_known() {
+    for alias in ["ua-godwit-0", "hostdev0", "channel0", "ua-net0"] {
+        assert!(has_alias(LIVE, alias), "{alias}");
+    }
+    assert!(!has_alias(LIVE, "ua-godwit-1"));
+    assert!(has_alias("<domain>", "x"), "not known not to be there");
+}
