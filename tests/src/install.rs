@@ -21,6 +21,8 @@ pub fn install(place: &Place, images: &Images, parts: &Parts) -> Result<()> {
     start_again(&common)?;
     guest_initramfs(&common, images, parts)?;
     if let Some(godwit) = &parts.godwit {
+        // Before the hosts are served at once, each of which would make the authority they share.
+        tls::make(place)?;
         fs::create_dir_all(common.join("usr/local/bin"))?;
         stripped(&godwit.godwitd, &common.join("usr/local/bin/godwitd"))?;
         stripped(&godwit.godwit, &common.join("usr/local/bin/godwit"))?;
@@ -102,7 +104,7 @@ fn remember(place: &Place, host: Host, changed: &[(PathBuf, u64)]) -> Result<()>
 }
 
 fn configuration(place: &Place, host: Host, dir: &Path) -> Result<()> {
-    let identity = tls::identity(place, host)?;
+    let identity = tls::identity(place, host);
     fs::create_dir_all(dir)?;
     fs::copy(identity.ca, dir.join("ca.pem"))?;
     fs::copy(identity.certificate, dir.join("host.pem"))?;

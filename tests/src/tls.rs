@@ -19,39 +19,45 @@ pub struct Identity {
     pub key: PathBuf,
 }
 
+/// Where a host's are.
+pub fn identity(place: &Place, host: Host) -> Identity {
+    let file = |name: String| place.tls().join(name);
+    Identity {
+        ca: file("ca.pem".into()),
+        certificate: file(format!("{host}.pem")),
+        key: file(format!("{host}.key")),
+    }
+}
+
 /// Makes what is missing.
-pub fn identity(place: &Place, host: Host) -> Result<Identity> {
-    let dir = place.tls();
-    fs::create_dir_all(&dir)?;
-    let (ca, ca_key) = (dir.join("ca.pem"), dir.join("ca.key"));
-    if !ca.exists() {
-        let mut make = command("openssl", NEW_KEY);
-        make.args(["-x509", "-days", "3650", "-subj", "/CN=Godwit rig"]);
-        make.args([
-            "-addext",
-            "basicConstraints=critical,CA:TRUE",
-            "-addext",
-            "keyUsage=critical,keyCertSign",
-        ]);
-        made(&ca, make.arg("-keyout").arg(&ca_key))?;
-    }
-    let certificate = dir.join(format!("{host}.pem"));
-    let key = dir.join(format!("{host}.key"));
-    if !certificate.exists() {
-        let mut make = command("openssl", NEW_KEY);
-        make.args(["-x509", "-days", "3650", "-subj", &format!("/CN={host}")]);
-        make.arg("-CA").arg(&ca).arg("-CAkey").arg(&ca_key);
-        for extension in [
-            &format!("subjectAltName=DNS:{host}"),
-            "basicConstraints=critical,CA:FALSE",
-            "keyUsage=critical,digitalSignature",
-            "extendedKeyUsage=serverAuth,clientAuth",
-        ] {
-            make.args(["-addext", extension]);
+pub fn make(place: &Place) -> Result<()> {
+    fs::create_dir_all(place.tls())?;
+    let ca_key = place.tls().join("ca.key");
+    for host in Host::ALL {
+        let Identity { ca, certificate, key } = identity(place, host);
+        if !ca.exists() {
+            let mut make = command("openssl", NEW_KEY);
+            make.args(["-x509", "-days", "3650", "-subj", "/CN=Godwit rig"]);
+            make.args(["-addext", "basicConstraints=critical,CA:TRUE"]);
+            make.args(["-addext", "keyUsage=critical,keyCertSign"]);
+            made(&ca, make.arg("-keyout").arg(&ca_key))?;
         }
-        made(&certificate, make.arg("-keyout").arg(&key))?;
+        if !certificate.exists() {
+            let mut make = command("openssl", NEW_KEY);
+            make.args(["-x509", "-days", "3650", "-subj", &format!("/CN={host}")]);
+            make.arg("-CA").arg(&ca).arg("-CAkey").arg(&ca_key);
+            for extension in [
+                &format!("subjectAltName=DNS:{host}"),
+                "basicConstraints=critical,CA:FALSE",
+                "keyUsage=critical,digitalSignature",
+                "extendedKeyUsage=serverAuth,clientAuth",
+            ] {
+                make.args(["-addext", extension]);
+            }
+            made(&certificate, make.arg("-keyout").arg(&key))?;
+        }
     }
-    Ok(Identity { ca, certificate, key })
+    Ok(())
 }
 
 const NEW_KEY: [&str; 6] = [
