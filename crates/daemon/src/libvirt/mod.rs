@@ -31,8 +31,8 @@ use virt_sys as sys;
 use self::connection::{Lane, Slot};
 pub(crate) use self::{
     error::LibvirtError,
-    event::{Event, Lifecycle, Resumed, Started, Stopped, Suspended},
-    job::{JobKind, JobPhase, JobStats, Progress},
+    event::{Event, Lifecycle, Stopped, Suspended},
+    job::{JobKind, JobPhase, JobStats},
     migrate::MigrateRequest,
     state::{DomainState, Paused, RunState, Running, ShutOff},
 };

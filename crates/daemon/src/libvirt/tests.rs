@@ -4,6 +4,7 @@
 use tokio::time::{Instant, sleep};
 
 use super::{
+    event::Resumed,
     metadata::{GuestWish, Policy, WishedPair},
     xml::DomainDevices,
     *,

@@ -21,7 +21,7 @@ use tracing::{debug, info};
 
 pub(crate) use self::{
     error::{Holder, VfError, VfName},
-    netlink::{LinkState, Profile, Settings, Vlan},
+    netlink::{Profile, Settings},
 };
 use self::{
     netlink::{Netlink, Setting},
