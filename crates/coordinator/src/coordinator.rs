@@ -102,7 +102,7 @@ impl<W: World> Coordinator<W> {
         for migration in open {
             info!(migration = %migration.brief.id, guest = %migration.brief.guest.name,
                 state = %migration.state(), "taken up again");
-            coordinator.run(migration);
+            coordinator.run(migration, true);
         }
         Ok(coordinator)
     }
@@ -162,11 +162,11 @@ impl<W: World> Coordinator<W> {
     pub(crate) async fn begin(&self, brief: Brief, request: Option<String>) -> Result<(), JournalError> {
         let migration = Migration::begin(brief, now_ms());
         self.0.journal.begin(&migration, request).await?;
-        self.run(migration);
+        self.run(migration, false);
         Ok(())
     }
 
-    fn run(&self, migration: Migration) {
+    fn run(&self, migration: Migration, taken_up: bool) {
         let (commands, received) = mpsc::channel(16);
         let now = View {
             migration: Arc::new(migration.clone()),
@@ -181,6 +181,7 @@ impl<W: World> Coordinator<W> {
             journal: self.0.journal.clone(),
             deadlines: self.0.settings.deadlines.clone(),
             migration,
+            taken_up,
             commands: received,
             view,
         };

@@ -38,6 +38,8 @@ pub(crate) struct Operation<W> {
     pub(crate) journal: Journal,
     pub(crate) deadlines: Deadlines,
     pub(crate) migration: Migration,
+    /// The phase at hand was begun by an earlier process.
+    pub(crate) taken_up: bool,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) view: watch::Sender<View>,
 }
@@ -82,9 +84,11 @@ impl<W: World> Operation<W> {
         let pause = matches!(state, State::Rest(..)).then(|| pauses.next());
         let deadline = self.deadlines.of(phase);
         let (progress, mut figures) = watch::channel(None);
+        let taken_up = std::mem::take(&mut self.taken_up);
         let job = Job {
             brief: self.migration.brief.clone(),
             state,
+            taken_up,
             deadline,
             progress,
         };
@@ -184,11 +188,20 @@ async fn bounded<W: World>(world: &W, job: Job, phase: Phase) -> Event {
     }
     match tokio::time::timeout(deadline + GRACE, world.work(job)).await {
         Ok(event) => event,
-        Err(_) => Event::Failed(Cause {
-            reason: "DEADLINE".into(),
-            message: format!("{phase} did not end within {} s", deadline.as_secs()),
-            ..Cause::default()
-        }),
+        Err(_) => {
+            let message = format!("{phase} did not end within {} s", deadline.as_secs());
+            let cause = Cause {
+                reason: "DEADLINE".into(),
+                message,
+                ..Cause::default()
+            };
+            // The guest may have been asked, and that cannot be withdrawn.
+            if phase == Phase::Unplug {
+                Event::Silent(cause)
+            } else {
+                Event::Failed(cause)
+            }
+        }
     }
 }
 

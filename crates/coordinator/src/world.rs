@@ -14,6 +14,9 @@ pub struct Job {
     pub brief: Brief,
     /// [`State::Work`], or [`State::Rest`] when the phase failed before and is tried again.
     pub state: State,
+    /// The first attempt by this process at a phase that an earlier process had begun: what that one did is
+    /// not known.
+    pub taken_up: bool,
     /// To be kept by the work itself; the loop gives up a little later.
     pub deadline: Duration,
     /// Where a transfer's figures go while it runs.

@@ -6,7 +6,11 @@ use godwit_migration::{Cause, Refusal};
 
 /// What happened, with the chain of what it came from.
 pub(crate) fn cause(reason: &str, message: impl Into<String>) -> Cause {
-    Cause { reason: reason.into(), message: message.into(), ..Cause::default() }
+    Cause {
+        reason: reason.into(),
+        message: message.into(),
+        ..Cause::default()
+    }
 }
 
 /// Builders on a cause.

@@ -107,14 +107,21 @@ fn default_libvirt() -> String {
 impl Config {
     /// Reads and checks the file.
     pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
-        Config::parse(&text).map_err(|detail| ConfigError::Wrong { path: path.into(), detail })
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.into(),
+            source,
+        })?;
+        Config::parse(&text).map_err(|detail| ConfigError::Wrong {
+            path: path.into(),
+            detail,
+        })
     }
 
     fn parse(text: &str) -> Result<Config, String> {
         let config: Config = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+            let line = error
+                .span()
+                .map(|span| text[..span.start].matches('\n').count() + 1);
             let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
             format!("{place}{}{}", error.message(), nearest(error.message()))
         })?;
@@ -135,13 +142,22 @@ impl Config {
         if let Some(peer) = self.peers.iter().find(|peer| peer.name == self.host) {
             return Err(format!("peer `{}` has the name of this host", peer.name));
         }
-        twice(self.peers.iter().map(|peer| &peer.name)).map_or(Ok(()), |n| Err(format!("two peers are named `{n}`")))?;
-        twice(self.pools.iter().map(|pool| &pool.name)).map_or(Ok(()), |n| Err(format!("two pools are named `{n}`")))?;
-        twice(self.pools.iter().flat_map(|pool| &pool.pfs)).map_or(Ok(()), |n| Err(format!("PF `{n}` is in two pools")))?;
+        twice(self.peers.iter().map(|peer| &peer.name))
+            .map_or(Ok(()), |n| Err(format!("two peers are named `{n}`")))?;
+        twice(self.pools.iter().map(|pool| &pool.name))
+            .map_or(Ok(()), |n| Err(format!("two pools are named `{n}`")))?;
+        twice(self.pools.iter().flat_map(|pool| &pool.pfs))
+            .map_or(Ok(()), |n| Err(format!("PF `{n}` is in two pools")))?;
         if self.tls.is_none() && (self.listen.is_some() || !self.peers.is_empty()) {
-            return Err("`listen` and `[[peer]]` need `[tls]`: hosts talk to each other by mutual TLS only".into());
+            return Err(
+                "`listen` and `[[peer]]` need `[tls]`: hosts talk to each other by mutual TLS only".into(),
+            );
         }
-        match self.deadlines.iter().find(|(_, seconds)| !(1..=86_400).contains(*seconds)) {
+        match self
+            .deadlines
+            .iter()
+            .find(|(_, seconds)| !(1..=86_400).contains(*seconds))
+        {
             Some((phase, _)) => Err(format!("deadlines.{} is not 1 to 86400 seconds", phase.0)),
             None => Ok(()),
         }
@@ -149,7 +165,11 @@ impl Config {
 
     /// The phases' deadlines.
     pub(crate) fn deadlines(&self) -> Deadlines {
-        Deadlines::new(self.deadlines.iter().map(|(phase, s)| (phase.0, Duration::from_secs(*s))))
+        Deadlines::new(
+            self.deadlines
+                .iter()
+                .map(|(phase, s)| (phase.0, Duration::from_secs(*s))),
+        )
     }
 }
 
@@ -161,10 +181,14 @@ fn twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
 /// serde says "unknown field `hots`, expected one of `host`, `socket`"; this adds the name that was meant.
 fn nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown")) else { return String::new() };
+    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown")) else {
+        return String::new();
+    };
     let best = quoted.map(|known| (distance(unknown, known), known)).min();
     let close = best.filter(|(distance, known)| *distance <= 1 + known.len() / 3);
-    close.map(|(_, known)| format!("; did you mean `{known}`?")).unwrap_or_default()
+    close
+        .map(|(_, known)| format!("; did you mean `{known}`?"))
+        .unwrap_or_default()
 }
 
 /// Letters to add, drop or change to make one word of the other (Levenshtein).
@@ -217,7 +241,10 @@ fail-over = 7
     fn wrong_files_are_refused_with_line_and_nearest_name() {
         let wrong = |from: &str, to: &str| Config::parse(&WHOLE.replace(from, to)).unwrap_err();
         let unknown = wrong("listen =", "lisen =");
-        assert!(unknown.contains("line 3") && unknown.ends_with("did you mean `listen`?"), "{unknown}");
+        assert!(
+            unknown.contains("line 3") && unknown.ends_with("did you mean `listen`?"),
+            "{unknown}"
+        );
         let unknown = wrong("pfs =", "pf =");
         assert!(unknown.ends_with("did you mean `pfs`?"), "{unknown}");
         let unknown = wrong("fail-over = 7", "failover = 7");
@@ -227,13 +254,19 @@ fail-over = 7
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));
-        let plain = wrong("[tls]\nca = \"ca.pem\"\ncertificate = \"host.pem\"\nkey = \"host.key\"\n", "");
+        let plain = wrong(
+            "[tls]\nca = \"ca.pem\"\ncertificate = \"host.pem\"\nkey = \"host.key\"\n",
+            "",
+        );
         assert!(plain.contains("need `[tls]`"), "{plain}");
     }
 
     #[test]
     fn a_missing_file_is_named() {
         let error = Config::read(Path::new("/nonexistent/godwitd.toml")).unwrap_err();
-        assert_eq!(error.to_string(), "configuration /nonexistent/godwitd.toml cannot be read");
+        assert_eq!(
+            error.to_string(),
+            "configuration /nonexistent/godwitd.toml cannot be read"
+        );
     }
 }

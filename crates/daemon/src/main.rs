@@ -44,7 +44,11 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -69,7 +73,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if args.check {
         return Ok(());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(serve(config, keys));
     // A call to libvirt may hold a thread for minutes; what it does goes on in libvirtd and is found again at the next start.
     runtime.shutdown_background();
@@ -77,7 +84,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&config.state).with_context(|| format!("state directory {}", config.state.display()))?;
+    std::fs::create_dir_all(&config.state)
+        .with_context(|| format!("state directory {}", config.state.display()))?;
     let journal = Journal::open(&config.state)?;
     let socket = server::bind(&config.socket)?;
     let world = Arc::new(real_world(&config, keys.as_ref())?);
@@ -113,9 +121,18 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
 
 fn real_world(config: &Config, keys: Option<&Keys>) -> anyhow::Result<RealWorld> {
     let peers = Peers::new(config, keys).context("[[peer]]")?;
-    let pools = config.pools.iter().map(|pool| (pool.name.clone(), pool.pfs.clone())).collect();
+    let pools = config
+        .pools
+        .iter()
+        .map(|pool| (pool.name.clone(), pool.pfs.clone()))
+        .collect();
     let libvirt = Libvirt::start(&config.libvirt);
-    Ok(RealWorld::new(config.host.clone(), libvirt, Vfs::new(&pools), peers))
+    Ok(RealWorld::new(
+        config.host.clone(),
+        libvirt,
+        Vfs::new(&pools),
+        peers,
+    ))
 }
 
 async fn asked_to_stop() -> std::io::Result<&'static str> {

@@ -41,7 +41,8 @@ impl Keys {
     pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Keys>> {
         use anyhow::Context;
         let Some(tls) = &config.tls else { return Ok(None) };
-        let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("{}", path.display()));
+        let read =
+            |path: &std::path::Path| std::fs::read(path).with_context(|| format!("{}", path.display()));
         Ok(Some(Keys {
             ca: Certificate::from_pem(read(&tls.ca)?),
             identity: Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?),
@@ -52,7 +53,9 @@ impl Keys {
 impl Peers {
     /// Channels connect when they are first used, and again after every loss.
     pub(crate) fn new(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Peers> {
-        let Some(keys) = keys else { return Ok(Peers(BTreeMap::new())) };
+        let Some(keys) = keys else {
+            return Ok(Peers(BTreeMap::new()));
+        };
         let channel = |peer: &Peer| -> anyhow::Result<_> {
             let tls = ClientTlsConfig::new()
                 .ca_certificate(keys.ca.clone())
@@ -76,7 +79,11 @@ impl Peers {
     fn get(&self, name: &str) -> Result<&(Peer, Channel), Cause> {
         self.0.get(name).ok_or_else(|| {
             let known = self.0.keys().cloned().collect::<Vec<_>>().join(", ");
-            refused(HostRefusal::Unknown { host: name.into(), here: "this host".into(), known })
+            refused(HostRefusal::Unknown {
+                host: name.into(),
+                here: "this host".into(),
+                known,
+            })
         })
     }
 
@@ -99,24 +106,39 @@ impl Peers {
             pairs: brief.pairs.iter().enumerate().map(wanted).collect(),
         };
         let response = self
-            .ask(brief, within, request, async |mut client, request| client.reserve(request).await)
+            .ask(brief, within, request, async |mut client, request| {
+                client.reserve(request).await
+            })
             .await?;
-        let odd = || cause("PEER_ANSWER", format!("{} answered Reserve with something else", brief.peer()));
+        let odd = || {
+            cause(
+                "PEER_ANSWER",
+                format!("{} answered Reserve with something else", brief.peer()),
+            )
+        };
         let held: Vec<_> = response
             .held
             .iter()
             .map(|held| Some((held.mac.parse().ok()?, held.vf.parse().ok()?)))
             .collect::<Option<_>>()
             .ok_or_else(odd)?;
-        let complete = brief.pairs.iter().all(|pair| held.iter().any(|(mac, _)| *mac == pair.mac));
+        let complete = brief
+            .pairs
+            .iter()
+            .all(|pair| held.iter().any(|(mac, _)| *mac == pair.mac));
         if complete { Ok(held) } else { Err(odd()) }
     }
 
     /// Tells the destination that the guest stays.
     pub(crate) async fn unreserve(&self, brief: &Brief, within: Duration) -> Result<(), Cause> {
-        let request =
-            UnreserveRequest { migration_id: brief.id.clone(), guest_uuid: brief.guest.uuid.clone() };
-        self.ask(brief, within, request, async |mut client, request| client.unreserve(request).await).await?;
+        let request = UnreserveRequest {
+            migration_id: brief.id.clone(),
+            guest_uuid: brief.guest.uuid.clone(),
+        };
+        self.ask(brief, within, request, async |mut client, request| {
+            client.unreserve(request).await
+        })
+        .await?;
         Ok(())
     }
 
@@ -128,24 +150,45 @@ impl Peers {
         close: bool,
         within: Duration,
     ) -> (DestinationView, Option<Cause>) {
-        let request =
-            LookRequest { migration_id: brief.id.clone(), guest_uuid: brief.guest.uuid.clone(), close };
-        let looked = self.ask(brief, within, request, async |mut client, request| client.look(request).await);
+        let request = LookRequest {
+            migration_id: brief.id.clone(),
+            guest_uuid: brief.guest.uuid.clone(),
+            close,
+        };
+        let looked = self.ask(brief, within, request, async |mut client, request| {
+            client.look(request).await
+        });
         match looked.await {
-            Ok(answer) => {
-                (DestinationView { sighting: sighting(answer.sighting()), closed: answer.closed }, None)
-            }
-            Err(cause) => (DestinationView { sighting: Sighting::Unreadable, closed: false }, Some(cause)),
+            Ok(answer) => (
+                DestinationView {
+                    sighting: sighting(answer.sighting()),
+                    closed: answer.closed,
+                },
+                None,
+            ),
+            Err(cause) => (
+                DestinationView {
+                    sighting: Sighting::Unreadable,
+                    closed: false,
+                },
+                Some(cause),
+            ),
         }
     }
 
     /// The destination's record of the migration.
     pub(crate) async fn arrival(&self, brief: &Brief, within: Duration) -> Result<api::Migration, Cause> {
-        let request = ArrivalRequest { migration_id: brief.id.clone() };
+        let request = ArrivalRequest {
+            migration_id: brief.id.clone(),
+        };
         let response = self
-            .ask(brief, within, request, async |mut client, request| client.arrival(request).await)
+            .ask(brief, within, request, async |mut client, request| {
+                client.arrival(request).await
+            })
             .await?;
-        response.migration.ok_or_else(|| cause("PEER_ANSWER", format!("{} has no record", brief.peer())))
+        response
+            .migration
+            .ok_or_else(|| cause("PEER_ANSWER", format!("{} has no record", brief.peer())))
     }
 
     /// Asks until there is an answer or the time is over. Everything asked of a peer is harmless to repeat.
@@ -165,27 +208,43 @@ impl Peers {
             }
         };
         let answer = Policy::NEAR.retry(within, is_passing, attempt).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| told(&peer.name, &status))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|status| told(&peer.name, &status))
     }
 }
 
 /// The alias that a VF gets when it is plugged: the one it has, if it is a user's own (libvirt keeps only those).
 pub(crate) fn plug_alias(current: &str, index: usize) -> String {
-    if current.starts_with("ua-") { current.into() } else { format!("ua-godwit-{index}") }
+    if current.starts_with("ua-") {
+        current.into()
+    } else {
+        format!("ua-godwit-{index}")
+    }
 }
 
 fn is_passing(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled)
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled
+    )
 }
 
 /// The peer's own words if it refused, or that it cannot be reached.
 fn told(host: &str, status: &Status) -> Cause {
-    if let (false, Ok(failure)) = (status.details().is_empty(), api::Failure::decode(status.details())) {
+    if let (false, Ok(failure)) = (
+        status.details().is_empty(),
+        api::Failure::decode(status.details()),
+    ) {
         return words::cause_of(failure);
     }
     if is_passing(status) {
         let detail = status.message().to_owned();
-        return refused(HostRefusal::Unreachable { host: host.into(), detail }).because(status);
+        return refused(HostRefusal::Unreachable {
+            host: host.into(),
+            detail,
+        })
+        .because(status);
     }
     cause("PEER_REFUSED", format!("{host} refused: {}", status.message()))
         .hint(format!("on {host}: journalctl -u godwitd"))

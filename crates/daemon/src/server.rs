@@ -52,7 +52,9 @@ pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
         bail!("another godwitd listens on {}", path.display());
     }
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context("stale socket"),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).context("stale socket");
+        }
         _ => {}
     }
     let listener = UnixListener::bind(path).with_context(|| format!("socket {}", path.display()))?;
@@ -88,9 +90,12 @@ pub(crate) async fn peers<W: World>(
     stop: Stop,
 ) -> anyhow::Result<()> {
     info!(%address, "listening for other hosts");
-    let tls = ServerTlsConfig::new().identity(keys.identity).client_ca_root(keys.ca);
+    let tls = ServerTlsConfig::new()
+        .identity(keys.identity)
+        .client_ca_root(keys.ca);
     let desk = PeerServiceServer::new(PeerDesk(coordinator)).max_decoding_message_size(MESSAGE);
-    let service = tonic::service::interceptor::InterceptedService::new(desk, move |request| identify(&known, request));
+    let service =
+        tonic::service::interceptor::InterceptedService::new(desk, move |request| identify(&known, request));
     server()
         .tls_config(tls)
         .context("TLS")?
@@ -103,19 +108,32 @@ pub(crate) async fn peers<W: World>(
 /// Puts the caller's host name into the request, or refuses it.
 fn identify(known: &[String], mut request: Request<()>) -> Result<Request<()>, Status> {
     let certificates = request.peer_certs().unwrap_or_default();
-    let names = certificates.first().map(|first| dns_names(first.as_ref())).unwrap_or_default();
+    let names = certificates
+        .first()
+        .map(|first| dns_names(first.as_ref()))
+        .unwrap_or_default();
     let Some(name) = known.iter().find(|known| names.contains(known)) else {
-        let shown = if names.is_empty() { "no name".into() } else { names.join(", ") };
+        let shown = if names.is_empty() {
+            "no name".into()
+        } else {
+            names.join(", ")
+        };
         warn!(certificate = %shown, from = ?request.remote_addr(), "refused: not a known peer");
-        return Err(Status::permission_denied(format!("the certificate shows {shown}: not a peer of this host")));
+        return Err(Status::permission_denied(format!(
+            "the certificate shows {shown}: not a peer of this host"
+        )));
     };
     request.extensions_mut().insert(Caller(name.clone()));
     Ok(request)
 }
 
 fn dns_names(der: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return Vec::new();
+    };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
     let dns = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         _ => None,

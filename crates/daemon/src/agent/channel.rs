@@ -39,11 +39,21 @@ impl Channel {
     pub(super) async fn open(path: &Path) -> Result<Channel, AgentError> {
         let stream = UnixStream::connect(path)
             .await
-            .map_err(|source| AgentError::Closed { path: path.to_owned(), source })?;
+            .map_err(|source| AgentError::Closed {
+                path: path.to_owned(),
+                source,
+            })?;
         // Never zero, and not to be guessed by whatever an earlier conversation left in the channel.
         let session = (uuid::Uuid::new_v4().as_u128() as u64) | 1;
         let decoder = Decoder::new();
-        Ok(Channel { stream, decoder, session, next_request: 1, left: MOST_BYTES, path: path.to_owned() })
+        Ok(Channel {
+            stream,
+            decoder,
+            session,
+            next_request: 1,
+            left: MOST_BYTES,
+            path: path.to_owned(),
+        })
     }
 
     /// Opens a session; said again until it is answered.
@@ -64,7 +74,11 @@ impl Channel {
                 }
                 Ok(Ok(guest_frame::Body::Refused(refused))) => {
                     let detail = super::printable(&refused.detail, 512);
-                    return Err(AgentError::Refused { verb: "Hello", reason: refused.reason().as_str_name(), detail });
+                    return Err(AgentError::Refused {
+                        verb: "Hello",
+                        reason: refused.reason().as_str_name(),
+                        detail,
+                    });
                 }
                 Ok(Ok(_)) => return Err(AgentError::Odd { verb: "Hello" }),
                 Ok(Err(error)) => return Err(error),
@@ -86,24 +100,47 @@ impl Channel {
         let request_id = self.next_request;
         self.next_request += 1;
         let deadline_ms = deadline.as_millis().clamp(1, 600_000) as u32;
-        let frame = HostFrame { request_id, session: self.session, deadline_ms, body: Some(body) };
+        let frame = HostFrame {
+            request_id,
+            session: self.session,
+            deadline_ms,
+            body: Some(body),
+        };
         let bytes = godwit_wire::encode(&frame).map_err(|_| AgentError::Odd { verb: "encode" })?;
-        self.stream.write_all(&bytes).await.map_err(|source| self.closed(source))?;
+        self.stream
+            .write_all(&bytes)
+            .await
+            .map_err(|source| self.closed(source))?;
         Ok(request_id)
     }
 
     async fn answer(&mut self, request_id: u64) -> Result<guest_frame::Body, AgentError> {
         let mut buffer = [0; 4096];
         loop {
-            let count = self.stream.read(&mut buffer).await.map_err(|source| self.closed(source))?;
+            let count = self
+                .stream
+                .read(&mut buffer)
+                .await
+                .map_err(|source| self.closed(source))?;
             if count == 0 {
                 return Err(self.closed(std::io::ErrorKind::UnexpectedEof.into()));
             }
-            self.left = self.left.checked_sub(count).ok_or(AgentError::Flood { what: "bytes" })?;
+            self.left = self
+                .left
+                .checked_sub(count)
+                .ok_or(AgentError::Flood { what: "bytes" })?;
             let mut input = &buffer[..count];
             // A torn frame, or one that an earlier host's daemon asked for: passed over.
             while let Some(frame) = self.decoder.take_message::<GuestFrame>(&mut input) {
-                let Ok(GuestFrame { request_id: of, session, body: Some(body), .. }) = frame else { continue };
+                let Ok(GuestFrame {
+                    request_id: of,
+                    session,
+                    body: Some(body),
+                    ..
+                }) = frame
+                else {
+                    continue;
+                };
                 if of == request_id && session == self.session {
                     return Ok(body);
                 }
@@ -112,6 +149,9 @@ impl Channel {
     }
 
     fn closed(&self, source: std::io::Error) -> AgentError {
-        AgentError::Closed { path: self.path.clone(), source }
+        AgentError::Closed {
+            path: self.path.clone(),
+            source,
+        }
     }
 }

@@ -31,7 +31,11 @@ pub(crate) enum AgentError {
     #[error("the guest sends more than any agent does: {what}")]
     Flood { what: &'static str },
     #[error("{verb} was refused by the agent ({reason}): {detail}")]
-    Refused { verb: &'static str, reason: &'static str, detail: String },
+    Refused {
+        verb: &'static str,
+        reason: &'static str,
+        detail: String,
+    },
     #[error("the agent's answer to {verb} is of another kind")]
     Odd { verb: &'static str },
 }
@@ -67,7 +71,10 @@ pub(crate) struct Agents {
 impl Agents {
     /// What the agent sees of its pairs.
     pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Vec<api::Pair>, AgentError> {
-        match self.ask(path, "Inspect", host_frame::Body::Inspect(Inspect {}), within).await? {
+        match self
+            .ask(path, "Inspect", host_frame::Body::Inspect(Inspect {}), within)
+            .await?
+        {
             guest_frame::Body::Inspected(inspected) => Ok(inspected.pairs.into_iter().take(64).collect()),
             _ => Err(AgentError::Odd { verb: "Inspect" }),
         }
@@ -105,7 +112,9 @@ impl Agents {
         let body = host_frame::Body::ReleasePrimary(ReleasePrimary { pair: pair(mac) });
         match self.ask(path, "ReleasePrimary", body, within).await? {
             guest_frame::Body::Released(_) => Ok(()),
-            _ => Err(AgentError::Odd { verb: "ReleasePrimary" }),
+            _ => Err(AgentError::Odd {
+                verb: "ReleasePrimary",
+            }),
         }
     }
 
@@ -117,8 +126,10 @@ impl Agents {
         primary_mac: MacAddress,
         within: Duration,
     ) -> Result<String, AgentError> {
-        let body =
-            host_frame::Body::AdoptPrimary(AdoptPrimary { pair: pair(mac), primary_mac: primary_mac.to_string() });
+        let body = host_frame::Body::AdoptPrimary(AdoptPrimary {
+            pair: pair(mac),
+            primary_mac: primary_mac.to_string(),
+        });
         match self.ask(path, "AdoptPrimary", body, within).await? {
             guest_frame::Body::Adopted(adopted) => Ok(printable(&adopted.primary, 15)),
             _ => Err(AgentError::Odd { verb: "AdoptPrimary" }),
@@ -146,7 +157,9 @@ impl Agents {
             let left = end.saturating_duration_since(Instant::now());
             channel.request(body, left.mul_f32(0.9)).await
         };
-        let answer = tokio::time::timeout_at(end, talk).await.map_err(|_| AgentError::Silent { within })??;
+        let answer = tokio::time::timeout_at(end, talk)
+            .await
+            .map_err(|_| AgentError::Silent { within })??;
         match answer {
             guest_frame::Body::Refused(refused) => Err(AgentError::Refused {
                 verb,
@@ -159,7 +172,9 @@ impl Agents {
 }
 
 fn pair(mac: MacAddress) -> Option<PairRef> {
-    Some(PairRef { standby_mac: mac.to_string() })
+    Some(PairRef {
+        standby_mac: mac.to_string(),
+    })
 }
 
 fn switched(verb: &'static str, body: guest_frame::Body) -> Result<Switched, AgentError> {
@@ -180,8 +195,14 @@ pub(crate) fn seen(pairs: &[api::Pair]) -> Vec<PairSeen> {
 }
 
 fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
-    let standby = pair.ports.iter().find(|port| port.role() == api::PortRole::Standby)?;
-    let primary = pair.ports.iter().find(|port| port.role() == api::PortRole::Primary);
+    let standby = pair
+        .ports
+        .iter()
+        .find(|port| port.role() == api::PortRole::Standby)?;
+    let primary = pair
+        .ports
+        .iter()
+        .find(|port| port.role() == api::PortRole::Primary);
     let problem = match pair.kind() {
         api::PairKind::Bond if !standby.carrier => Some("its standby has no carrier".into()),
         api::PairKind::Bond => None,
@@ -197,5 +218,8 @@ fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
 
 /// Words of the guest, safe for logs, terminals and XML: control characters out, length bounded.
 pub(crate) fn printable(text: &str, most: usize) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(most)
+        .collect()
 }

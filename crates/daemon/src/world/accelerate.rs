@@ -34,23 +34,41 @@ impl RealWorld {
     async fn plug_one(&self, job: &Job, pair: &Pair, index: usize) -> Work<String> {
         let devices = self.devices(&job.brief).await?;
         let vf = job.brief.vf_here(pair);
-        let vf = vf.ok_or_else(|| Event::Failed(cause("NO_VF", format!("no VF is held here for pair {}", pair.mac))))?;
+        let vf = vf.ok_or_else(|| {
+            Event::Failed(cause(
+                "NO_VF",
+                format!("no VF is held here for pair {}", pair.mac),
+            ))
+        })?;
         if let Some(has) = plugged(&devices, pair, vf) {
             return Ok(format!("{has} is plugged already"));
         }
         self.check_nobody_has(vf).await?;
-        let told = |error: crate::vf::VfError| failed("PLUG", format!("VF {vf} could not be prepared"), &error);
+        let told =
+            |error: crate::vf::VfError| failed("PLUG", format!("VF {vf} could not be prepared"), &error);
         self.vfs.prepare(vf, Profile::default()).await.map_err(told)?;
         self.vfs.set_mac(vf, Some(pair.primary_mac)).await.map_err(told)?;
         let id = uuid(&job.brief)?;
-        let place = self.wish(id).await.ok().flatten().and_then(|wish| place_of(&wish, pair));
-        let device = hostdev_xml(vf, &plug_alias(&pair.primary, index), place.filter(|place| is_free(&devices, *place)));
+        let place = self
+            .wish(id)
+            .await
+            .ok()
+            .flatten()
+            .and_then(|wish| place_of(&wish, pair));
+        let device = hostdev_xml(
+            vf,
+            &plug_alias(&pair.primary, index),
+            place.filter(|place| is_free(&devices, *place)),
+        );
         let attached = self.libvirt.attach(id, device).await;
         // What libvirt answers is a hint; the domain is the evidence.
         match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
             (Some(has), _) => Ok(format!("{has} is plugged")),
             (None, Err(error)) => Err(failed("PLUG", format!("VF {vf} could not be plugged"), &error)),
-            (None, Ok(())) => Err(Event::Failed(cause("PLUG", format!("VF {vf} is not in the domain although libvirt plugged it")))),
+            (None, Ok(())) => Err(Event::Failed(cause(
+                "PLUG",
+                format!("VF {vf} is not in the domain although libvirt plugged it"),
+            ))),
         }
     }
 
@@ -61,8 +79,14 @@ impl RealWorld {
         match holders.first() {
             None => Ok(()),
             Some(holder) => Err(Event::Failed(
-                cause("STRAY_VF", format!("VF {vf} is open in process {} ({}) and in no domain's XML", holder.pid, holder.command))
-                    .hint(format!("see what it is: ps -fp {}", holder.pid)),
+                cause(
+                    "STRAY_VF",
+                    format!(
+                        "VF {vf} is open in process {} ({}) and in no domain's XML",
+                        holder.pid, holder.command
+                    ),
+                )
+                .hint(format!("see what it is: ps -fp {}", holder.pid)),
             )),
         }
     }
@@ -81,18 +105,33 @@ impl RealWorld {
         let left = || end.saturating_duration_since(Instant::now());
         // Right after an arrival the agent may not have noticed its new host end yet.
         let adopted = Policy::NEAR
-            .retry(left(), AgentError::is_passing, || self.agents.adopt(path, pair.mac, pair.primary_mac, left()))
+            .retry(left(), AgentError::is_passing, || {
+                self.agents.adopt(path, pair.mac, pair.primary_mac, left())
+            })
             .await;
         let interface = adopted.map_err(|error| {
-            failed("ADOPT", format!("the guest did not take the VF into pair {}", pair.mac), &error)
+            failed(
+                "ADOPT",
+                format!("the guest did not take the VF into pair {}", pair.mac),
+                &error,
+            )
         })?;
         let switched = Policy::NEAR
-            .retry(left(), AgentError::is_passing, || self.agents.fail_back(path, pair.mac, left()))
+            .retry(left(), AgentError::is_passing, || {
+                self.agents.fail_back(path, pair.mac, left())
+            })
             .await;
         let switched = switched.map_err(|error| {
-            failed("FAIL_BACK", format!("the traffic of pair {} did not move to {interface}", pair.mac), &error)
+            failed(
+                "FAIL_BACK",
+                format!("the traffic of pair {} did not move to {interface}", pair.mac),
+                &error,
+            )
         })?;
-        Ok(format!("traffic on {}, frame after {} ms", switched.active, switched.first_frame_ms))
+        Ok(format!(
+            "traffic on {}, frame after {} ms",
+            switched.active, switched.first_frame_ms
+        ))
     }
 
     /// Whatever tool moved the guest: its persistent definition here has the metadata and no VF. A failure is told and
@@ -100,16 +139,27 @@ impl RealWorld {
     async fn correct_persistent(&self, job: &Job) {
         let corrected = async {
             let id = uuid(&job.brief).map_err(|_| cause("DEFECT", "no UUID"))?;
-            let state = self.libvirt.state(id).await.map_err(|e| cause("LIBVIRT", e.to_string()))?;
+            let state = self
+                .libvirt
+                .state(id)
+                .await
+                .map_err(|e| cause("LIBVIRT", e.to_string()))?;
             if !state.is_some_and(|state| state.persistent) {
                 return Ok(());
             }
-            let now = self.libvirt.xml(id, XmlOf::Persistent).await.map_err(|e| cause("LIBVIRT", e.to_string()))?;
+            let now = self
+                .libvirt
+                .xml(id, XmlOf::Persistent)
+                .await
+                .map_err(|e| cause("LIBVIRT", e.to_string()))?;
             let right = self.persistent_xml(id, &job.brief.guest.name).await?;
             if now == right {
                 return Ok(());
             }
-            self.libvirt.define(right).await.map_err(|error| cause("LIBVIRT", "define").because(&error))
+            self.libvirt
+                .define(right)
+                .await
+                .map_err(|error| cause("LIBVIRT", "define").because(&error))
         };
         if let Err(cause) = corrected.await {
             warn!(migration = %job.brief.id, "persistent XML not corrected: {} {:?}", cause.message, cause.causes);
@@ -120,16 +170,24 @@ impl RealWorld {
 /// The alias of the VF if the domain has it.
 fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<String> {
     let by_address = devices.hostdevs.iter().find(|hostdev| hostdev.host_address == vf);
-    by_address.map(|hostdev| hostdev.alias.clone().unwrap_or_default()).or_else(|| alias_of(devices, pair))
+    by_address
+        .map(|hostdev| hostdev.alias.clone().unwrap_or_default())
+        .or_else(|| alias_of(devices, pair))
 }
 
 fn place_of(wish: &GuestWish, pair: &Pair) -> Option<PciAddress> {
-    wish.pairs.iter().find(|wished| wished.standby_mac == pair.mac)?.guest_address
+    wish.pairs
+        .iter()
+        .find(|wished| wished.standby_mac == pair.mac)?
+        .guest_address
 }
 
 /// The VF comes back to its old place in the guest, so that its name there stays; unless something else is there now.
 fn is_free(devices: &DomainDevices, place: PciAddress) -> bool {
     let nics = devices.nics.iter().filter_map(|nic| nic.guest_address);
-    let hostdevs = devices.hostdevs.iter().filter_map(|hostdev| hostdev.guest_address);
+    let hostdevs = devices
+        .hostdevs
+        .iter()
+        .filter_map(|hostdev| hostdev.guest_address);
     !nics.chain(hostdevs).any(|taken| taken == place)
 }

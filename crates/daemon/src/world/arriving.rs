@@ -39,7 +39,10 @@ impl RealWorld {
         }
         let completed = self.libvirt.completed_job_stats(id).await.ok().flatten();
         let figures = completed.as_ref().map(figures);
-        Ok(Report { figures, ..Report::of(format!("the guest runs on {}", self.host)) })
+        Ok(Report {
+            figures,
+            ..Report::of(format!("the guest runs on {}", self.host))
+        })
     }
 }
 

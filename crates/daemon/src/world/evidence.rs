@@ -24,7 +24,9 @@ pub(super) enum Side {
 pub(super) fn sighting(run: Option<RunState>, side: Side) -> Sighting {
     match (run, side) {
         (None, _) => Sighting::Absent,
-        (Some(RunState::Paused(Paused::Migration | Paused::StartingUp)), Side::Destination) => Sighting::Incoming,
+        (Some(RunState::Paused(Paused::Migration | Paused::StartingUp)), Side::Destination) => {
+            Sighting::Incoming
+        }
         (Some(RunState::Paused(_)), _) => Sighting::Paused,
         (Some(RunState::ShutOff(_) | RunState::Crashed), _) => Sighting::ShutOff,
         // Shutting down, asleep, or newer than this program: its QEMU is there and has the guest.
@@ -75,7 +77,10 @@ impl Evidence {
 
     /// What was seen; of a guest whose transfer did not begin in this process nothing can be excluded.
     pub(super) fn of(&self, uuid: Uuid) -> Seen {
-        let unknown = || Seen { switched_over: true, ..Seen::default() };
+        let unknown = || Seen {
+            switched_over: true,
+            ..Seen::default()
+        };
         self.all().get(&uuid).cloned().unwrap_or_else(unknown)
     }
 

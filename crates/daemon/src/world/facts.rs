@@ -34,14 +34,20 @@ impl RealWorld {
             named.is_none_or(|named| state.name == named || state.uuid.to_string() == named)
         };
         let vfs = self.inventory().await;
-        let facts = states.iter().filter(|state| wanted(state)).map(|state| self.facts(state, &vfs));
+        let facts = states
+            .iter()
+            .filter(|state| wanted(state))
+            .map(|state| self.facts(state, &vfs));
         Ok(futures_util::future::join_all(facts).await)
     }
 
     async fn facts(&self, state: &DomainState, vfs: &[VfState]) -> GuestFacts {
         let running = matches!(state.run, RunState::Running(_));
         let mut facts = GuestFacts {
-            guest: Guest { name: state.name.clone(), uuid: state.uuid.to_string() },
+            guest: Guest {
+                name: state.name.clone(),
+                uuid: state.uuid.to_string(),
+            },
             state: state.run.to_string(),
             running,
             managed: false,
@@ -52,14 +58,25 @@ impl RealWorld {
         if is_arriving(state.run) {
             return facts;
         }
-        let of = if state.run.is_active() { XmlOf::Live } else { XmlOf::Persistent };
+        let of = if state.run.is_active() {
+            XmlOf::Live
+        } else {
+            XmlOf::Persistent
+        };
         let text = self.libvirt.xml(state.uuid, of).await;
-        let Ok(devices) = text.map_err(Boxed::from).and_then(|text| Ok(DomainDevices::parse(&text)?)) else {
+        let Ok(devices) = text
+            .map_err(Boxed::from)
+            .and_then(|text| Ok(DomainDevices::parse(&text)?))
+        else {
             return facts;
         };
         if running {
             facts.agent = match channel_of(&devices) {
-                Some(path) => self.agents.inspect(&path, INSPECT).await.map_err(|error| sentence(&error)),
+                Some(path) => self
+                    .agents
+                    .inspect(&path, INSPECT)
+                    .await
+                    .map_err(|error| sentence(&error)),
                 None => Err(format!("its domain has no channel {}", agent::CHANNEL)),
             }
             .map(|pairs| agent::seen(&pairs));
@@ -67,7 +84,11 @@ impl RealWorld {
         let wish = self.wish(state.uuid).await.ok().flatten();
         facts.managed = wish.is_some();
         facts.pairs = match wish {
-            Some(wish) => wish.pairs.iter().map(|wished| wished_pair(wished, &devices)).collect(),
+            Some(wish) => wish
+                .pairs
+                .iter()
+                .map(|wished| wished_pair(wished, &devices))
+                .collect(),
             None => found_pairs(&devices, vfs),
         };
         facts
@@ -86,9 +107,21 @@ impl RealWorld {
     }
 
     pub(super) async fn write_wish(&self, guest: &Guest, pairs: &[Pair]) -> Result<(), Cause> {
-        let told = || cause("METADATA", format!("the metadata of guest `{}` could not be written", guest.name));
-        let id: Uuid = guest.uuid.parse().map_err(|error: uuid::Error| told().because(&error))?;
-        let text = self.libvirt.xml(id, XmlOf::Live).await.map_err(|error| told().because(&error))?;
+        let told = || {
+            cause(
+                "METADATA",
+                format!("the metadata of guest `{}` could not be written", guest.name),
+            )
+        };
+        let id: Uuid = guest
+            .uuid
+            .parse()
+            .map_err(|error: uuid::Error| told().because(&error))?;
+        let text = self
+            .libvirt
+            .xml(id, XmlOf::Live)
+            .await
+            .map_err(|error| told().because(&error))?;
         let devices = DomainDevices::parse(&text).map_err(|error| told().because(&error))?;
         let wished = |(index, pair): (usize, &Pair)| WishedPair {
             standby_mac: pair.mac,
@@ -96,14 +129,24 @@ impl RealWorld {
             primary_alias: plug_alias(&pair.primary, index),
             primary_mac: pair.primary_mac,
             pool: pair.pool.clone(),
-            guest_address: devices.hostdev(&pair.primary).and_then(|hostdev| hostdev.guest_address),
+            guest_address: devices
+                .hostdev(&pair.primary)
+                .and_then(|hostdev| hostdev.guest_address),
         };
-        let wish = GuestWish { policy: Policy::Require, pairs: pairs.iter().enumerate().map(wished).collect() };
-        self.libvirt.set_metadata(id, Some(wish.to_element())).await.map_err(|error| told().because(&error))
+        let wish = GuestWish {
+            policy: Policy::Require,
+            pairs: pairs.iter().enumerate().map(wished).collect(),
+        };
+        self.libvirt
+            .set_metadata(id, Some(wish.to_element()))
+            .await
+            .map_err(|error| told().because(&error))
     }
 
     pub(super) async fn vf_facts(&self) -> Result<Vec<Vf>, Cause> {
-        let told = |error: &(dyn std::error::Error + 'static)| cause("VF", "this host's VFs cannot be read").because(error);
+        let told = |error: &(dyn std::error::Error + 'static)| {
+            cause("VF", "this host's VFs cannot be read").because(error)
+        };
         let vfs = self.inventory().await;
         let owners = self.owners().await?;
         let mut facts = Vec::with_capacity(vfs.len());
@@ -114,7 +157,12 @@ impl RealWorld {
                 Some((_, guest)) => VfUse::Guest(guest.clone()),
                 None => self.unowned(&vf).await.map_err(|error| told(&error))?,
             };
-            facts.push(Vf { address, pool: vf.pool, pf: vf.name.pf, usage });
+            facts.push(Vf {
+                address,
+                pool: vf.pool,
+                pf: vf.name.pf,
+                usage,
+            });
         }
         Ok(facts)
     }
@@ -144,15 +192,24 @@ impl RealWorld {
     async fn owners(&self) -> Result<Vec<(PciAddress, String)>, Cause> {
         let states = self.libvirt.list().await.map_err(|error| no_libvirt(&error))?;
         let mut owners = Vec::new();
-        for state in states.iter().filter(|state| state.run.is_active() && !is_arriving(state.run)) {
+        for state in states
+            .iter()
+            .filter(|state| state.run.is_active() && !is_arriving(state.run))
+        {
             let text = match self.libvirt.xml(state.uuid, XmlOf::Live).await {
                 Ok(text) => text,
                 Err(LibvirtError::NoDomain { .. }) => continue,
                 Err(error) => return Err(no_libvirt(&error)),
             };
             let devices = DomainDevices::parse(&text);
-            let devices = devices.map_err(|error| cause("DOMAIN_XML", format!("`{}`", state.name)).because(&error))?;
-            owners.extend(devices.hostdevs.iter().map(|hostdev| (hostdev.host_address, state.name.clone())));
+            let devices =
+                devices.map_err(|error| cause("DOMAIN_XML", format!("`{}`", state.name)).because(&error))?;
+            owners.extend(
+                devices
+                    .hostdevs
+                    .iter()
+                    .map(|hostdev| (hostdev.host_address, state.name.clone())),
+            );
         }
         Ok(owners)
     }
@@ -163,7 +220,9 @@ fn is_arriving(run: RunState) -> bool {
 }
 
 fn no_libvirt(error: &LibvirtError) -> Cause {
-    cause("LIBVIRT", "libvirt on this host does not answer").because(error).hint("systemctl status libvirtd")
+    cause("LIBVIRT", "libvirt on this host does not answer")
+        .because(error)
+        .hint("systemctl status libvirtd")
 }
 
 /// An error and its cause in one sentence, for places that have room for one.
@@ -176,8 +235,14 @@ fn sentence(error: &dyn std::error::Error) -> String {
 
 /// A pair of the metadata, as the live domain has it now.
 fn wished_pair(wished: &WishedPair, devices: &DomainDevices) -> PairFacts {
-    let standby = devices.nics.iter().find(|nic| nic.mac == wished.standby_mac && is_virtio(nic));
-    let primary = devices.hostdevs.iter().find(|hostdev| is_primary_of(wished, hostdev));
+    let standby = devices
+        .nics
+        .iter()
+        .find(|nic| nic.mac == wished.standby_mac && is_virtio(nic));
+    let primary = devices
+        .hostdevs
+        .iter()
+        .find(|hostdev| is_primary_of(wished, hostdev));
     PairFacts {
         mac: Some(wished.standby_mac),
         primary_mac: Some(wished.primary_mac),
@@ -194,7 +259,9 @@ fn is_primary_of(wished: &WishedPair, hostdev: &HostDev) -> bool {
 }
 
 fn is_virtio(nic: &Nic) -> bool {
-    nic.model.as_deref().is_some_and(|model| model.starts_with("virtio"))
+    nic.model
+        .as_deref()
+        .is_some_and(|model| model.starts_with("virtio"))
 }
 
 /// Pairs of a guest without metadata: each VF with the virtio NIC that it is teamed with, or whose MAC it has.
@@ -203,23 +270,34 @@ fn found_pairs(devices: &DomainDevices, vfs: &[VfState]) -> Vec<PairFacts> {
         let known = vfs.iter().any(|vf| vf.name.address == hostdev.host_address);
         known || matches!(hostdev.form, HostDevForm::Interface { .. })
     };
-    devices.hostdevs.iter().filter(vf).map(|hostdev| found_pair(hostdev, devices, vfs)).collect()
+    devices
+        .hostdevs
+        .iter()
+        .filter(vf)
+        .map(|hostdev| found_pair(hostdev, devices, vfs))
+        .collect()
 }
 
 fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> PairFacts {
     let vf = vfs.iter().find(|vf| vf.name.address == hostdev.host_address);
     let mac: Option<MacAddress> = match &hostdev.form {
         HostDevForm::Interface { mac } => Some(*mac),
-        HostDevForm::Plain => vf.and_then(|vf| vf.settings.as_ref()).and_then(|settings| settings.mac),
+        HostDevForm::Plain => vf
+            .and_then(|vf| vf.settings.as_ref())
+            .and_then(|settings| settings.mac),
     };
     let teamed = match &hostdev.teaming {
         Some(Teaming::Transient { standby }) => Some(standby.as_str()),
         _ => None,
     };
-    let standby = devices.nics.iter().filter(|nic| is_virtio(nic)).find(|nic| match teamed {
-        Some(alias) => nic.alias.as_deref() == Some(alias),
-        None => mac == Some(nic.mac),
-    });
+    let standby = devices
+        .nics
+        .iter()
+        .filter(|nic| is_virtio(nic))
+        .find(|nic| match teamed {
+            Some(alias) => nic.alias.as_deref() == Some(alias),
+            None => mac == Some(nic.mac),
+        });
     PairFacts {
         mac: standby.map(|nic| nic.mac),
         primary_mac: mac,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use godwit_coordinator::{Job, retry::Policy, words};
 use godwit_migration::{Course, Event, Figures, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{RealWorld, Work, each, failed, reachable, uuid};
 use crate::{
@@ -26,10 +26,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl RealWorld {
     pub(super) async fn reserve(&self, job: &Job) -> Work<Report> {
-        let held = self.peers.reserve(&job.brief, job.deadline).await.map_err(Event::Failed)?;
+        let held = self
+            .peers
+            .reserve(&job.brief, job.deadline)
+            .await
+            .map_err(Event::Failed)?;
         let vfs: Vec<String> = held.iter().map(|(_, vf)| vf.to_string()).collect();
         let detail = format!("{} holds {}", job.brief.destination, vfs.join(", "));
-        Ok(Report { held, ..Report::of(detail) })
+        Ok(Report {
+            held,
+            ..Report::of(detail)
+        })
     }
 
     pub(super) async fn fail_over(&self, job: &Job) -> Work<Report> {
@@ -39,50 +46,98 @@ impl RealWorld {
             async move {
                 let switched = self.agents.fail_over(&path, mac, job.deadline).await;
                 let switched = switched.map_err(|error| {
-                    failed("FAIL_OVER", format!("the traffic of pair {mac} did not move to the standby"), &error)
+                    failed(
+                        "FAIL_OVER",
+                        format!("the traffic of pair {mac} did not move to the standby"),
+                        &error,
+                    )
                 })?;
                 let already = if switched.already { " (already)" } else { "" };
-                Ok(format!("traffic on {}{already}, frame after {} ms", switched.active, switched.first_frame_ms))
+                Ok(format!(
+                    "traffic on {}{already}, frame after {} ms",
+                    switched.active, switched.first_frame_ms
+                ))
             }
         };
         Ok(Report::of(each(job.brief.pairs.iter().map(switch)).await?))
     }
 
+    /// A request that may have been made cannot be withdrawn: with one outstanding every failure is a silence, or
+    /// the way back would put the traffic on a VF that then leaves.
     pub(super) async fn unplug(&self, job: &Job) -> Work<Report> {
-        let asked_before = matches!(job.state, State::Rest(..));
-        Ok(Report::of(each(job.brief.pairs.iter().map(|pair| self.unplug_one(job, pair, asked_before))).await?))
+        let all = job.brief.pairs.iter().map(|pair| self.unplug_one(job, pair));
+        let all = futures_util::future::join_all(all).await;
+        let worst = all
+            .iter()
+            .filter_map(|one| one.as_ref().err())
+            .max_by_key(|event| match event {
+                Event::Left(_) => 2,
+                Event::Silent(_) => 1,
+                _ => 0,
+            });
+        match worst {
+            Some(event) => Err(event.clone()),
+            None => Ok(Report::of(
+                all.into_iter().flatten().collect::<Vec<_>>().join("; "),
+            )),
+        }
     }
 
-    /// Confirmed by the event and the domain's own XML. A request cannot be withdrawn, so silence is its own outcome.
-    async fn unplug_one(&self, job: &Job, pair: &Pair, asked_before: bool) -> Work<String> {
-        let end = Instant::now() + job.deadline;
+    async fn unplug_one(&self, job: &Job, pair: &Pair) -> Work<String> {
         let mut events = self.libvirt.events();
-        let devices = self.devices(&job.brief).await?;
-        let Some(alias) = alias_of(&devices, pair) else {
+        let Some(alias) = alias_of(&self.devices(&job.brief).await?, pair) else {
             return Ok(format!("the VF of {} has left already", pair.mac));
         };
-        if !asked_before {
-            self.let_go(job, pair).await?;
+        let resting = matches!(job.state, State::Rest(..));
+        let perhaps_asked = resting || job.taken_up;
+        // Asked (again) only of a guest that confirms its standby: it may have been rebooted since.
+        let asked = match self.let_go(job, pair).await {
+            Ok(()) => self.ask_unplug(job, &alias).await,
+            Err(event) => Err(event),
+        };
+        match asked {
+            Err(event) if !perhaps_asked => return Err(event),
+            Err(event) => debug!(migration = %job.brief.id, ?event, "the unplug was not asked for again"),
+            Ok(()) => {}
         }
-        let mut ask = !asked_before;
+        self.await_removal(job, pair, &alias, &mut events).await
+    }
+
+    /// Until the guest has let go, by the domain's own XML; the event only wakes.
+    async fn await_removal(
+        &self,
+        job: &Job,
+        pair: &Pair,
+        alias: &str,
+        events: &mut broadcast::Receiver<libvirt::Event>,
+    ) -> Work<String> {
+        let end = Instant::now() + job.deadline;
         loop {
-            if ask {
-                ask = self.ask_unplug(job, &alias).await?;
-            }
-            if alias_of(&self.devices(&job.brief).await?, pair).is_none() {
-                return Ok(format!("{alias} has left the guest"));
+            match self.devices(&job.brief).await {
+                Ok(devices) if alias_of(&devices, pair).is_none() => {
+                    return Ok(format!("{alias} has left the guest"));
+                }
+                Err(left @ Event::Left(_)) => return Err(left),
+                // Not readable now (libvirtd restarts): looked at again.
+                Ok(_) | Err(_) => {}
             }
             if Instant::now() >= end {
-                return Err(silent(job, pair, &alias));
+                return Err(silent(job, pair, alias));
             }
-            removal(&mut events, &alias, end.min(Instant::now() + LOOK_AGAIN)).await;
+            removal(events, alias, end.min(Instant::now() + LOOK_AGAIN)).await;
         }
     }
 
     /// Just before the unplug: after a reboot of the guest its bond prefers the VF again.
     async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
         let path = self.channel(&job.brief).await?;
-        let told = |what: &str, error| failed("UNPLUG", format!("{what} pair {} before the unplug", pair.mac), &error);
+        let told = |what: &str, error| {
+            failed(
+                "UNPLUG",
+                format!("{what} pair {} before the unplug", pair.mac),
+                &error,
+            )
+        };
         let within = job.deadline / 2;
         self.agents
             .fail_over(&path, pair.mac, within)
@@ -94,23 +149,42 @@ impl RealWorld {
             .map_err(|error| told("the agent did not let go of the primary of", error))
     }
 
-    /// Whether it must be asked again: only when the connection broke and nobody knows whether it was heard.
-    async fn ask_unplug(&self, job: &Job, alias: &str) -> Work<bool> {
-        match self.libvirt.detach_alias(uuid(&job.brief)?, alias.to_owned()).await {
-            Ok(()) | Err(LibvirtError::NoDevice { .. }) => Ok(false),
-            Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }) => {
-                let _ = reachable(&self.libvirt, LOOK_AGAIN).await;
-                Ok(true)
+    /// One request. When the connection breaks nobody knows whether it was heard, so it is asked again: a repeated
+    /// request is harmless, a lost one would be waited for in vain.
+    async fn ask_unplug(&self, job: &Job, alias: &str) -> Work<()> {
+        let id = uuid(&job.brief)?;
+        let mut lost = false;
+        let end = Instant::now() + job.deadline;
+        loop {
+            match self.libvirt.detach_alias(id, alias.to_owned()).await {
+                Ok(()) | Err(LibvirtError::NoDevice { .. }) => return Ok(()),
+                Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. })
+                    if Instant::now() < end =>
+                {
+                    lost = true;
+                    let _ = reachable(&self.libvirt, LOOK_AGAIN).await;
+                }
+                Err(error) => {
+                    let message = format!("libvirt did not ask the guest for {alias}");
+                    let cause = cause("UNPLUG_REFUSED", message).because(&error);
+                    return Err(if lost {
+                        Event::Silent(cause)
+                    } else {
+                        Event::Failed(cause)
+                    });
+                }
             }
-            Err(error) => Err(failed("UNPLUG_REFUSED", format!("libvirt did not ask the guest for {alias}"), &error)),
         }
     }
 
     /// Whatever came of it: the next phase looks where the guest is.
     pub(super) async fn transfer(&self, job: &Job) -> Work<Report> {
         let id = uuid(&job.brief)?;
-        let told = |error: &LibvirtError| failed("TRANSFER", "libvirt could not be asked for the transfer", error);
-        reachable(&self.libvirt, Duration::from_secs(60)).await.map_err(|error| told(&error))?;
+        let told =
+            |error: &LibvirtError| failed("TRANSFER", "libvirt could not be asked for the transfer", error);
+        reachable(&self.libvirt, Duration::from_secs(60))
+            .await
+            .map_err(|error| told(&error))?;
         let state = self.libvirt.state(id).await.map_err(|error| told(&error))?;
         let runs = matches!(state.as_ref().map(|state| state.run), Some(RunState::Running(_)));
         let persistent = state.is_some_and(|state| state.persistent);
@@ -129,7 +203,10 @@ impl RealWorld {
         self.aborted().remove(&job.brief.id);
         let figures = self.evidence.of(id).figures.as_ref().map(figures);
         match ended {
-            Ok(()) => Ok(Report { figures, ..Report::of("libvirt says the transfer went well") }),
+            Ok(()) => Ok(Report {
+                figures,
+                ..Report::of("libvirt says the transfer went well")
+            }),
             Err(error) => Err(failed("TRANSFER", "libvirt ended the transfer", &error)
                 .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))),
         }
@@ -139,7 +216,11 @@ impl RealWorld {
     async fn migrate_request(&self, job: &Job, id: uuid::Uuid, persistent: bool) -> Work<MigrateRequest> {
         let peer = self.peers.peer(&job.brief.destination).map_err(Event::Failed)?;
         let persistent_xml = match persistent {
-            true => Some(self.persistent_xml(id, &job.brief.guest.name).await.map_err(Event::Failed)?),
+            true => Some(
+                self.persistent_xml(id, &job.brief.guest.name)
+                    .await
+                    .map_err(Event::Failed)?,
+            ),
             false => None,
         };
         Ok(MigrateRequest {
@@ -159,8 +240,17 @@ impl RealWorld {
         id: uuid::Uuid,
         guest: &str,
     ) -> Result<String, godwit_migration::Cause> {
-        let told = || cause("PERSISTENT_XML", format!("the persistent XML of `{guest}` cannot be made right"));
-        let text = self.libvirt.xml(id, XmlOf::Persistent).await.map_err(|error| told().because(&error))?;
+        let told = || {
+            cause(
+                "PERSISTENT_XML",
+                format!("the persistent XML of `{guest}` cannot be made right"),
+            )
+        };
+        let text = self
+            .libvirt
+            .xml(id, XmlOf::Persistent)
+            .await
+            .map_err(|error| told().because(&error))?;
         let wish = self.wish(id).await.map_err(|why| told().because(&*why))?;
         let Some(wish) = wish else { return Ok(text) };
         let ours = |hostdev: &libvirt::xml::HostDev| is_wished(&wish, hostdev);
@@ -210,7 +300,9 @@ impl RealWorld {
     }
 
     pub(super) fn aborted(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<String>> {
-        self.aborted.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.aborted
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) async fn release(&self, job: &Job) -> Work<Report> {
@@ -220,7 +312,13 @@ impl RealWorld {
         let vfs = job.brief.pairs.iter().filter_map(|pair| job.brief.vf_here(pair));
         let clean = |vf| async move {
             let cleaned = self.vfs.clean(vf).await;
-            cleaned.map_err(|error| failed("RELEASE", format!("VF {vf} could not be cleaned and is set aside"), &error))?;
+            cleaned.map_err(|error| {
+                failed(
+                    "RELEASE",
+                    format!("VF {vf} could not be cleaned and is set aside"),
+                    &error,
+                )
+            })?;
             Ok(format!("{vf} is clean"))
         };
         Ok(Report::of(each(vfs.map(clean)).await?))
@@ -233,20 +331,31 @@ impl RealWorld {
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let record = self.peers.arrival(&job.brief, left).await.map_err(|cause| {
-                Event::Failed(cause.hint(format!("on {}: godwit status {}", job.brief.destination, job.brief.id)))
+                Event::Failed(cause.hint(format!(
+                    "on {}: godwit status {}",
+                    job.brief.destination, job.brief.id
+                )))
             })?;
             if record.settled || left.is_zero() {
                 let figures = record.progress.as_ref().map(wire_figures);
                 let acceleration = Some(words::acceleration_of(&record));
                 let detail = format!("{} has told", job.brief.destination);
-                return Ok(Report { acceleration, figures, spans: words::spans(&record), ..Report::of(detail) });
+                return Ok(Report {
+                    acceleration,
+                    figures,
+                    spans: words::spans(&record),
+                    ..Report::of(detail)
+                });
             }
             pauses.wait().await;
         }
     }
 
     pub(super) async fn unreserve(&self, job: &Job) -> Work<Report> {
-        self.peers.unreserve(&job.brief, job.deadline).await.map_err(Event::Failed)?;
+        self.peers
+            .unreserve(&job.brief, job.deadline)
+            .await
+            .map_err(Event::Failed)?;
         Ok(Report::of(format!("{} holds nothing", job.brief.destination)))
     }
 }
@@ -256,7 +365,11 @@ pub(super) fn alias_of(devices: &DomainDevices, pair: &Pair) -> Option<String> {
     let ours = |hostdev: &&libvirt::xml::HostDev| {
         hostdev.alias.as_deref() == Some(&pair.primary) || Some(hostdev.host_address) == pair.source_vf
     };
-    devices.hostdevs.iter().find(ours).and_then(|hostdev| hostdev.alias.clone())
+    devices
+        .hostdevs
+        .iter()
+        .find(ours)
+        .and_then(|hostdev| hostdev.alias.clone())
 }
 
 fn is_wished(wish: &GuestWish, hostdev: &libvirt::xml::HostDev) -> bool {
@@ -301,7 +414,9 @@ pub(super) fn figures(stats: &JobStats) -> Figures {
         elapsed_ms: stats.elapsed_ms.unwrap_or_default(),
         iteration: stats.iteration.unwrap_or_default().try_into().unwrap_or(u32::MAX),
         // While the job runs it is QEMU's guess; it is a measurement only of one that has ended.
-        downtime_ms: stats.downtime_ms.filter(|_| stats.phase != libvirt::JobPhase::Active),
+        downtime_ms: stats
+            .downtime_ms
+            .filter(|_| stats.phase != libvirt::JobPhase::Active),
     }
 }
 

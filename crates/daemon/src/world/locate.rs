@@ -25,7 +25,10 @@ impl RealWorld {
         if let Some(cause) = silent {
             detail = format!("{detail} ({})", cause.message);
         }
-        Event::Located { verdict: found.verdict(), detail }
+        Event::Located {
+            verdict: found.verdict(),
+            detail,
+        }
     }
 
     async fn source_view(&self, job: &Job) -> Work<SourceView> {
@@ -60,9 +63,16 @@ impl RealWorld {
         let id = uuid(&job.brief)?;
         let resumed = self.libvirt.resume(id).await;
         match self.libvirt.state(id).await {
-            Ok(Some(state)) if matches!(state.run, RunState::Running(_)) => Ok(Report::of("the guest runs again")),
+            Ok(Some(state)) if matches!(state.run, RunState::Running(_)) => {
+                Ok(Report::of("the guest runs again"))
+            }
             _ => Err(resumed.err().map_or_else(
-                || Event::Failed(crate::cause::cause("RESUME", "the guest does not run although libvirt resumed it")),
+                || {
+                    Event::Failed(crate::cause::cause(
+                        "RESUME",
+                        "the guest does not run although libvirt resumed it",
+                    ))
+                },
                 |error| failed("RESUME", "the guest could not be resumed", &error),
             )),
         }
@@ -71,9 +81,17 @@ impl RealWorld {
     /// The guest runs on both hosts: the copy here stops.
     pub(super) async fn suspend(&self, job: &Job) -> Work<Report> {
         let suspended = self.libvirt.suspend(uuid(&job.brief)?).await;
-        suspended.map_err(|error| failed("SUSPEND", "the guest runs on both hosts and the copy here could not be paused", &error))?;
+        suspended.map_err(|error| {
+            failed(
+                "SUSPEND",
+                "the guest runs on both hosts and the copy here could not be paused",
+                &error,
+            )
+        })?;
         let name = &job.brief.guest.name;
-        Ok(Report::of(format!("the copy of `{name}` here is paused; end it with: virsh destroy {name}")))
+        Ok(Report::of(format!(
+            "the copy of `{name}` here is paused; end it with: virsh destroy {name}"
+        )))
     }
 }
 

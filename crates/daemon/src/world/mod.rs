@@ -45,13 +45,25 @@ impl RealWorld {
     pub(crate) fn new(host: String, libvirt: Libvirt, vfs: Vfs, peers: Peers) -> RealWorld {
         let evidence = Evidence::watch(&libvirt);
         let (agents, aborted) = (Agents::default(), Mutex::default());
-        RealWorld { host, libvirt, vfs, agents, peers, evidence, aborted }
+        RealWorld {
+            host,
+            libvirt,
+            vfs,
+            agents,
+            peers,
+            evidence,
+            aborted,
+        }
     }
 
     /// The guest's live devices; [`Event::Left`] when it does not run here.
     async fn devices(&self, brief: &Brief) -> Work<DomainDevices> {
         let uuid = uuid(brief)?;
-        let state = self.libvirt.state(uuid).await.map_err(|error| failed("LIBVIRT", "libvirt does not answer", &error))?;
+        let state = self
+            .libvirt
+            .state(uuid)
+            .await
+            .map_err(|error| failed("LIBVIRT", "libvirt does not answer", &error))?;
         match state.map(|state| state.run) {
             Some(run) if run.is_active() => {}
             other => return Err(Event::Left(self.gone(brief, other))),
@@ -64,8 +76,11 @@ impl RealWorld {
     fn gone(&self, brief: &Brief, run: Option<RunState>) -> Cause {
         let state = run.map_or("not here".into(), |run| run.to_string());
         let (guest, host) = (&brief.guest.name, &self.host);
-        cause("GUEST_LEFT", format!("guest `{guest}` is {state} on {host}, and not by this migration"))
-            .hint(format!("virsh domstate {guest} --reason"))
+        cause(
+            "GUEST_LEFT",
+            format!("guest `{guest}` is {state} on {host}, and not by this migration"),
+        )
+        .hint(format!("virsh domstate {guest} --reason"))
     }
 
     /// The host's end of the agent's channel.
@@ -73,7 +88,10 @@ impl RealWorld {
         let devices = self.devices(brief).await?;
         channel_of(&devices).ok_or_else(|| {
             let detail = format!("its domain has no channel {}", agent::CHANNEL);
-            Event::Failed(refused(GuestRefusal::NoAgent { guest: brief.guest.name.clone(), detail }))
+            Event::Failed(refused(GuestRefusal::NoAgent {
+                guest: brief.guest.name.clone(),
+                detail,
+            }))
         })
     }
 }
@@ -120,7 +138,9 @@ impl World for RealWorld {
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {
-        let Ok(uuid) = uuid.parse() else { return Sighting::Absent };
+        let Ok(uuid) = uuid.parse() else {
+            return Sighting::Absent;
+        };
         match self.libvirt.state(uuid).await {
             Ok(state) => evidence::sighting(state.map(|state| state.run), evidence::Side::Destination),
             Err(_) => Sighting::Unreadable,
@@ -129,12 +149,19 @@ impl World for RealWorld {
 }
 
 fn channel_of(devices: &DomainDevices) -> Option<PathBuf> {
-    let channel = devices.channels.iter().find(|channel| channel.name == agent::CHANNEL)?;
+    let channel = devices
+        .channels
+        .iter()
+        .find(|channel| channel.name == agent::CHANNEL)?;
     channel.path.as_ref().map(PathBuf::from)
 }
 
 fn uuid(brief: &Brief) -> Work<Uuid> {
-    brief.guest.uuid.parse().map_err(|_| Event::Failed(cause("DEFECT", "the journal has a guest without a UUID")))
+    brief
+        .guest
+        .uuid
+        .parse()
+        .map_err(|_| Event::Failed(cause("DEFECT", "the journal has a guest without a UUID")))
 }
 
 fn failed(reason: &str, message: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Event {
