@@ -77,8 +77,6 @@ pub(crate) enum XmlOf {
     Live,
     /// What the next start would use, secrets included: keep it out of logs.
     Persistent,
-    /// What runs now in the form that a destination takes, secrets included: keep it out of logs.
-    Migratable,
 }
 
 /// Which of a domain's two sets of metadata.
@@ -169,7 +167,6 @@ impl Libvirt {
         let flags = match of {
             XmlOf::Live => 0,
             XmlOf::Persistent => sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE,
-            XmlOf::Migratable => sys::VIR_DOMAIN_XML_MIGRATABLE | sys::VIR_DOMAIN_XML_SECURE,
         };
         self.locked("xml", LOCKED, move |conn| Ok(find(conn, uuid)?.xml_desc(flags)?))
             .await

@@ -180,17 +180,6 @@ impl Vfs {
         Ok(())
     }
 
-    /// Takes a VF from vfio-pci and leaves it without a driver, as for a site that takes it out of Godwit's hands.
-    ///
-    /// # Errors
-    /// [`VfError::InUse`] if a process has it open.
-    pub(crate) async fn release(&self, address: PciAddress) -> Result<(), VfError> {
-        let (vf, pf) = self.find(address).await?;
-        let _turn = pf.turn.lock().await;
-        self.unused(&vf, Duration::ZERO).await?;
-        self.blocking(move |sysfs| sysfs.release_vfio(&vf)).await
-    }
-
     /// The processes that have a VF open now.
     pub(crate) async fn holders(&self, address: PciAddress) -> Result<Vec<Holder>, VfError> {
         let (vf, _) = self.find(address).await?;

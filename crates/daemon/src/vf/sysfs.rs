@@ -124,17 +124,6 @@ impl Sysfs {
         }
     }
 
-    /// Takes the VF from vfio-pci and leaves it without a driver. Nothing happens if it is with none; one that is with
-    /// another driver stays there.
-    pub(crate) fn release_vfio(&self, vf: &VfName) -> Result<(), VfError> {
-        // First, or the unbound device would be vfio-pci's again at the next probe. A line feed clears it.
-        self.write(vf, "driver_override", "\n")?;
-        if link_name(&self.device(vf.address).join("driver")).as_deref() == Some(VFIO) {
-            self.unbind(vf)?;
-        }
-        Ok(())
-    }
-
     fn unbind(&self, vf: &VfName) -> Result<(), VfError> {
         self.write(vf, "driver/unbind", &vf.address.to_string())?;
         if self.settles(vf, None) {

@@ -5,13 +5,22 @@ use std::path::Path;
 use godwit_coordinator::{Job, retry::Policy};
 use godwit_migration::{Event, Pair, PciAddress, Report, Role};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::{RealWorld, Work, each, failed, leaving::alias_of, reachable, uuid};
+use super::{
+    RealWorld, Work, each, failed,
+    leaving::{alias_of, is_wished},
+    reachable, uuid,
+};
 use crate::{
     agent::AgentError,
     cause::{CauseExt, cause},
-    libvirt::{XmlOf, edit::hostdev_xml, metadata::GuestWish, xml::DomainDevices},
+    libvirt::{
+        XmlOf,
+        edit::{hostdev_xml, metadata_in},
+        metadata::GuestWish,
+        xml::DomainDevices,
+    },
     peers::plug_alias,
     vf::Profile,
 };
@@ -137,33 +146,32 @@ impl RealWorld {
     /// Whatever tool moved the guest: its persistent definition here has the metadata and no VF. A failure is told and
     /// is no reason to leave the guest on standby.
     async fn correct_persistent(&self, job: &Job) {
-        let corrected = async {
-            let id = uuid(&job.brief).map_err(|_| cause("DEFECT", "no UUID"))?;
-            let state = self
-                .libvirt
-                .state(id)
-                .await
-                .map_err(|e| cause("LIBVIRT", e.to_string()))?;
-            if !state.is_some_and(|state| state.persistent) {
-                return Ok(());
-            }
-            let now = self
-                .libvirt
-                .xml(id, XmlOf::Persistent)
-                .await
-                .map_err(|e| cause("LIBVIRT", e.to_string()))?;
-            let right = self.persistent_xml(id, &job.brief.guest.name).await?;
-            if now == right {
-                return Ok(());
-            }
-            self.libvirt
-                .define(right)
-                .await
-                .map_err(|error| cause("LIBVIRT", "define").because(&error))
-        };
-        if let Err(cause) = corrected.await {
-            warn!(migration = %job.brief.id, "persistent XML not corrected: {} {:?}", cause.message, cause.causes);
+        if let Err(error) = self.try_correct_persistent(job).await {
+            warn!(migration = %job.brief.id, "persistent XML not corrected: {error:#}");
         }
+    }
+
+    async fn try_correct_persistent(&self, job: &Job) -> anyhow::Result<()> {
+        let id: uuid::Uuid = job.brief.guest.uuid.parse()?;
+        let state = self.libvirt.state(id).await?;
+        let wish = self.wish(id).await.map_err(anyhow::Error::from_boxed)?;
+        let (true, Some(wish)) = (state.is_some_and(|state| state.persistent), wish) else {
+            return Ok(());
+        };
+        let now = self.libvirt.xml(id, XmlOf::Persistent).await?;
+        let written = metadata_in(&now)?.and_then(|element| element.parse::<GuestWish>().ok());
+        let has_vf = DomainDevices::parse(&now)?
+            .hostdevs
+            .iter()
+            .any(|hostdev| is_wished(&wish, hostdev));
+        if written.as_ref() == Some(&wish) && !has_vf {
+            return Ok(());
+        }
+        let right = self.persistent_xml(id, &job.brief.guest.name).await;
+        let right =
+            right.map_err(|cause| anyhow::anyhow!("{}: {}", cause.message, cause.causes.join(": ")))?;
+        info!(migration = %job.brief.id, "correcting the persistent definition");
+        Ok(self.libvirt.define(right).await?)
     }
 }
 

@@ -372,7 +372,7 @@ pub(super) fn alias_of(devices: &DomainDevices, pair: &Pair) -> Option<String> {
         .and_then(|hostdev| hostdev.alias.clone())
 }
 
-fn is_wished(wish: &GuestWish, hostdev: &libvirt::xml::HostDev) -> bool {
+pub(super) fn is_wished(wish: &GuestWish, hostdev: &libvirt::xml::HostDev) -> bool {
     let alias = hostdev.alias.as_deref();
     let interface = matches!(&hostdev.form, libvirt::xml::HostDevForm::Interface { mac }
         if wish.pairs.iter().any(|pair| pair.primary_mac == *mac));

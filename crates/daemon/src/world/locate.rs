@@ -4,7 +4,7 @@ use godwit_coordinator::Job;
 use godwit_migration::{DestinationView, Event, Report, Sighting, SourceView, Verdict, Whereabouts};
 
 use super::{RealWorld, Work, evidence, failed, uuid};
-use crate::libvirt::{JobKind, LibvirtError, RunState, ShutOff};
+use crate::libvirt::{JobKind, LibvirtError, RunState, Running, ShutOff};
 
 impl RealWorld {
     /// Reads the evidence; an unclear view of an absent guest asks the destination for its promise.
@@ -44,6 +44,8 @@ impl RealWorld {
             Ok(state) => {
                 let run = state.map(|state| state.run);
                 view.sighting = evidence::sighting(run, evidence::Side::Source);
+                // libvirt says so of a source that it had paused for the switch-over; the event may be on its way.
+                view.switched_over |= run == Some(RunState::Running(Running::MigrationCancelled));
                 view.ended_as_migrated |= run == Some(RunState::ShutOff(ShutOff::Migrated));
             }
             Err(_) => return Ok(view),
@@ -52,6 +54,7 @@ impl RealWorld {
             view.job_over = match self.libvirt.job(id).await {
                 Ok(kind) => kind != JobKind::OutgoingMigration,
                 Err(LibvirtError::NoDomain { .. }) => true,
+                Err(error) if error.is_retryable() => false,
                 Err(error) => return Err(failed("LIBVIRT", "whether a job runs cannot be read", &error)),
             };
         }

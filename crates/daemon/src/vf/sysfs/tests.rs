@@ -177,7 +177,7 @@ fn what_is_not_an_sriov_interface_is_named() {
 }
 
 #[test]
-fn a_vf_goes_to_vfio_and_back_and_each_can_be_repeated() {
+fn a_vf_goes_to_vfio_and_that_can_be_repeated() {
     let machine = Machine::new();
     let sysfs = machine.sysfs();
     let _kernel = machine.kernel();
@@ -187,23 +187,9 @@ fn a_vf_goes_to_vfio_and_back_and_each_can_be_repeated() {
             sysfs.bind_vfio(&vf).unwrap();
             assert_eq!(now().as_deref(), Some("vfio-pci"));
         }
-        for _ in 0..2 {
-            sysfs.release_vfio(&vf).unwrap();
-            assert_eq!(now(), None);
-        }
         let chosen = machine.read(&format!("sys/bus/pci/devices/{}/driver_override", vf.address));
-        assert!(chosen.starts_with('\n'), "{chosen:?}");
+        assert_eq!(chosen.trim(), "vfio-pci");
     }
-}
-
-#[test]
-fn a_release_leaves_another_driver_alone() {
-    let machine = Machine::new();
-    machine.sysfs().release_vfio(&name(1, "0000:01:10.2")).unwrap();
-    assert_eq!(
-        machine.sysfs().functions("pf0").unwrap()[1].driver.as_deref(),
-        Some("igbvf")
-    );
 }
 
 #[test]
