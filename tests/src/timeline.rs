@@ -4,8 +4,9 @@ use anyhow::{Context, Result};
 
 use crate::godwit::{Migration, Step};
 
-/// Phases in which a host only waits for the other: an instant belongs to them if to no other.
-const WAITING: [&str; 2] = ["await", "follow"];
+/// Phases in which a host waits for the other or keeps its books: nothing is done to the guest's traffic in them,
+/// so an instant belongs to them only if to no other.
+const WAITING: [&str; 4] = ["await", "locate", "release", "follow"];
 
 /// One phase on one host.
 #[derive(Clone, Debug, PartialEq)]

@@ -61,7 +61,7 @@ fn is_good(measured: &Measured) -> bool {
 }
 
 fn tell(migration: &Migration) {
-    say(format!("  {} ({})", migration.phase, migration.role));
+    say(format!("  {}", migration.phase));
 }
 
 #[expect(clippy::print_stdout, reason = "the demo's result")]

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 /// The most numbers one measurement may have: three hours at 1000 per second. The other side is not trusted.
 const LIMIT: usize = 11_000_000;
 
+/// How many ticks may be late and still come.
+const LATE_TICKS: u32 = 10;
+
 /// How often each number arrived.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers(Vec<u8>);
@@ -46,7 +49,8 @@ impl Numbers {
     }
 }
 
-/// Ticks at a rate. A tick that is late is not made up for: a process that was stopped must not send a burst.
+/// Ticks at a rate. A few late ticks are made up for, so that a slow machine keeps the rate; more are left out,
+/// because a process that was stopped must not send a burst.
 #[derive(Debug)]
 pub(crate) struct Beat {
     period: Duration,
@@ -65,7 +69,7 @@ impl Beat {
     /// Waits for the next one.
     pub(crate) fn wait(&mut self) {
         let now = Instant::now();
-        if now > self.next + self.period {
+        if now > self.next + self.period * LATE_TICKS {
             self.next = now;
         }
         thread::sleep(self.next.saturating_duration_since(now));
