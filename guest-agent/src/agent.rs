@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use godwit_api::agent::v1::guest_frame::Body as Answer;
 use godwit_api::agent::v1::{GuestFrame, HostFrame, RefusalReason};
-use godwit_wire::Decoder;
+use godwit_wire::{Decoder, Dropped, FrameError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ impl Desk {
                 }
                 Ok(Received::Answered(answer)) => send(port, answer).await?,
                 Ok(Received::Work(request)) => self.accept(port, request).await?,
-                Err(error) => say!("{error}; {} dropped so far", self.decoder.dropped().frames),
+                Err(error) => say_dropped(&error, self.decoder.dropped()),
             }
         }
         Ok(())
@@ -152,6 +152,17 @@ async fn finished(running: &mut Option<Running>) -> Answer {
     })
 }
 
+/// One line for the first, the second, the fourth...: noise on the port must not fill a disk.
+fn say_dropped(error: &FrameError, dropped: Dropped) {
+    if dropped.frames.is_power_of_two() {
+        say!(
+            "{error}; dropped so far: {} in {} bytes",
+            dropped.frames,
+            dropped.bytes
+        );
+    }
+}
+
 /// Sends an answer. One that the host does not take is dropped: it asks again.
 async fn send(port: &Port, answer: GuestFrame) -> io::Result<()> {
     let frame = match godwit_wire::encode(&answer) {
@@ -170,5 +181,136 @@ async fn send(port: &Port, answer: GuestFrame) -> io::Result<()> {
             Ok(())
         }
         sent => sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use godwit_api::agent::v1::host_frame::Body;
+    use godwit_api::agent::v1::{FailOver, Hello, Inspect, PairRef};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::sysfs::Sysfs;
+
+    /// The host's end of a channel with an agent at the other. The agent sees this machine's own
+    /// interfaces, without their devices.
+    struct Host {
+        stream: tokio::net::UnixStream,
+        decoder: Decoder,
+    }
+
+    impl Host {
+        fn new() -> Self {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            for end in [&ours, &theirs] {
+                end.set_nonblocking(true).unwrap();
+            }
+            let port = Port::new(OwnedFd::from(theirs)).unwrap();
+            let guest = Arc::new(Guest::new(Sysfs::new("/nowhere")));
+            let mut desk = Desk::new(guest, Session::new("boot".to_owned()));
+            tokio::spawn(async move { desk.work_at(&port).await });
+            Self {
+                stream: tokio::net::UnixStream::from_std(ours).unwrap(),
+                decoder: Decoder::new(),
+            }
+        }
+
+        async fn say(&mut self, request_id: u64, session: u64, body: Body) {
+            let frame = HostFrame {
+                request_id,
+                session,
+                deadline_ms: 5000,
+                body: Some(body),
+            };
+            self.stream
+                .write_all(&godwit_wire::encode(&frame).unwrap())
+                .await
+                .unwrap();
+        }
+
+        async fn hear(&mut self) -> GuestFrame {
+            loop {
+                let mut buffer = [0; 4096];
+                let read = timeout(Duration::from_secs(10), self.stream.read(&mut buffer));
+                let length = read.await.unwrap().unwrap();
+                assert_ne!(length, 0, "the agent closed the channel");
+                if let Some(frame) = self.decoder.take_message(&mut &buffer[..length]) {
+                    return frame.unwrap();
+                }
+            }
+        }
+
+        async fn open(&mut self, nonce: u64) {
+            let hello = Hello {
+                nonce,
+                protocol_min: 1,
+                protocol_max: 1,
+                ..Hello::default()
+            };
+            self.say(1, nonce, Body::Hello(hello)).await;
+            let answer = self.hear().await;
+            assert_eq!(
+                (answer.request_id, answer.session, answer.boot_id.as_str()),
+                (1, nonce, "boot")
+            );
+            assert!(matches!(answer.body, Some(Answer::Welcome(_))));
+        }
+    }
+
+    fn reason(answer: &GuestFrame) -> Option<RefusalReason> {
+        match &answer.body {
+            Some(Answer::Refused(refused)) => Some(refused.reason()),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_from_hello_to_an_answer() {
+        let mut host = Host::new();
+        host.say(5, 7, Body::Inspect(Inspect {})).await;
+        assert_eq!(reason(&host.hear().await), Some(RefusalReason::StaleSession));
+        host.open(7).await;
+        host.say(2, 7, Body::Inspect(Inspect {})).await;
+        let answer = host.hear().await;
+        assert_eq!((answer.request_id, answer.session), (2, 7));
+        assert!(matches!(answer.body, Some(Answer::Inspected(_))), "{answer:?}");
+        let pair = Some(PairRef {
+            standby_mac: "02:00:00:00:00:99".to_owned(),
+        });
+        host.say(3, 7, Body::FailOver(FailOver { pair })).await;
+        assert_eq!(reason(&host.hear().await), Some(RefusalReason::UnknownPair));
+    }
+
+    #[tokio::test]
+    async fn a_new_host_is_served_after_half_a_frame_of_the_old_one() {
+        let mut host = Host::new();
+        host.open(7).await;
+        let frame = HostFrame {
+            request_id: 2,
+            session: 7,
+            deadline_ms: 5000,
+            body: Some(Body::Inspect(Inspect {})),
+        };
+        let frame = godwit_wire::encode(&frame).unwrap();
+        host.stream.write_all(&frame[..frame.len() / 2]).await.unwrap();
+        host.open(8).await;
+        host.say(2, 8, Body::Inspect(Inspect {})).await;
+        assert_eq!(host.hear().await.session, 8);
+    }
+
+    #[tokio::test]
+    async fn repeated_requests_are_answered_each_time() {
+        let mut host = Host::new();
+        host.open(7).await;
+        for _ in 0..3 {
+            host.say(2, 7, Body::Inspect(Inspect {})).await;
+            assert_eq!(host.hear().await.request_id, 2);
+        }
     }
 }

@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The bonds that accept on both ports because of this program.
 #[derive(Clone)]
 pub(crate) struct BothPorts {
-    kernel: Arc<Kernel>,
+    kernel: Kernel,
     /// By the bond's index; with the task that will undo it, once one was started.
     bonds: Arc<Mutex<HashMap<u32, Option<AbortHandle>>>>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Accepting {
 }
 
 impl BothPorts {
-    pub(crate) fn new(kernel: Arc<Kernel>) -> Self {
+    pub(crate) fn new(kernel: Kernel) -> Self {
         Self {
             kernel,
             bonds: Arc::default(),

@@ -25,7 +25,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// Everything a verb works on.
 pub(crate) struct Guest {
-    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) kernel: Kernel,
     pub(crate) sysfs: Sysfs,
     pub(crate) both_ports: BothPorts,
     pub(crate) announcer: Announcer,
@@ -34,17 +34,15 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Must be called within the runtime.
-    pub(crate) fn new(sysfs: Sysfs) -> io::Result<Self> {
-        let kernel = Arc::new(Kernel::connect()?);
-        let both_ports = BothPorts::new(Arc::clone(&kernel));
-        Ok(Self {
-            kernel,
+    pub(crate) fn new(sysfs: Sysfs) -> Self {
+        let at_work = Mutex::default();
+        Self {
+            kernel: Kernel,
             sysfs,
-            both_ports,
+            both_ports: BothPorts::new(Kernel),
             announcer: Announcer::default(),
-            at_work: Mutex::default(),
-        })
+            at_work,
+        }
     }
 
     /// Does what is asked and gives the answer. It ends soon after its patience does, whatever happens.

@@ -5,23 +5,16 @@ mod decode;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt, TryStreamExt};
 use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::link::{BondAllPortActive, InfoBond, InfoKind, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkBond, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder};
-use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
 
 use crate::mac::Mac;
 use crate::pair::Link;
-
-/// How often and after what pause a list is asked for again while the kernel is busy with another.
-const BUSY_TRIES: u32 = 50;
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The kernel did not do it; in its own words.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +24,18 @@ pub(crate) struct KernelError {
     why: String,
 }
 
-/// One connection to the kernel's routing netlink.
-pub(crate) struct Kernel {
+/// The kernel's routing netlink.
+///
+/// Each request has a connection of its own, which costs next to nothing: the kernel refuses a second list
+/// on one connection (EBUSY) while several tasks want lists, and a connection that broke would stay broken
+/// for the years that this program runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernel;
+
+/// A connection for one request.
+struct Connection {
     handle: rtnetlink::Handle,
-    /// The kernel works on one list per connection (EBUSY otherwise), and several tasks want lists.
-    lists: Mutex<()>,
+    task: AbortHandle,
 }
 
 /// A change to a bond.
@@ -68,60 +68,50 @@ pub(crate) struct LinkEvents {
 }
 
 impl Kernel {
-    /// Must be called within the runtime; the connection lives as long as that.
-    pub(crate) fn connect() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(Self {
-            handle,
-            lists: Mutex::new(()),
-        })
-    }
-
     /// All interfaces, without their devices (sysfs knows those).
-    pub(crate) async fn links(&self) -> Result<Vec<Link>, KernelError> {
-        let links = || self.handle.link().get().execute();
-        self.list("list the interfaces", links, |message| decode::link(&message))
-            .await
+    pub(crate) async fn links(self) -> Result<Vec<Link>, KernelError> {
+        const WHAT: &str = "list the interfaces";
+        let connection = Connection::open(WHAT)?;
+        let links = connection.handle.link().get().execute();
+        collect(WHAT, links, |message| decode::link(&message)).await
     }
 
-    pub(crate) async fn addresses(&self) -> Result<Vec<Address>, KernelError> {
-        let addresses = || self.handle.address().get().execute();
-        self.list("list the addresses", addresses, |message| {
-            decode::address(&message)
-        })
-        .await
+    pub(crate) async fn addresses(self) -> Result<Vec<Address>, KernelError> {
+        const WHAT: &str = "list the addresses";
+        let connection = Connection::open(WHAT)?;
+        let addresses = connection.handle.address().get().execute();
+        collect(WHAT, addresses, |message| decode::address(&message)).await
     }
 
     /// The gateways of default routes, IPv4 and IPv6.
-    pub(crate) async fn gateways(&self) -> Result<Vec<Somebody>, KernelError> {
+    pub(crate) async fn gateways(self) -> Result<Vec<Somebody>, KernelError> {
+        const WHAT: &str = "list the routes";
+        let connection = Connection::open(WHAT)?;
         let v4 = RouteMessageBuilder::<std::net::Ipv4Addr>::new().build();
         let v6 = RouteMessageBuilder::<std::net::Ipv6Addr>::new().build();
         let mut all = Vec::new();
         for ask in [v4, v6] {
-            let routes = || self.handle.route().get(ask.clone()).execute();
-            let found = |message| Some(decode::gateways(&message));
-            let gateways = self.list("list the routes", routes, found).await?;
+            let routes = connection.handle.route().get(ask).execute();
+            let gateways = collect(WHAT, routes, |message| Some(decode::gateways(&message))).await?;
             all.extend(gateways.into_iter().flatten());
         }
         Ok(all)
     }
 
     /// Those whose address the kernel has resolved.
-    pub(crate) async fn neighbours(&self) -> Result<Vec<Somebody>, KernelError> {
-        let family = AddressFamily::Unspec;
-        let all = || {
-            self.handle
-                .neighbours()
-                .get()
-                .set_address_family(family)
-                .execute()
-        };
-        self.list("list the neighbours", all, |message| decode::neighbour(&message))
-            .await
+    pub(crate) async fn neighbours(self) -> Result<Vec<Somebody>, KernelError> {
+        const WHAT: &str = "list the neighbours";
+        let connection = Connection::open(WHAT)?;
+        let all = connection
+            .handle
+            .neighbours()
+            .get()
+            .set_address_family(AddressFamily::Unspec)
+            .execute();
+        collect(WHAT, all, |message| decode::neighbour(&message)).await
     }
 
-    pub(crate) async fn change_bond(&self, bond: u32, change: BondChange) -> Result<(), KernelError> {
+    pub(crate) async fn change_bond(self, bond: u32, change: BondChange) -> Result<(), KernelError> {
         let (what, info) = match change {
             BondChange::Active(port) => ("set the active port", InfoBond::ActivePort(port)),
             BondChange::Primary(port) => ("set the preferred port", InfoBond::Primary(port)),
@@ -139,7 +129,7 @@ impl Kernel {
             .await
     }
 
-    pub(crate) async fn set_up(&self, link: u32, up: bool) -> Result<(), KernelError> {
+    pub(crate) async fn set_up(self, link: u32, up: bool) -> Result<(), KernelError> {
         let message = LinkUnspec::new_with_index(link);
         if up {
             self.change("set the port up", message.up().build()).await
@@ -148,44 +138,40 @@ impl Kernel {
         }
     }
 
-    pub(crate) async fn put_into(&self, port: u32, bond: u32) -> Result<(), KernelError> {
+    pub(crate) async fn put_into(self, port: u32, bond: u32) -> Result<(), KernelError> {
         let message = LinkUnspec::new_with_index(port).controller(bond).build();
         self.change("put the port into the bond", message).await
     }
 
-    pub(crate) async fn take_out(&self, port: u32) -> Result<(), KernelError> {
+    pub(crate) async fn take_out(self, port: u32) -> Result<(), KernelError> {
         let message = LinkUnspec::new_with_index(port).nocontroller().build();
         self.change("take the port out of the bond", message).await
     }
 
-    /// Everything of one kind. A list whose reader was dropped still keeps the kernel busy for a moment.
-    async fn list<M, T, S>(
-        &self,
-        what: &'static str,
-        ask: impl Fn() -> S,
-        decode: impl Fn(M) -> Option<T>,
-    ) -> Result<Vec<T>, KernelError>
-    where
-        S: Stream<Item = Result<M, rtnetlink::Error>>,
-    {
-        let _turn = self.lists.lock().await;
-        let mut tries = 0;
-        loop {
-            match collect(ask(), &decode).await {
-                Err(error) if is_busy(&error) && tries < BUSY_TRIES => tries += 1,
-                done => return done.map_err(|error| KernelError::new(what, error)),
-            }
-            sleep(BUSY_PAUSE).await;
-        }
+    async fn change(self, what: &'static str, message: LinkMessage) -> Result<(), KernelError> {
+        let connection = Connection::open(what)?;
+        let change = connection.handle.link().change(message).execute();
+        change.await.map_err(|error| KernelError::new(what, error))
     }
+}
 
-    async fn change(&self, what: &'static str, message: LinkMessage) -> Result<(), KernelError> {
-        self.handle
-            .link()
-            .change(message)
-            .execute()
-            .await
-            .map_err(|error| KernelError::new(what, error))
+impl Connection {
+    fn open(what: &'static str) -> Result<Self, KernelError> {
+        let connection = rtnetlink::new_connection();
+        let (connection, handle, _) = connection.map_err(|error| KernelError {
+            what,
+            why: error.to_string(),
+        })?;
+        Ok(Self {
+            handle,
+            task: tokio::spawn(connection).abort_handle(),
+        })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -231,19 +217,20 @@ impl KernelError {
 }
 
 async fn collect<M, T>(
+    what: &'static str,
     stream: impl Stream<Item = Result<M, rtnetlink::Error>>,
     decode: impl Fn(M) -> Option<T>,
-) -> Result<Vec<T>, rtnetlink::Error> {
+) -> Result<Vec<T>, KernelError> {
     let mut stream = pin!(stream);
     let mut all = Vec::new();
-    while let Some(message) = stream.try_next().await? {
+    while let Some(message) = stream
+        .try_next()
+        .await
+        .map_err(|error| KernelError::new(what, error))?
+    {
         all.extend(decode(message));
     }
     Ok(all)
-}
-
-fn is_busy(error: &rtnetlink::Error) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message) if message.to_io().kind() == io::ErrorKind::ResourceBusy)
 }
 
 /// An address as netlink carries it.

@@ -69,7 +69,7 @@ impl Port {
     }
 
     /// Takes a descriptor that does not block. Must be called within the runtime.
-    fn new(file: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(file: OwnedFd) -> io::Result<Self> {
         let edges = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&edges, &file, epoll::EventData::new_u64(0), flags)?;

@@ -68,7 +68,7 @@ impl Witness {
                 () = sleep_until(enough), if seen.is_some() => break,
                 over = patience.over() => return seen.ok_or(Unseen::Over(over)),
                 arrived = self.listener.next() => {
-                    seen = self.count(seen, arrived.map_err(Unseen::Broken)?, start);
+                    seen = count(seen, arrived.map_err(Unseen::Broken)?, start.elapsed(), &self.own);
                     if seen.is_some_and(|seen| seen.to_us || questions.is_empty()) {
                         break;
                     }
@@ -77,29 +77,96 @@ impl Witness {
         }
         // Those that came together with the last one.
         while let Ok(Some(arrived)) = self.listener.take() {
-            seen = self.count(seen, arrived, start);
+            seen = count(seen, arrived, start.elapsed(), &self.own);
         }
         seen.ok_or(Unseen::Over(Over::Deadline))
     }
+}
 
-    fn count(&self, seen: Option<Seen>, arrived: Arrived, start: Instant) -> Option<Seen> {
-        let to_us = match arrived.how {
-            Arrival::ToUs => true,
-            Arrival::ToMany => false,
-            Arrival::Neither => return seen,
-        };
-        if arrived.from.is_none_or(|from| self.own.contains(&from)) {
-            return seen;
+/// Counts a frame, if it counts: for us or for many, and from outside.
+fn count(seen: Option<Seen>, arrived: Arrived, after: Duration, own: &[Mac]) -> Option<Seen> {
+    let to_us = match arrived.how {
+        Arrival::ToUs => true,
+        Arrival::ToMany => false,
+        Arrival::Neither => return seen,
+    };
+    if arrived.from.is_none_or(|from| own.contains(&from)) {
+        return seen;
+    }
+    let before = seen.unwrap_or(Seen {
+        frames: 0,
+        first: after,
+        to_us,
+    });
+    Some(Seen {
+        frames: before.frames + 1,
+        to_us: before.to_us || to_us,
+        ..before
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const THEIRS: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+    fn frame(how: Arrival, from: Mac) -> Arrived {
+        Arrived {
+            how,
+            from: Some(from),
         }
-        let seen = seen.unwrap_or(Seen {
-            frames: 0,
-            first: start.elapsed(),
-            to_us,
-        });
-        Some(Seen {
-            frames: seen.frames + 1,
-            to_us: seen.to_us || to_us,
-            ..seen
-        })
+    }
+
+    #[test]
+    fn what_counts() {
+        let once = |arrived| count(None, arrived, Duration::from_millis(7), &[OURS]);
+        let seen = |to_us| {
+            Some(Seen {
+                frames: 1,
+                first: Duration::from_millis(7),
+                to_us,
+            })
+        };
+        assert_eq!(once(frame(Arrival::ToUs, THEIRS)), seen(true));
+        assert_eq!(once(frame(Arrival::ToMany, THEIRS)), seen(false));
+        // To another host, or sent by this one.
+        assert_eq!(once(frame(Arrival::Neither, THEIRS)), None);
+        // Our own announcement, come back through the other port.
+        assert_eq!(once(frame(Arrival::ToMany, OURS)), None);
+        assert_eq!(
+            once(Arrived {
+                how: Arrival::ToUs,
+                from: None
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn the_first_frame_gives_the_time_and_any_may_be_for_us() {
+        let first = count(
+            None,
+            frame(Arrival::ToMany, THEIRS),
+            Duration::from_millis(3),
+            &[],
+        );
+        let second = count(first, frame(Arrival::ToUs, THEIRS), Duration::from_millis(9), &[]);
+        assert_eq!(
+            second,
+            Some(Seen {
+                frames: 2,
+                first: Duration::from_millis(3),
+                to_us: true
+            })
+        );
+        let third = count(
+            second,
+            frame(Arrival::ToMany, OURS),
+            Duration::from_millis(12),
+            &[OURS],
+        );
+        assert_eq!(third, second);
     }
 }

@@ -160,3 +160,155 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<Somebody> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::BondFailOverMac;
+    use netlink_packet_route::route::RouteNextHop;
+
+    use super::*;
+    use crate::mac::Mac;
+
+    fn message(attributes: Vec<LinkAttribute>) -> LinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = 4;
+        message.header.flags = LinkFlags::Up;
+        message.attributes = attributes;
+        message.attributes.push(LinkAttribute::IfName("eth0".to_owned()));
+        message
+    }
+
+    #[test]
+    fn a_bond() {
+        let data = vec![
+            InfoBond::Mode(BondMode::ActiveBackup),
+            InfoBond::ActivePort(2),
+            InfoBond::Primary(3),
+            InfoBond::MiiMon(100),
+            InfoBond::FailOverMac(BondFailOverMac::Active),
+            InfoBond::AllPortsActive(BondAllPortActive::Delivered),
+        ];
+        let info = vec![
+            LinkInfo::Kind(InfoKind::Bond),
+            LinkInfo::Data(InfoData::Bond(data)),
+        ];
+        let link = link(&message(vec![LinkAttribute::LinkInfo(info)])).unwrap();
+        let bond = Bond {
+            active_backup: true,
+            active: Some(2),
+            primary: Some(3),
+            fail_over_mac: 1,
+            miimon_ms: 100,
+            all_ports_active: true,
+        };
+        assert_eq!(
+            (link.kind, link.index, link.up, link.usable_in_bond),
+            (Kind::Bond(bond), 4, true, true)
+        );
+    }
+
+    #[test]
+    fn a_port() {
+        let (now, burnt_in) = (vec![2, 0, 0, 0, 0, 1], vec![2, 0, 0, 0, 0, 2]);
+        let port = |status| {
+            let data = vec![
+                InfoBondPort::MiiStatus(status),
+                InfoBondPort::PermHwaddr(burnt_in.clone()),
+            ];
+            let info = vec![LinkInfo::PortData(InfoPortData::BondPort(data))];
+            message(vec![
+                LinkAttribute::Address(now.clone()),
+                LinkAttribute::Controller(9),
+                LinkAttribute::Carrier(1),
+                LinkAttribute::LinkInfo(info),
+            ])
+        };
+        let up = link(&port(MiiStatus::Up)).unwrap();
+        assert!(up.is_usable());
+        assert_eq!((up.controller, up.kind), (Some(9), Kind::Plain));
+        assert_eq!(
+            (up.mac, up.permanent),
+            (Some(Mac([2, 0, 0, 0, 0, 1])), Some(Mac([2, 0, 0, 0, 0, 2])))
+        );
+        assert!(!link(&port(MiiStatus::GoingBack)).unwrap().is_usable());
+        // A port that is down may still report its carrier; that is worth nothing.
+        let mut down = port(MiiStatus::Up);
+        down.header.flags = LinkFlags::empty();
+        assert!(!link(&down).unwrap().carrier);
+        // The driver knows better than the bond.
+        let mut told = port(MiiStatus::Up);
+        told.attributes
+            .push(LinkAttribute::PermAddress(vec![2, 0, 0, 0, 0, 3]));
+        assert_eq!(link(&told).unwrap().permanent, Some(Mac([2, 0, 0, 0, 0, 3])));
+    }
+
+    #[test]
+    fn a_lower_interface_in_another_namespace_is_none() {
+        let vlan = vec![LinkInfo::Kind(InfoKind::Vlan)];
+        let mut attributes = vec![LinkAttribute::Link(7), LinkAttribute::LinkInfo(vlan)];
+        let here = link(&message(attributes.clone())).unwrap();
+        assert_eq!((here.below, here.kind), (Some(7), Kind::Carrier));
+        attributes.push(LinkAttribute::LinkNetNsId(0));
+        assert_eq!(link(&message(attributes)).unwrap().below, None);
+    }
+
+    #[test]
+    fn addresses_that_are_ours() {
+        let (ip, peer) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let mut message = AddressMessage::default();
+        message.header.index = 4;
+        message.header.prefix_len = 24;
+        message.attributes = vec![AddressAttribute::Address(peer), AddressAttribute::Local(ip)];
+        assert_eq!(
+            address(&message),
+            Some(Address {
+                interface: 4,
+                ip,
+                prefix: 24
+            })
+        );
+        message
+            .attributes
+            .push(AddressAttribute::Flags(AddressFlags::Tentative));
+        assert_eq!(address(&message), None);
+    }
+
+    #[test]
+    fn gateways_of_default_routes() {
+        let via = |ip: &str| RouteAttribute::Gateway(RouteAddress::Inet(ip.parse().unwrap()));
+        let mut message = RouteMessage::default();
+        message.header.kind = RouteType::Unicast;
+        message.attributes = vec![RouteAttribute::Oif(4), via("10.0.0.1")];
+        let gateway = |interface, ip: &str| Somebody {
+            interface,
+            ip: ip.parse().unwrap(),
+        };
+        assert_eq!(gateways(&message), [gateway(4, "10.0.0.1")]);
+        message.header.destination_prefix_length = 8;
+        assert_eq!(gateways(&message), []);
+
+        let mut hop = RouteNextHop::default();
+        (hop.interface_index, hop.attributes) = (5, vec![via("10.0.0.9")]);
+        message.header.destination_prefix_length = 0;
+        message.attributes = vec![RouteAttribute::MultiPath(vec![hop])];
+        assert_eq!(gateways(&message), [gateway(5, "10.0.0.9")]);
+    }
+
+    #[test]
+    fn neighbours_that_answered() {
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = 4;
+        let ip = NeighbourAddress::Inet("10.0.0.1".parse().unwrap());
+        message.attributes = vec![NeighbourAttribute::Destination(ip)];
+        for (state, known) in [
+            (NeighbourState::Reachable, true),
+            (NeighbourState::Stale, true),
+            (NeighbourState::Failed, false),
+            (NeighbourState::Noarp, false),
+            (NeighbourState::Incomplete, false),
+        ] {
+            message.header.state = state;
+            assert_eq!(neighbour(&message).is_some(), known, "{state:?}");
+        }
+    }
+}
