@@ -74,6 +74,14 @@ pub struct ArrivalResponse {
     #[prost(message, optional, tag = "1")]
     pub migration: ::core::option::Option<super::super::v1::Migration>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GreetRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GreetResponse {
+    /// As its daemon would list itself.
+    #[prost(message, optional, tag = "1")]
+    pub host: ::core::option::Option<super::super::v1::Host>,
+}
 /// What a host sees of a guest through libvirt, without waiting for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -309,6 +317,28 @@ pub mod peer_service_client {
                 .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Arrival"));
             self.inner.unary(req, path, codec).await
         }
+        /// How this host is.
+        pub async fn greet(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GreetRequest>,
+        ) -> std::result::Result<tonic::Response<super::GreetResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.peer.v1.PeerService/Greet",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Greet"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -349,6 +379,11 @@ pub mod peer_service_server {
             &self,
             request: tonic::Request<super::ArrivalRequest>,
         ) -> std::result::Result<tonic::Response<super::ArrivalResponse>, tonic::Status>;
+        /// How this host is.
+        async fn greet(
+            &self,
+            request: tonic::Request<super::GreetRequest>,
+        ) -> std::result::Result<tonic::Response<super::GreetResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeerServiceServer<T> {
@@ -589,6 +624,49 @@ pub mod peer_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ArrivalSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.peer.v1.PeerService/Greet" => {
+                    #[allow(non_camel_case_types)]
+                    struct GreetSvc<T: PeerService>(pub Arc<T>);
+                    impl<T: PeerService> tonic::server::UnaryService<super::GreetRequest>
+                    for GreetSvc<T> {
+                        type Response = super::GreetResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GreetRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::greet(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GreetSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
