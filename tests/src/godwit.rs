@@ -84,6 +84,13 @@ pub struct Progress {
     pub downtime_ms: Option<u64>,
 }
 
+impl Migration {
+    /// Whether the phase has begun, now or earlier: updates come in bursts and may leave some out.
+    pub fn has_begun(&self, phase: &str) -> bool {
+        self.phase == phase || self.timeline.iter().any(|step| step.phase == phase)
+    }
+}
+
 /// Runs `godwit ARGUMENTS` on a host to its end.
 pub fn run(place: &Place, host: Host, arguments: &str) -> Result<Answer> {
     let mut ssh = ssh::command(place, host, &format!("godwit {arguments}"));

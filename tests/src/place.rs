@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::Host;
 use crate::images::Key;
@@ -77,6 +77,18 @@ impl Place {
     pub fn target(&self) -> PathBuf {
         std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| self.checkout.join("target"), |dir| self.checkout.join(dir))
+    }
+
+    /// Makes the directory of a running rig.
+    pub fn make_run(&self) -> Result<()> {
+        let run = self.run();
+        // The kernel limits a socket's path to 107 bytes; the rig's own names need some of them.
+        ensure!(
+            run.as_os_str().len() <= 75,
+            "{} is too long a name for sockets",
+            run.display()
+        );
+        fs::create_dir_all(&run).with_context(|| format!("cannot make {}", run.display()))
     }
 
     /// Keeps a second rig command from changing the same rig until the returned file is dropped.

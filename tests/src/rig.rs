@@ -1,9 +1,8 @@
 //! The whole rig: up, down, and what it is doing.
 
-use std::fs;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::process::geteuid;
 
 use crate::images::Images;
@@ -52,7 +51,7 @@ impl Rig {
 
     /// Both hosts on and ready.
     fn power_on_all(&self, images: &Images, fresh: bool) -> Result<()> {
-        fs::create_dir_all(self.place.run())?;
+        self.place.make_run()?;
         network::up(&self.place)?;
         let started = Instant::now();
         let mut switched = Vec::new();
@@ -89,7 +88,7 @@ impl Rig {
     pub fn power_on(&self, host: Host) -> Result<()> {
         let _lock = self.place.lock()?;
         let images = images::build(&self.place)?;
-        fs::create_dir_all(self.place.run())?;
+        self.place.make_run()?;
         network::up(&self.place)?;
         host::power_on(&self.place, &images, host)?;
         self.ready(host)
@@ -128,12 +127,18 @@ impl Rig {
             let ask =
                 "rig-service status libvirtd; rig-service status godwitd; rig-vf list; virsh -q list --all";
             let command = format!("{{ {ask}; }} 2>&1 | sed 's/^/  /'");
-            text.push_str(&ssh::output(&self.place, host, &command).context("is it starting?")?);
+            let answer = ssh::output(&self.place, host, &command);
+            text.push_str(&answer.unwrap_or_else(|_| "  does not answer; it may be starting\n".into()));
         }
-        match guest::locate(&self.place)? {
-            Some(host) => text.push_str(&format!("guest {} runs on {host}\n", guest::NAME)),
-            None => text.push_str(&format!("guest {} does not run\n", guest::NAME)),
-        }
+        let found = match guest::locate(&self.place) {
+            Ok(Some(host)) => format!("guest {} runs on {host}\n", guest::NAME),
+            Ok(None) => format!("guest {} does not run\n", guest::NAME),
+            Err(_) => format!(
+                "guest {} is not found while a host does not answer\n",
+                guest::NAME
+            ),
+        };
+        text.push_str(&found);
         Ok(text)
     }
 }
