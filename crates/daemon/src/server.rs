@@ -140,3 +140,6 @@ fn dns_names(der: &[u8]) -> Vec<String> {
     };
     names.value.general_names.iter().filter_map(dns).collect()
 }
+
+#[cfg(test)]
+mod tests;

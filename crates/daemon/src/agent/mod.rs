@@ -223,3 +223,6 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
         .take(most)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

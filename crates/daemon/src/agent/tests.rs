@@ -1,0 +1,162 @@
+//! The host's end against guests that behave, are silent, or are hostile.
+
+use std::future::Future;
+
+use api::{GuestFrame, HostFrame, Refused, RefusalReason, Welcome};
+use godwit_wire::{Decoder, encode};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+};
+
+use super::*;
+
+const WITHIN: Duration = Duration::from_millis(1500);
+
+/// A guest that answers each frame with what `answer` makes of it, after `first` bytes of its own.
+async fn guest<F>(first: Vec<u8>, answer: F) -> (tempfile::TempDir, PathBuf)
+where
+    F: Fn(HostFrame) -> Vec<GuestFrame> + Send + 'static,
+{
+    serve(move |mut stream| async move {
+        stream.write_all(&first).await.ok()?;
+        let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
+        loop {
+            let count = stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
+            let mut input = &buffer[..count];
+            while let Some(frame) = decoder.take_message::<HostFrame>(&mut input) {
+                for frame in answer(frame.ok()?) {
+                    stream.write_all(&encode(&frame).ok()?).await.ok()?;
+                }
+            }
+        }
+    })
+}
+
+fn serve<F, S>(talk: S) -> (tempfile::TempDir, PathBuf)
+where
+    F: Future<Output = Option<()>> + Send,
+    S: FnOnce(UnixStream) -> F + Send + 'static,
+{
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("agent");
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        talk(stream).await
+    });
+    (directory, path)
+}
+
+fn answer(to: &HostFrame, body: guest_frame::Body) -> GuestFrame {
+    GuestFrame { request_id: to.request_id, session: to.session, boot_id: "boot".into(), body: Some(body) }
+}
+
+fn welcome(to: &HostFrame) -> Option<GuestFrame> {
+    let hello = matches!(to.body, Some(host_frame::Body::Hello(_)));
+    hello.then(|| answer(to, guest_frame::Body::Welcome(Welcome { protocol: 1, agent_version: "0".into() })))
+}
+
+fn switched(frames_received: u64) -> guest_frame::Body {
+    let active = "eth0\x1b[2J".to_owned();
+    guest_frame::Body::Switched(api::Switched { active, frames_received, first_frame_ms: 7, ..Default::default() })
+}
+
+fn mac() -> MacAddress {
+    "52:54:00:aa:00:10".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_confirmed_switch_is_told_in_printable_words() {
+    let (_kept, path) =
+        guest(Vec::new(), |frame| vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(3)))]).await;
+    let told = Agents::default().fail_over(&path, mac(), WITHIN).await.unwrap();
+    assert_eq!(told, Switched { active: "eth0 [2J".into(), first_frame_ms: 7, already: false });
+}
+
+#[tokio::test]
+async fn a_switch_without_a_frame_is_no_confirmation() {
+    let (_kept, path) =
+        guest(Vec::new(), |frame| vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(0)))]).await;
+    let told = Agents::default().fail_over(&path, mac(), WITHIN).await;
+    assert!(matches!(told, Err(AgentError::Odd { verb: "FailOver" })), "{told:?}");
+}
+
+#[tokio::test]
+async fn garbage_torn_frames_and_other_sessions_are_passed_over() {
+    // Half a frame, as after a live migration, then noise.
+    let torn = encode(&GuestFrame { boot_id: "x".repeat(300), ..Default::default() }).unwrap();
+    let first = [&torn[..100], &[7, 0, 9, 9, 0, 255][..]].concat();
+    let (_kept, path) = guest(first, |frame| {
+        let stale = GuestFrame { session: 42, ..answer(&frame, switched(1)) };
+        let early = GuestFrame { request_id: 999, ..answer(&frame, switched(1)) };
+        let right = welcome(&frame).unwrap_or_else(|| answer(&frame, switched(1)));
+        vec![stale, early, right]
+    })
+    .await;
+    Agents::default().fail_over(&path, mac(), WITHIN).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_its_reason_and_loses_its_control_characters() {
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let detail = format!("no\ncarrier\x07 {}", "y".repeat(2000));
+        let reason = RefusalReason::NoCarrier.into();
+        let refused = guest_frame::Body::Refused(Refused { reason, detail, pair: None });
+        vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
+    })
+    .await;
+    let told = Agents::default().release(&path, mac(), WITHIN).await.unwrap_err();
+    let AgentError::Refused { reason, detail, .. } = &told else { panic!("{told:?}") };
+    assert_eq!(*reason, "REFUSAL_REASON_NO_CARRIER");
+    assert!(detail.starts_with("no carrier  yyy") && detail.len() <= 512, "{detail}");
+    assert!(!told.is_passing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_guest_costs_the_deadline_and_no_more() {
+    let (_kept, path) = guest(Vec::new(), |_| Vec::new()).await;
+    let told = Agents::default().inspect(&path, WITHIN).await.unwrap_err();
+    assert!(matches!(told, AgentError::Silent { .. }) && told.is_passing(), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_flood_is_cut_off() {
+    let (_kept, path) = serve(|mut stream| async move {
+        loop {
+            stream.write_all(&[1; 65536]).await.ok()?;
+        }
+    });
+    let told = Agents::default().inspect(&path, Duration::from_secs(30)).await.unwrap_err();
+    assert!(matches!(told, AgentError::Flood { .. }), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_channel_that_is_not_there_is_named() {
+    let told = Agents::default().inspect(Path::new("/nonexistent/agent"), WITHIN).await.unwrap_err();
+    assert!(told.to_string().contains("/nonexistent/agent") && told.is_passing(), "{told}");
+}
+
+#[test]
+fn only_a_bond_with_a_living_standby_has_no_problem() {
+    let port = |role: api::PortRole, carrier| api::Port {
+        role: role.into(),
+        name: format!("{role:?}"),
+        permanent_mac: "52:54:00:aa:00:10".into(),
+        carrier,
+        ..Default::default()
+    };
+    let pair = |kind: api::PairKind, carrier| api::Pair {
+        kind: kind.into(),
+        active: "Primary".into(),
+        ports: vec![port(api::PortRole::Standby, carrier), port(api::PortRole::Primary, true)],
+        ..Default::default()
+    };
+    let problem = |kind, carrier| seen(&[pair(kind, carrier)])[0].problem.clone();
+    assert_eq!(problem(api::PairKind::Bond, true), None);
+    assert!(problem(api::PairKind::Bond, false).unwrap().contains("no carrier"));
+    assert!(problem(api::PairKind::NetFailover, true).unwrap().contains("not a bond"));
+    assert!(seen(&[pair(api::PairKind::Bond, true)])[0].on_primary);
+    let nameless = api::Pair { ports: vec![api::Port::default()], ..Default::default() };
+    assert!(seen(&[nameless]).is_empty());
+}
