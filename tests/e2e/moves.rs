@@ -65,7 +65,7 @@ pub(crate) fn cancelled(stage: &Stage) -> Result<()> {
 pub(crate) fn without_the_source(stage: &Stage) -> Result<()> {
     let mut moving = stage.begin_move()?;
     moving.until("the transfer", PATIENCE, |migration| {
-        migration.phase == "transfer"
+        migration.has_begun("transfer")
     })?;
     let arrived = || Ok((stage.guest_on(Host::Beta)? == "running").then_some(()));
     wait_for("the guest on beta", PATIENCE, arrived)?;

@@ -37,7 +37,7 @@ impl Stage {
         self.transfer_speed(2)?;
         let mut moving = self.begin_move()?;
         moving.until("the transfer", PATIENCE, |migration| {
-            migration.phase == "transfer"
+            migration.has_begun("transfer")
         })?;
         // The phase is written before its work starts: memory that moves is the work.
         let copying = "virsh -q domjobinfo web-1 | grep -q 'Data processed'";
