@@ -172,6 +172,14 @@ mod tests {
     }
 
     #[test]
+    fn checksums_carry_round() {
+        // RFC 1071, section 3; and a sum whose first carry makes another.
+        assert_eq!(checksum(&[&[0x00, 0x01, 0xf2, 0x03], &[0xf4, 0xf5, 0xf6, 0xf7]]), !0xddf2);
+        assert_eq!(checksum(&[&[0xff, 0xff, 0x00, 0x01]]), !0x0001);
+        assert_eq!(checksum(&[&[0xff, 0xff], &[0xff, 0xff]]), 0);
+    }
+
+    #[test]
     fn a_question_stays_in_its_family() {
         assert_eq!(question(MAC, ip("10.77.0.100"), ip("fe80::1")), None);
     }

@@ -58,5 +58,7 @@ mod tests {
     fn the_sentence_is_cut_between_characters() {
         let refused = Refused::from(Refusal::new(RefusalReason::Kernel, "ü".repeat(300) + "x"));
         assert_eq!(refused.detail, "ü".repeat(256));
+        let refused = Refused::from(Refusal::new(RefusalReason::Kernel, "x".repeat(600)));
+        assert_eq!(refused.detail.len(), 512);
     }
 }
