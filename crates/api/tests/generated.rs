@@ -2,8 +2,11 @@
 
 use std::{fs, path::Path};
 
-const FILES: [&str; 3] =
-    ["godwit/v1/godwit.proto", "godwit/peer/v1/peer.proto", "godwit/agent/v1/agent.proto"];
+const FILES: [&str; 3] = [
+    "godwit/v1/godwit.proto",
+    "godwit/peer/v1/peer.proto",
+    "godwit/agent/v1/agent.proto",
+];
 
 fn generate(out: &Path) {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");

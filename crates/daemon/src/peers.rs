@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use godwit_api::{
     peer::v1::{
-        ArrivalRequest, LookRequest, ReserveRequest, Sighting as WireSighting, UnreserveRequest, WantedPair,
-        peer_service_client::PeerServiceClient,
+        ArrivalRequest, GreetRequest, LookRequest, ReserveRequest, Sighting as WireSighting,
+        UnreserveRequest, WantedPair, peer_service_client::PeerServiceClient,
     },
     v1 as api,
 };
@@ -189,6 +189,18 @@ impl Peers {
         response
             .migration
             .ok_or_else(|| cause("PEER_ANSWER", format!("{} has no record", brief.peer())))
+    }
+
+    /// How the peer is. Asked once: whoever wants to know waits in front of a screen, and says for how long.
+    pub(crate) async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
+        let (peer, channel) = self.get(peer)?;
+        let answer = PeerServiceClient::new(channel.clone())
+            .greet(GreetRequest {})
+            .await;
+        let answer = answer.map_err(|status| told(&peer.name, &status))?.into_inner();
+        answer
+            .host
+            .ok_or_else(|| cause("PEER_ANSWER", format!("{} did not say how it is", peer.name)))
     }
 
     /// Asks until there is an answer or the time is over. Everything asked of a peer is harmless to repeat.

@@ -11,9 +11,12 @@ use std::{
 use anyhow::{Context, bail};
 use godwit_api::{
     peer::v1::peer_service_server::PeerServiceServer,
-    v1::{guest_service_server::GuestServiceServer, migration_service_server::MigrationServiceServer},
+    v1::{
+        guest_service_server::GuestServiceServer, host_service_server::HostServiceServer,
+        migration_service_server::MigrationServiceServer,
+    },
 };
-use godwit_coordinator::{Caller, Coordinator, GuestDesk, MigrationDesk, PeerDesk, World};
+use godwit_coordinator::{Caller, Coordinator, GuestDesk, HostDesk, MigrationDesk, PeerDesk, World};
 use tokio::{net::UnixListener, sync::watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Status, transport::Server, transport::ServerTlsConfig};
@@ -71,10 +74,12 @@ pub(crate) async fn local<W: World>(
 ) -> anyhow::Result<()> {
     info!(socket = %path.display(), "listening for operators");
     let migrations = MigrationServiceServer::new(MigrationDesk(coordinator.clone()));
-    let guests = GuestServiceServer::new(GuestDesk(coordinator));
+    let guests = GuestServiceServer::new(GuestDesk(coordinator.clone()));
+    let hosts = HostServiceServer::new(HostDesk(coordinator));
     let served = server()
         .add_service(migrations.max_decoding_message_size(MESSAGE))
         .add_service(guests.max_decoding_message_size(MESSAGE))
+        .add_service(hosts.max_decoding_message_size(MESSAGE))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stop))
         .await;
     let _ = fs::remove_file(&path);

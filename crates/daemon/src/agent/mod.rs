@@ -21,6 +21,10 @@ use self::channel::Channel;
 /// Name of the virtio-serial channel.
 pub(crate) const CHANNEL: &str = "org.godwit.agent.0";
 
+/// A switch is proved within this time or taken back by the agent: on a path that has carrier and leads nowhere the
+/// guest's traffic is lost meanwhile.
+const PROOF: Duration = Duration::from_secs(5);
+
 /// The agent did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
@@ -72,7 +76,13 @@ impl Agents {
     /// What the agent sees of its pairs.
     pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Vec<api::Pair>, AgentError> {
         match self
-            .ask(path, "Inspect", host_frame::Body::Inspect(Inspect {}), within)
+            .ask(
+                path,
+                "Inspect",
+                host_frame::Body::Inspect(Inspect {}),
+                within,
+                within,
+            )
             .await?
         {
             guest_frame::Body::Inspected(inspected) => Ok(inspected.pairs.into_iter().take(64).collect()),
@@ -88,7 +98,7 @@ impl Agents {
         within: Duration,
     ) -> Result<Switched, AgentError> {
         let body = host_frame::Body::FailOver(FailOver { pair: pair(mac) });
-        switched("FailOver", self.ask(path, "FailOver", body, within).await?)
+        switched("FailOver", self.ask(path, "FailOver", body, PROOF, within).await?)
     }
 
     /// Moves the pair's traffic to the primary.
@@ -99,7 +109,7 @@ impl Agents {
         within: Duration,
     ) -> Result<Switched, AgentError> {
         let body = host_frame::Body::FailBack(FailBack { pair: pair(mac) });
-        switched("FailBack", self.ask(path, "FailBack", body, within).await?)
+        switched("FailBack", self.ask(path, "FailBack", body, PROOF, within).await?)
     }
 
     /// Lets go of the VF.
@@ -110,7 +120,7 @@ impl Agents {
         within: Duration,
     ) -> Result<(), AgentError> {
         let body = host_frame::Body::ReleasePrimary(ReleasePrimary { pair: pair(mac) });
-        match self.ask(path, "ReleasePrimary", body, within).await? {
+        match self.ask(path, "ReleasePrimary", body, within, within).await? {
             guest_frame::Body::Released(_) => Ok(()),
             _ => Err(AgentError::Odd {
                 verb: "ReleasePrimary",
@@ -130,17 +140,19 @@ impl Agents {
             pair: pair(mac),
             primary_mac: primary_mac.to_string(),
         });
-        match self.ask(path, "AdoptPrimary", body, within).await? {
+        match self.ask(path, "AdoptPrimary", body, within, within).await? {
             guest_frame::Body::Adopted(adopted) => Ok(printable(&adopted.primary, 15)),
             _ => Err(AgentError::Odd { verb: "AdoptPrimary" }),
         }
     }
 
+    /// One question. The agent has `patience` for the verb itself, the whole conversation `within`.
     async fn ask(
         &self,
         path: &Path,
         verb: &'static str,
         body: host_frame::Body,
+        patience: Duration,
         within: Duration,
     ) -> Result<guest_frame::Body, AgentError> {
         let turn = {
@@ -155,7 +167,7 @@ impl Agents {
             channel.hello().await?;
             // The agent gives up a little before us, so that its reason is heard.
             let left = end.saturating_duration_since(Instant::now());
-            channel.request(body, left.mul_f32(0.9)).await
+            channel.request(body, left.mul_f32(0.9).min(patience)).await
         };
         let answer = tokio::time::timeout_at(end, talk)
             .await

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use api::{GuestFrame, HostFrame, Refused, RefusalReason, Welcome};
+use api::{GuestFrame, HostFrame, RefusalReason, Refused, Welcome};
 use godwit_wire::{Decoder, encode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -49,17 +49,35 @@ where
 }
 
 fn answer(to: &HostFrame, body: guest_frame::Body) -> GuestFrame {
-    GuestFrame { request_id: to.request_id, session: to.session, boot_id: "boot".into(), body: Some(body) }
+    GuestFrame {
+        request_id: to.request_id,
+        session: to.session,
+        boot_id: "boot".into(),
+        body: Some(body),
+    }
 }
 
 fn welcome(to: &HostFrame) -> Option<GuestFrame> {
     let hello = matches!(to.body, Some(host_frame::Body::Hello(_)));
-    hello.then(|| answer(to, guest_frame::Body::Welcome(Welcome { protocol: 1, agent_version: "0".into() })))
+    hello.then(|| {
+        answer(
+            to,
+            guest_frame::Body::Welcome(Welcome {
+                protocol: 1,
+                agent_version: "0".into(),
+            }),
+        )
+    })
 }
 
 fn switched(frames_received: u64) -> guest_frame::Body {
     let active = "eth0\x1b[2J".to_owned();
-    guest_frame::Body::Switched(api::Switched { active, frames_received, first_frame_ms: 7, ..Default::default() })
+    guest_frame::Body::Switched(api::Switched {
+        active,
+        frames_received,
+        first_frame_ms: 7,
+        ..Default::default()
+    })
 }
 
 fn mac() -> MacAddress {
@@ -68,28 +86,52 @@ fn mac() -> MacAddress {
 
 #[tokio::test]
 async fn a_confirmed_switch_is_told_in_printable_words() {
-    let (_kept, path) =
-        guest(Vec::new(), |frame| vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(3)))]).await;
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(3)))]
+    })
+    .await;
     let told = Agents::default().fail_over(&path, mac(), WITHIN).await.unwrap();
-    assert_eq!(told, Switched { active: "eth0 [2J".into(), first_frame_ms: 7, already: false });
+    assert_eq!(
+        told,
+        Switched {
+            active: "eth0 [2J".into(),
+            first_frame_ms: 7,
+            already: false
+        }
+    );
 }
 
 #[tokio::test]
 async fn a_switch_without_a_frame_is_no_confirmation() {
-    let (_kept, path) =
-        guest(Vec::new(), |frame| vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(0)))]).await;
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(0)))]
+    })
+    .await;
     let told = Agents::default().fail_over(&path, mac(), WITHIN).await;
-    assert!(matches!(told, Err(AgentError::Odd { verb: "FailOver" })), "{told:?}");
+    assert!(
+        matches!(told, Err(AgentError::Odd { verb: "FailOver" })),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
 async fn garbage_torn_frames_and_other_sessions_are_passed_over() {
     // Half a frame, as after a live migration, then noise.
-    let torn = encode(&GuestFrame { boot_id: "x".repeat(300), ..Default::default() }).unwrap();
+    let torn = encode(&GuestFrame {
+        boot_id: "x".repeat(300),
+        ..Default::default()
+    })
+    .unwrap();
     let first = [&torn[..100], &[7, 0, 9, 9, 0, 255][..]].concat();
     let (_kept, path) = guest(first, |frame| {
-        let stale = GuestFrame { session: 42, ..answer(&frame, switched(1)) };
-        let early = GuestFrame { request_id: 999, ..answer(&frame, switched(1)) };
+        let stale = GuestFrame {
+            session: 42,
+            ..answer(&frame, switched(1))
+        };
+        let early = GuestFrame {
+            request_id: 999,
+            ..answer(&frame, switched(1))
+        };
         let right = welcome(&frame).unwrap_or_else(|| answer(&frame, switched(1)));
         vec![stale, early, right]
     })
@@ -102,14 +144,23 @@ async fn a_refusal_keeps_its_reason_and_loses_its_control_characters() {
     let (_kept, path) = guest(Vec::new(), |frame| {
         let detail = format!("no\ncarrier\x07 {}", "y".repeat(2000));
         let reason = RefusalReason::NoCarrier.into();
-        let refused = guest_frame::Body::Refused(Refused { reason, detail, pair: None });
+        let refused = guest_frame::Body::Refused(Refused {
+            reason,
+            detail,
+            pair: None,
+        });
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
     })
     .await;
     let told = Agents::default().release(&path, mac(), WITHIN).await.unwrap_err();
-    let AgentError::Refused { reason, detail, .. } = &told else { panic!("{told:?}") };
+    let AgentError::Refused { reason, detail, .. } = &told else {
+        panic!("{told:?}")
+    };
     assert_eq!(*reason, "REFUSAL_REASON_NO_CARRIER");
-    assert!(detail.starts_with("no carrier  yyy") && detail.len() <= 512, "{detail}");
+    assert!(
+        detail.starts_with("no carrier  yyy") && detail.len() <= 512,
+        "{detail}"
+    );
     assert!(!told.is_passing());
 }
 
@@ -117,7 +168,10 @@ async fn a_refusal_keeps_its_reason_and_loses_its_control_characters() {
 async fn a_silent_guest_costs_the_deadline_and_no_more() {
     let (_kept, path) = guest(Vec::new(), |_| Vec::new()).await;
     let told = Agents::default().inspect(&path, WITHIN).await.unwrap_err();
-    assert!(matches!(told, AgentError::Silent { .. }) && told.is_passing(), "{told:?}");
+    assert!(
+        matches!(told, AgentError::Silent { .. }) && told.is_passing(),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -127,14 +181,23 @@ async fn a_flood_is_cut_off() {
             stream.write_all(&[1; 65536]).await.ok()?;
         }
     });
-    let told = Agents::default().inspect(&path, Duration::from_secs(30)).await.unwrap_err();
+    let told = Agents::default()
+        .inspect(&path, Duration::from_secs(30))
+        .await
+        .unwrap_err();
     assert!(matches!(told, AgentError::Flood { .. }), "{told:?}");
 }
 
 #[tokio::test]
 async fn a_channel_that_is_not_there_is_named() {
-    let told = Agents::default().inspect(Path::new("/nonexistent/agent"), WITHIN).await.unwrap_err();
-    assert!(told.to_string().contains("/nonexistent/agent") && told.is_passing(), "{told}");
+    let told = Agents::default()
+        .inspect(Path::new("/nonexistent/agent"), WITHIN)
+        .await
+        .unwrap_err();
+    assert!(
+        told.to_string().contains("/nonexistent/agent") && told.is_passing(),
+        "{told}"
+    );
 }
 
 #[test]
@@ -149,14 +212,28 @@ fn only_a_bond_with_a_living_standby_has_no_problem() {
     let pair = |kind: api::PairKind, carrier| api::Pair {
         kind: kind.into(),
         active: "Primary".into(),
-        ports: vec![port(api::PortRole::Standby, carrier), port(api::PortRole::Primary, true)],
+        ports: vec![
+            port(api::PortRole::Standby, carrier),
+            port(api::PortRole::Primary, true),
+        ],
         ..Default::default()
     };
     let problem = |kind, carrier| seen(&[pair(kind, carrier)])[0].problem.clone();
     assert_eq!(problem(api::PairKind::Bond, true), None);
-    assert!(problem(api::PairKind::Bond, false).unwrap().contains("no carrier"));
-    assert!(problem(api::PairKind::NetFailover, true).unwrap().contains("not a bond"));
+    assert!(
+        problem(api::PairKind::Bond, false)
+            .unwrap()
+            .contains("no carrier")
+    );
+    assert!(
+        problem(api::PairKind::NetFailover, true)
+            .unwrap()
+            .contains("not a bond")
+    );
     assert!(seen(&[pair(api::PairKind::Bond, true)])[0].on_primary);
-    let nameless = api::Pair { ports: vec![api::Port::default()], ..Default::default() };
+    let nameless = api::Pair {
+        ports: vec![api::Port::default()],
+        ..Default::default()
+    };
     assert!(seen(&[nameless]).is_empty());
 }

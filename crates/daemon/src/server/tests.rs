@@ -40,6 +40,10 @@ impl World for Empty {
     async fn sight(&self, _: &str) -> Sighting {
         Sighting::Absent
     }
+
+    async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
+        Err(Cause::default())
+    }
 }
 
 /// An authority, and the hosts' keys that it signs.
@@ -54,7 +58,10 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
-        Authority { pem, issuer: Issuer::new(params, key) }
+        Authority {
+            pem,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     fn host(&self, name: &str) -> Identity {
@@ -73,9 +80,17 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         deadlines: Deadlines::new([]),
     };
     let journal = Journal::open(state).unwrap();
-    let coordinator = Coordinator::start(settings, Arc::new(Empty), journal).await.unwrap();
-    let keys = Keys { ca: Certificate::from_pem(&authority.pem), identity: authority.host("beta") };
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let coordinator = Coordinator::start(settings, Arc::new(Empty), journal)
+        .await
+        .unwrap();
+    let keys = Keys {
+        ca: Certificate::from_pem(&authority.pem),
+        identity: authority.host("beta"),
+    };
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(peers(coordinator, free, keys, vec!["alpha".into()], stopped));
     (free, stop)
@@ -89,7 +104,9 @@ async fn ask(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<Code, 
         endpoint = endpoint.tls_config(tls.domain_name("beta"))?;
     }
     let channel: Channel = connect(endpoint).await?;
-    let request = ArrivalRequest { migration_id: "01a20918-8969-750c-8743-00b2279665c6".into() };
+    let request = ArrivalRequest {
+        migration_id: "01a20918-8969-750c-8743-00b2279665c6".into(),
+    };
     let answer = PeerServiceClient::new(channel).arrival(request).await;
     Ok(answer.expect_err("beta knows no migration").code())
 }
@@ -127,12 +144,18 @@ async fn only_a_known_peer_with_a_certificate_of_our_authority_is_let_in() {
     assert!(refused(&plain), "plain text: {plain:?}");
     let mistaken = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&foreign.pem));
     let mistaken = ask(address, Some(mistaken.identity(ours.host("alpha")))).await;
-    assert!(mistaken.is_err(), "a caller that trusts another authority does not talk to us");
+    assert!(
+        mistaken.is_err(),
+        "a caller that trusts another authority does not talk to us"
+    );
 }
 
 /// TLS ended it: at the connect, or at the first request where the client learns of it only then.
 fn refused(answer: &Result<Code, tonic::transport::Error>) -> bool {
-    matches!(answer, Err(_) | Ok(Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled))
+    matches!(
+        answer,
+        Err(_) | Ok(Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled)
+    )
 }
 
 #[tokio::test]
@@ -142,7 +165,12 @@ async fn a_socket_that_answers_is_not_taken_and_a_dead_one_is() {
     let first = bind(&path).unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    assert!(bind(&path).unwrap_err().to_string().contains("another godwitd listens"));
+    assert!(
+        bind(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("another godwitd listens")
+    );
     drop(first);
     bind(&path).unwrap();
 }

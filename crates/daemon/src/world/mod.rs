@@ -14,6 +14,7 @@ mod locate;
 
 use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
 
+use godwit_api::v1 as api;
 use godwit_coordinator::{Job, World};
 use godwit_migration::{
     Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Sighting, Vf, preflight::GuestFacts,
@@ -148,6 +149,10 @@ impl World for RealWorld {
             Ok(state) => evidence::sighting(state.map(|state| state.run), evidence::Side::Destination),
             Err(_) => Sighting::Unreadable,
         }
+    }
+
+    async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
+        self.peers.greet(peer).await
     }
 }
 
