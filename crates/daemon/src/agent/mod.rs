@@ -98,7 +98,7 @@ impl Agents {
         within: Duration,
     ) -> Result<Switched, AgentError> {
         let body = host_frame::Body::FailOver(FailOver { pair: pair(mac) });
-        switched("FailOver", self.ask(path, "FailOver", body, PROOF, within).await?)
+        switched("FailOver", self.ask(path, body, within).await?)
     }
 
     /// Moves the pair's traffic to the primary.
@@ -109,7 +109,7 @@ impl Agents {
         within: Duration,
     ) -> Result<Switched, AgentError> {
         let body = host_frame::Body::FailBack(FailBack { pair: pair(mac) });
-        switched("FailBack", self.ask(path, "FailBack", body, PROOF, within).await?)
+        switched("FailBack", self.ask(path, body, within).await?)
     }
 
     /// Lets go of the VF.
@@ -120,7 +120,7 @@ impl Agents {
         within: Duration,
     ) -> Result<(), AgentError> {
         let body = host_frame::Body::ReleasePrimary(ReleasePrimary { pair: pair(mac) });
-        match self.ask(path, "ReleasePrimary", body, within, within).await? {
+        match self.ask(path, body, within).await? {
             guest_frame::Body::Released(_) => Ok(()),
             _ => Err(AgentError::Odd {
                 verb: "ReleasePrimary",
@@ -140,21 +140,27 @@ impl Agents {
             pair: pair(mac),
             primary_mac: primary_mac.to_string(),
         });
-        match self.ask(path, "AdoptPrimary", body, within, within).await? {
+        match self.ask(path, body, within).await? {
             guest_frame::Body::Adopted(adopted) => Ok(printable(&adopted.primary, 15)),
             _ => Err(AgentError::Odd { verb: "AdoptPrimary" }),
         }
     }
 
-    /// One question. The agent has `patience` for the verb itself, the whole conversation `within`.
+    /// One question: open, hello, request, answer.
     async fn ask(
         &self,
         path: &Path,
-        verb: &'static str,
         body: host_frame::Body,
-        patience: Duration,
         within: Duration,
     ) -> Result<guest_frame::Body, AgentError> {
+        let (verb, patience) = match &body {
+            host_frame::Body::Hello(_) => ("Hello", within),
+            host_frame::Body::Inspect(_) => ("Inspect", within),
+            host_frame::Body::FailOver(_) => ("FailOver", PROOF),
+            host_frame::Body::FailBack(_) => ("FailBack", PROOF),
+            host_frame::Body::ReleasePrimary(_) => ("ReleasePrimary", within),
+            host_frame::Body::AdoptPrimary(_) => ("AdoptPrimary", within),
+        };
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
