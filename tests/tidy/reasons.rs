@@ -30,7 +30,9 @@ const SPEAKERS: [&str; 4] = [
 ];
 
 /// Literals in capital letters that are none.
-const OTHERS: [&str; 6] = ["FULL", "GB", "KB", "MB", "TLS", "WAL"];
+const OTHERS: [&str; 9] = [
+    "BEGIN", "COMMIT", "FULL", "GB", "KB", "MB", "ROLLBACK", "TLS", "WAL",
+];
 
 #[test]
 fn reasons_in_code_and_in_the_specification_are_the_same() {
