@@ -1,64 +1,28 @@
 //! All operations of one host: begun, found, resumed after a restart.
 
+mod lookup;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use godwit_migration::{
-    Brief, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role, State, Vf,
+    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role,
+    State, Vf,
     preflight::{self, GuestFacts},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 
+pub(crate) use self::lookup::Found;
 use crate::{
-    Journal, JournalError, Refused, World,
+    Journal, JournalError, Refused, Settings, World,
     clock::now_ms,
     holds,
     operation::{Command, Operation, View},
 };
-
-/// How long each phase may take.
-#[derive(Clone, Debug)]
-pub struct Deadlines(BTreeMap<Phase, Duration>);
-
-impl Deadlines {
-    /// The defaults, in seconds, with `changed` on top.
-    pub fn new(changed: impl IntoIterator<Item = (Phase, Duration)>) -> Deadlines {
-        let seconds = |phase| match phase {
-            Phase::Reserve | Phase::Unreserve | Phase::Resume | Phase::Suspend => 15,
-            Phase::Locate | Phase::FailOver | Phase::Release => 30,
-            Phase::Unplug | Phase::Plug | Phase::FailBack => 60,
-            Phase::Follow => 180,
-            Phase::Transfer => 3600,
-            Phase::Await => u64::MAX / 1000,
-        };
-        let mut all: BTreeMap<_, _> = Phase::ALL
-            .iter()
-            .map(|phase| (*phase, Duration::from_secs(seconds(*phase))))
-            .collect();
-        all.extend(changed);
-        Deadlines(all)
-    }
-
-    /// The phase's deadline.
-    pub fn of(&self, phase: Phase) -> Duration {
-        self.0.get(&phase).copied().unwrap_or(Duration::from_secs(60))
-    }
-}
-
-/// What this host is.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Its name.
-    pub host: String,
-    /// Names of the hosts that it exchanges guests with.
-    pub peers: Vec<String>,
-    /// How long each phase may take.
-    pub deadlines: Deadlines,
-}
 
 /// The coordinator of one host. Cheap to clone.
 pub struct Coordinator<W>(Arc<Inner<W>>);
@@ -71,6 +35,9 @@ struct Inner<W> {
     /// Held while something new is begun: two requests at once see each other.
     begin: tokio::sync::Mutex<()>,
 }
+
+/// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct Handle {
@@ -122,12 +89,9 @@ impl<W: World> Coordinator<W> {
         destination: &str,
         request_id: &str,
     ) -> Result<View, Refused> {
-        let id = {
-            let _alone = self.0.begin.lock().await;
-            match self.requested(request_id).await? {
-                Some(migration) => migration.brief.id,
-                None => self.begin_leaving(guest, destination, request_id).await?,
-            }
+        let id = match self.requested(request_id).await? {
+            Some(migration) => migration.brief.id,
+            None => self.begin_leaving(guest, destination, request_id).await?,
         };
         self.reserved(&id).await
     }
@@ -140,9 +104,14 @@ impl<W: World> Coordinator<W> {
     }
 
     async fn begin_leaving(&self, guest: &str, destination: &str, request: &str) -> Result<String, Refused> {
+        // libvirt and the agent may take their time: nobody waits for them behind the lock.
         let facts = self.guest(guest).await?;
         self.check_destination(&facts.guest, destination)?;
-        self.check_idle(&facts.guest)?;
+        let _alone = self.alone().await;
+        if let Some(migration) = self.requested(request).await? {
+            return Ok(migration.brief.id);
+        }
+        self.check_idle(&facts.guest, Some(destination))?;
         let pairs = preflight::movable(&facts).map_err(Refusal::from)?;
         let brief = Brief {
             id: uuid::Uuid::now_v7().to_string(),
@@ -166,13 +135,21 @@ impl<W: World> Coordinator<W> {
         Ok(())
     }
 
+    /// Writes down that a migration this host has not heard of is closed here, in one step.
+    pub(crate) async fn begin_closed(&self, brief: Brief) -> Result<(), JournalError> {
+        let mut migration = Migration::begin(brief, now_ms());
+        let entry = Entry {
+            at_ms: now_ms(),
+            event: Event::Closed,
+        };
+        // The table takes it at the start of an arrival.
+        let _ = migration.apply(entry);
+        self.0.journal.begin(&migration, None).await
+    }
+
     fn run(&self, migration: Migration, taken_up: bool) {
         let (commands, received) = mpsc::channel(16);
-        let now = View {
-            migration: Arc::new(migration.clone()),
-            progress: None,
-        };
-        let (view, seen) = watch::channel(now);
+        let (view, seen) = watch::channel(View::of(migration.clone()));
         let id = migration.brief.id.clone();
         self.operations()
             .insert(id.clone(), Handle { commands, view: seen });
@@ -238,17 +215,18 @@ impl<W: World> Coordinator<W> {
         .into())
     }
 
-    /// One operation for one guest.
-    pub(crate) fn check_idle(&self, guest: &Guest) -> Result<(), Refusal> {
-        let operations = self.operations();
-        let open = operations
-            .values()
-            .map(|handle| handle.view.borrow().migration.clone());
-        // A source that only watches the destination finish has no more part in the guest.
-        let followed = State::Work(godwit_migration::Course::Leave, Phase::Follow);
-        let busy = open
-            .into_iter()
-            .find(|open| open.brief.guest.uuid == guest.uuid && !open.ended() && open.state() != followed);
+    /// One operation for one guest. A debt to one host stands in the way of none but the next migration there.
+    pub(crate) fn check_idle(&self, guest: &Guest, destination: Option<&str>) -> Result<(), Refusal> {
+        let busy = |open: &Migration| match open.state() {
+            State::Done(_) => false,
+            // A source that only watches the destination finish has no more part in the guest.
+            State::Work(Course::Leave, Phase::Follow) => false,
+            State::Rest(Course::Return | Course::Quit, Phase::Unreserve) => {
+                destination == Some(open.brief.destination.as_str())
+            }
+            _ => true,
+        };
+        let busy = self.open_of(&guest.uuid).into_iter().find(|open| busy(open));
         busy.map_or(Ok(()), |open| {
             Err(GuestRefusal::Busy {
                 guest: guest.name.clone(),
@@ -275,93 +253,57 @@ impl<W: World> Coordinator<W> {
     /// All guests, each with the migration that is under way.
     pub(crate) async fn guests(&self) -> Result<Vec<(GuestFacts, Option<Arc<Migration>>)>, Refused> {
         let facts = self.0.world.guests(None).await.map_err(Refused::Cause)?;
-        let open: Vec<Arc<Migration>> = self
-            .operations()
-            .values()
-            .map(|handle| handle.view.borrow().migration.clone())
-            .collect();
-        let of = |facts: &GuestFacts| {
-            open.iter()
-                .find(|m| m.brief.guest.uuid == facts.guest.uuid)
-                .cloned()
+        let newest = |facts: GuestFacts| {
+            let open = self.open_of(&facts.guest.uuid);
+            let newest = open
+                .into_iter()
+                .max_by_key(|open| (open.begun_ms, open.brief.id.clone()));
+            (facts, newest)
         };
-        Ok(facts
-            .into_iter()
-            .map(|facts| (of(&facts), facts))
-            .map(|(open, facts)| (facts, open))
-            .collect())
+        Ok(facts.into_iter().map(newest).collect())
+    }
+
+    /// The operations of a guest.
+    fn open_of(&self, uuid: &str) -> Vec<Arc<Migration>> {
+        let operations = self.operations();
+        let all = operations
+            .values()
+            .map(|handle| handle.view.borrow().migration.clone());
+        all.filter(|open| open.brief.guest.uuid == uuid).collect()
     }
 
     /// Makes a guest a managed one.
     pub(crate) async fn adopt(&self, named: &str) -> Result<GuestFacts, Refused> {
-        let _alone = self.0.begin.lock().await;
         let facts = self.guest(named).await?;
-        self.check_idle(&facts.guest)?;
-        let pairs = preflight::pairs(&facts).map_err(Refusal::from)?;
-        self.0
-            .world
-            .adopt(&facts.guest, &pairs)
-            .await
-            .map_err(Refused::Cause)?;
+        {
+            let _alone = self.alone().await;
+            self.check_idle(&facts.guest, None)?;
+            let pairs = preflight::pairs(&facts).map_err(Refusal::from)?;
+            let adopted = self.0.world.adopt(&facts.guest, &pairs).await;
+            adopted.map_err(Refused::Cause)?;
+        }
         self.guest(named).await
     }
 
     /// This host's VFs with their holds.
-    pub(crate) async fn vfs(&self) -> Result<Vec<Vf>, Refused> {
+    ///
+    /// # Errors
+    /// [`Refused::Cause`] or [`Refused::Journal`].
+    pub async fn vfs(&self) -> Result<Vec<Vf>, Refused> {
+        // In this order: a hold that ends between the two looks has given its VF to a guest, and a list of VFs
+        // from before that would show it free.
+        let holds = self.0.journal.holds().await?;
         let vfs = self.0.world.vfs().await.map_err(Refused::Cause)?;
-        Ok(holds::overlay(vfs, &self.0.journal.holds().await?))
-    }
-
-    /// A migration, running or ended, by its id or the beginning of it.
-    pub(crate) async fn get(&self, id: &str) -> Result<View, Refused> {
-        if let Some(watch) = self.watch(id) {
-            return Ok(watch.borrow().clone());
-        }
-        let unknown = |more| Refused::UnknownMigration {
-            id: id.chars().take(64).collect(),
-            more,
-        };
-        if id.len() < 4 {
-            return Err(unknown(" (at least 4 characters of it are needed)"));
-        }
-        let mut found = self.0.journal.by_prefix(id).await?;
-        match (found.pop(), found.pop()) {
-            (Some(migration), None) => Ok(match self.watch(&migration.brief.id) {
-                Some(watch) => watch.borrow().clone(),
-                None => View {
-                    migration: Arc::new(migration),
-                    progress: None,
-                },
-            }),
-            (Some(_), Some(_)) => Err(unknown(" alone: give more of it")),
-            _ => Err(unknown("")),
-        }
-    }
-
-    /// The newest migrations.
-    pub(crate) async fn list(&self, guest: &str, limit: u32) -> Result<Vec<View>, Refused> {
-        let listed = self.0.journal.newest(guest, limit).await?;
-        let now = |migration: Migration| match self.watch(&migration.brief.id) {
-            Some(watch) => watch.borrow().clone(),
-            None => View {
-                migration: Arc::new(migration),
-                progress: None,
-            },
-        };
-        Ok(listed.into_iter().map(now).collect())
-    }
-
-    /// The changes of a running migration; none when it does not run.
-    pub(crate) fn watch(&self, id: &str) -> Option<watch::Receiver<View>> {
-        self.operations().get(id).map(|handle| handle.view.clone())
+        Ok(holds::overlay(vfs, &holds))
     }
 
     /// Turns the migration round at its next boundary.
     pub(crate) async fn cancel(&self, id: &str) -> Result<View, Refused> {
-        let view = self.get(id).await?;
-        let id = view.migration.brief.id.clone();
-        if self.tell(&id, Event::CancelAsked).await {
-            return self.get(&id).await;
+        let id = self.get(id).await?.migration.brief.id.clone();
+        let taken = self.tell(&id, Event::CancelAsked).await?;
+        let view = self.get(&id).await?;
+        if taken {
+            return Ok(view);
         }
         let phase = match view.migration.ended() {
             true => "its end".into(),
@@ -371,15 +313,28 @@ impl<W: World> Coordinator<W> {
     }
 
     /// Hands an event to a running operation; whether the table took it.
-    pub(crate) async fn tell(&self, id: &str, event: Event) -> bool {
+    ///
+    /// # Errors
+    /// It does not listen: it waits for its journal. What was told may still be taken.
+    pub(crate) async fn tell(&self, id: &str, event: Event) -> Result<bool, Refused> {
         let Some(handle) = self.operations().get(id).cloned() else {
-            return false;
+            return Ok(false);
         };
         let (taken, answer) = oneshot::channel();
-        if handle.commands.send(Command { event, taken }).await.is_err() {
-            return false;
-        }
-        answer.await.unwrap_or(false)
+        let told = async {
+            let sent = handle.commands.send(Command { event, taken }).await;
+            sent.is_ok() && answer.await.unwrap_or(false)
+        };
+        let deaf = || Cause {
+            reason: "JOURNAL".into(),
+            message: format!(
+                "migration {id} waits for its journal; it may still take this when it can write"
+            ),
+            hint: "journalctl -u godwitd".into(),
+            ..Cause::default()
+        };
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        told.map_err(|_| Refused::Cause(deaf()))
     }
 
     pub(crate) fn world(&self) -> &W {

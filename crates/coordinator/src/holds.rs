@@ -1,6 +1,6 @@
 //! VFs set aside for guests, and when they are set free.
 
-use godwit_migration::{Brief, Event, Migration, Outcome, Phase, State, Vf, VfUse};
+use godwit_migration::{Brief, Course, Event, Migration, Outcome, Phase, State, Vf, VfUse};
 
 /// A VF set aside for one guest. It never expires by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,15 +43,18 @@ pub(crate) fn change(migration: &Migration, released: State) -> HoldChange {
         (State::Work(_, Phase::Release), Some(Event::Failed(cause))) => {
             HoldChange::Quarantine(cause.message.clone())
         }
-        _ if keeps_to_the_end(migration.state()) => HoldChange::Free,
+        _ if holds_nothing(migration.state()) => HoldChange::Free,
         _ => HoldChange::Keep,
     }
 }
 
-fn keeps_to_the_end(state: State) -> bool {
+/// The guest has the VF, or will never come. A source that only owes its destination an Unreserve has its VF
+/// back in the guest.
+fn holds_nothing(state: State) -> bool {
     matches!(
         state,
-        State::Done(Outcome::Aborted | Outcome::Accelerated | Outcome::Closed)
+        State::Work(Course::Return, Phase::Unreserve)
+            | State::Done(Outcome::Aborted | Outcome::Accelerated | Outcome::Closed)
     )
 }
 

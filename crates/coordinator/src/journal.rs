@@ -5,6 +5,7 @@
 //! never repaired in silence.
 
 use std::{
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -113,13 +114,17 @@ impl Journal {
         Ok(Journal { path, tasks })
     }
 
-    /// Begins a migration with its holds, in one transaction.
+    /// Begins a migration with its holds, and what happened to it already, in one transaction.
     pub(crate) async fn begin(
         &self,
         migration: &Migration,
         request_id: Option<String>,
     ) -> Result<(), JournalError> {
-        let (brief, begun_ms) = (migration.brief.clone(), migration.begun_ms);
+        let (brief, begun_ms, ended) = (migration.brief.clone(), migration.begun_ms, migration.ended());
+        let entries = migration.entries().iter().map(serde_json::to_string);
+        let entries = entries
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.damaged(&brief.id, &error))?;
         let holds = holds::of(&brief);
         let text = self.text(&brief)?;
         let taken = self
@@ -131,16 +136,24 @@ impl Journal {
                     }
                 }
                 tx.execute(
-                    "INSERT INTO migrations VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
+                    "INSERT INTO migrations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                     params![
                         brief.id,
                         request_id,
                         begun_ms,
                         brief.guest.name,
                         brief.guest.uuid,
+                        ended,
                         text
                     ],
                 )?;
+                for (index, entry) in entries.iter().enumerate() {
+                    let seq = index as i64 + 1;
+                    tx.execute(
+                        "INSERT INTO entries VALUES (?1, ?2, ?3)",
+                        params![brief.id, seq, entry],
+                    )?;
+                }
                 for vf in &holds {
                     tx.execute("INSERT INTO holds VALUES (?1, ?2, NULL)", [vf, &brief.id])?;
                 }
@@ -318,15 +331,17 @@ fn read(connection: &Connection, sql: &str, values: &[String]) -> rusqlite::Resu
     Ok(rows)
 }
 
-fn lock(directory: &Path, path: &Path) -> Result<std::fs::File, JournalError> {
-    let file =
-        std::fs::File::create(directory.join("godwitd.lock")).map_err(|error| JournalError::Database {
-            path: path.into(),
-            source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
-        })?;
-    file.try_lock()
-        .map_err(|_| JournalError::InUse { path: path.into() })?;
-    Ok(file)
+fn lock(directory: &Path, path: &Path) -> Result<File, JournalError> {
+    let failed = |error| JournalError::Database {
+        path: path.into(),
+        source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
+    };
+    let file = File::create(directory.join("godwitd.lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.into() }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection, JournalError> {
@@ -335,26 +350,34 @@ fn connect(path: &Path) -> Result<Connection, JournalError> {
         source,
     };
     let connection = Connection::open(path).map_err(failed)?;
+    // Read before anything is set: a database that is not ours stays as it is.
+    let (found, tables) = version(&connection).map_err(failed)?;
+    let new = found == 0 && tables == 0;
+    if found != SCHEMA_VERSION && !new {
+        return Err(JournalError::Schema {
+            path: path.into(),
+            found,
+            known: SCHEMA_VERSION,
+        });
+    }
     prepare(&connection).map_err(failed)?;
-    let found: i64 = connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(failed)?;
-    match found {
-        0 => create(&connection).map_err(failed)?,
-        SCHEMA_VERSION => {}
-        _ => {
-            return Err(JournalError::Schema {
-                path: path.into(),
-                found,
-                known: SCHEMA_VERSION,
-            });
-        }
+    if new {
+        create(&connection).map_err(failed)?;
     }
     Ok(connection)
 }
 
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+/// The schema's version, and how many tables there are.
+fn version(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     connection.busy_timeout(Duration::from_secs(2))?;
+    let number = |sql| connection.query_row(sql, [], |row| row.get(0));
+    Ok((
+        number("PRAGMA user_version")?,
+        number("SELECT count(*) FROM sqlite_schema")?,
+    ))
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)

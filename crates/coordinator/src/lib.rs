@@ -15,12 +15,14 @@ mod peer_service;
 mod refused;
 pub mod retry;
 mod service;
+mod settings;
 pub mod words;
 mod world;
 
-pub use coordinator::{Coordinator, Deadlines, Settings};
+pub use coordinator::Coordinator;
 pub use journal::{Journal, JournalError};
 pub use peer_service::{Caller, PeerDesk};
 pub use refused::Refused;
 pub use service::{GuestDesk, MigrationDesk};
+pub use settings::{Deadlines, Settings};
 pub use world::{Job, World};

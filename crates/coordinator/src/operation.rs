@@ -1,18 +1,12 @@
 //! The loop: does the work of the phase, makes the outcome durable, repeats.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use godwit_migration::{Cause, Entry, Event, Figures, Happening, Migration, Phase, State, table};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::{
-    Deadlines, Journal, World,
-    clock::now_ms,
-    holds,
-    retry::{Pauses, Policy},
-    world::Job,
-};
+use crate::{Deadlines, Journal, World, clock::now_ms, holds, retry::Policy, world::Job};
 
 /// What the loop gives a phase beyond its deadline before it stops waiting for the work's own answer.
 const GRACE: Duration = Duration::from_secs(15);
@@ -23,6 +17,16 @@ pub(crate) struct View {
     pub(crate) migration: Arc<Migration>,
     /// Of a running transfer.
     pub(crate) progress: Option<Figures>,
+}
+
+impl View {
+    /// One with no transfer running.
+    pub(crate) fn of(migration: Migration) -> View {
+        View {
+            migration: Arc::new(migration),
+            progress: None,
+        }
+    }
 }
 
 /// Asks of a running operation. The answer tells whether the table took it.
@@ -55,9 +59,15 @@ enum Step {
 impl<W: World> Operation<W> {
     /// Runs to the end.
     pub(crate) async fn run(mut self) {
-        let mut rests = Policy::FAR.pauses();
+        // One row of pauses for each state, kept to the end: what goes from rest to rest in a circle is tried
+        // ever more rarely too.
+        let mut pauses = BTreeMap::new();
+        let mut odd = false;
         while let Some(phase) = self.migration.state().phase() {
-            let step = self.attempt(phase, &mut rests).await;
+            let state = self.migration.state();
+            let waits = odd || matches!(state, State::Rest(..));
+            let pauses = pauses.entry(state).or_insert_with(|| Policy::FAR.pauses());
+            let step = self.attempt(phase, waits.then(|| pauses.next())).await;
             // Cancel may have turned the course while the work went on.
             let state = self.migration.state();
             let recorded = match step {
@@ -69,19 +79,19 @@ impl<W: World> Operation<W> {
                     recorded
                 }
             };
-            if !recorded {
-                rests.wait().await;
-            } else if !matches!(self.migration.state(), State::Rest(..)) {
-                rests = Policy::FAR.pauses();
-            }
+            odd = !recorded;
         }
         info!(migration = %self.migration.brief.id, outcome = %self.migration.state(), "ended");
     }
 
-    /// One attempt at the phase; in a rest after a pause.
-    async fn attempt(&mut self, phase: Phase, pauses: &mut Pauses) -> Step {
+    /// One attempt at the phase, after a pause where there is one; commands are heard all the while.
+    async fn attempt(&mut self, phase: Phase, pause: Option<Duration>) -> Step {
+        if let Some(pause) = pause
+            && let Some(step) = self.wait(pause).await
+        {
+            return step;
+        }
         let state = self.migration.state();
-        let pause = matches!(state, State::Rest(..)).then(|| pauses.next());
         let deadline = self.deadlines.of(phase);
         let (progress, mut figures) = watch::channel(None);
         let taken_up = std::mem::take(&mut self.taken_up);
@@ -93,15 +103,12 @@ impl<W: World> Operation<W> {
             progress,
         };
         let world = Arc::clone(&self.world);
-        let work = async move {
-            if let Some(pause) = pause {
-                tokio::time::sleep(pause).await;
-            }
-            bounded(&*world, job, phase).await
-        };
+        let work = bounded(&*world, job, phase);
         tokio::pin!(work);
         loop {
             tokio::select! {
+                // What has come is true before what is asked for; and a run of a simulator can be had again.
+                biased;
                 event = &mut work => return Step::Came(event),
                 Ok(()) = figures.changed() => {
                     let now = *figures.borrow_and_update();
@@ -110,6 +117,23 @@ impl<W: World> Operation<W> {
                 Some(command) = self.commands.recv() => {
                     if let Some(step) = self.obey(command).await {
                         return step;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A pause; what ended it, if it did not end by itself.
+    async fn wait(&mut self, pause: Duration) -> Option<Step> {
+        let over = tokio::time::sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut over => return None,
+                Some(command) = self.commands.recv() => {
+                    if let Some(step) = self.obey(command).await {
+                        return Some(step);
                     }
                 }
             }
@@ -128,12 +152,20 @@ impl<W: World> Operation<W> {
         }
         self.record(Event::CancelAsked).await;
         let _ = taken.send(true);
-        if state.phase() == Some(Phase::Transfer)
-            && let Err(cause) = self.world.abort(&self.migration.brief).await
-        {
-            warn!(migration = %self.migration.brief.id, "abort: {}", cause.message);
+        if state.phase() == Some(Phase::Transfer) {
+            self.abort();
         }
         None
+    }
+
+    /// Beside the work, not instead of it: the abort may wait for what the work does.
+    fn abort(&self) {
+        let (world, brief) = (Arc::clone(&self.world), self.migration.brief.clone());
+        tokio::spawn(async move {
+            if let Err(cause) = world.abort(&brief).await {
+                warn!(migration = %brief.id, "abort: {}", cause.message);
+            }
+        });
     }
 
     /// Makes the event durable, then the state follows. A journal that does not write stops the workflow
@@ -157,11 +189,7 @@ impl<W: World> Operation<W> {
         }
         self.tell(&next, before);
         self.migration = next;
-        let migration = Arc::new(self.migration.clone());
-        self.view.send_replace(View {
-            migration,
-            progress: None,
-        });
+        self.view.send_replace(View::of(self.migration.clone()));
         true
     }
 

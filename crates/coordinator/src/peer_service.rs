@@ -2,11 +2,17 @@
 
 use godwit_api::peer::v1::{self as api, peer_service_server::PeerService};
 use godwit_migration::{
-    Brief, Cause, Event, Guest, HostRefusal, MacAddress, Migration, Pair, Refusal, Role, Sighting, choose,
+    Brief, Cause, Event, Guest, HostRefusal, MacAddress, Migration, Outcome, Pair, Phase, Refusal, Role,
+    Sighting, State, choose,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{Coordinator, Refused, World, operation::View, words};
+use crate::{
+    Coordinator, Refused, World,
+    operation::View,
+    service::{carried, name},
+    words,
+};
 
 /// At most this many pairs in one request.
 const MOST_PAIRS: usize = 64;
@@ -24,22 +30,9 @@ impl<W: World> PeerService for PeerDesk<W> {
         &self,
         request: Request<api::ReserveRequest>,
     ) -> Result<Response<api::ReserveResponse>, Status> {
-        let caller = caller(&request)?;
+        let (desk, caller) = (PeerDesk(self.0.clone()), caller(&request)?);
         let asked = request.into_inner();
-        let _alone = self.0.alone().await;
-        let pairs = match self.record(&asked.migration_id, &caller).await? {
-            Some(view) if view.migration.ended() => {
-                let detail = format!("migration {} is closed here", asked.migration_id);
-                return Err(self
-                    .refuse(HostRefusal::Refused {
-                        host: self.0.host().into(),
-                        detail,
-                    })
-                    .into());
-            }
-            Some(view) => view.migration.brief.pairs.clone(),
-            None => self.hold(asked, caller).await?,
-        };
+        let pairs = carried(async move { desk.reserved(asked, caller).await }).await?;
         let held = |pair: &Pair| {
             Some(api::HeldVf {
                 mac: pair.mac.to_string(),
@@ -55,31 +48,33 @@ impl<W: World> PeerService for PeerDesk<W> {
         &self,
         request: Request<api::UnreserveRequest>,
     ) -> Result<Response<api::UnreserveResponse>, Status> {
-        let caller = caller(&request)?;
+        let (desk, caller) = (PeerDesk(self.0.clone()), caller(&request)?);
         let asked = request.into_inner();
-        let sighting = self.0.world().sight(&asked.guest_uuid).await;
-        if !self
-            .close(&asked.migration_id, &asked.guest_uuid, &caller, sighting)
-            .await?
-        {
-            let (host, uuid) = (self.0.host().to_owned(), asked.guest_uuid);
-            let state = format!("{sighting:?}").to_lowercase();
-            return Err(self.refuse(HostRefusal::HasGuest { host, uuid, state }).into());
-        }
+        carried(async move {
+            match desk
+                .close(&asked.migration_id, &asked.guest_uuid, &caller)
+                .await?
+            {
+                // Also one that the guest came with and left again: nothing is held for it any more.
+                (_, Some(State::Done(_))) => Ok(()),
+                (Sighting::Absent | Sighting::ShutOff, state) => Err(desk.at(&asked.migration_id, state)),
+                (sighting, _) => Err(desk.has_guest(&asked.guest_uuid, sighting)),
+            }
+        })
+        .await?;
         Ok(Response::new(api::UnreserveResponse {}))
     }
 
     async fn look(&self, request: Request<api::LookRequest>) -> Result<Response<api::LookResponse>, Status> {
-        let caller = caller(&request)?;
+        let (desk, caller) = (PeerDesk(self.0.clone()), caller(&request)?);
         let asked = request.into_inner();
-        let sighting = self.0.world().sight(&asked.guest_uuid).await;
-        let closed = match asked.close {
-            true => {
-                self.close(&asked.migration_id, &asked.guest_uuid, &caller, sighting)
-                    .await?
+        let (sighting, state) = carried(async move {
+            match asked.close {
+                true => desk.close(&asked.migration_id, &asked.guest_uuid, &caller).await,
+                false => desk.seen(&asked.migration_id, &asked.guest_uuid, &caller).await,
             }
-            false => false,
-        };
+        })
+        .await?;
         let sighting = match sighting {
             Sighting::Absent => api::Sighting::Absent,
             Sighting::Incoming => api::Sighting::Incoming,
@@ -88,6 +83,8 @@ impl<W: World> PeerService for PeerDesk<W> {
             Sighting::ShutOff => api::Sighting::ShutOff,
             Sighting::Unreadable => api::Sighting::Unreadable,
         };
+        // A guest that came and left again may have run here: that is an end, and no promise.
+        let closed = state == Some(State::Done(Outcome::Closed));
         Ok(Response::new(api::LookResponse {
             sighting: sighting.into(),
             closed,
@@ -125,16 +122,42 @@ impl<W: World> PeerDesk<W> {
         }
     }
 
+    /// The same, of that guest.
+    async fn record_of(&self, id: &str, guest: &str, caller: &str) -> Result<Option<View>, Refused> {
+        uuid(guest)?;
+        let record = self.record(id, caller).await?;
+        match &record {
+            Some(view) if view.migration.brief.guest.uuid != guest => {
+                Err(Refused::Invalid(format!("migration {id} is of another guest")))
+            }
+            _ => Ok(record),
+        }
+    }
+
+    /// The VFs that are held: now, or since the same was asked before.
+    async fn reserved(&self, asked: api::ReserveRequest, caller: String) -> Result<Vec<Pair>, Refused> {
+        let _alone = self.0.alone().await;
+        let (id, guest) = (&asked.migration_id, &asked.guest_uuid);
+        match self.record_of(id, guest, &caller).await? {
+            Some(view) if view.migration.ended() => Err(self.refuse(HostRefusal::Refused {
+                host: self.0.host().into(),
+                detail: format!("migration {id} is closed here"),
+            })),
+            Some(view) => Ok(view.migration.brief.pairs.clone()),
+            None => self.hold(asked, caller).await,
+        }
+    }
+
     /// Holds VFs for a guest that is to come, and begins to wait for it.
     async fn hold(&self, asked: api::ReserveRequest, caller: String) -> Result<Vec<Pair>, Refused> {
         let guest = Guest {
             name: asked.guest.clone(),
             uuid: asked.guest_uuid.clone(),
         };
-        uuid(&guest.uuid)?;
-        self.check_absent(&guest).await?;
-        self.0.check_idle(&guest)?;
+        name("guest", &guest.name)?;
         let mut pairs = wanted(&asked)?;
+        self.check_absent(&guest).await?;
+        self.0.check_idle(&guest, None)?;
         let pools: Vec<_> = pairs.iter().map(|pair| (pair.mac, pair.pool.clone())).collect();
         let chosen = choose(self.0.host(), &pools, &self.0.vfs().await?).map_err(|no| self.refuse(no))?;
         for (pair, (_, vf)) in pairs.iter_mut().zip(chosen) {
@@ -147,49 +170,69 @@ impl<W: World> PeerDesk<W> {
     }
 
     async fn check_absent(&self, guest: &Guest) -> Result<(), Refused> {
-        let state = match self.0.world().sight(&guest.uuid).await {
-            Sighting::Absent | Sighting::ShutOff => return Ok(()),
-            Sighting::Unreadable => {
-                let detail = "libvirt here does not answer".into();
-                return Err(self.refuse(HostRefusal::Refused {
-                    host: self.0.host().into(),
-                    detail,
-                }));
-            }
-            sighting => format!("{sighting:?}").to_lowercase(),
-        };
-        let (host, uuid) = (self.0.host().to_owned(), guest.uuid.clone());
-        Err(self.refuse(HostRefusal::HasGuest { host, uuid, state }))
+        match self.0.world().sight(&guest.uuid).await {
+            Sighting::Absent | Sighting::ShutOff => Ok(()),
+            sighting => Err(self.has_guest(&guest.uuid, sighting)),
+        }
     }
 
-    /// Closes the migration here for good, if the guest is not here. Durable when it answers true: also for a
-    /// migration that this host has not heard of, whose Reserve may still be on its way.
-    async fn close(
-        &self,
-        id: &str,
-        guest_uuid: &str,
-        caller: &str,
-        sighting: Sighting,
-    ) -> Result<bool, Refused> {
-        uuid(guest_uuid)?;
-        if !matches!(sighting, Sighting::Absent | Sighting::ShutOff) {
-            return Ok(false);
-        }
+    /// What this host sees, and how far the migration is here; none where it was not heard of.
+    async fn seen(&self, id: &str, guest: &str, caller: &str) -> Result<(Sighting, Option<State>), Refused> {
+        let record = self.record_of(id, guest, caller).await?;
+        let sighting = self.0.world().sight(guest).await;
+        Ok((sighting, record.map(|view| view.migration.state())))
+    }
+
+    /// As [`PeerDesk::seen`], after closing the migration here for good if the guest is not here. Durable when
+    /// it answers [`Outcome::Closed`]: also for a migration that this host has not heard of, whose Reserve may
+    /// still be on its way.
+    async fn close(&self, id: &str, guest: &str, caller: &str) -> Result<(Sighting, Option<State>), Refused> {
+        // What is seen must not be older than the promise, so it is looked for under the lock.
         let _alone = self.0.alone().await;
-        match self.record(id, caller).await? {
-            Some(view) if view.migration.ended() => return Ok(true),
-            Some(_) => {}
+        let (sighting, state) = self.seen(id, guest, caller).await?;
+        if !matches!(sighting, Sighting::Absent | Sighting::ShutOff) {
+            return Ok((sighting, state));
+        }
+        match state {
+            Some(State::Done(_)) => {}
+            Some(_) => {
+                self.0.tell(id, Event::Closed).await?;
+            }
             None => {
                 let guest = Guest {
                     name: String::new(),
-                    uuid: guest_uuid.into(),
+                    uuid: guest.into(),
                 };
-                self.0
-                    .begin(self.brief(id.into(), guest, caller.into(), Vec::new()), None)
-                    .await?;
+                let brief = self.brief(id.into(), guest, caller.into(), Vec::new());
+                self.0.begin_closed(brief).await?;
             }
         }
-        Ok(self.0.tell(id, Event::Closed).await)
+        let record = self.record(id, caller).await?;
+        Ok((sighting, record.map(|view| view.migration.state())))
+    }
+
+    /// The migration is where it cannot be closed.
+    fn at(&self, id: &str, state: Option<State>) -> Refused {
+        let at = state.and_then(State::phase).map_or("its end", Phase::name);
+        self.refuse(HostRefusal::Refused {
+            host: self.0.host().into(),
+            detail: format!("migration {id} is at {at} here"),
+        })
+    }
+
+    fn has_guest(&self, uuid: &str, sighting: Sighting) -> Refused {
+        let (host, uuid) = (self.0.host().to_owned(), uuid.to_owned());
+        self.refuse(match sighting {
+            Sighting::Unreadable => HostRefusal::Refused {
+                host,
+                detail: "libvirt here does not answer".into(),
+            },
+            other => HostRefusal::HasGuest {
+                host,
+                uuid,
+                state: format!("{other:?}").to_lowercase(),
+            },
+        })
     }
 
     fn brief(&self, id: String, guest: Guest, source: String, pairs: Vec<Pair>) -> Brief {
@@ -232,7 +275,17 @@ fn wanted(asked: &api::ReserveRequest) -> Result<Vec<Pair>, Refused> {
     if asked.pairs.is_empty() || asked.pairs.len() > MOST_PAIRS {
         return Err(Refused::Invalid(format!("a guest has 1 to {MOST_PAIRS} pairs")));
     }
-    asked.pairs.iter().map(wanted_pair).collect()
+    let pairs: Vec<Pair> = asked.pairs.iter().map(wanted_pair).collect::<Result<_, _>>()?;
+    for (index, pair) in pairs.iter().enumerate() {
+        let like = |other: &Pair| other.mac == pair.mac || other.primary == pair.primary;
+        if pairs[..index].iter().any(like) {
+            return Err(Refused::Invalid(format!(
+                "two pairs have the MAC {} or the alias {}",
+                pair.mac, pair.primary
+            )));
+        }
+    }
+    Ok(pairs)
 }
 
 fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {
@@ -248,6 +301,7 @@ fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {
             clip(&asked.alias)
         )));
     }
+    name("pool", &asked.pool)?;
     Ok(Pair {
         mac: mac(&asked.mac)?,
         primary_mac: mac(&asked.primary_mac)?,

@@ -52,6 +52,7 @@ impl Refused {
                 _ => Code::FailedPrecondition,
             },
             Refused::Cause(_) | Refused::TooLate { .. } => Code::FailedPrecondition,
+            Refused::Journal(JournalError::Held { .. }) => Code::FailedPrecondition,
             Refused::Journal(_) => Code::Internal,
             Refused::UnknownMigration { .. } => Code::NotFound,
             Refused::Invalid(_) => Code::InvalidArgument,
@@ -64,6 +65,9 @@ impl Refused {
         let (reason, hint, causes) = match self {
             Refused::Refusal(refusal) => (refusal.reason(), refusal.hint(), Vec::new()),
             Refused::Cause(cause) => (cause.reason.as_str(), cause.hint.clone(), cause.causes.clone()),
+            Refused::Journal(JournalError::Held { by, .. }) => {
+                ("VF_HELD", format!("godwit status {by}"), Vec::new())
+            }
             Refused::Journal(_) => ("JOURNAL", "journalctl -u godwitd".into(), Vec::new()),
             Refused::UnknownMigration { .. } => ("MIGRATION_UNKNOWN", "godwit status".into(), Vec::new()),
             Refused::TooLate { id, .. } => ("TOO_LATE_TO_CANCEL", format!("godwit status {id}"), Vec::new()),

@@ -2,14 +2,14 @@
 
 use std::pin::Pin;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use godwit_api::v1::{
     self as api, guest_service_server::GuestService, migration_service_server::MigrationService,
 };
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
-use crate::{Coordinator, Refused, World, words};
+use crate::{Coordinator, Refused, World, coordinator::Found, operation::View, words};
 
 /// At most this many migrations in one answer.
 const LIST_LIMIT: u32 = 1000;
@@ -36,16 +36,13 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         if asked.request_id.len() > 128 {
             return Err(Refused::Invalid("request_id is longer than 128 bytes".into()).into());
         }
-        // Carried on although the caller goes away: a caller that hangs up must not stop it half way.
         let coordinator = self.0.clone();
-        let created = tokio::spawn(async move {
+        let view = carried(async move {
             coordinator
                 .create(&asked.guest, &asked.destination, &asked.request_id)
                 .await
-        });
-        let view = created
-            .await
-            .map_err(|error| Status::internal(error.to_string()))??;
+        })
+        .await?;
         Ok(Response::new(api::CreateMigrationResponse {
             migration: Some(words::migration(&view)),
         }))
@@ -84,19 +81,21 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::WatchMigrationRequest>,
     ) -> Result<Response<Watch>, Status> {
-        let view = self.0.get(&request.into_inner().id).await?;
         let response = |view| {
             Ok(api::WatchMigrationResponse {
                 migration: Some(words::migration(&view)),
             })
         };
-        let Some(watch) = self.0.watch(&view.migration.brief.id) else {
-            return Ok(Response::new(tokio_stream::iter([response(view)]).boxed()));
+        let watch = match self.0.find(&request.into_inner().id).await? {
+            Found::Still(view) => return Ok(Response::new(tokio_stream::iter([response(view)]).boxed())),
+            Found::Running(watch) => watch,
         };
-        // Up to and including the first view that is settled.
-        let changes = WatchStream::new(watch).scan(false, |over, view| {
-            let passed = std::mem::replace(over, view.migration.settled());
-            std::future::ready((!passed).then_some(view))
+        // Up to and including the first view that is settled: the end does not wait for another change.
+        let changes = stream::unfold(Some(WatchStream::new(watch)), async |changes| {
+            let mut changes = changes?;
+            let view: View = changes.next().await?;
+            let more = !view.migration.settled();
+            Some((view, more.then_some(changes)))
         });
         Ok(Response::new(changes.map(response).boxed()))
     }
@@ -139,8 +138,16 @@ impl<W: World> GuestService for GuestDesk<W> {
     }
 }
 
+/// Carried on although the caller goes away: a caller that hangs up must not stop it half way.
+pub(crate) async fn carried<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refused>> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::spawn(work).await;
+    Ok(done.map_err(|error| Status::internal(error.to_string()))??)
+}
+
 /// A name from outside is looked up, never interpreted; this keeps it printable.
-fn name(what: &str, text: &str) -> Result<(), Refused> {
+pub(crate) fn name(what: &str, text: &str) -> Result<(), Refused> {
     let fits = !text.is_empty() && text.len() <= 255 && !text.chars().any(char::is_control);
     if fits {
         Ok(())

@@ -1,0 +1,45 @@
+//! What the configuration says of this host.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use godwit_migration::Phase;
+
+/// How long each phase may take.
+#[derive(Clone, Debug)]
+pub struct Deadlines(BTreeMap<Phase, Duration>);
+
+impl Deadlines {
+    /// The defaults, in seconds, with `changed` on top.
+    pub fn new(changed: impl IntoIterator<Item = (Phase, Duration)>) -> Deadlines {
+        let seconds = |phase| match phase {
+            Phase::Reserve | Phase::Unreserve | Phase::Resume | Phase::Suspend => 15,
+            Phase::Locate | Phase::FailOver | Phase::Release => 30,
+            Phase::Unplug | Phase::Plug | Phase::FailBack => 60,
+            Phase::Follow => 180,
+            Phase::Transfer => 3600,
+            Phase::Await => u64::MAX / 1000,
+        };
+        let mut all: BTreeMap<_, _> = Phase::ALL
+            .iter()
+            .map(|phase| (*phase, Duration::from_secs(seconds(*phase))))
+            .collect();
+        all.extend(changed);
+        Deadlines(all)
+    }
+
+    /// The phase's deadline.
+    pub fn of(&self, phase: Phase) -> Duration {
+        self.0.get(&phase).copied().unwrap_or(Duration::from_secs(60))
+    }
+}
+
+/// What this host is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name.
+    pub host: String,
+    /// Names of the hosts that it exchanges guests with.
+    pub peers: Vec<String>,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+}
