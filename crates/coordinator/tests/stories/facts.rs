@@ -1,0 +1,128 @@
+//! The guests, VFs and requests of the stories.
+
+use godwit_api::peer::v1 as peer;
+use godwit_migration::{
+    Brief, Event, Guest, MacAddress, PciAddress, Verdict, Vf, VfUse,
+    preflight::{GuestFacts, PairFacts, PairSeen},
+};
+
+pub const WEB: &str = "6f0e6a5e-0000-4000-8000-000000000001";
+
+pub fn mac(n: u8) -> MacAddress {
+    MacAddress::new([0x52, 0x54, 0, 0xaa, 0, n]).unwrap()
+}
+
+pub fn uuid(n: u8) -> String {
+    format!("6f0e6a5e-0000-4000-8000-{n:012}")
+}
+
+pub fn migration(n: u32) -> String {
+    format!("01890000-0000-7000-8000-{n:012}")
+}
+
+pub fn address(function: u8) -> PciAddress {
+    format!("0000:01:10.{function}").parse().unwrap()
+}
+
+/// What a destination holds that no story plays.
+pub fn there() -> PciAddress {
+    "0000:02:10.0".parse().unwrap()
+}
+
+pub fn vf(function: u8, usage: VfUse) -> Vf {
+    Vf {
+        address: address(function),
+        pool: "fabric".into(),
+        pf: "pf0".into(),
+        usage,
+    }
+}
+
+/// A guest that may move, on VF `n`: `web-1`, `web-2` ...
+pub fn guest(n: u8) -> GuestFacts {
+    let pair = PairFacts {
+        mac: Some(mac(n)),
+        primary_mac: Some(mac(n)),
+        standby: Some("net0".into()),
+        primary: Some("ua-vf0".into()),
+        vf: Some(address(n)),
+        pool: Some("fabric".into()),
+    };
+    let seen = PairSeen {
+        mac: mac(n),
+        on_primary: true,
+        has_primary: true,
+        problem: None,
+    };
+    GuestFacts {
+        guest: Guest {
+            name: format!("web-{n}"),
+            uuid: uuid(n),
+        },
+        state: "running".into(),
+        running: true,
+        managed: true,
+        pairs: vec![pair],
+        agent: Ok(vec![seen]),
+    }
+}
+
+pub fn located(verdict: Verdict) -> Event {
+    Event::Located {
+        verdict,
+        detail: format!("the evidence says {verdict:?}"),
+    }
+}
+
+pub fn wants(brief: &Brief) -> peer::ReserveRequest {
+    let wanted = |pair: &godwit_migration::Pair| peer::WantedPair {
+        mac: pair.mac.to_string(),
+        pool: pair.pool.clone(),
+        alias: pair.primary.clone(),
+        primary_mac: pair.primary_mac.to_string(),
+    };
+    peer::ReserveRequest {
+        migration_id: brief.id.clone(),
+        guest: brief.guest.name.clone(),
+        guest_uuid: brief.guest.uuid.clone(),
+        pairs: brief.pairs.iter().map(wanted).collect(),
+    }
+}
+
+pub fn look(brief: &Brief, close: bool) -> peer::LookRequest {
+    peer::LookRequest {
+        migration_id: brief.id.clone(),
+        guest_uuid: brief.guest.uuid.clone(),
+        close,
+    }
+}
+
+/// A Reserve of migration `m` for guest `n`, one pair.
+pub fn reserve(m: u32, n: u8) -> peer::ReserveRequest {
+    peer::ReserveRequest {
+        migration_id: migration(m),
+        guest: format!("web-{n}"),
+        guest_uuid: uuid(n),
+        pairs: vec![peer::WantedPair {
+            mac: mac(n).to_string(),
+            pool: "fabric".into(),
+            alias: "ua-vf0".into(),
+            primary_mac: mac(n).to_string(),
+        }],
+    }
+}
+
+pub fn close(m: u32, n: u8) -> peer::LookRequest {
+    peer::LookRequest {
+        migration_id: migration(m),
+        guest_uuid: uuid(n),
+        close: true,
+    }
+}
+
+pub fn unreserve(m: u32, n: u8) -> peer::UnreserveRequest {
+    peer::UnreserveRequest {
+        migration_id: migration(m),
+        guest_uuid: uuid(n),
+    }
+}

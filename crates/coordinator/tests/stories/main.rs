@@ -1,0 +1,23 @@
+//! The coordinator over a pretend world: real services, a real journal, no libvirt.
+//!
+//! `world` is what stays outside the process, `host` starts and kills daemons on it, `peek` reads the
+//! database as somebody else would. The rest are stories, a file per noun.
+
+// A test's helpers may fail as loudly as its tests.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::print_stderr)]
+
+mod cancels;
+mod closings;
+mod facts;
+mod failures;
+mod guests;
+mod holds;
+mod host;
+mod journal;
+mod moves;
+mod peek;
+mod refusals;
+mod restarts;
+mod rests;
+mod watches;
+mod world;

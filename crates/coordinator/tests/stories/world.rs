@@ -1,0 +1,306 @@
+//! A pretend host. What its phases come to is set by knobs; a phase that is held waits for the test.
+//! Every attempt first opens the database as a second reader and asserts that the phase is durable.
+
+mod outcomes;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use godwit_api::v1::Failure;
+use godwit_coordinator::{Caller, Job, PeerDesk, World, words};
+use godwit_migration::{
+    Brief, Cause, Event, Figures, Guest, Pair, Phase, Sighting, State, Vf, preflight::GuestFacts,
+};
+use prost::Message;
+use tokio::{sync::watch, time::Instant};
+use tonic::Request;
+
+use crate::peek::Peek;
+
+/// One attempt that was made.
+#[derive(Clone, Debug)]
+pub struct Worked {
+    pub state: State,
+    pub taken_up: bool,
+    pub at: Instant,
+}
+
+/// What a test can hold besides phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    Guests,
+    Vfs,
+    Abort,
+}
+
+#[derive(Default)]
+pub struct Knobs {
+    pub guests: Vec<GuestFacts>,
+    pub vfs: Vec<Vf>,
+    pub sightings: HashMap<String, Sighting>,
+    /// libvirt does not answer.
+    pub silent: Option<Cause>,
+    pub works: Vec<Worked>,
+    pub aborts: Vec<String>,
+    /// Attempts that were not durable before they began.
+    pub wrong: Vec<String>,
+    pub figures: Option<Figures>,
+    pub asked_guests: usize,
+    pub asked_vfs: usize,
+    once: BTreeMap<Phase, VecDeque<Event>>,
+    broken: BTreeMap<Phase, Event>,
+    held: BTreeSet<Phase>,
+    held_calls: BTreeSet<Call>,
+}
+
+/// The other host, as this one asks it.
+struct Link {
+    desk: PeerDesk<Pretend>,
+    world: Arc<Pretend>,
+}
+
+pub struct Pretend {
+    pub name: String,
+    database: PathBuf,
+    knobs: Mutex<Knobs>,
+    changed: watch::Sender<()>,
+    link: Mutex<Option<Arc<Link>>>,
+}
+
+pub fn cause(reason: &str) -> Cause {
+    Cause {
+        reason: reason.into(),
+        message: format!("{} went wrong", reason.to_lowercase()),
+        causes: vec!["the world".into()],
+        hint: "look at the world".into(),
+    }
+}
+
+pub fn failed(reason: &str) -> Event {
+    Event::Failed(cause(reason))
+}
+
+impl Pretend {
+    pub fn new(name: &str, database: PathBuf) -> Pretend {
+        Pretend {
+            name: name.into(),
+            database,
+            knobs: Mutex::default(),
+            changed: watch::Sender::new(()),
+            link: Mutex::default(),
+        }
+    }
+
+    pub fn knobs(&self) -> MutexGuard<'_, Knobs> {
+        self.knobs.lock().unwrap()
+    }
+
+    /// Turns knobs, and wakes what waits for them.
+    pub fn set<T>(&self, turn: impl FnOnce(&mut Knobs) -> T) -> T {
+        let value = turn(&mut self.knobs());
+        self.changed.send_replace(());
+        value
+    }
+
+    /// Attempts at the phase wait from now on.
+    pub fn hold(&self, phase: Phase) {
+        self.set(|knobs| knobs.held.insert(phase));
+    }
+
+    pub fn free(&self, phase: Phase) {
+        self.set(|knobs| knobs.held.remove(&phase));
+    }
+
+    pub fn hold_call(&self, call: Call) {
+        self.set(|knobs| knobs.held_calls.insert(call));
+    }
+
+    pub fn free_call(&self, call: Call) {
+        self.set(|knobs| knobs.held_calls.remove(&call));
+    }
+
+    /// One attempt at the phase ends so: the one that waits, or the next.
+    pub fn once(&self, phase: Phase, event: Event) {
+        self.set(|knobs| knobs.once.entry(phase).or_default().push_back(event));
+    }
+
+    /// Every attempt at the phase ends so.
+    pub fn breaks(&self, phase: Phase, event: Event) {
+        self.set(|knobs| knobs.broken.insert(phase, event));
+    }
+
+    pub fn heals(&self, phase: Phase) {
+        self.set(|knobs| knobs.broken.remove(&phase));
+    }
+
+    pub fn sees(&self, uuid: &str, sighting: Sighting) {
+        self.set(|knobs| knobs.sightings.insert(uuid.into(), sighting));
+    }
+
+    pub fn tried(&self, phase: Phase) -> usize {
+        let tried = |worked: &&Worked| worked.state.phase() == Some(phase);
+        self.knobs().works.iter().filter(tried).count()
+    }
+
+    pub fn works(&self) -> Vec<State> {
+        self.knobs().works.iter().map(|worked| worked.state).collect()
+    }
+
+    pub fn phases(&self) -> Vec<Phase> {
+        self.works().into_iter().filter_map(State::phase).collect()
+    }
+
+    /// Waits until the phase was tried so often.
+    pub async fn attempts(&self, phase: Phase, count: usize) {
+        self.until(|_| self.tried(phase) >= count).await;
+    }
+
+    pub async fn until(&self, fits: impl Fn(&Pretend) -> bool) {
+        let mut changed = self.changed.subscribe();
+        while !fits(self) {
+            changed.changed().await.unwrap();
+        }
+    }
+
+    pub fn link(&self, world: &Arc<Pretend>, desk: PeerDesk<Pretend>) {
+        let world = Arc::clone(world);
+        *self.link.lock().unwrap() = Some(Arc::new(Link { desk, world }));
+    }
+
+    pub fn unlink(&self) {
+        *self.link.lock().unwrap() = None;
+    }
+
+    fn linked(&self) -> Option<Arc<Link>> {
+        self.link.lock().unwrap().clone()
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Caller(self.name.clone()));
+        request
+    }
+
+    fn check_durable(&self, job: &Job) {
+        let peek = Peek::open(&self.database);
+        let written = peek.value(&job.brief.id);
+        let holds = peek.holds_of(&job.brief.id);
+        let mut wrong = Vec::new();
+        if written.as_ref().map(|value| value.state()) != Some(job.state) {
+            wrong.push(format!("{} begins, but {written:?} is written", job.state));
+        }
+        let protected = matches!(
+            job.state.phase(),
+            Some(
+                Phase::Reserve
+                    | Phase::FailOver
+                    | Phase::Unplug
+                    | Phase::Transfer
+                    | Phase::Locate
+                    | Phase::Await
+                    | Phase::Plug
+                    | Phase::FailBack
+            )
+        );
+        let here: Vec<String> = job
+            .brief
+            .pairs
+            .iter()
+            .filter_map(|pair| Some(job.brief.vf_here(pair)?.to_string()))
+            .collect();
+        if protected && holds != here {
+            wrong.push(format!("{} begins with holds {holds:?}, not {here:?}", job.state));
+        }
+        self.knobs().wrong.extend(wrong);
+    }
+
+    async fn open(&self, call: Call) {
+        self.until(|world| !world.knobs().held_calls.contains(&call))
+            .await;
+    }
+
+    /// What a knob says that the attempt comes to, as soon as one does; none: it goes well.
+    async fn scripted(&self, job: &Job, phase: Phase) -> Option<Event> {
+        let mut changed = self.changed.subscribe();
+        self.set(|knobs| {
+            knobs.works.push(Worked {
+                state: job.state,
+                taken_up: job.taken_up,
+                at: Instant::now(),
+            });
+        });
+        loop {
+            {
+                let mut knobs = self.knobs();
+                if phase == Phase::Transfer && knobs.figures.is_some() {
+                    job.progress.send_replace(knobs.figures);
+                }
+                if let Some(event) = knobs.once.get_mut(&phase).and_then(VecDeque::pop_front) {
+                    return Some(event);
+                }
+                if let Some(event) = knobs.broken.get(&phase) {
+                    return Some(event.clone());
+                }
+                if !knobs.held.contains(&phase) {
+                    return None;
+                }
+            }
+            changed.changed().await.unwrap();
+        }
+    }
+}
+
+impl World for Pretend {
+    async fn work(&self, job: Job) -> Event {
+        let phase = job.state.phase().expect("no work after the end");
+        self.check_durable(&job);
+        if let Some(event) = self.scripted(&job, phase).await {
+            return event;
+        }
+        let well = self.goes_well(&job, phase).await;
+        well.unwrap_or_else(|status| {
+            Event::Failed(words::cause_of(Failure::decode(status.details()).unwrap()))
+        })
+    }
+
+    async fn abort(&self, brief: &Brief) -> Result<(), Cause> {
+        self.set(|knobs| knobs.aborts.push(brief.id.clone()));
+        self.open(Call::Abort).await;
+        Ok(())
+    }
+
+    async fn guests(&self, named: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
+        self.set(|knobs| knobs.asked_guests += 1);
+        self.open(Call::Guests).await;
+        let knobs = self.knobs();
+        if let Some(cause) = &knobs.silent {
+            return Err(cause.clone());
+        }
+        let is = |facts: &&GuestFacts| named.is_none_or(|n| n == facts.guest.name || n == facts.guest.uuid);
+        Ok(knobs.guests.iter().filter(is).cloned().collect())
+    }
+
+    async fn adopt(&self, guest: &Guest, _: &[Pair]) -> Result<(), Cause> {
+        let mut knobs = self.knobs();
+        let facts = knobs.guests.iter_mut().find(|facts| facts.guest == *guest);
+        facts.unwrap().managed = true;
+        Ok(())
+    }
+
+    async fn vfs(&self) -> Result<Vec<Vf>, Cause> {
+        let seen = self.set(|knobs| {
+            knobs.asked_vfs += 1;
+            knobs.vfs.clone()
+        });
+        self.open(Call::Vfs).await;
+        Ok(seen)
+    }
+
+    async fn sight(&self, uuid: &str) -> Sighting {
+        let knobs = self.knobs();
+        knobs.sightings.get(uuid).copied().unwrap_or(Sighting::Absent)
+    }
+}
