@@ -19,7 +19,7 @@ use tracing::info;
 pub(crate) use self::lookup::Found;
 use crate::{
     Journal, JournalError, Refused, Settings, World,
-    clock::now_ms,
+    clock::{new_id, now_ms},
     holds,
     operation::{Command, Operation, View},
 };
@@ -114,7 +114,7 @@ impl<W: World> Coordinator<W> {
         self.check_idle(&facts.guest, Some(destination))?;
         let pairs = preflight::movable(&facts).map_err(Refusal::from)?;
         let brief = Brief {
-            id: uuid::Uuid::now_v7().to_string(),
+            id: new_id(),
             role: Role::Source,
             guest: facts.guest,
             source: self.host().into(),

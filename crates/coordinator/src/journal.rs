@@ -4,6 +4,8 @@
 //! it is on disk. An entry and what it does to the holds are one transaction. Damage is named,
 //! never repaired in silence.
 
+mod owner;
+
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
@@ -12,8 +14,9 @@ use std::{
 
 use godwit_migration::{Brief, Entry, Illegal, Migration};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use self::owner::Owner;
 use crate::holds::{self, Hold, HoldChange};
 
 const SCHEMA_VERSION: i64 = 1;
@@ -91,7 +94,7 @@ type Task = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Clone, Debug)]
 pub struct Journal {
     path: PathBuf,
-    tasks: mpsc::Sender<Task>,
+    owner: Owner,
 }
 
 impl Journal {
@@ -111,7 +114,29 @@ impl Journal {
             }
         });
         spawned.map_err(|_| JournalError::Closed)?;
-        Ok(Journal { path, tasks })
+        Ok(Journal {
+            path,
+            owner: Owner::thread(tasks),
+        })
+    }
+
+    /// A journal that ends with its last handle: for simulators.
+    ///
+    /// # Errors
+    /// [`JournalError::Database`], if SQLite has no memory.
+    pub fn in_memory() -> Result<Journal, JournalError> {
+        let path = PathBuf::from(":memory:");
+        let owner = Owner::caller(connect(&path)?);
+        Ok(Journal { path, owner })
+    }
+
+    /// The same journal for a process that is pretended: once that has died, nothing more is written for it, and
+    /// nothing answered.
+    pub fn until(&self, dead: watch::Receiver<bool>) -> Journal {
+        Journal {
+            path: self.path.clone(),
+            owner: self.owner.until(dead),
+        }
     }
 
     /// Begins a migration with its holds, and what happened to it already, in one transaction.
@@ -295,8 +320,8 @@ impl Journal {
             // A caller that went away does not want the answer.
             let _ = answer.send(work(connection));
         });
-        self.tasks.send(task).await.map_err(|_| JournalError::Closed)?;
-        let result = answered.await.map_err(|_| JournalError::Closed)?;
+        let answered = async { answered.await.map_err(|_| JournalError::Closed) };
+        let result = self.owner.run(task, answered).await?;
         result.map_err(|source| JournalError::Database {
             path: self.path.clone(),
             source,

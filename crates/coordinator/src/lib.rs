@@ -19,6 +19,7 @@ mod settings;
 pub mod words;
 mod world;
 
+pub use clock::repeatable;
 pub use coordinator::Coordinator;
 pub use journal::{Journal, JournalError};
 pub use peer_service::{Caller, PeerDesk};

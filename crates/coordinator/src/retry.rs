@@ -8,6 +8,8 @@ use std::{future::Future, time::Duration};
 use backoff::{ExponentialBackoff, backoff::Backoff};
 use tokio::time::Instant;
 
+use crate::clock;
+
 /// How long to wait between attempts: from `first`, growing by half or so each time, up to `most`.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -36,6 +38,11 @@ impl Policy {
             initial_interval: self.first,
             max_interval: self.most,
             max_elapsed_time: None,
+            randomization_factor: if clock::is_repeatable() {
+                0.0
+            } else {
+                backoff::default::RANDOMIZATION_FACTOR
+            },
             ..ExponentialBackoff::default()
         })
     }
@@ -81,7 +88,7 @@ impl Pauses {
     #[allow(clippy::should_implement_trait)] // An iterator that never ends needs no Option.
     pub fn next(&mut self) -> Duration {
         // What the crate adds by chance it adds on top of its limit.
-        let pause = self.0.next_backoff().unwrap_or(self.0.max_interval);
+        let pause = clock::spread(self.0.next_backoff().unwrap_or(self.0.max_interval));
         pause.min(self.0.max_interval)
     }
 
