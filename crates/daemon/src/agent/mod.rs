@@ -76,13 +76,7 @@ impl Agents {
     /// What the agent sees of its pairs.
     pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Vec<api::Pair>, AgentError> {
         match self
-            .ask(
-                path,
-                "Inspect",
-                host_frame::Body::Inspect(Inspect {}),
-                within,
-                within,
-            )
+            .ask(path, host_frame::Body::Inspect(Inspect {}), within)
             .await?
         {
             guest_frame::Body::Inspected(inspected) => Ok(inspected.pairs.into_iter().take(64).collect()),
