@@ -352,7 +352,7 @@ impl Role {
         }
     }
 }
-/// What is being made so. See docs/architecture.md for the table.
+/// What is being made so. See docs/workflow.md for the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Phase {
