@@ -1,9 +1,10 @@
 //! The command line, and its help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use godwit_api::v1::Failure;
 
 use crate::exit;
@@ -15,17 +16,19 @@ Examples:
   godwit adopt web-1                     make web-1 a managed guest
   godwit migrate web-1 beta --wait       move it, and see every phase
   godwit migrate web-1 beta --json       begin the move; the migration as JSON
-  godwit status                          the newest migrations
-  godwit status 0198c0de                 all about one; the start of its id is enough
+  godwit list --guest web-1              the newest migrations of web-1
+  godwit show 0198c0de                   all about one; the start of its id is enough
+  godwit watch 0198c0de                  see its phases as they come, as with --wait
   godwit cancel 0198c0de                 turn it round
+  godwit show 0198c0de --offline         from the journal, when godwitd does not answer
 
 Exit codes:
-  0  done; with --wait: the guest moved and is accelerated
+  0  done; with --wait, and of watch: the guest moved and is accelerated
   1  refused or failed
   2  wrong usage
-  3  the guest moved but is on standby, or its acceleration was not observed (--wait)
-  4  rolled back: the guest stays where it was (--wait)
-  5  a person is needed (--wait)
+  3  the guest moved but is on standby, or its acceleration was not observed (--wait, watch)
+  4  rolled back: the guest stays where it was (--wait, watch)
+  5  a person is needed (--wait, watch)
   130  interrupted with ctrl-C; a migration goes on without its watcher
   141  the reader of the output went away";
 
@@ -53,6 +56,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show the guests of this host
+    Guests,
     /// Make a guest a managed one: find its pairs and write them into its metadata
     Adopt {
         /// Name or UUID of a guest of this host
@@ -62,30 +67,123 @@ pub(crate) enum Command {
     /// Move a guest to another host
     #[command(after_help = MIGRATE_MORE)]
     Migrate(Migrate),
-    /// Show the newest migrations, or all about one
-    Status {
+    /// Follow a migration until it is settled; its outcome is the exit code, as with migrate --wait
+    Watch {
         /// Id of a migration, or the first characters of it (at least 4)
         #[arg(value_parser = word)]
-        id: Option<String>,
-        /// Show at most this many migrations
-        #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "id",
-              value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
+        id: String,
     },
-    /// Show the guests of this host
-    Guests,
+    /// Show the newest migrations of this host
+    List(List),
+    /// Show all about one migration
+    Show(Show),
     /// Turn a migration round at its next phase boundary; refused once the guest has left
     Cancel {
         /// Id of a migration, or the first characters of it (at least 4)
         #[arg(value_parser = word)]
         id: String,
     },
+    /// Show the newest migrations, or all about one: list and show in one word
+    Status {
+        /// Id of a migration, or the first characters of it (at least 4)
+        #[arg(value_parser = word)]
+        id: Option<String>,
+        /// Show at most this many migrations
+        #[arg(long, value_name = "N", default_value_t = FEW, conflicts_with = "id", value_parser = limit())]
+        limit: u32,
+    },
+    /// Show this host and its peers, each asked now
+    Hosts,
+    /// Show the VFs of this host's pools, and who uses them
+    Vfs,
+    /// Show the VFs that this host has set aside
+    Holds(Holds),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_MORE)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write one page for each command into a directory
+    #[command(after_help = MAN_MORE)]
+    Man {
+        /// An existing directory for the pages
+        dir: Option<PathBuf>,
+    },
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Only those of this guest: its name or UUID
+    #[arg(long, value_parser = word)]
+    pub(crate) guest: Option<String>,
+    /// Show at most this many migrations
+    #[arg(long, value_name = "N", default_value_t = FEW, value_parser = limit())]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    /// Id of a migration, or the first characters of it (at least 4)
+    #[arg(value_parser = word)]
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Holds {
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+/// Where the answer comes from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct From {
+    /// Read this host's journal and not ask godwitd, which may run, hang or be gone
+    #[arg(long)]
+    offline: bool,
+    /// Directory of the journal, with --offline
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "offline",
+        default_value = "/var/lib/godwit"
+    )]
+    state: PathBuf,
+}
+
+impl From {
+    /// The journal's directory; none: ask the daemon.
+    pub(crate) fn journal(&self) -> Option<&Path> {
+        self.offline.then_some(&self.state)
+    }
+}
+
+/// A screenful.
+const FEW: u32 = 20;
+
+fn limit() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=1000)
+}
+
+const COMPLETIONS_MORE: &str = "\
+Examples:
+  godwit completions bash > /usr/share/bash-completion/completions/godwit
+  godwit completions zsh > /usr/local/share/zsh/site-functions/_godwit
+  godwit completions fish > /usr/share/fish/vendor_completions.d/godwit.fish";
+
+const MAN_MORE: &str = "\
+Examples:
+  godwit man | man -l -              read it now
+  godwit man /usr/share/man/man1     install the pages: godwit.1, godwit-migrate.1, ...";
+
 const MIGRATE_MORE: &str = "\
-Without --wait the command ends when the daemon has accepted the migration; `godwit status ID` shows it.
+Without --wait the command ends when the daemon has accepted the migration; `godwit show ID` shows it.
 With --wait it ends when nothing more is to be expected; its exit code is the outcome (see godwit --help).
-ctrl-C ends the watching, not the migration.";
+ctrl-C ends the watching, not the migration; `godwit watch ID` takes it up again.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Migrate {
@@ -195,6 +293,12 @@ mod tests {
             vec!["godwit", "status", "--limit", "0"],
             vec!["godwit", "status", "--limit", "1001"],
             vec!["godwit", "status", "0198", "--limit", "5"],
+            vec!["godwit", "list", "--limit", "1001"],
+            vec!["godwit", "list", "--guest", ""],
+            vec!["godwit", "show"],
+            vec!["godwit", "show", "0198", "--state", "/tmp"],
+            vec!["godwit", "watch"],
+            vec!["godwit", "completions", "csh"],
             vec!["godwit", "migrate", "web-1"],
             vec!["godwit", "migrate", "web-1", "beta", "--request-id", ""],
             vec!["godwit", "migrate", "web-1", "beta", "--request-id", &long],
@@ -202,5 +306,8 @@ mod tests {
             assert!(Args::try_parse_from(&wrong).is_err(), "{wrong:?}");
         }
         assert!(Args::try_parse_from(["godwit", "status", "0198", "--json"]).is_ok());
+        assert!(
+            Args::try_parse_from(["godwit", "list", "--offline", "--state", "/tmp", "--limit", "5"]).is_ok()
+        );
     }
 }

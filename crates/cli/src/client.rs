@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use godwit_api::v1::guest_service_client::GuestServiceClient;
+use godwit_api::v1::host_service_client::HostServiceClient;
 use godwit_api::v1::migration_service_client::MigrationServiceClient;
 use godwit_api::v1::{
-    AdoptGuestRequest, CancelMigrationRequest, CreateMigrationRequest, GetMigrationRequest, Guest,
-    ListGuestsRequest, ListMigrationsRequest, Migration, WatchMigrationRequest, WatchMigrationResponse,
+    AdoptGuestRequest, CancelMigrationRequest, CreateMigrationRequest, GetMigrationRequest, Guest, Hold,
+    Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest,
+    Migration, Vf, WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -36,6 +38,7 @@ pub(crate) struct Client {
     socket: PathBuf,
     migrations: MigrationServiceClient<Channel>,
     guests: GuestServiceClient<Channel>,
+    hosts: HostServiceClient<Channel>,
 }
 
 impl Client {
@@ -60,7 +63,8 @@ impl Client {
             socket: socket.to_owned(),
             migrations: MigrationServiceClient::new(channel.clone())
                 .max_decoding_message_size(LARGEST_ANSWER),
-            guests: GuestServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
+            guests: GuestServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
+            hosts: HostServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER),
         })
     }
 
@@ -81,11 +85,9 @@ impl Client {
         answer.migration.ok_or(Error::Ended("it named the migration"))
     }
 
-    pub(crate) async fn list(&mut self, limit: u32) -> Result<Vec<Migration>, Error> {
-        let request = ListMigrationsRequest {
-            limit,
-            guest: String::new(),
-        };
+    /// The newest migrations, of one guest or, when it is empty, of all.
+    pub(crate) async fn list(&mut self, guest: String, limit: u32) -> Result<Vec<Migration>, Error> {
+        let request = ListMigrationsRequest { limit, guest };
         Ok(within(DEADLINE, request, |r| self.migrations.list_migrations(r))
             .await?
             .migrations)
@@ -102,6 +104,28 @@ impl Client {
             within(DEADLINE, ListGuestsRequest {}, |r| self.guests.list_guests(r))
                 .await?
                 .guests,
+        )
+    }
+
+    pub(crate) async fn hosts(&mut self) -> Result<Vec<Host>, Error> {
+        Ok(
+            within(DEADLINE, ListHostsRequest {}, |r| self.hosts.list_hosts(r))
+                .await?
+                .hosts,
+        )
+    }
+
+    pub(crate) async fn vfs(&mut self) -> Result<Vec<Vf>, Error> {
+        Ok(within(DEADLINE, ListVfsRequest {}, |r| self.hosts.list_vfs(r))
+            .await?
+            .vfs)
+    }
+
+    pub(crate) async fn holds(&mut self) -> Result<Vec<Hold>, Error> {
+        Ok(
+            within(DEADLINE, ListHoldsRequest {}, |r| self.hosts.list_holds(r))
+                .await?
+                .holds,
         )
     }
 

@@ -2,9 +2,18 @@
 
 mod adopt;
 mod cancel;
+mod completions;
+mod follow;
 mod guests;
+mod holds;
+mod hosts;
+mod list;
+mod man;
 mod migrate;
-mod status;
+mod offline;
+mod show;
+mod vfs;
+mod watch;
 
 use crate::args::{Args, Command};
 use crate::client::Client;
@@ -13,13 +22,30 @@ use crate::output::Output;
 
 /// Does what was typed; gives the exit code.
 pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
-    let client = Client::connect(&args.socket).await?;
+    let daemon = || Client::connect(&args.socket);
     match &args.command {
-        Command::Adopt { guest } => adopt::adopt(client, guest, out).await,
-        Command::Migrate(options) => migrate::migrate(client, options, out).await,
-        Command::Status { id: Some(id), .. } => status::one(client, id, out).await,
-        Command::Status { id: None, limit } => status::all(client, *limit, out).await,
-        Command::Guests => guests::guests(client, out).await,
-        Command::Cancel { id } => cancel::cancel(client, id, out).await,
+        Command::Guests => guests::guests(daemon().await?, out).await,
+        Command::Adopt { guest } => adopt::adopt(daemon().await?, guest, out).await,
+        Command::Migrate(options) => migrate::migrate(daemon().await?, options, out).await,
+        Command::Watch { id } => watch::watch(daemon().await?, id, out).await,
+        Command::List(wanted) => match wanted.from.journal() {
+            Some(directory) => offline::list(directory, wanted, out),
+            None => list::list(daemon().await?, wanted.guest.as_deref(), wanted.limit, out).await,
+        },
+        Command::Show(wanted) => match wanted.from.journal() {
+            Some(directory) => offline::show(directory, &wanted.id, out),
+            None => show::show(daemon().await?, &wanted.id, out).await,
+        },
+        Command::Status { id: Some(id), .. } => show::show(daemon().await?, id, out).await,
+        Command::Status { id: None, limit } => list::list(daemon().await?, None, *limit, out).await,
+        Command::Cancel { id } => cancel::cancel(daemon().await?, id, out).await,
+        Command::Hosts => hosts::hosts(daemon().await?, out).await,
+        Command::Vfs => vfs::vfs(daemon().await?, out).await,
+        Command::Holds(wanted) => match wanted.from.journal() {
+            Some(directory) => offline::holds(directory, out),
+            None => holds::holds(daemon().await?, out).await,
+        },
+        Command::Completions { shell } => completions::completions(*shell, out),
+        Command::Man { dir } => man::man(dir.as_deref(), out),
     }
 }

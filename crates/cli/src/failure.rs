@@ -141,7 +141,9 @@ impl Error {
             Error::Away { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "only users who may write to the socket can talk to godwitd: try it with sudo".into()
             }
-            Error::Away { .. } => "is godwitd running? systemctl status godwitd".into(),
+            Error::Away { .. } => {
+                "is godwitd running? systemctl status godwitd (without it: godwit list --offline)".into()
+            }
             Error::Status {
                 code: Code::Unimplemented,
                 ..
@@ -257,7 +259,7 @@ mod tests {
         insta::assert_snapshot!(shown(&error), @"
         Error: godwitd cannot be reached at /run/godwit/godwitd.sock
         Caused by: entity not found
-        Hint: is godwitd running? systemctl status godwitd
+        Hint: is godwitd running? systemctl status godwitd (without it: godwit list --offline)
         ");
         assert!(error.is_lost());
     }

@@ -61,6 +61,13 @@ impl Output {
             .map_err(Error::Output)
     }
 
+    /// A text of our own, as it is: a completion script, a manual page.
+    pub(crate) fn ours(&mut self, text: &str) -> Result<(), Error> {
+        write!(self.out, "{text}")
+            .and_then(|()| self.out.flush())
+            .map_err(Error::Output)
+    }
+
     /// Several lines of text.
     pub(crate) fn lines<T: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = T>) -> Result<(), Error> {
         lines.into_iter().try_for_each(|line| self.line(line.as_ref()))

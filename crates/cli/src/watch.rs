@@ -98,7 +98,7 @@ impl Watch {
         }
         Err(Error::Lost {
             lost: format!("migration {} is out of sight (it goes on by itself)", self.id),
-            hint: format!("systemctl status godwitd; then: godwit status {}", self.id),
+            hint: format!("systemctl status godwitd; then: godwit watch {}", self.id),
             patience: PATIENCE,
             source: Box::new(lost),
         })

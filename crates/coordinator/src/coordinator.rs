@@ -297,6 +297,21 @@ impl<W: World> Coordinator<W> {
         Ok(holds::overlay(vfs, &holds))
     }
 
+    /// What is set aside here.
+    pub(crate) async fn holds(&self) -> Result<Vec<holds::Hold>, Refused> {
+        Ok(self.0.journal.holds().await?)
+    }
+
+    /// Names of the hosts that this one exchanges guests with.
+    pub(crate) fn peers(&self) -> &[String] {
+        &self.0.settings.peers
+    }
+
+    /// A peer as it describes itself.
+    pub(crate) async fn greet(&self, peer: &str) -> Result<godwit_api::v1::Host, Cause> {
+        self.0.world.greet(peer).await
+    }
+
     /// Turns the migration round at its next boundary.
     pub(crate) async fn cancel(&self, id: &str) -> Result<View, Refused> {
         let id = self.get(id).await?.migration.brief.id.clone();
@@ -348,5 +363,28 @@ impl<W: World> Coordinator<W> {
     fn operations(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
         // Nothing that holds this lock can panic half way through a change.
         self.0.operations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: World> Coordinator<W> {
+    /// This host as others see it.
+    pub(crate) async fn myself(&self) -> godwit_api::v1::Host {
+        let (vfs, problem) = match self.vfs().await {
+            Ok(vfs) => (vfs, String::new()),
+            Err(refused) => (Vec::new(), refused.to_string()),
+        };
+        godwit_api::v1::Host {
+            name: self.host().into(),
+            here: true,
+            reachable: true,
+            version: env!("CARGO_PKG_VERSION").into(),
+            vfs: vfs.len() as u32,
+            free_vfs: vfs
+                .iter()
+                .filter(|vf| vf.usage == godwit_migration::VfUse::Free)
+                .count() as u32,
+            migrations: self.operations().len() as u32,
+            problem,
+        }
     }
 }

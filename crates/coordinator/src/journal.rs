@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::owner::Owner;
 use crate::holds::{self, Hold, HoldChange};
 
-const SCHEMA_VERSION: i64 = 1;
+pub(crate) const SCHEMA_VERSION: i64 = 1;
 const SCHEMA: &str = "
     CREATE TABLE migrations (
         id TEXT PRIMARY KEY, request_id TEXT UNIQUE, begun_ms INTEGER NOT NULL,

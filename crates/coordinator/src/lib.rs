@@ -9,7 +9,9 @@
 mod clock;
 mod coordinator;
 mod holds;
+mod host_service;
 mod journal;
+pub mod offline;
 mod operation;
 mod peer_service;
 mod refused;
@@ -21,6 +23,7 @@ mod world;
 
 pub use clock::repeatable;
 pub use coordinator::Coordinator;
+pub use host_service::HostDesk;
 pub use journal::{Journal, JournalError};
 pub use peer_service::{Caller, PeerDesk};
 pub use refused::Refused;

@@ -106,6 +106,16 @@ impl<W: World> PeerService for PeerDesk<W> {
             migration: Some(words::migration(&view)),
         }))
     }
+
+    async fn greet(
+        &self,
+        request: Request<api::GreetRequest>,
+    ) -> Result<Response<api::GreetResponse>, Status> {
+        caller(&request)?;
+        Ok(Response::new(api::GreetResponse {
+            host: Some(self.0.myself().await),
+        }))
+    }
 }
 
 impl<W: World> PeerDesk<W> {
@@ -199,8 +209,9 @@ impl<W: World> PeerDesk<W> {
                 self.0.tell(id, Event::Closed).await?;
             }
             None => {
+                // Its name was never told; the UUID names it as well.
                 let guest = Guest {
-                    name: String::new(),
+                    name: guest.into(),
                     uuid: guest.into(),
                 };
                 let brief = self.brief(id.into(), guest, caller.into(), Vec::new());

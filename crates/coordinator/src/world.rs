@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use godwit_api::v1 as api;
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, Sighting, State, Vf, preflight::GuestFacts,
 };
@@ -43,4 +44,8 @@ pub trait World: Send + Sync + 'static {
 
     /// What libvirt here shows of a guest, by calls that wait for no job.
     fn sight(&self, uuid: &str) -> impl Future<Output = Sighting> + Send;
+
+    /// How the peer of that name is, by its own words; asked once. The seventh method, one more than a trait
+    /// should have: a peer can be reached through the world alone.
+    fn greet(&self, peer: &str) -> impl Future<Output = Result<api::Host, Cause>> + Send;
 }

@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use super::words;
 
+mod hosts;
+
+pub(crate) use hosts::{Holds, Hosts, Vfs};
+
 /// One migration.
 #[derive(Debug, Serialize)]
 pub(crate) struct Migration<'a> {
@@ -68,7 +72,7 @@ struct Pair<'a> {
     destination_vf: &'a str,
 }
 
-/// `godwit status`.
+/// `godwit list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Migrations<'a> {
     migrations: Vec<Migration<'a>>,
@@ -78,6 +82,19 @@ pub(crate) struct Migrations<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Refusal<'a> {
     error: Failure<'a>,
+}
+
+/// `godwit completions` and `godwit man`: a text of our own.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) text: &'a str,
+}
+
+/// `godwit man DIR`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Written<'a> {
+    pub(crate) written: &'a [String],
 }
 
 /// One guest.

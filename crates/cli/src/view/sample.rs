@@ -1,8 +1,8 @@
 //! Migrations and guests for the tests of the views.
 
 use godwit_api::v1::{
-    Acceleration, Failure, Guest, GuestPair, Migration, Moved, PairStatus, Phase, PhaseRecord, Role,
-    TransferProgress,
+    Acceleration, Failure, Guest, GuestPair, Hold, Host, Migration, Moved, PairStatus, Phase, PhaseRecord,
+    Role, TransferProgress, Vf, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -177,4 +177,67 @@ pub(crate) fn guest() -> Guest {
         migration: String::new(),
         problem: String::new(),
     }
+}
+
+/// This host, a peer, and one that is away.
+pub(crate) fn hosts() -> Vec<Host> {
+    let host = |name: &str| Host {
+        name: name.into(),
+        reachable: true,
+        version: "0.1.0".into(),
+        vfs: 7,
+        free_vfs: 5,
+        ..Host::default()
+    };
+    let alpha = Host {
+        here: true,
+        migrations: 1,
+        ..host("alpha")
+    };
+    let gamma = Host {
+        name: "gamma".into(),
+        problem: "host gamma cannot be reached: connection refused".into(),
+        ..Host::default()
+    };
+    vec![alpha, host("beta"), gamma]
+}
+
+/// One of each usage.
+pub(crate) fn vfs() -> Vec<Vf> {
+    let vf = |address: &str, usage: VfUsage, by: &str| Vf {
+        address: address.into(),
+        pool: "blue".into(),
+        pf: "enp1s0f0".into(),
+        usage: usage.into(),
+        by: by.into(),
+    };
+    vec![
+        vf("0000:01:10.0", VfUsage::Guest, "web-1"),
+        vf(
+            "0000:01:10.2",
+            VfUsage::Held,
+            "0198c0de-1111-7222-8333-444455556666",
+        ),
+        vf("0000:01:10.4", VfUsage::Free, ""),
+        vf("0000:01:10.6", VfUsage::Other, "its driver is igbvf"),
+    ]
+}
+
+/// Two of one migration, and one in quarantine whose migration cannot be read.
+pub(crate) fn holds() -> Vec<Hold> {
+    let hold = |vf: &str| Hold {
+        vf: vf.into(),
+        migration: "0198c0de-1111-7222-8333-444455556666".into(),
+        guest: "web-1".into(),
+        source: "alpha".into(),
+        quarantined: String::new(),
+        since: Some(wire(0)),
+    };
+    let stray = Hold {
+        vf: "0000:01:10.6".into(),
+        migration: "0197aaaa-1111".into(),
+        quarantined: "the MAC of 0000:01:10.6 could not be set".into(),
+        ..Hold::default()
+    };
+    vec![hold("0000:01:10.2"), hold("0000:01:10.4"), stray]
 }

@@ -7,7 +7,7 @@ use super::table::{Cell, Fit, Table};
 use super::{outcome, words};
 use crate::failure;
 
-/// `godwit status`.
+/// `godwit list`.
 pub(crate) fn migrations(migrations: &[Migration], width: Option<usize>) -> Vec<String> {
     let mut table = Table::new([
         ("ID", Fit::Keep),
@@ -29,7 +29,7 @@ pub(crate) fn migrations(migrations: &[Migration], width: Option<usize>) -> Vec<
     table.lines(width)
 }
 
-/// `godwit status ID`.
+/// `godwit show ID`.
 pub(crate) fn migration(migration: &Migration, now: Timestamp, width: Option<usize>) -> Vec<String> {
     let mut lines = head(migration);
     lines.push(String::new());
@@ -238,7 +238,7 @@ fn yes_no(value: bool) -> Cell {
     if value { "yes".into() } else { "no".into() }
 }
 
-fn or_dash(text: &str) -> Cell {
+pub(super) fn or_dash(text: &str) -> Cell {
     if text.is_empty() { "-".into() } else { text.into() }
 }
 

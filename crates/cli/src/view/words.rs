@@ -1,6 +1,6 @@
 //! Small words: names of enum values, times, lengths of time, sizes.
 
-use godwit_api::v1::{Acceleration, Moved, Phase, PhaseRecord, Role, TransferProgress};
+use godwit_api::v1::{Acceleration, Moved, Phase, PhaseRecord, Role, TransferProgress, VfUsage};
 use jiff::Timestamp;
 
 const MIB: u64 = 1 << 20;
@@ -25,6 +25,10 @@ pub(crate) fn role(role: Role) -> Option<String> {
 
 pub(crate) fn acceleration(acceleration: Acceleration) -> Option<String> {
     short(acceleration.as_str_name(), "ACCELERATION_")
+}
+
+pub(crate) fn usage(usage: VfUsage) -> Option<String> {
+    short(usage.as_str_name(), "VF_USAGE_")
 }
 
 /// A phase in text, where there is always a word.
@@ -146,6 +150,10 @@ mod tests {
         insta::assert_snapshot!(accelerations.join("|"), @"accelerated|standby|unknown");
         let roles: Vec<_> = (0..=2).filter_map(|n| role(Role::try_from(n).unwrap())).collect();
         insta::assert_snapshot!(roles.join("|"), @"source|destination");
+        let usages: Vec<_> = (0..=4)
+            .filter_map(|n| usage(VfUsage::try_from(n).unwrap()))
+            .collect();
+        insta::assert_snapshot!(usages.join("|"), @"free|held|guest|other");
     }
 
     #[test]

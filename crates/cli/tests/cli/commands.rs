@@ -31,8 +31,8 @@ fn every_command_as_text() {
     let daemon = Daemon::start(&socket, everything());
     let mut told = String::new();
     for args in [
-        &["status", "--limit", "7"][..],
-        &["status", "0198"],
+        &["list", "--limit", "7", "--guest", "web-1"][..],
+        &["show", "0198"],
         &["guests"],
         &["adopt", "web-1"],
         &["cancel", "0198"],
@@ -42,12 +42,12 @@ fn every_command_as_text() {
         told.push_str(&format!("$ godwit {}\n{}\n", args.join(" "), run.out));
     }
     insta::assert_snapshot!(told, @"
-    $ godwit status --limit 7
+    $ godwit list --limit 7 --guest web-1
     ID        GUEST  FROM -> TO     STATE               SINCE
     0198c0de  web-1  alpha -> beta  transfer 50 %       2026-01-02 03:04:05Z
     0197aaaa  web-1  alpha -> beta  moved, accelerated  2026-01-02 03:04:12Z
 
-    $ godwit status 0198
+    $ godwit show 0198
     Migration  0198c0de-1111-7222-8333-444455556666
     guest      web-1 (11111111-2222-3333-4444-555555555555)
     way        alpha -> beta (this host is the source)
@@ -82,12 +82,28 @@ fn every_command_as_text() {
 
     $ godwit cancel 0198
     Migration 0198c0de-1111-7222-8333-444455556666 is being cancelled: it turns round at its next phase boundary.
-    To see it: godwit status 0198c0de-1111-7222-8333-444455556666
+    To see it: godwit show 0198c0de-1111-7222-8333-444455556666
     ");
     assert_eq!(
         daemon.asked(),
-        ["list 7", "get 0198", "guests", "adopt web-1", "cancel 0198"]
+        ["list 7 web-1", "get 0198", "guests", "adopt web-1", "cancel 0198"]
     );
+}
+
+#[test]
+fn status_is_list_and_show_in_one_word() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(&socket, everything());
+    for json in [&[][..], &["--json"]] {
+        let told = |args: &[&str]| {
+            let run = run(&socket, &[args, json].concat());
+            assert_eq!((run.code, run.err.as_str()), (0, ""), "{args:?}");
+            run.out
+        };
+        assert_eq!(told(&["status", "--limit", "7"]), told(&["list", "--limit", "7"]));
+        assert_eq!(told(&["status", "0198"]), told(&["show", "0198"]));
+    }
+    assert_eq!(daemon.asked()[..4], ["list 7", "list 7", "get 0198", "get 0198"]);
 }
 
 #[test]
@@ -100,10 +116,10 @@ fn every_command_as_json() {
         assert_eq!(run.json().len(), 1, "{args:?}");
         run.json().remove(0)
     };
-    let all = json(&["status", "--json"]);
+    let all = json(&["list", "--json"]);
     assert_eq!(all["migrations"][0]["id"], ID);
     assert_eq!(all["migrations"][1]["settled"], true);
-    let one = json(&["--json", "status", "0198"]);
+    let one = json(&["--json", "show", "0198"]);
     assert_eq!(one["standby_since"], "2026-01-02T03:04:12.067Z");
     assert_eq!(one["timeline"][2]["host"], "beta");
     let guests = json(&["guests", "--json"]);
@@ -116,7 +132,10 @@ fn every_command_as_json() {
 fn nothing_there() {
     let (_dir, socket) = place();
     let _daemon = Daemon::start(&socket, Script::default());
-    assert_eq!(run(&socket, &["status"]).out, "There are no migrations.\n");
+    assert_eq!(run(&socket, &["list"]).out, "There are no migrations.\n");
+    let of = run(&socket, &["list", "--guest", "web-1"]);
+    assert_eq!(of.out, "There are no migrations of web-1.\n");
+    assert_eq!(run(&socket, &["list", "--json"]).out, "{\"migrations\":[]}\n");
     assert_eq!(run(&socket, &["guests"]).out, "This host has no guests.\n");
     assert_eq!(run(&socket, &["guests", "--json"]).out, "{\"guests\":[]}\n");
 }
@@ -136,7 +155,13 @@ fn refusals_end_every_command_with_1() {
         ..Script::default()
     };
     let _daemon = Daemon::start(&socket, script);
-    for args in [["status", "0198"], ["cancel", "0198"], ["adopt", "web-9"]] {
+    for args in [
+        ["status", "0198"],
+        ["show", "0198"],
+        ["watch", "0198"],
+        ["cancel", "0198"],
+        ["adopt", "web-9"],
+    ] {
         let run = run(&socket, &args);
         assert_eq!((run.code, run.out.as_str()), (1, ""));
         assert!(
@@ -149,14 +174,14 @@ fn refusals_end_every_command_with_1() {
 }
 
 #[test]
-fn the_status_of_a_failed_migration_is_a_success() {
+fn to_show_a_failed_migration_is_a_success() {
     let (_dir, socket) = place();
     let script = Script {
         get: vec![Answer::Yes(rolled_back())],
         ..Script::default()
     };
     let _daemon = Daemon::start(&socket, script);
-    assert_eq!(run(&socket, &["status", "0198"]).code, 0);
+    assert_eq!(run(&socket, &["show", "0198"]).code, 0);
 }
 
 #[test]
@@ -165,7 +190,7 @@ fn no_daemon() {
     let expect = |cause: &str| {
         format!(
             "Error: godwitd cannot be reached at {}\nCaused by: {cause}\n\
-             Hint: is godwitd running? systemctl status godwitd\n",
+             Hint: is godwitd running? systemctl status godwitd (without it: godwit list --offline)\n",
             socket.display()
         )
     };
@@ -227,9 +252,14 @@ fn a_reader_that_goes_away_ends_every_command_quietly() {
     let _daemon = Daemon::start(&socket, everything());
     for args in [
         &["status"][..],
-        &["status", "0198"],
+        &["show", "0198"],
         &["guests", "--json"],
         &["cancel", "0198"],
+        &["hosts"],
+        &["vfs"],
+        &["holds", "--json"],
+        &["completions", "zsh"],
+        &["man"],
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use godwit_api::v1::guest_service_server::{GuestService, GuestServiceServer};
+use godwit_api::v1::host_service_server::{HostService, HostServiceServer};
 use godwit_api::v1::migration_service_server::{MigrationService, MigrationServiceServer};
 use godwit_api::v1::*;
 use prost::Message;
@@ -36,6 +37,9 @@ pub(crate) struct Script {
     pub(crate) cancel: Vec<Answer<Migration>>,
     pub(crate) guests: Vec<Guest>,
     pub(crate) adopt: Vec<Answer<Guest>>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) vfs: Vec<Vf>,
+    pub(crate) holds: Vec<Hold>,
     /// A list of steps for each watch; a watch whose steps are over ends.
     pub(crate) watch: Vec<Vec<Step>>,
 }
@@ -88,7 +92,8 @@ impl Daemon {
                 ready.send(()).unwrap();
                 let server = tonic::transport::Server::builder()
                     .add_service(MigrationServiceServer::from_arc(fake.clone()))
-                    .add_service(GuestServiceServer::from_arc(fake))
+                    .add_service(GuestServiceServer::from_arc(fake.clone()))
+                    .add_service(HostServiceServer::from_arc(fake))
                     .serve_with_incoming(UnixListenerStream::new(listener));
                 tokio::select! { ended = server => ended.unwrap(), _ = stopped => {} }
             });
@@ -192,7 +197,8 @@ impl MigrationService for Fake {
         &self,
         request: Request<ListMigrationsRequest>,
     ) -> Result<Response<ListMigrationsResponse>, Status> {
-        let question = format!("list {}", request.into_inner().limit);
+        let ListMigrationsRequest { limit, guest } = request.into_inner();
+        let question = format!("list {limit} {guest}").trim_end().to_owned();
         let migrations = self
             .answer(question, &[Answer::Yes(self.script.list.clone())])
             .await?;
@@ -262,5 +268,26 @@ impl GuestService for Fake {
         let question = format!("adopt {}", request.into_inner().guest);
         let guest = Some(self.answer(question, &self.script.adopt).await?);
         Ok(Response::new(AdoptGuestResponse { guest }))
+    }
+}
+
+#[tonic::async_trait]
+impl HostService for Fake {
+    async fn list_hosts(&self, _: Request<ListHostsRequest>) -> Result<Response<ListHostsResponse>, Status> {
+        let answer = [Answer::Yes(self.script.hosts.clone())];
+        let hosts = self.answer("hosts".into(), &answer).await?;
+        Ok(Response::new(ListHostsResponse { hosts }))
+    }
+
+    async fn list_vfs(&self, _: Request<ListVfsRequest>) -> Result<Response<ListVfsResponse>, Status> {
+        let answer = [Answer::Yes(self.script.vfs.clone())];
+        let vfs = self.answer("vfs".into(), &answer).await?;
+        Ok(Response::new(ListVfsResponse { vfs }))
+    }
+
+    async fn list_holds(&self, _: Request<ListHoldsRequest>) -> Result<Response<ListHoldsResponse>, Status> {
+        let answer = [Answer::Yes(self.script.holds.clone())];
+        let holds = self.answer("holds".into(), &answer).await?;
+        Ok(Response::new(ListHoldsResponse { holds }))
     }
 }

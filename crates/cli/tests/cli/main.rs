@@ -5,6 +5,10 @@
 
 mod commands;
 mod fake;
+mod hosts;
 mod migrate;
+mod offline;
+mod pages;
 mod story;
 mod terminal;
+mod watch;

@@ -1,12 +1,11 @@
 //! `godwit migrate`, told, watched, lost and found again.
 
-use std::io::Read;
 use std::process::Stdio;
 
 use crate::fake::{Answer, Daemon, Script, Step};
 use crate::story::{
-    ID, accelerated, accepted, command, failure, finish, lost, on_standby, place, rolled_back, run, say,
-    transferring,
+    ID, accelerated, accepted, command, failure, finish, interrupt, lost, on_standby, place, read_up_to,
+    rolled_back, run, say, transferring,
 };
 use tonic::Code;
 
@@ -93,7 +92,8 @@ fn without_wait_it_says_how_to_see_it() {
     let first = run(&socket, &["migrate", "web-1", "beta"]);
     insta::assert_snapshot!(first.out, @"
     Migration 0198c0de-1111-7222-8333-444455556666: web-1 moves from alpha to beta.
-    To see it: godwit status 0198c0de-1111-7222-8333-444455556666
+    To see it:      godwit show 0198c0de-1111-7222-8333-444455556666
+    To wait for it: godwit watch 0198c0de-1111-7222-8333-444455556666
     ");
     assert_eq!((first.code, first.err.as_str()), (0, ""));
     run(&socket, &["migrate", "web-1", "beta"]);
@@ -317,22 +317,15 @@ fn ctrl_c_detaches_and_says_how_to_come_back() {
     .spawn()
     .unwrap();
     // Everything before the hang was told.
-    let mut told = String::new();
-    let out = child.stdout.as_mut().unwrap();
-    while !told.contains("MiB/s") {
-        let mut byte = [0];
-        out.read_exact(&mut byte).unwrap();
-        told.push(char::from(byte[0]));
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    read_up_to(&mut child, "MiB/s");
+    interrupt(&child);
     let run = finish(child);
     assert_eq!((run.code, run.err.as_str()), (130, ""));
     insta::assert_snapshot!(run.out.trim_start(), @"
     Detached: the migration goes on.
-    To see it:     godwit status 0198c0de-1111-7222-8333-444455556666
+    To see it:     godwit show 0198c0de-1111-7222-8333-444455556666
     To cancel it:  godwit cancel 0198c0de-1111-7222-8333-444455556666
-    To wait again: godwit migrate web-1 beta --wait --request-id mine
+    To wait again: godwit watch 0198c0de-1111-7222-8333-444455556666
     ");
     assert!(!daemon.asked().iter().any(|asked| asked.starts_with("cancel")));
 }
@@ -351,8 +344,7 @@ fn ctrl_c_before_an_answer_does_not_pretend_to_know() {
         .spawn()
         .unwrap();
     daemon.wait_for("create");
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    interrupt(&child);
     let run = finish(child);
     assert_eq!(run.code, 130);
     assert!(

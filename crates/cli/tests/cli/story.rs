@@ -206,6 +206,23 @@ pub(crate) fn run(socket: &Path, args: &[&str]) -> Run {
     finish(command(socket, args).spawn().unwrap())
 }
 
+/// Reads what it tells, until that is in it.
+pub(crate) fn read_up_to(child: &mut Child, end: &str) {
+    let mut told = String::new();
+    let out = child.stdout.as_mut().unwrap();
+    while !told.contains(end) {
+        let mut byte = [0];
+        out.read_exact(&mut byte).unwrap();
+        told.push(char::from(byte[0]));
+    }
+}
+
+/// As ctrl-C does.
+pub(crate) fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
 /// Waits for the end, 60 s at most: a command that hangs is a failed test, not a hung one.
 pub(crate) fn finish(mut child: Child) -> Run {
     let read = |stream: Option<Box<dyn Read + Send>>| {

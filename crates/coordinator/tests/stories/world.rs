@@ -303,4 +303,8 @@ impl World for Pretend {
         let knobs = self.knobs();
         knobs.sightings.get(uuid).copied().unwrap_or(Sighting::Absent)
     }
+
+    async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
+        Err(Cause::default())
+    }
 }

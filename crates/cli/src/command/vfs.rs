@@ -1,0 +1,19 @@
+//! `godwit vfs`.
+
+use crate::client::Client;
+use crate::exit;
+use crate::failure::Error;
+use crate::output::Output;
+use crate::view::{hosts, json};
+
+pub(super) async fn vfs(mut client: Client, out: &mut Output) -> Result<u8, Error> {
+    let vfs = client.vfs().await?;
+    if out.is_json() {
+        out.json(&json::Vfs::from(&vfs[..]))?;
+    } else if vfs.is_empty() {
+        out.line("The pools of this host have no VFs.")?;
+    } else {
+        out.lines(hosts::vfs(&vfs, out.width()))?;
+    }
+    Ok(exit::DONE)
+}

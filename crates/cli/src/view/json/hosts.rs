@@ -1,0 +1,105 @@
+//! The JSON of `godwit hosts`, `godwit vfs` and `godwit holds`.
+
+use godwit_api::v1 as api;
+use serde::Serialize;
+
+use super::time;
+use crate::view::words;
+
+/// `godwit hosts`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Hosts<'a> {
+    hosts: Vec<Host<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Host<'a> {
+    name: &'a str,
+    here: bool,
+    reachable: bool,
+    version: &'a str,
+    vfs: u32,
+    free_vfs: u32,
+    migrations: u32,
+    problem: &'a str,
+}
+
+/// `godwit vfs`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Vfs<'a> {
+    vfs: Vec<Vf<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Vf<'a> {
+    address: &'a str,
+    pool: &'a str,
+    pf: &'a str,
+    usage: Option<String>,
+    by: &'a str,
+}
+
+/// `godwit holds`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Holds<'a> {
+    holds: Vec<Hold<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Hold<'a> {
+    vf: &'a str,
+    migration: &'a str,
+    guest: &'a str,
+    source: &'a str,
+    quarantined: &'a str,
+    since: Option<String>,
+}
+
+impl<'a> From<&'a [api::Host]> for Hosts<'a> {
+    fn from(hosts: &'a [api::Host]) -> Hosts<'a> {
+        let host = |host: &'a api::Host| Host {
+            name: &host.name,
+            here: host.here,
+            reachable: host.reachable,
+            version: &host.version,
+            vfs: host.vfs,
+            free_vfs: host.free_vfs,
+            migrations: host.migrations,
+            problem: &host.problem,
+        };
+        Hosts {
+            hosts: hosts.iter().map(host).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a [api::Vf]> for Vfs<'a> {
+    fn from(vfs: &'a [api::Vf]) -> Vfs<'a> {
+        let vf = |vf: &'a api::Vf| Vf {
+            address: &vf.address,
+            pool: &vf.pool,
+            pf: &vf.pf,
+            usage: words::usage(vf.usage()),
+            by: &vf.by,
+        };
+        Vfs {
+            vfs: vfs.iter().map(vf).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a [api::Hold]> for Holds<'a> {
+    fn from(holds: &'a [api::Hold]) -> Holds<'a> {
+        let hold = |hold: &'a api::Hold| Hold {
+            vf: &hold.vf,
+            migration: &hold.migration,
+            guest: &hold.guest,
+            source: &hold.source,
+            quarantined: &hold.quarantined,
+            since: time(hold.since.as_ref()),
+        };
+        Holds {
+            holds: holds.iter().map(hold).collect(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The service that tells of hosts, VFs and holds.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use godwit_api::v1::{self as api, host_service_server::HostService};
+use godwit_migration::{Brief, Vf, VfUse};
+use tonic::{Request, Response, Status};
+
+use crate::{Coordinator, World, holds::Hold, words};
+
+/// A peer that has not answered by then is told as one that cannot be reached.
+const GREETING: Duration = Duration::from_secs(3);
+
+/// [`HostService`] over a coordinator.
+pub struct HostDesk<W>(pub Coordinator<W>);
+
+#[tonic::async_trait]
+impl<W: World> HostService for HostDesk<W> {
+    async fn list_hosts(
+        &self,
+        _: Request<api::ListHostsRequest>,
+    ) -> Result<Response<api::ListHostsResponse>, Status> {
+        let peers = join_all(self.0.peers().iter().map(|peer| self.greeted(peer)));
+        let (myself, peers) = tokio::join!(self.0.myself(), peers);
+        let hosts = std::iter::once(myself).chain(peers).collect();
+        Ok(Response::new(api::ListHostsResponse { hosts }))
+    }
+
+    async fn list_vfs(
+        &self,
+        _: Request<api::ListVfsRequest>,
+    ) -> Result<Response<api::ListVfsResponse>, Status> {
+        let vfs = self.0.vfs().await?.iter().map(vf).collect();
+        Ok(Response::new(api::ListVfsResponse { vfs }))
+    }
+
+    async fn list_holds(
+        &self,
+        _: Request<api::ListHoldsRequest>,
+    ) -> Result<Response<api::ListHoldsResponse>, Status> {
+        let mut holds = Vec::new();
+        for held in self.0.holds().await? {
+            // A hold whose migration cannot be read is a hold all the same.
+            let view = self.0.get(&held.migration).await.ok();
+            let of = view.as_ref().map(|view| &*view.migration);
+            holds.push(hold(&held, of.map(|of| &of.brief), of.map(|of| of.begun_ms)));
+        }
+        Ok(Response::new(api::ListHoldsResponse { holds }))
+    }
+}
+
+impl<W: World> HostDesk<W> {
+    /// A peer as it describes itself, under the name that it has here.
+    async fn greeted(&self, peer: &str) -> api::Host {
+        let silent = |problem| api::Host {
+            name: peer.into(),
+            problem,
+            ..api::Host::default()
+        };
+        match tokio::time::timeout(GREETING, self.0.greet(peer)).await {
+            Ok(Ok(host)) => api::Host {
+                name: peer.into(),
+                here: false,
+                reachable: true,
+                ..host
+            },
+            Ok(Err(cause)) => silent(cause.message),
+            Err(_) => silent(format!("{peer} did not answer within {} s", GREETING.as_secs())),
+        }
+    }
+}
+
+fn vf(vf: &Vf) -> api::Vf {
+    let (usage, by) = match &vf.usage {
+        VfUse::Free => (api::VfUsage::Free, String::new()),
+        VfUse::Held(migration) => (api::VfUsage::Held, migration.clone()),
+        VfUse::Guest(guest) => (api::VfUsage::Guest, guest.clone()),
+        VfUse::Other(why) => (api::VfUsage::Other, why.clone()),
+    };
+    api::Vf {
+        address: vf.address.to_string(),
+        pool: vf.pool.clone(),
+        pf: vf.pf.clone(),
+        usage: usage.into(),
+        by,
+    }
+}
+
+/// A hold, with what its migration is about and when it began here.
+pub(crate) fn hold(hold: &Hold, brief: Option<&Brief>, begun_ms: Option<i64>) -> api::Hold {
+    api::Hold {
+        vf: hold.vf.clone(),
+        migration: hold.migration.clone(),
+        guest: brief.map(|brief| brief.guest.name.clone()).unwrap_or_default(),
+        source: brief.map(|brief| brief.source.clone()).unwrap_or_default(),
+        quarantined: hold.quarantined.clone().unwrap_or_default(),
+        since: begun_ms.map(words::timestamp),
+    }
+}
+
+#[cfg(test)]
+mod tests;

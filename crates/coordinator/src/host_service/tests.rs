@@ -1,0 +1,196 @@
+//! A host with peers that answer, refuse and are silent.
+
+use std::sync::Arc;
+
+use godwit_migration::{Cause, Event, Guest, Pair, Sighting, preflight::GuestFacts};
+use tempfile::TempDir;
+
+use super::*;
+use crate::{Deadlines, Job, Journal, Settings};
+
+struct Pretend;
+
+impl World for Pretend {
+    async fn work(&self, _: Job) -> Event {
+        std::future::pending().await
+    }
+
+    async fn abort(&self, _: &Brief) -> Result<(), Cause> {
+        Ok(())
+    }
+
+    async fn guests(&self, _: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
+        Ok(Vec::new())
+    }
+
+    async fn adopt(&self, _: &Guest, _: &[Pair]) -> Result<(), Cause> {
+        Ok(())
+    }
+
+    async fn vfs(&self) -> Result<Vec<Vf>, Cause> {
+        Ok(vec![
+            seen(0, VfUse::Guest("web-1".into())),
+            seen(2, VfUse::Free),
+            seen(4, VfUse::Free),
+            seen(6, VfUse::Other("its driver is igbvf".into())),
+        ])
+    }
+
+    async fn sight(&self, _: &str) -> Sighting {
+        Sighting::Absent
+    }
+
+    async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
+        let message = "host delta cannot be reached: connection refused".to_owned();
+        match peer {
+            "silent" => std::future::pending().await,
+            "delta" => Err(Cause {
+                message,
+                ..Cause::default()
+            }),
+            // By its own words: its own name, and that it is here.
+            _ => Ok(api::Host {
+                name: "itself".into(),
+                here: true,
+                version: "9.9".into(),
+                ..api::Host::default()
+            }),
+        }
+    }
+}
+
+fn seen(function: u8, usage: VfUse) -> Vf {
+    Vf {
+        address: format!("0000:01:10.{function}").parse().unwrap(),
+        pool: "blue".into(),
+        pf: "pf0".into(),
+        usage,
+    }
+}
+
+const COMING: &str = "01a20918-0000-7000-8000-000000000001";
+
+/// A host that holds 10.2 for a guest to come.
+async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        host: "alpha".into(),
+        peers: peers.iter().map(|peer| (*peer).into()).collect(),
+        deadlines: Deadlines::new([]),
+    };
+    let journal = Journal::open(directory.path()).unwrap();
+    let coordinator = Coordinator::start(settings, Arc::new(Pretend), journal)
+        .await
+        .unwrap();
+    let pair = Pair {
+        mac: "52:54:00:00:00:01".parse().unwrap(),
+        primary_mac: "52:54:00:00:00:01".parse().unwrap(),
+        standby: "net0".into(),
+        primary: "ua-godwit-0".into(),
+        pool: "blue".into(),
+        source_vf: None,
+        destination_vf: Some("0000:01:10.2".parse().unwrap()),
+    };
+    let brief = Brief {
+        id: COMING.into(),
+        role: godwit_migration::Role::Destination,
+        guest: Guest {
+            name: "db-1".into(),
+            uuid: "11111111-2222-3333-4444-555555555555".into(),
+        },
+        source: "beta".into(),
+        destination: "alpha".into(),
+        pairs: vec![pair],
+    };
+    coordinator.begin(brief, None).await.unwrap();
+    (HostDesk(coordinator), directory)
+}
+
+#[tokio::test]
+async fn this_host_first_then_every_peer_however_it_fares() {
+    let (desk, _directory) = desk(&["delta", "silent", "beta", "mute"]).await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let hosts = desk
+        .list_hosts(Request::new(api::ListHostsRequest {}))
+        .await
+        .unwrap()
+        .into_inner()
+        .hosts;
+    assert_eq!(
+        begun.elapsed().as_secs(),
+        3,
+        "the silent one is given up, and all are asked at once"
+    );
+    let brief = |host: &api::Host| {
+        let api::Host {
+            name,
+            here,
+            reachable,
+            version,
+            problem,
+            ..
+        } = host;
+        format!("{name} here={here} reachable={reachable} {version} {problem}")
+            .trim_end()
+            .to_owned()
+    };
+    let told: Vec<String> = hosts.iter().map(brief).collect();
+    assert_eq!(
+        told,
+        [
+            concat!("alpha here=true reachable=true ", env!("CARGO_PKG_VERSION")),
+            "delta here=false reachable=false  host delta cannot be reached: connection refused",
+            "silent here=false reachable=false  silent did not answer within 3 s",
+            "beta here=false reachable=true 9.9",
+            "mute here=false reachable=true 9.9",
+        ]
+    );
+    assert_eq!((hosts[0].vfs, hosts[0].free_vfs, hosts[0].migrations), (4, 1, 1));
+}
+
+#[tokio::test]
+async fn vfs_with_those_who_use_them() {
+    let (desk, _directory) = desk(&[]).await;
+    let vfs = desk
+        .list_vfs(Request::new(api::ListVfsRequest {}))
+        .await
+        .unwrap()
+        .into_inner()
+        .vfs;
+    let told = vfs
+        .iter()
+        .map(|vf| (vf.address.as_str(), vf.usage(), vf.by.as_str()));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("0000:01:10.0", api::VfUsage::Guest, "web-1"),
+            ("0000:01:10.2", api::VfUsage::Held, COMING),
+            ("0000:01:10.4", api::VfUsage::Free, ""),
+            ("0000:01:10.6", api::VfUsage::Other, "its driver is igbvf"),
+        ]
+    );
+    assert_eq!((vfs[0].pool.as_str(), vfs[0].pf.as_str()), ("blue", "pf0"));
+}
+
+#[tokio::test]
+async fn holds_with_what_their_migrations_are_about() {
+    let (desk, _directory) = desk(&[]).await;
+    let holds = desk
+        .list_holds(Request::new(api::ListHoldsRequest {}))
+        .await
+        .unwrap()
+        .into_inner()
+        .holds;
+    let [hold] = &holds[..] else { panic!("{holds:?}") };
+    let begun = desk.0.get(COMING).await.unwrap().migration.begun_ms;
+    let expected = api::Hold {
+        vf: "0000:01:10.2".into(),
+        migration: COMING.into(),
+        guest: "db-1".into(),
+        source: "beta".into(),
+        quarantined: String::new(),
+        since: Some(words::timestamp(begun)),
+    };
+    assert_eq!(*hold, expected);
+}
