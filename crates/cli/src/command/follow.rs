@@ -102,9 +102,9 @@ fn end(migration: &Migration, out: &mut Output) -> Result<(), Error> {
 }
 
 /// ctrl-C ends the watching, not the migration.
-pub(super) fn detach(id: &str, out: &mut Output) -> Result<u8, Error> {
+pub(super) fn leave(id: &str, out: &mut Output) -> Result<u8, Error> {
     out.leave()?;
-    out.note("Detached: the migration goes on.")?;
+    out.note("No longer watched: the migration goes on.")?;
     out.note(&format!("To see it:     godwit show {id}"))?;
     out.note(&format!("To cancel it:  godwit cancel {id}"))?;
     out.note(&format!("To wait again: godwit watch {id}"))?;

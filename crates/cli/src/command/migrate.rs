@@ -33,8 +33,8 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
     };
     match (settled, id.get()) {
         (Some(settled), _) => settled.map(|migration| exit::exit_code(&migration)),
-        (None, Some(id)) => follow::detach(id, out),
-        (None, None) => detach(&request, out),
+        (None, Some(id)) => follow::leave(id, out),
+        (None, None) => leave(&request, out),
     }
 }
 
@@ -101,14 +101,14 @@ async fn wait(
 }
 
 /// ctrl-C before there was an answer: nobody knows whether there will be a migration.
-fn detach(request: &CreateMigrationRequest, out: &mut Output) -> Result<u8, Error> {
+fn leave(request: &CreateMigrationRequest, out: &mut Output) -> Result<u8, Error> {
     let CreateMigrationRequest {
         guest,
         destination,
         request_id,
     } = request;
     out.leave()?;
-    out.note("Detached before godwitd answered: it is not known whether the migration was accepted.")?;
+    out.note("Interrupted before godwitd answered: it is not known whether the migration was accepted.")?;
     out.note(&format!("To see:        godwit list --guest {guest}"))?;
     out.note(&format!(
         "To wait again: godwit migrate {guest} {destination} --wait --request-id {request_id}"

@@ -15,6 +15,6 @@ pub(super) async fn watch(mut client: Client, id: &str, out: &mut Output) -> Res
     };
     match settled {
         Some(settled) => settled.map(|migration| exit::exit_code(&migration)),
-        None => follow::detach(&migration.id, out),
+        None => follow::leave(&migration.id, out),
     }
 }

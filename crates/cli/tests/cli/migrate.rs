@@ -301,7 +301,7 @@ fn a_lost_answer_is_asked_for_again_as_the_same_request() {
 }
 
 #[test]
-fn ctrl_c_detaches_and_says_how_to_come_back() {
+fn ctrl_c_leaves_and_says_how_to_come_back() {
     let (_dir, socket) = place();
     let steps = vec![say(accepted()), say(transferring()), Step::Hang];
     let script = Script {
@@ -322,7 +322,7 @@ fn ctrl_c_detaches_and_says_how_to_come_back() {
     let run = finish(child);
     assert_eq!((run.code, run.err.as_str()), (130, ""));
     insta::assert_snapshot!(run.out.trim_start(), @"
-    Detached: the migration goes on.
+    No longer watched: the migration goes on.
     To see it:     godwit show 0198c0de-1111-7222-8333-444455556666
     To cancel it:  godwit cancel 0198c0de-1111-7222-8333-444455556666
     To wait again: godwit watch 0198c0de-1111-7222-8333-444455556666

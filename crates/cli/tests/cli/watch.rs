@@ -104,7 +104,7 @@ fn a_daemon_that_restarts_is_found_again() {
 }
 
 #[test]
-fn ctrl_c_detaches_and_says_how_to_come_back() {
+fn ctrl_c_leaves_and_says_how_to_come_back() {
     let (_dir, socket) = place();
     let script = Script {
         get: vec![Answer::Yes(accepted())],
@@ -119,7 +119,7 @@ fn ctrl_c_detaches_and_says_how_to_come_back() {
     let run = finish(child);
     assert_eq!((run.code, run.err.as_str()), (130, ""));
     insta::assert_snapshot!(run.out.trim_start(), @"
-    Detached: the migration goes on.
+    No longer watched: the migration goes on.
     To see it:     godwit show 0198c0de-1111-7222-8333-444455556666
     To cancel it:  godwit cancel 0198c0de-1111-7222-8333-444455556666
     To wait again: godwit watch 0198c0de-1111-7222-8333-444455556666
