@@ -97,6 +97,25 @@ fn a_transfer_that_was_too_fast_to_abort_has_moved_the_guest() {
     });
 }
 
+#[test]
+fn a_cancel_that_comes_with_the_transfers_end_is_too_late() {
+    let host = Host::source();
+    host.live(async |alpha| {
+        for round in 1..=8 {
+            alpha.world.hold(Phase::Transfer);
+            let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+            alpha.world.attempts(Phase::Transfer, round).await;
+            // Both at once: what has happened comes before what is asked for.
+            alpha.world.free(Phase::Transfer);
+            assert_eq!(
+                alpha.cancel(&id).await.unwrap_err().failure.reason,
+                "TOO_LATE_TO_CANCEL"
+            );
+            assert!(!alpha.settled(&id).await.cancelled);
+        }
+    });
+}
+
 /// That cancel is refused while the phase is at work, and changes nothing.
 fn too_late(host: &Host, phase: Phase, says: &str) {
     host.world.hold(phase);

@@ -130,6 +130,11 @@ fn a_guest_that_leaves_during_the_transfer_is_looked_for() {
     host.live(async |alpha| {
         let id = alpha.migrate("web-1", "beta").await.unwrap().id;
         assert_eq!(alpha.settled(&id).await.moved(), Moved::Gone);
+        assert_eq!(
+            alpha.world.tried(Phase::Transfer),
+            1,
+            "it is over, whatever it was"
+        );
     });
 }
 
@@ -141,11 +146,8 @@ fn work_that_never_ends_has_failed() {
         let begun = Instant::now();
         let id = alpha.migrate("web-1", "beta").await.unwrap().id;
         let end = alpha.ended(&id).await;
-        assert!(
-            begun.elapsed() >= Duration::from_secs(45),
-            "{:?}",
-            begun.elapsed()
-        );
+        let took = begun.elapsed().as_secs();
+        assert!((45..60).contains(&took), "{took} s");
         let failure = end.failure.clone().unwrap();
         assert_eq!(failure.reason, "DEADLINE");
         assert_eq!(failure.message, "fail-over did not end within 30 s");

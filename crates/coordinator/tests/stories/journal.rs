@@ -233,6 +233,7 @@ fn a_command_that_the_journal_keeps_waiting_is_answered() {
                 tokio::spawn(async move { alpha.cancel(&id).await.unwrap_err() })
             })
             .collect();
+        let begun = tokio::time::Instant::now();
         for ask in asks {
             let no = ask.await.unwrap();
             assert_eq!(no.failure.reason, "JOURNAL");
@@ -242,6 +243,7 @@ fn a_command_that_the_journal_keeps_waiting_is_answered() {
                 no.failure.message
             );
         }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
         assert_eq!(alpha.get(&id).await.unwrap().phase(), Wire::Transfer);
         // The first one is taken when there is room again.
         writable(&host);
