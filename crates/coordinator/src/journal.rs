@@ -4,6 +4,7 @@
 //! it is on disk. An entry and what it does to the holds are one transaction. Damage is named,
 //! never repaired in silence.
 
+mod error;
 mod owner;
 
 use std::{
@@ -16,6 +17,7 @@ use godwit_migration::{Brief, Entry, Illegal, Migration};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::error::JournalError;
 use self::owner::Owner;
 use crate::holds::{self, Hold, HoldChange};
 
@@ -37,56 +39,6 @@ const SCHEMA: &str = "
 
 /// At most this many calls wait for the journal's thread.
 const QUEUE: usize = 256;
-
-/// The journal did not take or give something.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The database cannot be opened or written: full disk, damage, rights.
-    #[error("journal {path}: {source}")]
-    Database {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's words.
-        source: rusqlite::Error,
-    },
-    /// Another program wrote it, or a newer Godwit.
-    #[error("journal {path} has schema version {found}; this godwitd knows version {known}")]
-    Schema {
-        /// The file.
-        path: PathBuf,
-        /// What it has.
-        found: i64,
-        /// What this program knows.
-        known: i64,
-    },
-    /// A migration in it cannot be read.
-    #[error("journal {path}: migration {id} cannot be read: {detail}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The migration.
-        id: String,
-        /// Why.
-        detail: String,
-    },
-    /// Another daemon has it open.
-    #[error("journal {path} is in use by another godwitd")]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A VF is held twice.
-    #[error("VF {vf} is held by migration {by} already")]
-    Held {
-        /// The VF.
-        vf: String,
-        /// Who has it.
-        by: String,
-    },
-    /// The journal's thread has ended.
-    #[error("the journal is closed")]
-    Closed,
-}
 
 type Task = Box<dyn FnOnce(&mut Connection) + Send>;
 
