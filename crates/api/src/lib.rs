@@ -5,6 +5,7 @@
 
 // Generated code follows prost's and tonic's taste, not ours.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
 
 /// Host to guest agent.
 pub mod agent {
