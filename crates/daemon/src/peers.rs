@@ -159,20 +159,35 @@ impl Peers {
             client.look(request).await
         });
         match looked.await {
-            Ok(answer) => (
-                DestinationView {
+            Ok(answer) => {
+                let mut view = DestinationView {
                     sighting: sighting(answer.sighting()),
                     closed: answer.closed,
-                },
-                None,
-            ),
+                    ran: false,
+                };
+                // It may have come and gone on, or been shut down there.
+                let not_there = matches!(view.sighting, Sighting::Absent | Sighting::ShutOff);
+                if not_there && !view.closed {
+                    view.ran = self.ran_there(brief, within).await;
+                }
+                (view, None)
+            }
             Err(cause) => (
                 DestinationView {
                     sighting: Sighting::Unreadable,
                     closed: false,
+                    ran: false,
                 },
                 Some(cause),
             ),
+        }
+    }
+
+    /// The destination's record says that the guest arrived, whatever became of it then.
+    async fn ran_there(&self, brief: &Brief, within: Duration) -> bool {
+        match self.arrival(brief, within).await {
+            Ok(record) => matches!(record.moved(), api::Moved::Yes | api::Moved::Gone),
+            Err(_) => false,
         }
     }
 

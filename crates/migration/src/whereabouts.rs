@@ -43,6 +43,8 @@ pub struct DestinationView {
     pub sighting: Sighting,
     /// It has durably promised that this migration is closed there.
     pub closed: bool,
+    /// Its record of this migration says that the guest has run there, wherever it may be now.
+    pub ran: bool,
 }
 
 /// Where the guest is. Six values; unknown is one of them.
@@ -69,7 +71,8 @@ impl Whereabouts {
         if !source.job_over {
             return Whereabouts::Unknown;
         }
-        let there = matches!(destination.sighting, S::Running | S::Paused);
+        // Once it ran there, every copy here is stale, also when it went on from there or was shut down.
+        let there = matches!(destination.sighting, S::Running | S::Paused) || destination.ran;
         let not_there = matches!(destination.sighting, S::Absent | S::ShutOff);
         match source.sighting {
             S::Running if there => Whereabouts::Both,
@@ -112,7 +115,7 @@ mod tests {
     ];
 
     fn all() -> impl Iterator<Item = (SourceView, DestinationView)> {
-        let bits = 0..16_u8;
+        let bits = 0..32_u8;
         bits.flat_map(|bits| {
             SIGHTINGS.into_iter().flat_map(move |here| {
                 SIGHTINGS.into_iter().map(move |there| {
@@ -127,6 +130,7 @@ mod tests {
                         DestinationView {
                             sighting: there,
                             closed: bit(3),
+                            ran: bit(4),
                         },
                     )
                 })
@@ -139,7 +143,7 @@ mod tests {
         for (source, destination) in all() {
             let here = Whereabouts::read(source, destination) == Whereabouts::SourceRunning;
             let not_there = matches!(destination.sighting, S::Absent | S::ShutOff);
-            let there = matches!(destination.sighting, S::Running | S::Paused);
+            let there = matches!(destination.sighting, S::Running | S::Paused) || destination.ran;
             let rule = source.job_over
                 && source.sighting == S::Running
                 && !there
@@ -152,7 +156,9 @@ mod tests {
     fn a_paused_guest_is_resumed_only_after_the_promise() {
         for (source, destination) in all() {
             if Whereabouts::read(source, destination) == Whereabouts::SourcePaused {
-                assert!(source.job_over && destination.closed && source.sighting == S::Paused);
+                assert!(
+                    source.job_over && destination.closed && source.sighting == S::Paused && !destination.ran
+                );
                 assert!(
                     matches!(destination.sighting, S::Absent | S::ShutOff),
                     "{destination:?}"
@@ -182,6 +188,7 @@ mod tests {
         let silent = DestinationView {
             sighting: S::Unreadable,
             closed: false,
+            ran: false,
         };
         assert_eq!(Whereabouts::read(source, silent), Whereabouts::Destination);
         let unsure = SourceView {
@@ -189,5 +196,31 @@ mod tests {
             ..source
         };
         assert_eq!(Whereabouts::read(unsure, silent), Whereabouts::Unknown);
+    }
+
+    #[test]
+    fn a_guest_that_ran_there_and_went_on_leaves_a_stale_copy_here() {
+        let here = |sighting| SourceView {
+            sighting,
+            job_over: true,
+            switched_over: true,
+            ended_as_migrated: false,
+        };
+        for sighting in [S::Absent, S::ShutOff, S::Unreadable] {
+            let went_on = DestinationView {
+                sighting,
+                closed: false,
+                ran: true,
+            };
+            assert_eq!(Whereabouts::read(here(S::Running), went_on), Whereabouts::Both);
+            assert_eq!(
+                Whereabouts::read(here(S::Paused), went_on),
+                Whereabouts::Destination
+            );
+            assert_eq!(
+                Whereabouts::read(here(S::Absent), went_on),
+                Whereabouts::Destination
+            );
+        }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Rules {
     pub(crate) doubts_unplug: bool,
     /// A daemon that may have missed libvirt's events takes it that the guest was paused for the switch-over.
     pub(crate) doubts_events: bool,
+    /// After a restart the daemon takes it that a transfer had been begun and is over.
+    pub(crate) doubts_transfer: bool,
 }
 
 impl Hash for Rules {
@@ -34,6 +36,7 @@ pub(crate) const RULES: Rules = Rules {
     works: works::of,
     doubts_unplug: true,
     doubts_events: true,
+    doubts_transfer: true,
 };
 
 /// A micro-step: look, then make it so. Nothing can happen within it; anything can before and after.

@@ -6,6 +6,7 @@ use godwit_migration::Happening;
 
 use crate::{
     driver::{Cluster, Fails},
+    works::has_run,
     world::{DESTINATION, Job, SOURCE},
 };
 
@@ -62,7 +63,12 @@ impl Fault {
             Fault::Cancel => turn == SOURCE && working && cluster.takes(SOURCE, Happening::CancelAsked),
             Fault::Stop | Fault::Reboot => {
                 let moving = matches!(world.job, Job::SwitchOver | Job::Finishing);
-                turn > DESTINATION && !moving && world.runs(SOURCE) != world.runs(DESTINATION)
+                // Of a split, only once the destination's daemon has seen the guest: if it is shut down before, nothing
+                // is left that tells the copy here from one that never left.
+                let split = world.runs(SOURCE) && world.runs(DESTINATION);
+                let seen = has_run(cluster.daemons[DESTINATION].state);
+                let there = world.runs(world.home()) && (!split || seen);
+                turn > DESTINATION && !moving && !world.stopped && there
             }
             Fault::LinkLost => turn > DESTINATION && world.linked(),
             Fault::SourceDown => turn > DESTINATION && cluster.works(SOURCE),

@@ -26,9 +26,18 @@ impl Cluster {
             return Err("the source undoes although the guest ran at the destination".into());
         }
         if self.world.stopped {
-            return Ok(());
+            return self.check_stopped();
         }
         self.check_guest()
+    }
+
+    /// A guest that was shut down stays so. A stale copy that libvirt resumed may run until it is noticed.
+    fn check_stopped(&self) -> Result<(), String> {
+        let back = self.world.ran_there && self.world.runs(DESTINATION);
+        if back {
+            return Err("the guest runs although it was shut down".into());
+        }
+        Ok(())
     }
 
     fn undoes(&self) -> bool {
@@ -63,15 +72,6 @@ impl Cluster {
         source.domain == Domain::Paused && source.switched_over && !self.world.ran_there
     }
 
-    /// After a split, the suspended copy here is all that is left when the guest is shut down over there: the
-    /// evidence does not say that the copy is stale, so a person says it.
-    fn is_left_to_a_person(&self) -> bool {
-        let stale_copy = self.world.ran_there && self.world.hosts[SOURCE].domain == Domain::Paused;
-        self.daemons[SOURCE].state == State::Rest(Course::Leave, Phase::Locate)
-            && self.world.stopped
-            && stale_copy
-    }
-
     /// The records tell the truth.
     fn check_outcome(&self) -> Result<(), String> {
         let true_there = match self.daemons[DESTINATION].state {
@@ -95,7 +95,7 @@ impl Cluster {
     pub(crate) fn check_end(&self, rests: &[State]) -> Result<(), String> {
         let mut resting = false;
         for (at, daemon) in self.daemons.iter().enumerate() {
-            let rests_well = rests.contains(&daemon.state) || at == SOURCE && self.is_left_to_a_person();
+            let rests_well = rests.contains(&daemon.state);
             resting |= rests_well;
             if daemon.begun && self.world.hosts[at].on && !daemon.ended() && !rests_well {
                 return Err(format!(

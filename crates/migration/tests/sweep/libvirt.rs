@@ -29,7 +29,9 @@ impl World {
         if source.guest.nic != Nic::None || source.unplug_pending {
             self.note("a transfer starts with a VF plugged or an unplug pending");
         }
-        self.job = if self.linked() && self.hosts[DESTINATION].domain == Domain::Absent {
+        // A domain that is defined and shut off is replaced.
+        let room = matches!(self.hosts[DESTINATION].domain, Domain::Absent | Domain::ShutOff);
+        self.job = if self.linked() && room {
             self.hosts[DESTINATION].domain = Domain::Incoming;
             Job::Copying(2)
         } else {

@@ -191,6 +191,35 @@ fn a_restarted_daemon_takes_it_that_no_unplug_was_asked_for() {
     finds_in(rules, world, "the VF left while it carried the traffic");
 }
 
+/// Found by a storm of `godwit-sim`: split, shut down over there, and the copy here sent again.
+#[test]
+fn a_restarted_daemon_sends_what_a_transfer_left_behind() {
+    let rules = Rules {
+        doubts_transfer: false,
+        ..RULES
+    };
+    finds(rules, Fate::Split, "the guest runs although it was shut down");
+}
+
+/// Found by a storm of `godwit-sim`: the evidence of a guest that went on, or was shut down, over there.
+#[test]
+fn what_ran_there_and_is_there_no_more_is_forgotten() {
+    fn read(source: SourceView, destination: DestinationView) -> Whereabouts {
+        Whereabouts::read(
+            source,
+            DestinationView {
+                ran: false,
+                ..destination
+            },
+        )
+    }
+    finds(
+        Rules { read, ..RULES },
+        Fate::Split,
+        "it never ends: alpha at rest Leave/Locate",
+    );
+}
+
 #[test]
 fn a_vf_is_given_back_before_it_is_clean() {
     let rules =

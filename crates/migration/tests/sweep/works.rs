@@ -200,7 +200,8 @@ pub(crate) fn copy_off(cluster: &mut Cluster, at: usize) -> Answer {
     Next
 }
 
-/// A job that is over is not begun again by the life of the daemon that saw its end.
+/// A job that is over is not begun again by the life of the daemon that saw its end; nor by a later one unless the
+/// destination still waits for the guest: what runs here may be the stale copy that the job left.
 fn start_job(cluster: &mut Cluster, at: usize) -> Answer {
     if cluster.world.job_active() {
         return Next;
@@ -208,7 +209,9 @@ fn start_job(cluster: &mut Cluster, at: usize) -> Answer {
     let host = &cluster.world.hosts[at];
     let ready = host.domain == Domain::Running && host.guest.nic == Nic::None && !host.unplug_pending;
     let wanted = matches!(cluster.daemons[at].state, State::Work(Course::Leave, _));
-    let begun = cluster.job_result().is_some();
+    let awaited = cluster.connected() && !has_run(cluster.daemons[DESTINATION].state);
+    let doubtful = cluster.daemons[at].life.missed_events && cluster.rules.doubts_transfer && !awaited;
+    let begun = cluster.job_result().is_some() || doubtful;
     if !ready || !wanted || begun {
         return Fail;
     }
@@ -251,6 +254,11 @@ fn locate(cluster: &mut Cluster, at: usize) -> Answer {
     Tell(Happening::Located(whereabouts(cluster, at)))
 }
 
+/// The destination's record says that the guest arrived.
+pub(crate) fn has_run(there: State) -> bool {
+    !matches!(there, State::Work(_, Phase::Await) | State::Done(Outcome::Closed))
+}
+
 /// The evidence of both hosts.
 fn whereabouts(cluster: &Cluster, at: usize) -> Verdict {
     let missed = cluster.daemons[at].life.missed_events;
@@ -268,10 +276,12 @@ fn whereabouts(cluster: &Cluster, at: usize) -> Verdict {
     let unreadable = DestinationView {
         sighting: Sighting::Unreadable,
         closed: false,
+        ran: false,
     };
     let destination = DestinationView {
         sighting: sighting(cluster, DESTINATION),
         closed: there.state == State::Done(Outcome::Closed),
+        ran: has_run(there.state),
     };
     let connected = cluster.connected();
     (cluster.rules.read)(source, if connected { destination } else { unreadable }).verdict()

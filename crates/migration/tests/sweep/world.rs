@@ -216,9 +216,14 @@ impl World {
         self.hosts[at].vf.free = !self.hosts[at].vf.taken;
     }
 
+    /// The host whose copy is the guest; another is stale.
+    pub(crate) fn home(&self) -> usize {
+        usize::from(self.ran_there)
+    }
+
     /// The guest is shut down, or crashes, where it runs.
     pub(crate) fn stop_guest(&mut self) {
-        let at = usize::from(self.hosts[SOURCE].domain != Domain::Running);
+        let at = self.home();
         self.hosts[at].domain = Domain::ShutOff;
         self.hosts[at].guest.nic = Nic::None;
         self.hosts[at].unplug_pending = false;
@@ -232,7 +237,7 @@ impl World {
     /// The guest reboots. QEMU ends a pending unplug at the reset; the bond then prefers a VF again and,
     /// as it enslaves it, puts the guest's MAC on it.
     pub(crate) fn reboot_guest(&mut self) {
-        let at = usize::from(self.hosts[SOURCE].domain != Domain::Running);
+        let at = self.home();
         let host = &mut self.hosts[at];
         host.guest.boot += 1;
         host.guest.accepts_all = false;
