@@ -1,0 +1,180 @@
+//! The command line, and its help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use godwit_sim::{
+    Layout,
+    faults::Wanted,
+    serve::{self, Options, Sim},
+    storm::{self, Wanted as Storms},
+};
+
+use crate::say::say;
+
+const MORE: &str = "\
+The first minute:
+  godwit-sim &                              prints the line to type next:
+  export GODWIT_SOCKET=.../alpha.sock
+  godwit guests
+  godwit migrate web-1 beta --wait
+
+Faults, PHASE[@HOST]=KIND[:COUNT] (COUNT times, `ever` for always; the phases are those of `godwit status`):
+  --fault plug@beta=fail:3                  beta cannot plug three times: the guest waits on standby
+  --fault fail-over=half                    it fails half way, and is undone
+  --fault release=hang                      never answers; the loop gives up at the deadline
+  --fault unplug=silent                     the guest does not let its VF go (=late: 90 s late)
+  --fault transfer=moved                    libvirt reports an error, and the guest has moved
+  --fault transfer=paused                   it fails after the switch-over (=resumed, =split, =fail, =hang)
+  --fault transfer=cut                      beta hears nobody for 20 s (from that phase on)
+  --fault unplug=crash                      the coordinator dies there and comes back after 5 s
+  --fault unplug=stop                       the guest is shut down (=reboot: it reboots; =cancel)
+Every kind but those of unplug and transfer alone is possible in every phase.
+
+Storms:
+  godwit-sim storm --runs 10000             random faults and requests, faster than time; what fails is replayed by
+  godwit-sim storm --replay SEED            the command that it prints
+  godwit-sim storm --pairs                  all pairs of faults, one after the other";
+
+/// Godwit's API over pretend hosts and guests, without root.
+#[derive(Debug, Parser)]
+#[command(name = "godwit-sim", version, after_help = MORE, max_term_width = 110, args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    /// Pretend hosts: alpha, beta, host-3 ...
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200))]
+    hosts: u16,
+    /// Pretend guests web-1, web-2 ..., spread over the hosts
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    guests: u32,
+    /// VFs of each host [default: enough for the guests of two hosts]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=30_000))]
+    vfs: Option<u32>,
+    /// Pairs of each guest
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pairs: u8,
+    /// Leave out the guests on alpha that each lack something, and so cannot be moved
+    #[arg(long)]
+    plain: bool,
+    /// Divide all pretend durations by this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+    /// Let something go wrong (see below); may be given several times
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Wanted>,
+    /// Directory of the sockets [default: $XDG_RUNTIME_DIR/godwit-sim, or /tmp/godwit-sim-UID]
+    #[arg(long, value_name = "DIR")]
+    sockets: Option<PathBuf>,
+    /// Keep the journals here; the world itself starts anew each time
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// End with exit code 1 if a rule of the world was broken
+    #[arg(long)]
+    pub(crate) check: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run storms of faults over the real loop, faster than time
+    Storm(Storm),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Storm {
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    runs: u64,
+    /// Seed of the first; the others follow [default: chosen by the clock]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Run this one again, and show everything that happens in it
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["runs", "seed"])]
+    replay: Option<u64>,
+    /// All pairs of faults, one after the other; seeds then number the pairs
+    #[arg(long, conflicts_with_all = ["runs", "seed"])]
+    pairs: bool,
+    /// Go on after a storm that went wrong, and list them all
+    #[arg(long)]
+    all: bool,
+    /// Threads [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.01..=1000.0).contains(&speed) => Ok(speed),
+        _ => Err("it must be a number from 0.01 to 1000".into()),
+    }
+}
+
+impl Args {
+    pub(crate) fn options(&self) -> Options {
+        let mut layout = Layout::new(self.hosts.into(), self.guests as usize * usize::from(self.pairs));
+        layout.guests = self.guests as usize;
+        layout.pairs = self.pairs.into();
+        layout.extras = !self.plain;
+        layout.vfs = self.vfs.map_or(layout.vfs, |vfs| vfs as usize);
+        Options {
+            layout,
+            speed: self.speed,
+            faults: self.faults.clone(),
+            sockets: self.sockets.clone().unwrap_or_else(serve::default_directory),
+            state: self.state.clone(),
+        }
+    }
+
+    /// What to type next.
+    pub(crate) fn greet(&self, sim: &Sim) -> std::io::Result<()> {
+        let (hosts, guests) = (self.hosts, self.guests);
+        say(&format!(
+            "godwit-sim: {hosts} pretend hosts, {guests} pretend guests. Now type:"
+        ))?;
+        say(&format!("  export GODWIT_SOCKET={}", sim.socket(0).display()))?;
+        say("  godwit guests")?;
+        if hosts > 1 && guests > 0 {
+            say("  godwit migrate web-1 beta --wait")?;
+        }
+        Ok(())
+    }
+}
+
+impl Storm {
+    /// The command that runs that storm again.
+    pub(crate) fn replay(&self, seed: u64) -> String {
+        let pairs = if self.pairs { "--pairs " } else { "" };
+        format!("godwit-sim storm {pairs}--replay {seed}")
+    }
+
+    pub(crate) fn wanted(&self) -> Storms {
+        let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let chosen = || clock().map_or(0, |now| now.as_secs() * 1_000_000);
+        Storms {
+            kind: if self.pairs {
+                storm::Kind::Pairs
+            } else {
+                storm::Kind::Random
+            },
+            first: self.replay.or(self.seed).unwrap_or_else(chosen),
+            runs: if self.replay.is_some() { 1 } else { self.runs },
+            threads: self.threads,
+            trace: self.replay.is_some(),
+            all: self.all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+        assert!(Args::try_parse_from(["godwit-sim", "--fault", "plug@beta=fail:3", "--speed", "10"]).is_ok());
+        assert!(Args::try_parse_from(["godwit-sim", "--fault", "plug=silent"]).is_err());
+        assert!(Args::try_parse_from(["godwit-sim", "storm", "--pairs", "--replay", "7"]).is_ok());
+    }
+}

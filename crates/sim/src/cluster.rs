@@ -1,0 +1,151 @@
+//! All hosts of one sim: coordinators that start, die and start again over one world.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use godwit_api::v1::{CancelMigrationRequest, migration_service_server::MigrationService};
+use godwit_coordinator::{Coordinator, Deadlines, Journal, MigrationDesk, Settings};
+use godwit_migration::Phase;
+use tokio::sync::{mpsc, watch};
+use tracing::info;
+
+use crate::{
+    model::{HostId, Model},
+    pace::Pace,
+    world::{Order, PretendWorld, Seat, Shared},
+};
+
+/// How every host is made.
+pub(crate) struct Cluster {
+    pub(crate) shared: Arc<Shared>,
+    names: Vec<String>,
+    journals: Vec<Journal>,
+    deadlines: Deadlines,
+}
+
+/// Where the journals are.
+pub(crate) enum Journals {
+    /// In a directory for each host.
+    Under(PathBuf),
+    /// Nowhere: they end with the process.
+    InMemory,
+}
+
+impl Cluster {
+    /// The world is there, no coordinator runs yet. Its orders come out of the receiver.
+    pub(crate) fn new(
+        model: Model,
+        pace: Pace,
+        journals: &Journals,
+        strict: bool,
+    ) -> anyhow::Result<(Arc<Cluster>, mpsc::UnboundedReceiver<Order>)> {
+        let names: Vec<String> = model.hosts.iter().map(|host| host.name.clone()).collect();
+        let journals = names
+            .iter()
+            .map(|name| journals.open(name))
+            .collect::<anyhow::Result<_>>()?;
+        let deadlines = Deadlines::new([]);
+        let compressed = |phase: &Phase| (*phase, pace.exactly(deadlines.of(*phase)));
+        let deadlines = Deadlines::new(
+            Phase::ALL
+                .iter()
+                .filter(|phase| **phase != Phase::Await)
+                .map(compressed),
+        );
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let cluster = Cluster {
+            shared: Arc::new(Shared::new(model, pace, orders, strict)),
+            names,
+            journals,
+            deadlines,
+        };
+        Ok((Arc::new(cluster), ordered))
+    }
+
+    pub(crate) fn hosts(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The host's daemon starts; it takes up what its journal says.
+    pub(crate) async fn start(&self, host: HostId) -> anyhow::Result<()> {
+        if self.shared.seat(host).is_some() {
+            return Ok(());
+        }
+        let others = self.names.iter().enumerate().filter(|(index, _)| *index != host);
+        let settings = Settings {
+            host: self.names[host].clone(),
+            peers: others.map(|(_, name)| name.clone()).collect(),
+            deadlines: self.deadlines.clone(),
+        };
+        let (life, dead) = watch::channel(false);
+        let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));
+        let journal = self.journals[host].until(dead);
+        let coordinator = Coordinator::start(settings, world, journal).await?;
+        let life = Arc::new(life);
+        *self.shared.seat(host) = Some(Seat { coordinator, life });
+        Ok(())
+    }
+
+    /// The host's daemon dies, wherever it is.
+    pub(crate) fn crash(&self, host: HostId) {
+        let seat = self.shared.seat(host).take();
+        if let Some(seat) = seat {
+            info!("{}: the coordinator dies", self.names[host]);
+            seat.life.send_replace(true);
+        }
+    }
+
+    /// Does what the world orders, until the world ends.
+    pub(crate) async fn obey(self: Arc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Crash(host, down) => {
+                    self.crash(host);
+                    let cluster = Arc::clone(&self);
+                    let down = cluster.shared.pace.exactly(down);
+                    tokio::spawn(async move { cluster.start_after(host, down).await });
+                }
+                Order::Cancel(host, id) => {
+                    let seat = self.shared.seat(host).clone();
+                    if let Some(seat) = seat {
+                        tokio::spawn(cancel(seat.coordinator, id));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn start_after(&self, host: HostId, down: Duration) {
+        tokio::time::sleep(down).await;
+        info!("{}: the coordinator starts again", self.names[host]);
+        if let Err(error) = self.start(host).await {
+            let wrong = format!("{}: it does not start again: {error:#}", self.names[host]);
+            self.shared.model().note(None, wrong);
+        }
+    }
+
+    /// Ends all of it: nobody holds anybody any more.
+    pub(crate) fn stop(&self) {
+        (0..self.hosts()).for_each(|host| self.crash(host));
+    }
+}
+
+pub(crate) async fn cancel(coordinator: Coordinator<PretendWorld>, id: String) {
+    let request = tonic::Request::new(CancelMigrationRequest { id });
+    // Refused when it comes too late.
+    let _ = MigrationDesk(coordinator).cancel_migration(request).await;
+}
+
+impl Journals {
+    fn open(&self, host: &str) -> anyhow::Result<Journal> {
+        match self {
+            Journals::InMemory => Ok(Journal::in_memory()?),
+            Journals::Under(directory) => {
+                let directory = directory.join(host);
+                std::fs::create_dir_all(&directory)
+                    .with_context(|| format!("journal directory {}", directory.display()))?;
+                Ok(Journal::open(&directory)?)
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The coordinator over pretend hosts: the same gRPC API without root, for first steps and for whoever writes a
+//! control plane; and seeded storms of faults over the same loop.
+//!
+//! Read `model` for what the world is, `world` for what the phases do in it, `faults` for what can go wrong,
+//! `storm` for what is done to it and what must hold at the end. Never linked into `godwitd`.
+
+#![forbid(unsafe_code)]
+
+mod chance;
+mod cluster;
+pub mod faults;
+mod layout;
+pub mod model;
+mod mortal;
+mod pace;
+pub mod serve;
+pub mod storm;
+mod world;
+
+pub use layout::Layout;

@@ -1,0 +1,281 @@
+//! The pretend world: hosts with VFs and an embedded switch, guests with a bond, a fabric between them.
+//!
+//! It knows nothing of the workflow. What must never happen to it is noted in [`Model::wrong`], by the deed itself
+//! or by the look that follows every deed (`invariants.rs`).
+
+mod deeds;
+mod invariants;
+mod libvirt;
+mod packets;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use godwit_migration::{MacAddress, PciAddress};
+use tokio::time::Instant;
+
+pub(crate) use self::libvirt::{Fate, Stage, Transfer};
+pub use self::packets::Way;
+use crate::faults::Knobs;
+
+/// Index of a host.
+pub type HostId = usize;
+/// Index of a guest.
+pub type GuestId = usize;
+
+/// At most so many broken rules are told; the first is the one to look at.
+const MOST_WRONG: usize = 20;
+
+/// A guest's domain on one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Domain {
+    /// Being received; it has not run here.
+    Incoming,
+    /// Running.
+    Running,
+    /// Paused.
+    Paused,
+    /// Defined, not running.
+    ShutOff,
+}
+
+/// The port of the bond that sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The virtio NIC.
+    Standby,
+    /// The VF.
+    Vf,
+}
+
+/// The VF as the guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nic {
+    /// There is none.
+    None,
+    /// Plugged; the guest's driver is not up.
+    Plugged,
+    /// An enslaved, working port of the bond.
+    Up,
+}
+
+/// One pair of a guest, as one host's copy of the guest has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Which port sends.
+    pub active: Port,
+    /// Both ports accept frames (`all_slaves_active`).
+    pub accepts_all: bool,
+    /// The VF in the guest.
+    pub nic: Nic,
+    /// Which VF that is, on the host.
+    pub vf: Option<PciAddress>,
+    /// The guest was asked to let the VF go and has not done so.
+    pub unplug_pending: bool,
+}
+
+/// A guest on one host.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// libvirt's state.
+    pub domain: Domain,
+    /// In the order of the guest's pairs.
+    pub ports: Vec<Ports>,
+}
+
+/// A pair, wherever the guest is.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// Both ports' address.
+    pub mac: MacAddress,
+    /// Its VFs come from here.
+    pub pool: String,
+    /// It has a virtio NIC.
+    pub standby: bool,
+    /// The host whose uplink the fabric has learned for the address.
+    pub fabric: HostId,
+}
+
+/// A guest.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Its name.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// Its domain has the metadata.
+    pub managed: bool,
+    /// Its agent answers.
+    pub agent: bool,
+    /// Its memory, bytes.
+    pub memory: u64,
+    /// Its pairs.
+    pub pairs: Vec<Pair>,
+    /// Where it is.
+    pub at: BTreeMap<HostId, Body>,
+    /// Hosts where libvirt, by its own fault, resumed a copy although another had run: until somebody ends it.
+    pub stale: BTreeSet<HostId>,
+    /// It was shut down, or crashed.
+    pub stopped: bool,
+    /// It answers no unplug before then.
+    pub silent_until: Option<Instant>,
+    /// Its last transfer.
+    pub(crate) transfer: Option<Transfer>,
+}
+
+/// A VF as its host sees it.
+#[derive(Clone, Debug)]
+pub struct Vf {
+    /// Interface name of its PF.
+    pub pf: String,
+    /// Its pool.
+    pub pool: String,
+    /// The guest that has it.
+    pub owner: Option<GuestId>,
+}
+
+/// A host.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its VFs.
+    pub vfs: BTreeMap<PciAddress, Vf>,
+    /// The embedded switch: which VF gets the frames for an address. What is not in it goes to the PF, and so to
+    /// the bridge.
+    pub switch: BTreeMap<MacAddress, PciAddress>,
+    /// Addresses whose frames the switch copies to the PF as well.
+    pub copies: BTreeSet<MacAddress>,
+    /// The guests that are on it, in whatever state.
+    pub guests: BTreeSet<GuestId>,
+    /// It hears nobody before then.
+    pub cut_until: Option<Instant>,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Model {
+    /// The hosts.
+    pub hosts: Vec<Host>,
+    /// The guests.
+    pub guests: Vec<Guest>,
+    /// What goes wrong, and when.
+    pub knobs: Knobs,
+    /// Rules that were broken: the first few.
+    pub wrong: Vec<String>,
+    /// How many were.
+    pub wrongs: u64,
+    /// Where a migration's guest ran as it arrived.
+    pub(crate) arrivals: BTreeMap<String, HostId>,
+    named: HashMap<String, GuestId>,
+    transfers: u64,
+}
+
+impl Host {
+    pub(crate) fn new(name: String) -> Host {
+        Host {
+            name,
+            vfs: BTreeMap::new(),
+            switch: BTreeMap::new(),
+            copies: BTreeSet::new(),
+            guests: BTreeSet::new(),
+            cut_until: None,
+        }
+    }
+
+    /// The addresses that the switch gives to the VF.
+    pub fn macs_of(&self, vf: PciAddress) -> Vec<MacAddress> {
+        let of = |entry: (&MacAddress, &PciAddress)| (*entry.1 == vf).then_some(*entry.0);
+        self.switch.iter().filter_map(of).collect()
+    }
+}
+
+impl Model {
+    /// Puts a guest into the world, running on a host; each pair that has a free VF of its pool is on it.
+    pub(crate) fn add_guest(&mut self, mut guest: Guest, host: HostId) -> GuestId {
+        let id = self.guests.len();
+        self.named.insert(guest.name.clone(), id);
+        self.named.insert(guest.uuid.clone(), id);
+        let ports = guest
+            .pairs
+            .iter()
+            .map(|pair| self.plugged(id, host, pair))
+            .collect();
+        let body = Body {
+            domain: Domain::Running,
+            ports,
+        };
+        guest.at.insert(host, body);
+        self.hosts[host].guests.insert(id);
+        self.guests.push(guest);
+        id
+    }
+
+    fn plugged(&mut self, guest: GuestId, host: HostId, pair: &Pair) -> Ports {
+        let host = &mut self.hosts[host];
+        let free = |vf: &Vf| vf.owner.is_none() && vf.pool == pair.pool;
+        let found = host.vfs.iter_mut().find(|(_, vf)| free(vf));
+        let vf = found.map(|(address, vf)| {
+            vf.owner = Some(guest);
+            *address
+        });
+        if let Some(vf) = vf {
+            host.switch.insert(pair.mac, vf);
+        }
+        Ports {
+            active: if vf.is_some() { Port::Vf } else { Port::Standby },
+            accepts_all: false,
+            nic: if vf.is_some() { Nic::Up } else { Nic::None },
+            vf,
+            unplug_pending: false,
+        }
+    }
+
+    /// The guest of that name or UUID.
+    pub fn find(&self, named: &str) -> Option<GuestId> {
+        self.named.get(named).copied()
+    }
+
+    /// The guest on that host.
+    pub fn body(&self, guest: GuestId, at: HostId) -> Option<&Body> {
+        self.guests[guest].at.get(&at)
+    }
+
+    pub(crate) fn ports_mut(&mut self, guest: GuestId, at: HostId) -> Option<&mut Vec<Ports>> {
+        Some(&mut self.guests[guest].at.get_mut(&at)?.ports)
+    }
+
+    /// It runs there.
+    pub fn runs(&self, guest: GuestId, at: HostId) -> bool {
+        self.body(guest, at)
+            .is_some_and(|body| body.domain == Domain::Running)
+    }
+
+    /// Where it runs, stale copies left out.
+    pub fn running_on(&self, guest: GuestId) -> Vec<HostId> {
+        let guest = &self.guests[guest];
+        let running = |(host, body): (&HostId, &Body)| {
+            (body.domain == Domain::Running && !guest.stale.contains(host)).then_some(*host)
+        };
+        guest.at.iter().filter_map(running).collect()
+    }
+
+    /// The two hosts hear each other.
+    pub fn linked(&self, one: HostId, other: HostId) -> bool {
+        let now = Instant::now();
+        let hears = |host: HostId| self.hosts[host].cut_until.is_none_or(|until| until <= now);
+        hears(one) && hears(other)
+    }
+
+    /// A rule was broken.
+    pub(crate) fn note(&mut self, guest: Option<GuestId>, wrong: impl Into<String>) {
+        let wrong = match guest {
+            Some(guest) => format!("{}: {}", self.guests[guest].name, wrong.into()),
+            None => wrong.into(),
+        };
+        self.wrongs += 1;
+        if self.wrong.len() < MOST_WRONG {
+            tracing::error!("BROKEN: {wrong}");
+            self.wrong.push(wrong);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The pretend hosts' sockets: one for each host, in a directory that is this user's alone.
+
+use std::{
+    fs,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use godwit_api::v1::{
+    guest_service_server::GuestServiceServer, host_service_server::HostServiceServer,
+    migration_service_server::MigrationServiceServer,
+};
+use godwit_coordinator::{GuestDesk, HostDesk, MigrationDesk};
+use tokio::net::UnixListener;
+use tokio_stream::{StreamExt, wrappers::UnixListenerStream};
+use tonic::transport::Server;
+use tracing::{info, warn};
+
+use crate::{
+    Layout,
+    cluster::{Cluster, Journals},
+    faults::Wanted,
+    model::HostId,
+    mortal::Mortal,
+    pace::Pace,
+    world::Seat,
+};
+
+/// Largest request.
+const MESSAGE: usize = 1024 * 1024;
+/// How often all is looked at once more.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is to be served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What the world begins with.
+    pub layout: Layout,
+    /// All pretend durations are divided by this.
+    pub speed: f64,
+    /// What goes wrong.
+    pub faults: Vec<Wanted>,
+    /// Where the sockets are.
+    pub sockets: PathBuf,
+    /// Where the journals are kept; none: in a directory that ends with the process.
+    pub state: Option<PathBuf>,
+}
+
+/// A sim that serves.
+pub struct Sim {
+    cluster: Arc<Cluster>,
+    sockets: PathBuf,
+    names: Vec<String>,
+    _state: Option<tempfile::TempDir>,
+}
+
+/// The directory for the sockets: the session's own if there is one.
+pub fn default_directory() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
+        Some(directory) => PathBuf::from(directory).join("godwit-sim"),
+        None => std::env::temp_dir().join(format!("godwit-sim-{}", rustix::process::getuid().as_raw())),
+    }
+}
+
+/// Makes the directory, for this user alone; one that is somebody else's, or open to others, is not used: whoever
+/// owns it could put another socket there.
+fn private(directory: &Path) -> anyhow::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("socket directory {}", directory.display())),
+    }
+    let found = fs::symlink_metadata(directory).with_context(|| directory.display().to_string())?;
+    let own = found.is_dir() && found.uid() == rustix::process::getuid().as_raw();
+    ensure!(
+        own,
+        "{} is not a directory of this user: name another with --sockets",
+        directory.display()
+    );
+    let open = found.mode() & 0o077;
+    ensure!(
+        open == 0,
+        "{} is open to others: chmod 700 {0}",
+        directory.display()
+    );
+    Ok(())
+}
+
+impl Sim {
+    /// Starts every host and its socket.
+    ///
+    /// # Errors
+    /// A directory, socket or journal that cannot be had; a fault that names no host of this world.
+    pub async fn start(options: Options) -> anyhow::Result<Sim> {
+        private(&options.sockets)?;
+        let mut model = options.layout.build();
+        let names: Vec<String> = model.hosts.iter().map(|host| host.name.clone()).collect();
+        for Wanted { host, mut fault } in options.faults {
+            if let Some(host) = host {
+                let known = || format!("--fault: no host `{host}`; there are: {}", names.join(", "));
+                fault.host = Some(names.iter().position(|name| *name == host).with_context(known)?);
+            }
+            model.knobs.set(fault);
+        }
+        let (directory, temporary) = match options.state {
+            Some(directory) => (directory, None),
+            None => {
+                let temporary = tempfile::Builder::new()
+                    .prefix("journals-")
+                    .tempdir_in(&options.sockets)?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let (cluster, orders) = Cluster::new(
+            model,
+            Pace::Speed(options.speed),
+            &Journals::Under(directory),
+            false,
+        )?;
+        tokio::spawn(Arc::clone(&cluster).obey(orders));
+        let sim = Sim {
+            cluster,
+            sockets: options.sockets,
+            names,
+            _state: temporary,
+        };
+        for host in 0..sim.names.len() {
+            let listener = bind(&sim.socket(host))?;
+            sim.cluster.start(host).await?;
+            tokio::spawn(serve(Arc::clone(&sim.cluster), host, sim.socket(host), listener));
+        }
+        tokio::spawn(watch(Arc::clone(&sim.cluster)));
+        Ok(sim)
+    }
+
+    /// The socket of a host.
+    pub fn socket(&self, host: HostId) -> PathBuf {
+        self.sockets.join(format!("{}.sock", self.names[host]))
+    }
+
+    /// Names of the hosts.
+    pub fn hosts(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Rules of the world that were broken so far: how many, and the first few.
+    pub fn broken(&self) -> (u64, Vec<String>) {
+        let model = self.cluster.shared.model();
+        (model.wrongs, model.wrong.clone())
+    }
+
+    /// Ends every host and removes the sockets.
+    pub fn stop(self) {
+        self.cluster.stop();
+        for host in 0..self.names.len() {
+            let _ = fs::remove_file(self.socket(host));
+        }
+    }
+}
+
+fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        bail!("another godwit-sim listens on {}", path.display());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("stale socket")?,
+        _ => {}
+    }
+    UnixListener::bind(path).with_context(|| format!("socket {}", path.display()))
+}
+
+/// Serves a host, life after life; while its coordinator is dead there is no socket.
+async fn serve(cluster: Arc<Cluster>, host: HostId, path: PathBuf, first: UnixListener) {
+    let mut listener = Some(first);
+    loop {
+        let seat = cluster.shared.seat(host).clone();
+        let Some(seat) = seat else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let bound = listener.take().map_or_else(|| bind(&path), Ok);
+        match bound {
+            Ok(listener) => serve_life(seat, listener).await,
+            Err(error) => return warn!("{error:#}"),
+        }
+        let _ = fs::remove_file(&path);
+    }
+}
+
+/// Ends at once with the coordinator: requests that are being answered break off, as they do when a daemon dies.
+async fn serve_life(seat: Seat, listener: UnixListener) {
+    let migrations = MigrationServiceServer::new(MigrationDesk(seat.coordinator.clone()));
+    let guests = GuestServiceServer::new(GuestDesk(seat.coordinator.clone()));
+    let hosts = HostServiceServer::new(HostDesk(seat.coordinator.clone()));
+    let life = Arc::clone(&seat.life);
+    let incoming = UnixListenerStream::new(listener);
+    let incoming = incoming.map(move |stream| stream.map(|stream| Mortal::new(stream, life.subscribe())));
+    let served = Server::builder()
+        .add_service(migrations.max_decoding_message_size(MESSAGE))
+        .add_service(guests.max_decoding_message_size(MESSAGE))
+        .add_service(hosts.max_decoding_message_size(MESSAGE))
+        .serve_with_incoming(incoming);
+    tokio::select! {
+        () = seat.death() => {}
+        served = served => if let Err(error) = served {
+            warn!("socket: {error}");
+        },
+    }
+}
+
+/// Looks at everything now and then, and says what was broken.
+async fn watch(cluster: Arc<Cluster>) {
+    let mut told = 0;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let (wrongs, guests) = {
+            let mut model = cluster.shared.model();
+            let guests = model.guests.len();
+            (0..guests).for_each(|guest| model.check(guest, "a look at everything"));
+            (model.wrongs, guests)
+        };
+        if wrongs > told {
+            told = wrongs;
+            info!("{wrongs} rules broken so far, {guests} guests");
+        }
+    }
+}

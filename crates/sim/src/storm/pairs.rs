@@ -1,0 +1,104 @@
+//! All pairs of faults, one after the other: one guest moves from alpha to beta, and two things go wrong.
+
+use std::time::Duration;
+
+use godwit_migration::Phase;
+
+use super::plan::{Act, Ask, FATES, Plan, To};
+use crate::{
+    Layout,
+    faults::{Fault, Kind},
+};
+
+/// Early, in the middle, and at the end of a phase.
+const STEPS: [u8; 3] = [0, 3, 9];
+
+/// Every fault that a phase can meet.
+pub(super) fn catalogue() -> Vec<Fault> {
+    let mut all = Vec::new();
+    for phase in Phase::ALL {
+        for host in hosts_of(phase) {
+            for kind in kinds_of(phase) {
+                let steps = if matches!(kind, Kind::Fate(_) | Kind::Silent(_)) {
+                    &STEPS[..1]
+                } else {
+                    &STEPS[..]
+                };
+                let fault = |step: &u8| Fault {
+                    host: Some(*host),
+                    step: *step,
+                    ..Fault::new(phase, kind)
+                };
+                all.extend(steps.iter().map(fault));
+            }
+        }
+    }
+    all
+}
+
+/// Where a phase is worked on: 0 the source, 1 the destination.
+fn hosts_of(phase: Phase) -> &'static [usize] {
+    match phase {
+        Phase::Await => &[1],
+        Phase::Plug | Phase::FailBack | Phase::Release => &[0, 1],
+        _ => &[0],
+    }
+}
+
+fn kinds_of(phase: Phase) -> Vec<Kind> {
+    let while_ = Duration::from_secs(20);
+    let mut kinds = vec![
+        Kind::Crash(while_),
+        Kind::Cut(while_),
+        Kind::Stop,
+        Kind::Reboot,
+        Kind::Cancel,
+    ];
+    if phase != Phase::Await {
+        kinds.extend([Kind::Fail, Kind::Half]);
+    }
+    if !matches!(phase, Phase::Await | Phase::Transfer) {
+        kinds.push(Kind::Hang);
+    }
+    if phase == Phase::Unplug {
+        kinds.extend([Kind::Silent(None), Kind::Silent(Some(Duration::from_secs(90)))]);
+    }
+    if phase == Phase::Transfer {
+        kinds.extend(FATES.map(Kind::Fate));
+    }
+    kinds
+}
+
+/// How many pairs there are; a fault with itself is one of them.
+pub(super) fn count() -> u64 {
+    let single = catalogue().len() as u64;
+    single * (single + 1) / 2
+}
+
+/// The pair of that number.
+pub(super) fn plan(number: u64) -> Plan {
+    let faults = catalogue();
+    let (mut first, mut left) = (0, number % count());
+    while left >= (faults.len() - first) as u64 {
+        left -= (faults.len() - first) as u64;
+        first += 1;
+    }
+    let ask = Ask {
+        guest: 0,
+        of: Some(0),
+        to: To::Host(1),
+        request: "request".into(),
+    };
+    Plan {
+        layout: Layout {
+            hosts: 2,
+            guests: 1,
+            vfs: 2,
+            extras: false,
+            pairs: 1,
+        },
+        faults: vec![faults[first].clone(), faults[first + left as usize].clone()],
+        acts: vec![(0, Act::Migrate(ask, 1))],
+        seed: number,
+    }
+}

@@ -1,0 +1,98 @@
+//! What must be true when the storm is over and everything has settled.
+
+use godwit_api::v1::{self as api, Acceleration, Moved, Role};
+use godwit_migration::VfUse;
+
+use super::one::Storm;
+use crate::model::{GuestId, HostId};
+
+/// The records as they are at the end.
+pub(super) async fn count(storm: &Storm) -> Result<(), String> {
+    for host in 0..storm.cluster.hosts() {
+        let records = storm.migrations(host, "").await?;
+        records.iter().for_each(|record| storm.tally().count(record));
+    }
+    Ok(())
+}
+
+pub(super) async fn check(storm: &Storm) -> Result<(), String> {
+    storm.unbroken()?;
+    for host in 0..storm.cluster.hosts() {
+        check_vfs(storm, host).await?;
+        for migration in storm.migrations(host, "").await? {
+            check_record(storm, host, &migration)?;
+        }
+    }
+    let guests = storm.plan.layout.guests;
+    (0..guests).try_for_each(|guest| check_guest(storm, guest))
+}
+
+/// It runs on one host, on its VF.
+fn check_guest(storm: &Storm, guest: GuestId) -> Result<(), String> {
+    let model = storm.cluster.shared.model();
+    let name = &model.guests[guest].name;
+    match model.running_on(guest)[..] {
+        [at] => {
+            let well = model.accelerated(guest, at);
+            well.map_err(|why| format!("all is over and {name} is not accelerated: {why}"))
+        }
+        [] if model.guests[guest].stopped => Ok(()),
+        ref hosts => Err(format!("all is over and {name} runs on {hosts:?}")),
+    }
+}
+
+/// No hold is left, nor anything of a guest in the switch. A VF whose release failed is set aside for a person.
+async fn check_vfs(storm: &Storm, host: HostId) -> Result<(), String> {
+    let vfs = storm.vfs(host).await?;
+    for vf in &vfs {
+        if let VfUse::Held(by) = &vf.usage {
+            return Err(format!(
+                "all is over and VF {} of host {host} is held by {by}",
+                vf.address
+            ));
+        }
+    }
+    let set_aside = vfs
+        .iter()
+        .filter(|vf| matches!(vf.usage, VfUse::Other(_)))
+        .count();
+    storm.tally().set_aside += set_aside as u64;
+    if set_aside > 0 {
+        return Ok(());
+    }
+    storm.cluster.shared.model().leftovers(host)
+}
+
+/// The records tell the truth.
+fn check_record(storm: &Storm, host: HostId, record: &api::Migration) -> Result<(), String> {
+    let model = storm.cluster.shared.model();
+    let arrived = model.arrivals.contains_key(&record.id);
+    // A guest that nobody knows was only ever asked about: its Reserve never came.
+    let stopped = model
+        .find(&record.guest_uuid)
+        .is_some_and(|guest| model.guests[guest].stopped);
+    let right = match (record.role(), record.moved()) {
+        (_, Moved::Yes) => arrived,
+        (_, Moved::No) => !arrived,
+        // It may have gone on from the destination before the source looked.
+        (_, Moved::Gone) => stopped || arrived,
+        _ => false,
+    };
+    let accelerated = record.acceleration() == Acceleration::Accelerated;
+    let kept = record.role() == Role::Source && record.moved() == Moved::No;
+    if !right || (kept && !accelerated) || !record.ended {
+        let (id, moved, acceleration) = (&record.id, record.moved(), record.acceleration());
+        let (role, guest) = (record.role(), &record.guest);
+        return Err(format!(
+            "host {host}: the record {id} of {guest} ({role:?}) ends with what is not true: {moved:?}, {acceleration:?}; it arrived: {arrived}"
+        ));
+    }
+    Ok(())
+}
+
+/// The host has a free VF for each pair of the guest.
+pub(super) async fn has_room(storm: &Storm, guest: GuestId, host: HostId) -> bool {
+    let vfs = storm.vfs(host).await.unwrap_or_default();
+    let free = vfs.iter().filter(|vf| vf.usage == VfUse::Free).count();
+    free >= storm.cluster.shared.model().guests[guest].pairs.len()
+}

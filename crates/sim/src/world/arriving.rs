@@ -1,0 +1,121 @@
+//! Await, plug and fail back: the arrival at the destination and the undo on the source alike.
+
+use std::time::Duration;
+
+use godwit_migration::{Event, PciAddress, Report};
+
+use super::{Work, attempt::Attempt, cause};
+use crate::model::{Domain, Nic, Port};
+
+/// An arrival wakes who waits for it; this often it is looked for all the same.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+impl Attempt<'_> {
+    /// Until the guest runs here. One that is shut off after it ran here has come and gone.
+    pub(super) async fn arrival(&self) -> Work<Report> {
+        let (guest, host, id) = (self.guest, self.host, &self.job.brief.id);
+        loop {
+            let arrived = {
+                let model = self.world.model();
+                let transfer = model.guests[guest].transfer.as_ref();
+                let came = transfer.is_some_and(|transfer| transfer.migration == *id && transfer.ran_there);
+                match model.body(guest, host).map(|body| body.domain) {
+                    Some(Domain::Running) => true,
+                    Some(Domain::ShutOff) if came => return Err(self.left(&model)),
+                    _ => false,
+                }
+            };
+            if arrived {
+                break;
+            }
+            self.world
+                .shared
+                .wait(guest, self.world.shared.pace.exactly(LOOK_AGAIN))
+                .await;
+        }
+        self.step("see the guest arrive", 10, |_| Ok(())).await?;
+        Ok(Report::of(format!("the guest runs on {}", self.world.name)))
+    }
+
+    pub(super) async fn plug(&self) -> Work<Report> {
+        let (guest, host) = (self.guest, self.host);
+        if let Some(transfer) = self.world.model().guests[guest].transfer.as_mut() {
+            transfer.seen_there |= transfer.migration == self.job.brief.id;
+        }
+        self.look().await?;
+        self.copy_on().await?;
+        for pair in 0..self.job.brief.pairs.len() {
+            let vf = self.vf_of(pair)?;
+            self.step("attach", 300, |model| {
+                if !model.runs(guest, host) {
+                    return Err(self.left(model));
+                }
+                let has = model
+                    .body(guest, host)
+                    .is_some_and(|body| body.ports[pair].nic != Nic::None);
+                if !has {
+                    model.attach(host, guest, pair, vf);
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        let vfs = (0..self.job.brief.pairs.len())
+            .map(|pair| self.vf_of(pair))
+            .collect::<Work<Vec<_>>>()?;
+        self.each_pair("put the MAC on", 20, |model, pair| {
+            model.steer(host, guest, pair, vfs[pair]);
+            Ok(())
+        })
+        .await?;
+        self.each_pair("driver up", 700, |model, pair| {
+            self.agent(model)?;
+            let ports = model.ports_mut(guest, host).and_then(|ports| ports.get_mut(pair));
+            match ports {
+                Some(ports) if ports.nic != Nic::None => ports.nic = Nic::Up,
+                _ => return Err(Event::Failed(cause("PLUG", "the VF left again"))),
+            }
+            Ok(())
+        })
+        .await?;
+        let plugged: Vec<String> = vfs.iter().map(|vf| format!("{vf} is plugged")).collect();
+        Ok(Report::of(plugged.join("; ")))
+    }
+
+    pub(super) fn vf_of(&self, pair: usize) -> Work<PciAddress> {
+        let brief = &self.job.brief;
+        let missing = || Event::Failed(cause("NO_VF", "no VF is held here"));
+        brief.vf_here(&brief.pairs[pair]).ok_or_else(missing)
+    }
+
+    pub(super) async fn fail_back(&self) -> Work<Report> {
+        let (guest, host) = (self.guest, self.host);
+        self.look().await?;
+        self.accept_both().await?;
+        self.each_pair("send by the VF", 30, |model, pair| {
+            self.agent(model)?;
+            let mac = model.guests[guest].pairs[pair].mac;
+            let steered = model.hosts[host].switch.get(&mac).copied();
+            let ports = model.ports_mut(guest, host).and_then(|ports| ports.get_mut(pair));
+            match ports {
+                Some(ports) if ports.nic == Nic::Up && ports.vf.is_some() && ports.vf == steered => {
+                    ports.active = Port::Vf;
+                    Ok(())
+                }
+                _ => Err(Event::Failed(cause("FAIL_BACK", "the VF is not up in the guest"))),
+            }
+        })
+        .await?;
+        self.announce().await?;
+        self.each_pair("accept on one", 1000, |model, pair| {
+            self.agent(model)?;
+            if let Some(ports) = model.ports_mut(guest, host) {
+                ports[pair].accepts_all = false;
+            }
+            Ok(())
+        })
+        .await?;
+        self.copy_off().await?;
+        Ok(Report::of("traffic on the VF, frame after 2 ms"))
+    }
+}

@@ -1,0 +1,98 @@
+//! What a pretend host knows of its guests and VFs.
+
+use godwit_migration::{
+    Guest, Vf, VfUse,
+    preflight::{GuestFacts, PairFacts, PairSeen},
+};
+
+use super::PretendWorld;
+use crate::model::{self, Body, Domain, GuestId, Model, Nic, Port};
+
+impl PretendWorld {
+    pub(super) fn guest_facts(&self, named: Option<&str>) -> Vec<GuestFacts> {
+        let model = self.model();
+        let here = &model.hosts[self.host].guests;
+        match named {
+            None => here.iter().map(|guest| self.facts(&model, *guest)).collect(),
+            Some(named) => {
+                let found = model.find(named).filter(|guest| here.contains(guest));
+                found.map(|guest| self.facts(&model, guest)).into_iter().collect()
+            }
+        }
+    }
+
+    fn facts(&self, model: &Model, guest: GuestId) -> GuestFacts {
+        let found = &model.guests[guest];
+        let domain = found.at.get(&self.host).map(|body| body.domain);
+        let state = match domain {
+            Some(Domain::Running) => "running",
+            Some(Domain::Paused) => "paused",
+            Some(Domain::Incoming) => "paused (migration)",
+            Some(Domain::ShutOff) | None => "shut off",
+        };
+        let running = domain == Some(Domain::Running);
+        let body = found
+            .at
+            .get(&self.host)
+            .filter(|_| domain != Some(Domain::Incoming));
+        GuestFacts {
+            guest: Guest {
+                name: found.name.clone(),
+                uuid: found.uuid.clone(),
+            },
+            state: state.into(),
+            running,
+            managed: found.managed,
+            pairs: body.map(|body| pairs(found, body)).unwrap_or_default(),
+            agent: match (running, found.agent, body) {
+                (false, ..) => Err(format!("the guest is {state}")),
+                (_, false, _) | (_, _, None) => Err("its domain has no channel org.godwit.agent.0".into()),
+                (true, true, Some(body)) => Ok(seen(found, body)),
+            },
+        }
+    }
+
+    pub(super) fn vf_facts(&self) -> Vec<Vf> {
+        let model = self.model();
+        let vf = |(address, vf): (&godwit_migration::PciAddress, &model::Vf)| Vf {
+            address: *address,
+            pool: vf.pool.clone(),
+            pf: vf.pf.clone(),
+            usage: match vf.owner {
+                Some(guest) => VfUse::Guest(model.guests[guest].name.clone()),
+                None => VfUse::Free,
+            },
+        };
+        model.hosts[self.host].vfs.iter().map(vf).collect()
+    }
+}
+
+/// Of a managed guest those of its metadata, of another those that have a VF.
+fn pairs(guest: &model::Guest, body: &Body) -> Vec<PairFacts> {
+    let pairs = guest.pairs.iter().zip(&body.ports).enumerate();
+    let known = pairs.filter(|(_, (_, ports))| guest.managed || ports.vf.is_some());
+    let facts = |(index, (pair, ports)): (usize, (&model::Pair, &model::Ports))| PairFacts {
+        mac: pair.standby.then_some(pair.mac),
+        primary_mac: Some(pair.mac),
+        standby: pair.standby.then(|| format!("ua-standby{index}")),
+        primary: ports.vf.map(|_| format!("ua-primary{index}")),
+        vf: ports.vf,
+        pool: Some(pair.pool.clone()),
+    };
+    known.map(facts).collect()
+}
+
+fn seen(guest: &model::Guest, body: &Body) -> Vec<PairSeen> {
+    let standbys = guest
+        .pairs
+        .iter()
+        .zip(&body.ports)
+        .filter(|(pair, _)| pair.standby);
+    let seen = |(pair, ports): (&model::Pair, &model::Ports)| PairSeen {
+        mac: pair.mac,
+        on_primary: ports.active == Port::Vf && ports.nic == Nic::Up,
+        has_primary: ports.nic != Nic::None,
+        problem: None,
+    };
+    standbys.map(seen).collect()
+}

@@ -1,0 +1,145 @@
+//! The transfer: libvirt's job, which goes on by itself, and the daemon that watches it.
+
+use std::{sync::Arc, time::Duration};
+
+use godwit_migration::{Course, Event, Figures, Report, Sighting, State};
+use tokio::time::Instant;
+
+use super::{Shared, Work, attempt::Attempt, cause};
+use crate::model::{GuestId, Model, Stage, Transfer};
+
+/// What the migration network carries, bytes per second.
+const RATE: u64 = 1_250_000_000;
+/// One small piece of the job, milliseconds.
+const TICK: u64 = 100;
+/// How often a transfer's figures are read, milliseconds.
+const FIGURES: u64 = 500;
+
+/// What the daemon finds when it comes to work on a transfer.
+enum Found {
+    Going(u64),
+    Begun(u64),
+    Nothing,
+}
+
+impl Attempt<'_> {
+    /// Whatever came of it: the next phase looks where the guest is.
+    pub(super) async fn transfer(&self) -> Work<Report> {
+        let turned = matches!(self.job.state, State::Work(Course::Turn, _));
+        // What an earlier process left here may be a stale copy: such a copy is not sent again.
+        let doubtful = self.job.taken_up && !self.awaited().await;
+        let found = self
+            .step("ask libvirt for the transfer", 50, |model| {
+                Ok(self.begin(model, turned || doubtful))
+            })
+            .await?;
+        let number = match found {
+            Found::Nothing => return Ok(Report::of("no transfer is running")),
+            Found::Going(number) => number,
+            Found::Begun(number) => {
+                self.world.seen().insert(self.guest, number);
+                number
+            }
+        };
+        let ended = self.attend(number, turned).await;
+        self.world.aborted().remove(&self.job.brief.id);
+        match ended {
+            Some((true, figures)) => Ok(Report {
+                figures: Some(figures),
+                ..Report::of("libvirt says the transfer went well")
+            }),
+            _ => Err(Event::Failed(cause(
+                "TRANSFER",
+                "libvirt ended the transfer with an error",
+            ))),
+        }
+    }
+
+    async fn awaited(&self) -> bool {
+        let within = self.world.shared.pace.exactly(Duration::from_secs(15));
+        let there = self.world.ask_look(&self.job.brief, false, within).await;
+        matches!(there.sighting, Sighting::Absent | Sighting::ShutOff) && !there.ran && !there.closed
+    }
+
+    fn begin(&self, model: &mut Model, turned: bool) -> Found {
+        let (guest, host) = (self.guest, self.host);
+        let transfer = model.guests[guest].transfer.as_ref();
+        let going = transfer.filter(|transfer| transfer.active() && transfer.from == host);
+        if let Some(transfer) = going {
+            return Found::Going(transfer.number);
+        }
+        let to = model
+            .hosts
+            .iter()
+            .position(|host| host.name == self.job.brief.destination);
+        match to {
+            Some(to) if model.runs(guest, host) && !turned => {
+                let number = model.start_job(guest, (host, to), &self.job.brief.id);
+                tokio::spawn(drive(Arc::clone(&self.world.shared), guest, number));
+                Found::Begun(number)
+            }
+            _ => Found::Nothing,
+        }
+    }
+
+    /// Until the job is over: whether libvirt called it a success, and its figures. Ends it early when asked to.
+    async fn attend(&self, number: u64, turned: bool) -> Option<(bool, Figures)> {
+        let end = Instant::now() + self.job.deadline;
+        loop {
+            let early = turned || Instant::now() >= end || self.world.aborted().contains(&self.job.brief.id);
+            {
+                let mut model = self.world.model();
+                let memory = model.guests[self.guest].memory;
+                let transfer = model.guests[self.guest].transfer.as_mut();
+                let transfer = transfer.filter(|transfer| transfer.number == number)?;
+                transfer.abort |= early;
+                let now = figures(transfer, memory);
+                if let Stage::Over { reported_ok } = transfer.stage {
+                    return Some((reported_ok, now));
+                }
+                self.job.progress.send_replace(Some(now));
+            }
+            let pause = self.world.shared.pace.exactly(Duration::from_millis(FIGURES));
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn figures(transfer: &Transfer, memory: u64) -> Figures {
+    Figures {
+        memory_total: memory,
+        memory_processed: transfer.processed,
+        memory_remaining: memory - transfer.processed,
+        rate: RATE,
+        elapsed_ms: transfer.begun.elapsed().as_millis() as u64,
+        iteration: 1,
+        downtime_ms: transfer.downtime_ms,
+    }
+}
+
+/// libvirt's own: whatever becomes of the daemon that asked for it.
+async fn drive(shared: Arc<Shared>, guest: GuestId, number: u64) {
+    let mut switched = None;
+    loop {
+        tokio::time::sleep(shared.pace.of(TICK)).await;
+        let goes_on = shared.deed(guest, "the transfer goes on", |model| {
+            let goes_on = model.job_goes_on(guest, number, RATE * TICK / 1000);
+            if let Some(transfer) = model.guests[guest]
+                .transfer
+                .as_mut()
+                .filter(|job| job.number == number)
+            {
+                if transfer.switched_over {
+                    switched.get_or_insert(Instant::now());
+                }
+                if transfer.stage == Stage::Finishing {
+                    transfer.downtime_ms = switched.map(|since: Instant| since.elapsed().as_millis() as u64);
+                }
+            }
+            goes_on
+        });
+        if !goes_on {
+            return;
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The sim as a newcomer, a tester and a control plane see it: the real services over real sockets.
+
+// A test ends at the first surprise.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use godwit_api::v1::{
+    self as api, AdoptGuestRequest, CreateMigrationRequest, GetMigrationRequest, ListGuestsRequest,
+    WatchMigrationRequest, guest_service_client::GuestServiceClient,
+    migration_service_client::MigrationServiceClient,
+};
+use godwit_sim::{
+    Layout,
+    serve::{Options, Sim},
+};
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use tonic::transport::{Channel, Endpoint};
+
+struct Pretend {
+    sim: Sim,
+    directory: tempfile::TempDir,
+}
+
+async fn sim(layout: Layout, faults: &[&str]) -> Pretend {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        layout,
+        speed: 50.0,
+        faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
+        sockets: directory.path().join("sockets"),
+        state: None,
+    };
+    let sim = Sim::start(options).await.unwrap();
+    Pretend { sim, directory }
+}
+
+async fn connect(socket: PathBuf) -> Channel {
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://sim.local")
+        .connect_with_connector(connector)
+        .await
+        .unwrap()
+}
+
+impl Pretend {
+    async fn on(&self, host: usize) -> MigrationServiceClient<Channel> {
+        MigrationServiceClient::new(connect(self.sim.socket(host)).await)
+    }
+
+    async fn guests(&self, host: usize) -> Vec<api::Guest> {
+        let mut client = GuestServiceClient::new(connect(self.sim.socket(host)).await);
+        client
+            .list_guests(ListGuestsRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .guests
+    }
+
+    async fn create(&self, guest: &str, destination: &str) -> Result<api::Migration, String> {
+        let request = CreateMigrationRequest {
+            guest: guest.into(),
+            destination: destination.into(),
+            request_id: String::new(),
+        };
+        let answer = self.on(0).await.create_migration(request).await;
+        answer
+            .map(|answer| answer.into_inner().migration.unwrap())
+            .map_err(|status| api::Failure::decode(status.details()).unwrap().reason)
+    }
+
+    /// As `godwit migrate --wait`.
+    async fn migrate(&self, guest: &str, destination: &str) -> api::Migration {
+        let id = self.create(guest, destination).await.unwrap().id;
+        let mut changes = self
+            .on(0)
+            .await
+            .watch_migration(WatchMigrationRequest { id })
+            .await
+            .unwrap()
+            .into_inner();
+        loop {
+            let migration = changes.message().await.unwrap().unwrap().migration.unwrap();
+            if migration.settled {
+                return migration;
+            }
+        }
+    }
+
+    async fn on_host(&self, host: usize, id: &str) -> api::Migration {
+        let request = GetMigrationRequest { id: id.into() };
+        let answer = self.on(host).await.get_migration(request).await.unwrap();
+        answer.into_inner().migration.unwrap()
+    }
+
+    fn stop(self) {
+        assert_eq!(self.sim.broken().0, 0, "{:?}", self.sim.broken().1);
+        let sockets = self.directory.path().join("sockets");
+        self.sim.stop();
+        assert_eq!(
+            std::fs::read_dir(sockets).unwrap().count(),
+            0,
+            "something is left behind"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_first_minute() {
+    let sim = sim(Layout::new(2, 1), &[]).await;
+    assert!(
+        sim.guests(0)
+            .await
+            .iter()
+            .any(|guest| guest.name == "web-1" && guest.problem.is_empty())
+    );
+    let migration = sim.migrate("web-1", "beta").await;
+    assert_eq!(migration.moved(), api::Moved::Yes);
+    assert_eq!(migration.acceleration(), api::Acceleration::Accelerated);
+    assert!(sim.guests(1).await.iter().any(|guest| guest.name == "web-1"));
+    sim.stop();
+}
+
+#[tokio::test]
+async fn every_refusal_can_be_tried() {
+    let sim = sim(Layout::new(2, 1), &[]).await;
+    for (guest, reason) in [
+        ("db-1", "GUEST_NOT_MANAGED"),
+        ("legacy-1", "GUEST_WITHOUT_AGENT"),
+        ("edge-1", "GUEST_WITHOUT_STANDBY"),
+        ("batch-1", "GUEST_WITHOUT_VF"),
+        ("nas-1", "NO_POOL"),
+        ("off-1", "GUEST_NOT_RUNNING"),
+        ("nobody", "GUEST_UNKNOWN"),
+    ] {
+        assert_eq!(sim.create(guest, "beta").await.unwrap_err(), reason, "{guest}");
+    }
+    assert_eq!(sim.create("web-1", "alpha").await.unwrap_err(), "HOST_IS_SOURCE");
+    assert_eq!(sim.create("web-1", "omega").await.unwrap_err(), "HOST_UNKNOWN");
+    let mut client = GuestServiceClient::new(connect(sim.sim.socket(0)).await);
+    client
+        .adopt_guest(AdoptGuestRequest { guest: "db-1".into() })
+        .await
+        .unwrap();
+    assert_eq!(sim.migrate("db-1", "beta").await.moved(), api::Moved::Yes);
+    sim.stop();
+    let mut few = Layout::new(2, 2);
+    (few.vfs, few.extras) = (1, false);
+    let sim = self::sim(few, &[]).await;
+    assert_eq!(sim.create("web-1", "beta").await.unwrap_err(), "NO_FREE_VF");
+    sim.stop();
+}
+
+#[tokio::test]
+async fn a_plug_that_fails_leaves_it_on_standby_until_it_does_not() {
+    let sim = sim(Layout::new(2, 1), &["plug@beta=fail:2"]).await;
+    let migration = sim.migrate("web-1", "beta").await;
+    assert_eq!(
+        (migration.moved(), migration.acceleration()),
+        (api::Moved::Yes, api::Acceleration::Standby)
+    );
+    let begun = Instant::now();
+    while !sim.on_host(1, &migration.id).await.ended {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never plugs");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    sim.stop();
+}
+
+#[tokio::test]
+async fn a_transfer_that_fails_brings_it_back() {
+    for fault in [
+        "transfer=paused",
+        "transfer=fail",
+        "unplug=half",
+        "fail-over=cancel",
+    ] {
+        let sim = sim(Layout::new(2, 1), &[fault]).await;
+        let migration = sim.migrate("web-1", "beta").await;
+        assert_eq!(migration.moved(), api::Moved::No, "{fault}");
+        assert_eq!(
+            migration.acceleration(),
+            api::Acceleration::Accelerated,
+            "{fault}"
+        );
+        sim.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_dies_takes_its_connections_along_and_comes_back() {
+    let sim = sim(Layout::new(2, 1), &["unplug=crash", "transfer=moved"]).await;
+    let id = sim.create("web-1", "beta").await.unwrap().id;
+    let watch = sim
+        .on(0)
+        .await
+        .watch_migration(WatchMigrationRequest { id: id.clone() })
+        .await;
+    let mut changes = watch.unwrap().into_inner();
+    let broken = async { while changes.message().await.is_ok_and(|change| change.is_some()) {} };
+    tokio::time::timeout(Duration::from_secs(20), broken)
+        .await
+        .expect("the connection breaks");
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if sim.sim.socket(0).exists() {
+            let migration = sim.on_host(0, &id).await;
+            if migration.settled {
+                assert_eq!(migration.moved(), api::Moved::Yes);
+                break;
+            }
+        }
+    }
+    sim.stop();
+}
+
+#[tokio::test]
+async fn many_hosts_and_guests_start_at_once() {
+    let begun = Instant::now();
+    let sim = sim(Layout::new(50, 2000), &[]).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(sim.guests(7).await.len(), 40);
+    assert_eq!(sim.migrate("web-1", "host-50").await.moved(), api::Moved::Yes);
+    sim.stop();
+}
+
+#[tokio::test]
+async fn a_directory_that_others_can_enter_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = Options {
+        layout: Layout::new(2, 1),
+        speed: 1.0,
+        faults: Vec::new(),
+        sockets: directory.path().to_owned(),
+        state: None,
+    };
+    let error = Sim::start(options).await.err().unwrap().to_string();
+    assert!(error.contains("open to others"), "{error}");
+}
+
+/// The two programs, as they are typed; the CLI's own tests build it, this one only uses it.
+#[test]
+fn the_command_line_finds_it() {
+    let sim = env!("CARGO_BIN_EXE_godwit-sim");
+    let godwit = Path::new(sim).with_file_name("godwit");
+    if !godwit.exists() {
+        println!("skipped: {} is not built", godwit.display());
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(
+        directory.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    let mut sim = Command::new(sim)
+        .env("XDG_RUNTIME_DIR", directory.path())
+        .args(["--speed", "50", "--check"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let socket = directory.path().join("godwit-sim/alpha.sock");
+    let begun = Instant::now();
+    while !socket.exists() && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let migrate = Command::new(godwit)
+        .env("GODWIT_SOCKET", &socket)
+        .args(["migrate", "web-1", "beta", "--wait"])
+        .output();
+    let told = migrate.unwrap();
+    let terminated = rustix::process::kill_process(
+        rustix::process::Pid::from_child(&sim),
+        rustix::process::Signal::TERM,
+    );
+    terminated.unwrap();
+    assert!(sim.wait().unwrap().success());
+    assert!(!socket.exists());
+    assert!(
+        told.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&told.stdout),
+        String::from_utf8_lossy(&told.stderr)
+    );
+}
