@@ -40,21 +40,8 @@ Storms:
 #[derive(Debug, Parser)]
 #[command(name = "godwit-sim", version, after_help = MORE, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    /// Pretend hosts: alpha, beta, host-3 ...
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200))]
-    hosts: u16,
-    /// Pretend guests web-1, web-2 ..., spread over the hosts
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=20_000))]
-    guests: u32,
-    /// VFs of each host [default: enough for the guests of two hosts]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=30_000))]
-    vfs: Option<u32>,
-    /// Pairs of each guest
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
-    pairs: u8,
-    /// Leave out the guests on alpha that each lack something, and so cannot be moved
-    #[arg(long)]
-    plain: bool,
+    #[command(flatten)]
+    world: World,
     /// Divide all pretend durations by this
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
     speed: f64,
@@ -72,6 +59,26 @@ pub(crate) struct Args {
     pub(crate) check: bool,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+/// What the world begins with.
+#[derive(Debug, clap::Args)]
+struct World {
+    /// Pretend hosts: alpha, beta, host-3 ...
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=200))]
+    hosts: u16,
+    /// Pretend guests web-1, web-2 ..., spread over the hosts
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    guests: u32,
+    /// VFs of each host [default: enough for the guests of two hosts]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=30_000))]
+    vfs: Option<u32>,
+    /// Pairs of each guest
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pairs: u8,
+    /// Leave out the guests on alpha that each lack something, and so cannot be moved
+    #[arg(long)]
+    plain: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -111,11 +118,14 @@ fn speed(text: &str) -> Result<f64, String> {
 
 impl Args {
     pub(crate) fn options(&self) -> Options {
-        let mut layout = Layout::new(self.hosts.into(), self.guests as usize * usize::from(self.pairs));
-        layout.guests = self.guests as usize;
-        layout.pairs = self.pairs.into();
-        layout.extras = !self.plain;
-        layout.vfs = self.vfs.map_or(layout.vfs, |vfs| vfs as usize);
+        let mut layout = Layout::new(
+            self.world.hosts.into(),
+            self.world.guests as usize * usize::from(self.world.pairs),
+        );
+        layout.guests = self.world.guests as usize;
+        layout.pairs = self.world.pairs.into();
+        layout.extras = !self.world.plain;
+        layout.vfs = self.world.vfs.map_or(layout.vfs, |vfs| vfs as usize);
         Options {
             layout,
             speed: self.speed,
@@ -127,7 +137,7 @@ impl Args {
 
     /// What to type next.
     pub(crate) fn greet(&self, sim: &Sim) -> std::io::Result<()> {
-        let (hosts, guests) = (self.hosts, self.guests);
+        let (hosts, guests) = (self.world.hosts, self.world.guests);
         say(&format!(
             "godwit-sim: {hosts} pretend hosts, {guests} pretend guests. Now type:"
         ))?;

@@ -116,8 +116,10 @@ fn add(model: &mut Model, name: String, mut pairs: Vec<Pair>, host: HostId) -> u
     pairs.iter_mut().for_each(|pair| pair.fabric = host);
     let number = model.guests.len() + 1;
     let guest = Guest {
-        name,
-        uuid: format!("5eed0000-0000-4000-8000-{number:012x}"),
+        id: godwit_migration::Guest {
+            name,
+            uuid: format!("5eed0000-0000-4000-8000-{number:012x}"),
+        },
         managed: true,
         agent: true,
         memory: 4 * GIB,

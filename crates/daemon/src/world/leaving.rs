@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use godwit_coordinator::{Job, retry::Policy, words};
-use godwit_migration::{Course, Event, Figures, Pair, Report, Sighting, State};
+use godwit_migration::{Course, Event, Figures, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::{debug, info, warn};
 
@@ -190,13 +190,8 @@ impl RealWorld {
         let persistent = state.is_some_and(|state| state.persistent);
         let going = self.libvirt.job(id).await.unwrap_or(JobKind::None) == JobKind::OutgoingMigration;
         let turned = matches!(job.state, State::Work(Course::Turn, _));
-        if !going && (!runs || turned) {
+        if !going && (!runs || turned || self.sent_before(job).await) {
             return Ok(Report::of("no transfer is running"));
-        }
-        if !going && job.taken_up && !self.awaited(job).await {
-            return Ok(Report::of(
-                "a transfer may have been begun before, and none is running",
-            ));
         }
         let ended = if going {
             self.attend(job, async { Ok(()) }, turned).await
@@ -215,13 +210,6 @@ impl RealWorld {
             Err(error) => Err(failed("TRANSFER", "libvirt ended the transfer", &error)
                 .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))),
         }
-    }
-
-    /// The destination waits for the guest and has not had it. An earlier process may have begun a transfer that is
-    /// over by now, and what runs here may be the stale copy that it left: such a copy is not sent again.
-    async fn awaited(&self, job: &Job) -> bool {
-        let (there, _) = self.peers.look(&job.brief, false, Duration::from_secs(15)).await;
-        matches!(there.sighting, Sighting::Absent | Sighting::ShutOff) && !there.ran && !there.closed
     }
 
     /// The destination's persistent definition has the standby and the metadata, and no VF of this host.

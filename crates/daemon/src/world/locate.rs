@@ -1,10 +1,15 @@
 //! Settling where the guest is, from what both hosts see; and the two things that only then may be done to it.
 
+use std::time::Duration;
+
 use godwit_coordinator::Job;
 use godwit_migration::{DestinationView, Event, Report, Sighting, SourceView, Verdict, Whereabouts};
 
 use super::{RealWorld, Work, evidence, failed, uuid};
 use crate::libvirt::{JobKind, LibvirtError, RunState, Running, ShutOff};
+
+/// How long the destination is asked before a transfer that may not be the first.
+const LOOK: Duration = Duration::from_secs(15);
 
 impl RealWorld {
     /// Reads the evidence; an unclear view of an absent guest asks the destination for its promise.
@@ -59,6 +64,17 @@ impl RealWorld {
             };
         }
         Ok(view)
+    }
+
+    /// An earlier process may have begun a transfer that is over by now, and the destination does not say that it still
+    /// waits for the guest: what runs here may be the stale copy that such a transfer left, and is not sent again.
+    pub(super) async fn sent_before(&self, job: &Job) -> bool {
+        if !job.taken_up {
+            return false;
+        }
+        let (there, _) = self.peers.look(&job.brief, false, job.deadline.min(LOOK)).await;
+        let waits = matches!(there.sighting, Sighting::Absent | Sighting::ShutOff);
+        !waits || there.ran || there.closed
     }
 
     /// The guest that the transfer left paused here runs again; the destination has promised not to run it.

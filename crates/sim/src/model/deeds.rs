@@ -107,7 +107,7 @@ impl Model {
         let unseen = self.guests[guest]
             .transfer
             .as_ref()
-            .is_some_and(|transfer| !transfer.seen_there);
+            .is_some_and(|transfer| !transfer.events.seen_there);
         // After a split, before the destination's daemon has seen the guest: nothing would be left that tells the
         // source's copy from one that never left.
         let split = !self.guests[guest].stale.is_empty() && unseen;

@@ -28,7 +28,7 @@ impl Model {
         let transfer = self.guests[guest].transfer.as_ref();
         transfer.is_some_and(|transfer| {
             let source = self.body(guest, transfer.from).map(|body| body.domain);
-            transfer.switched_over && !transfer.ran_there && source == Some(Domain::Paused)
+            transfer.events.switched_over && !transfer.events.ran_there && source == Some(Domain::Paused)
         })
     }
 

@@ -48,12 +48,25 @@ pub(crate) struct Transfer {
     pub(crate) fate: Fate,
     /// It was asked to end early.
     pub(crate) abort: bool,
+    pub(crate) events: Events,
+    pub(crate) copied: Copied,
+}
+
+/// What has happened in a transfer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Events {
     /// libvirt's events SUSPENDED/MIGRATED and STOPPED/MIGRATED.
     pub(crate) switched_over: bool,
     pub(crate) ended_as_migrated: bool,
     pub(crate) ran_there: bool,
     /// The destination's daemon has written down that it came.
     pub(crate) seen_there: bool,
+}
+
+/// How far the memory is.
+#[derive(Clone, Debug)]
+pub(crate) struct Copied {
+    /// Bytes.
     pub(crate) processed: u64,
     pub(crate) begun: Instant,
     pub(crate) downtime_ms: Option<u64>,
@@ -97,13 +110,12 @@ impl Model {
             stage,
             fate,
             abort: false,
-            switched_over: false,
-            ended_as_migrated: false,
-            ran_there: false,
-            seen_there: false,
-            processed: 0,
-            begun: Instant::now(),
-            downtime_ms: None,
+            events: Events::default(),
+            copied: Copied {
+                processed: 0,
+                begun: Instant::now(),
+                downtime_ms: None,
+            },
         });
         if possible {
             self.incoming(guest, to);
@@ -142,13 +154,15 @@ impl Model {
             Stage::Over { .. } => return false,
             Stage::Copying if job.abort || !linked => self.fail_job(guest, &mut job, Domain::Running),
             Stage::Copying if job.fate == Fate::Hangs => {}
-            Stage::Copying if job.processed < memory => job.processed = (job.processed + bytes).min(memory),
+            Stage::Copying if job.copied.processed < memory => {
+                job.copied.processed = (job.copied.processed + bytes).min(memory)
+            }
             Stage::Copying if job.fate == Fate::FailsBefore => {
                 self.fail_job(guest, &mut job, Domain::Running)
             }
             Stage::Copying => {
                 self.set_domain(guest, job.from, Domain::Paused);
-                (job.switched_over, job.stage) = (true, Stage::SwitchOver);
+                (job.events.switched_over, job.stage) = (true, Stage::SwitchOver);
             }
             Stage::SwitchOver if !linked || job.fate == Fate::FailsPaused => {
                 self.fail_job(guest, &mut job, Domain::Paused);
@@ -204,7 +218,7 @@ impl Model {
             pair.fabric = job.to;
         }
         self.arrivals.insert(job.migration.clone(), job.to);
-        (job.ran_there, job.stage) = (true, Stage::Finishing);
+        (job.events.ran_there, job.stage) = (true, Stage::Finishing);
     }
 
     fn finish(&mut self, guest: GuestId, job: &mut Transfer, linked: bool) {
@@ -214,7 +228,7 @@ impl Model {
             job.stage = Stage::Over { reported_ok: false };
         } else {
             self.forget(guest, job.from);
-            job.ended_as_migrated = true;
+            job.events.ended_as_migrated = true;
             job.stage = Stage::Over {
                 reported_ok: job.fate != Fate::MovedButError,
             };

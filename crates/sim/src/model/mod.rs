@@ -98,10 +98,8 @@ pub struct Pair {
 /// A guest.
 #[derive(Clone, Debug)]
 pub struct Guest {
-    /// Its name.
-    pub name: String,
-    /// Its UUID.
-    pub uuid: String,
+    /// Its name and UUID.
+    pub id: godwit_migration::Guest,
     /// Its domain has the metadata.
     pub managed: bool,
     /// Its agent answers.
@@ -193,8 +191,8 @@ impl Model {
     /// Puts a guest into the world, running on a host; each pair that has a free VF of its pool is on it.
     pub(crate) fn add_guest(&mut self, mut guest: Guest, host: HostId) -> GuestId {
         let id = self.guests.len();
-        self.named.insert(guest.name.clone(), id);
-        self.named.insert(guest.uuid.clone(), id);
+        self.named.insert(guest.id.name.clone(), id);
+        self.named.insert(guest.id.uuid.clone(), id);
         let ports = guest
             .pairs
             .iter()
@@ -269,7 +267,7 @@ impl Model {
     /// A rule was broken.
     pub(crate) fn note(&mut self, guest: Option<GuestId>, wrong: impl Into<String>) {
         let wrong = match guest {
-            Some(guest) => format!("{}: {}", self.guests[guest].name, wrong.into()),
+            Some(guest) => format!("{}: {}", self.guests[guest].id.name, wrong.into()),
             None => wrong.into(),
         };
         self.wrongs += 1;

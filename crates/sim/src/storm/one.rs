@@ -16,6 +16,7 @@ use super::{
     verdict,
 };
 use crate::{
+    Layout,
     chance::Chance,
     cluster::{Cluster, Journals, cancel},
     model::{Domain, GuestId, HostId},
@@ -30,10 +31,20 @@ const SETTLES: Duration = Duration::from_secs(4 * 3600);
 pub(super) struct Storm {
     pub(super) cluster: Arc<Cluster>,
     pub(super) plan: Plan,
-    /// Which migration a request made.
-    requests: Mutex<BTreeMap<String, String>>,
+    requests: Mutex<BTreeMap<String, Asked>>,
     tally: Mutex<Tally>,
 }
+
+/// What was first asked under a request's name.
+struct Asked {
+    of: HostId,
+    to: HostId,
+    /// The migration that it made.
+    made: Option<String>,
+}
+
+/// No answer: what became of the request is not known.
+const LOST: [&str; 2] = ["nobody listens", "the connection broke"];
 
 /// Runs the plan; why it failed, if it did.
 pub(super) fn run(plan: Plan) -> Result<Tally, String> {
@@ -128,63 +139,74 @@ impl Storm {
     async fn migrate(self: Arc<Self>, ask: Ask) {
         self.tally().requests += 1;
         let answer = self.request(&ask).await;
-        info!(
-            "{} for guest {}: {:?}",
-            ask.request,
-            ask.guest,
-            answer.as_ref().map(|(_, migration)| &migration.id)
-        );
-        match answer {
-            Ok((request, migration)) => {
-                let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-                let known = requests.entry(request).or_insert(migration.id.clone());
-                if *known != migration.id {
-                    let wrong = format!("{} made two migrations: {known}, {}", ask.request, migration.id);
-                    self.cluster.shared.model().note(Some(ask.guest), wrong);
+        info!("{} for guest {}: {answer:?}", ask.request, ask.guest);
+        let made = self
+            .requests()
+            .get(&ask.request)
+            .and_then(|asked| asked.made.clone());
+        let wrong = match (answer, made) {
+            (Ok(id), Some(made)) if id != made => format!("it made two migrations, {made} and {id}"),
+            (Ok(id), _) => {
+                if let Some(asked) = self.requests().get_mut(&ask.request) {
+                    asked.made = Some(id);
                 }
+                return;
             }
-            Err(why) => *self.tally().refused.entry(why).or_default() += 1,
-        }
+            (Err(why), Some(made)) if !LOST.contains(&&*why) => {
+                format!("it made {made} and is refused: {why}")
+            }
+            (Err(why), _) => return *self.tally().refused.entry(why).or_default() += 1,
+        };
+        self.cluster
+            .shared
+            .model()
+            .note(Some(ask.guest), format!("{}: {wrong}", ask.request));
     }
 
-    /// The request's id and its migration, or the word of the refusal.
-    async fn request(&self, ask: &Ask) -> Result<(String, api::Migration), String> {
+    /// The migration's id, or the word of the refusal.
+    async fn request(&self, ask: &Ask) -> Result<String, String> {
         let shared = &self.cluster.shared;
-        let (of, guest, destination) = {
+        let (guest, here, hosts) = {
             let model = shared.model();
             let here = model.running_on(ask.guest).first().copied().unwrap_or(0);
-            let name = model.guests[ask.guest].name.clone();
-            let to = match ask.to {
-                To::Host(host) => host,
-                To::On(hosts) => (here + hosts) % model.hosts.len(),
-            };
-            (ask.of.unwrap_or(here), name, model.hosts[to].name.clone())
+            (model.guests[ask.guest].id.name.clone(), here, model.hosts.len())
         };
-        // A request belongs to the host that it was first made to.
-        let seat = shared.seat(of).clone();
-        let seat = seat.ok_or("nobody listens")?;
+        // The same request is asked of the same host, for the same destination, wherever the guest is by then.
+        let (of, to) = {
+            let mut requests = self.requests();
+            let asked = requests.entry(ask.request.clone()).or_insert_with(|| Asked {
+                of: ask.of.unwrap_or(here),
+                to: match ask.to {
+                    To::Host(host) => host,
+                    To::On(further) => (here + further) % hosts,
+                },
+                made: None,
+            });
+            (asked.of, asked.to)
+        };
+        let seat = shared.seat(of).clone().ok_or(LOST[0])?;
         let request = CreateMigrationRequest {
             guest,
-            destination,
-            request_id: format!("{} of {of}", ask.request),
+            destination: Layout::host_name(to),
+            request_id: ask.request.clone(),
         };
-        let id = request.request_id.clone();
         let desk = MigrationDesk(seat.coordinator.clone());
         tokio::select! {
             biased;
-            () = seat.death() => Err("the connection broke".into()),
+            () = seat.death() => Err(LOST[1].into()),
             answer = desk.create_migration(Request::new(request)) => match answer {
-                Ok(answer) => {
-                    let migration = answer.into_inner().migration;
-                    migration.map(|migration| (id, migration)).ok_or_else(|| "an empty answer".into())
-                }
+                Ok(answer) => Ok(answer.into_inner().migration.unwrap_or_default().id),
                 Err(status) => Err(reason(&status)),
             },
         }
     }
 
+    fn requests(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Asked>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn cancel(&self, guest: GuestId) {
-        let uuid = self.cluster.shared.model().guests[guest].uuid.clone();
+        let uuid = self.cluster.shared.model().guests[guest].id.uuid.clone();
         for host in 0..self.cluster.hosts() {
             let Ok(migrations) = self.migrations(host, &uuid).await else {
                 continue;

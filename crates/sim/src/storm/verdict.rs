@@ -30,7 +30,10 @@ pub(super) async fn check(storm: &Storm) -> Result<(), String> {
 /// It runs on one host, on its VF.
 fn check_guest(storm: &Storm, guest: GuestId) -> Result<(), String> {
     let model = storm.cluster.shared.model();
-    let name = &model.guests[guest].name;
+    let name = &model.guests[guest].id.name;
+    if let Some(at) = model.guests[guest].stale.first() {
+        return Err(format!("all is over and a stale copy of {name} is on host {at}"));
+    }
     match model.running_on(guest)[..] {
         [at] => {
             let well = model.accelerated(guest, at);

@@ -18,7 +18,8 @@ impl Attempt<'_> {
             let arrived = {
                 let model = self.world.model();
                 let transfer = model.guests[guest].transfer.as_ref();
-                let came = transfer.is_some_and(|transfer| transfer.migration == *id && transfer.ran_there);
+                let came =
+                    transfer.is_some_and(|transfer| transfer.migration == *id && transfer.events.ran_there);
                 match model.body(guest, host).map(|body| body.domain) {
                     Some(Domain::Running) => true,
                     Some(Domain::ShutOff) if came => return Err(self.left(&model)),
@@ -40,7 +41,7 @@ impl Attempt<'_> {
     pub(super) async fn plug(&self) -> Work<Report> {
         let (guest, host) = (self.guest, self.host);
         if let Some(transfer) = self.world.model().guests[guest].transfer.as_mut() {
-            transfer.seen_there |= transfer.migration == self.job.brief.id;
+            transfer.events.seen_there |= transfer.migration == self.job.brief.id;
         }
         self.look().await?;
         self.copy_on().await?;

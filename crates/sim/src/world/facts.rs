@@ -1,7 +1,7 @@
 //! What a pretend host knows of its guests and VFs.
 
 use godwit_migration::{
-    Guest, Vf, VfUse,
+    Vf, VfUse,
     preflight::{GuestFacts, PairFacts, PairSeen},
 };
 
@@ -36,10 +36,7 @@ impl PretendWorld {
             .get(&self.host)
             .filter(|_| domain != Some(Domain::Incoming));
         GuestFacts {
-            guest: Guest {
-                name: found.name.clone(),
-                uuid: found.uuid.clone(),
-            },
+            guest: found.id.clone(),
             state: state.into(),
             running,
             managed: found.managed,
@@ -59,7 +56,7 @@ impl PretendWorld {
             pool: vf.pool.clone(),
             pf: vf.pf.clone(),
             usage: match vf.owner {
-                Some(guest) => VfUse::Guest(model.guests[guest].name.clone()),
+                Some(guest) => VfUse::Guest(model.guests[guest].id.name.clone()),
                 None => VfUse::Free,
             },
         };

@@ -51,8 +51,8 @@ impl Attempt<'_> {
         SourceView {
             sighting,
             job_over: ours.is_none_or(|transfer| !transfer.active()),
-            switched_over: watched.is_none_or(|transfer| transfer.switched_over),
-            ended_as_migrated: watched.is_some_and(|transfer| transfer.ended_as_migrated),
+            switched_over: watched.is_none_or(|transfer| transfer.events.switched_over),
+            ended_as_migrated: watched.is_some_and(|transfer| transfer.events.ended_as_migrated),
         }
     }
 

@@ -158,7 +158,7 @@ impl PretendWorld {
         let mut model = self.model();
         let transfer = model.guests[guest].transfer.as_ref();
         let ran_there =
-            transfer.is_some_and(|transfer| transfer.migration == job.brief.id && transfer.ran_there);
+            transfer.is_some_and(|transfer| transfer.migration == job.brief.id && transfer.events.ran_there);
         if job.brief.role == Role::Source && undoes && ran_there {
             model.note(
                 Some(guest),

@@ -108,12 +108,12 @@ impl Attempt<'_> {
 fn figures(transfer: &Transfer, memory: u64) -> Figures {
     Figures {
         memory_total: memory,
-        memory_processed: transfer.processed,
-        memory_remaining: memory - transfer.processed,
+        memory_processed: transfer.copied.processed,
+        memory_remaining: memory - transfer.copied.processed,
         rate: RATE,
-        elapsed_ms: transfer.begun.elapsed().as_millis() as u64,
+        elapsed_ms: transfer.copied.begun.elapsed().as_millis() as u64,
         iteration: 1,
-        downtime_ms: transfer.downtime_ms,
+        downtime_ms: transfer.copied.downtime_ms,
     }
 }
 
@@ -129,11 +129,12 @@ async fn drive(shared: Arc<Shared>, guest: GuestId, number: u64) {
                 .as_mut()
                 .filter(|job| job.number == number)
             {
-                if transfer.switched_over {
+                if transfer.events.switched_over {
                     switched.get_or_insert(Instant::now());
                 }
                 if transfer.stage == Stage::Finishing {
-                    transfer.downtime_ms = switched.map(|since: Instant| since.elapsed().as_millis() as u64);
+                    transfer.copied.downtime_ms =
+                        switched.map(|since: Instant| since.elapsed().as_millis() as u64);
                 }
             }
             goes_on
