@@ -131,7 +131,12 @@ fn located(here: Sighting, there: &peer::LookResponse) -> Event {
         peer::Sighting::Absent => Sighting::Absent,
         _ => Sighting::Unreadable,
     };
-    let closed = there.closed;
-    let found = Whereabouts::read(source, DestinationView { sighting, closed });
+    // In these stories no guest goes on from its destination.
+    let destination = DestinationView {
+        sighting,
+        closed: there.closed,
+        ran: false,
+    };
+    let found = Whereabouts::read(source, destination);
     facts::located(found.verdict())
 }
