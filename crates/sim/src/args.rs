@@ -138,8 +138,13 @@ impl Args {
     /// What to type next.
     pub(crate) fn greet(&self, sim: &Sim) -> std::io::Result<()> {
         let (hosts, guests) = (self.world.hosts, self.world.guests);
+        let lacking = if self.world.plain {
+            ""
+        } else {
+            " and 6 that each lack something"
+        };
         say(&format!(
-            "godwit-sim: {hosts} pretend hosts, {guests} pretend guests. Now type:"
+            "godwit-sim: pretend hosts: {hosts}, guests: {guests}{lacking}. Now type:"
         ))?;
         say(&format!("  export GODWIT_SOCKET={}", sim.socket(0).display()))?;
         say("  godwit guests")?;
