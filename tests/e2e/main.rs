@@ -1,5 +1,6 @@
 //! End-to-end stories on the rig. Run them with `cargo xtask test`, or alone:
-//! `cargo test -p godwit-rig --test e2e [-- PART-OF-A-NAME...]`.
+//! `cargo test -p godwit-rig --test e2e [-- PART-OF-A-NAME...]`. With `--slice COMMIT`, the part of them that a quick
+//! run tells for that commit.
 
 mod moves;
 mod refusals;
@@ -10,14 +11,17 @@ use std::time::Instant;
 
 use anyhow::Result;
 use godwit_rig::rig::Up;
-use godwit_rig::{Rig, logs};
+use godwit_rig::{Rig, logs, slice};
 
 use crate::stage::Stage;
 
 type Story = (&'static str, fn(&Stage) -> Result<()>);
 
-/// In an order in which most begin where the one before ended.
-const STORIES: [Story; 17] = [
+/// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
+/// least.
+const CLASSES: [(&str, &[Story]); 3] = [("refusals", REFUSALS), ("moves", MOVES), ("restarts", RESTARTS)];
+
+const REFUSALS: &[Story] = &[
     ("usage_is_explained", refusals::usage),
     ("an_unknown_guest_is_refused", refusals::unknown_guest),
     ("a_guest_that_is_shut_off_is_refused", refusals::shut_off_guest),
@@ -44,6 +48,9 @@ const STORIES: [Story; 17] = [
         "a_second_migration_of_the_same_guest_is_refused",
         refusals::second_migration,
     ),
+];
+
+const MOVES: &[Story] = &[
     (
         "cancel_during_the_transfer_puts_the_guest_back_on_its_vf",
         moves::cancelled,
@@ -51,6 +58,9 @@ const STORIES: [Story; 17] = [
     ("there_and_back_again", moves::there_and_back),
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
+];
+
+const RESTARTS: &[Story] = &[
     (
         "the_destination_finishes_without_the_source",
         moves::without_the_source,
@@ -59,15 +69,7 @@ const STORIES: [Story; 17] = [
 ];
 
 fn main() -> ExitCode {
-    // Options of the usual harness have no meaning here.
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    let stories: Vec<&Story> = STORIES
-        .iter()
-        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
-        .collect();
+    let (stories, all) = wanted(std::env::args().skip(1).collect());
     println!("\nrunning {} tests", stories.len());
     let rig = match Rig::from_environment().and_then(|rig| rig.up(Up::default()).map(|()| rig)) {
         Ok(rig) => rig,
@@ -82,8 +84,30 @@ fn main() -> ExitCode {
         .filter(|story| !passes(&rig, story))
         .map(|(name, _)| *name)
         .collect();
-    let seconds = started.elapsed().as_secs_f64();
-    conclude(stories.len(), &failed, STORIES.len(), seconds)
+    conclude(stories.len(), &failed, all, started.elapsed().as_secs_f64())
+}
+
+/// The stories to be told, and how many there are: those with one of the words in their name, or those of a
+/// commit's slice, or all. Options of the usual harness have no meaning here.
+fn wanted(words: Vec<String>) -> (Vec<&'static Story>, usize) {
+    let all: Vec<(&str, &Story)> = CLASSES
+        .iter()
+        .flat_map(|(class, stories)| stories.iter().map(|story| (*class, story)))
+        .collect();
+    let count = all.len();
+    let slice = words.iter().position(|word| word == "--slice");
+    if let Some(commit) = slice.and_then(|at| words.get(at + 1)) {
+        let classes: Vec<&str> = all.iter().map(|(class, _)| *class).collect();
+        let told = slice::of(commit, &classes).into_iter().map(|index| all[index].1);
+        return (told.collect(), count);
+    }
+    let parts: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let fits = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
+    let told = all
+        .into_iter()
+        .map(|(_, story)| story)
+        .filter(|(name, _)| fits(name));
+    (told.collect(), count)
 }
 
 fn passes(rig: &Rig, (name, story): &Story) -> bool {

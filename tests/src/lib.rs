@@ -35,6 +35,7 @@ pub mod qemu;
 pub mod ready;
 pub mod rig;
 pub mod setup;
+pub mod slice;
 pub mod small;
 pub mod ssh;
 pub mod timeline;

@@ -1,9 +1,12 @@
 //! `cargo xtask`: the project's own commands. Needs neither libvirt nor protoc.
 
+mod dated;
 mod demo;
 mod report;
 mod rig;
+mod steps;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,71 @@
+//! The dated report of a whole run: what was tested, on what, and what came of it.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use godwit_rig::command::{command, output};
+
+use crate::steps::{Step, Steps};
+
+/// Writes the report of today under `docs/reports/`.
+///
+/// # Errors
+/// A file that cannot be written, a commit that git does not know.
+pub(crate) fn write(steps: &Steps, passed: bool) -> Result<PathBuf> {
+    let place = &steps.rig.place;
+    let date = output(&mut command("date", ["-u", "+%Y-%m-%d"]))?;
+    let commit = output(command("git", ["describe", "--always", "--dirty"]).current_dir(&place.checkout))?;
+    let directory = place.checkout.join("docs/reports");
+    fs::create_dir_all(&directory)?;
+    let path = directory.join(format!("{}.md", date.trim()));
+    fs::write(
+        &path,
+        text(steps, passed, (date.trim(), commit.trim(), &machine())),
+    )?;
+    Ok(path)
+}
+
+fn text(steps: &Steps, passed: bool, (date, commit, machine): (&str, &str, &str)) -> String {
+    let verdict = if passed {
+        "everything passed"
+    } else {
+        "NOT everything passed"
+    };
+    let mut text = format!(
+        "# Whole run of {date}\n\n`cargo xtask test --all` of {commit}: {verdict}, in {:.0} minutes.\nMachine: {machine}.\n\n\
+         | step | seconds | |\n|---|---|---|\n",
+        steps.seconds() / 60.0
+    );
+    for Step {
+        name,
+        seconds,
+        passed,
+    } in &steps.done
+    {
+        let mark = if *passed { "passed" } else { "**failed**" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {name} | {seconds:.1} | {mark} |");
+    }
+    let _ = write!(text, "\n```text\n{}\n```\n", steps.heard.join("\n"));
+    text
+}
+
+/// What a reader must know of the machine to compare.
+fn machine() -> String {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = read("/proc/meminfo");
+    let kilobytes = memory
+        .split_whitespace()
+        .nth(1)
+        .and_then(|word| word.parse::<u64>().ok());
+    let load = read("/proc/loadavg");
+    let load: Vec<&str> = load.split(' ').take(3).collect();
+    format!(
+        "{processors} processors, {} GiB, load {} at the end",
+        kilobytes.unwrap_or_default() / 1024 / 1024,
+        load.join(" ")
+    )
+}

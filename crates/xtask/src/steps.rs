@@ -1,0 +1,121 @@
+//! The steps of a run: each is told when it begins, timed, and kept for the end.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::Rig;
+
+/// What a run has done so far.
+pub(crate) struct Steps {
+    pub(crate) rig: Rig,
+    started: Instant,
+    pub(crate) done: Vec<Step>,
+    /// Lines of the steps' own output that a report keeps.
+    pub(crate) heard: Vec<String>,
+}
+
+/// One step that has ended.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) seconds: f64,
+    pub(crate) passed: bool,
+}
+
+impl Steps {
+    pub(crate) fn begin(rig: Rig) -> Steps {
+        Steps {
+            rig,
+            started: Instant::now(),
+            done: Vec::new(),
+            heard: Vec::new(),
+        }
+    }
+
+    /// Seconds since the run began.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    pub(crate) fn step(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&mut Steps) -> Result<()>,
+    ) -> Result<()> {
+        say(&format!("== {name}"));
+        let started = Instant::now();
+        let done = work(self).with_context(|| format!("{name} failed"));
+        self.done.push(Step {
+            name,
+            seconds: started.elapsed().as_secs_f64(),
+            passed: done.is_ok(),
+        });
+        done
+    }
+
+    /// A step that is one call of cargo, with variables of its own.
+    pub(crate) fn cargo(
+        &mut self,
+        name: &'static str,
+        words: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<()> {
+        let mut command = self.command(words);
+        command.envs(variables.iter().copied());
+        self.step(name, |_| run(&mut command))
+    }
+
+    /// The same; of what it prints, the lines that say what was tested are kept for the report.
+    pub(crate) fn heard(&mut self, name: &'static str, words: &[&str]) -> Result<()> {
+        let mut command = self.command(words);
+        self.step(name, |steps| {
+            let mut child = command
+                .stdout(Stdio::piped())
+                .spawn()
+                .with_context(|| format!("cannot run {command:?}"))?;
+            let out = child.stdout.take().context("no output")?;
+            for line in BufReader::new(out).lines() {
+                let line = line?;
+                say(&line);
+                if ["test ", "  ", "{"].iter().any(|begin| line.starts_with(begin)) {
+                    steps.heard.push(line);
+                }
+            }
+            let status = child.wait()?;
+            ensure!(status.success(), "{command:?}: {status}");
+            Ok(())
+        })
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command
+            .current_dir(&self.rig.place.checkout)
+            .args(words)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn tell(&self) {
+        say("== times");
+        for Step { name, seconds, .. } in &self.done {
+            say(&format!("{seconds:>8.1} s  {name}"));
+        }
+        say(&format!("{:>8.1} s  in all", self.seconds()));
+    }
+}
+
+/// Runs it with its output going where this process' goes.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "progress for whoever reads the run's log")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}

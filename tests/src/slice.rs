@@ -1,0 +1,68 @@
+//! Which stories a quick run tells: one of each class, and of the rest a part that follows from the commit's id, so
+//! that a few commits tell them all.
+
+use crate::images::Key;
+
+/// Of what is left after one of each class, one in so many.
+const PART: u64 = 4;
+
+/// The numbers of the stories that the commit's slice has, in their order. `classes` names the class of each story.
+pub fn of(commit: &str, classes: &[&str]) -> Vec<usize> {
+    let turn = Key::new().text(commit).0;
+    let mut seen: Vec<&str> = Vec::new();
+    let mut chosen = Vec::new();
+    for class in classes {
+        if seen.contains(class) {
+            continue;
+        }
+        seen.push(class);
+        let of_class: Vec<usize> = (0..classes.len())
+            .filter(|index| classes[*index] == *class)
+            .collect();
+        chosen.push(of_class[(turn % of_class.len() as u64) as usize]);
+    }
+    let rest = (0..classes.len()).filter(|index| (*index as u64 + turn).is_multiple_of(PART));
+    chosen.extend(rest);
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of;
+
+    const CLASSES: [&str; 9] = [
+        "refusal", "refusal", "refusal", "move", "move", "move", "move", "failure", "failure",
+    ];
+
+    #[test]
+    fn every_class_is_in_every_slice() {
+        for commit in 0..200 {
+            let slice = of(&format!("commit {commit}"), &CLASSES);
+            for class in ["refusal", "move", "failure"] {
+                assert!(
+                    slice.iter().any(|index| CLASSES[*index] == class),
+                    "{commit}: {slice:?}"
+                );
+            }
+            assert!(slice.len() < CLASSES.len(), "{slice:?}");
+        }
+    }
+
+    #[test]
+    fn a_few_commits_tell_every_story() {
+        let mut told = [false; CLASSES.len()];
+        for commit in 0..20 {
+            of(&format!("{commit:040x}"), &CLASSES)
+                .into_iter()
+                .for_each(|index| told[index] = true);
+        }
+        assert_eq!(told, [true; CLASSES.len()]);
+    }
+
+    #[test]
+    fn a_commit_has_one_slice() {
+        assert_eq!(of("8a4a251", &CLASSES), of("8a4a251", &CLASSES));
+    }
+}
