@@ -130,9 +130,14 @@ impl Client {
     }
 
     pub(crate) async fn adopt(&mut self, guest: String) -> Result<Guest, Error> {
-        let answer = within(ADOPT_DEADLINE, AdoptGuestRequest { guest }, |r| {
-            self.guests.adopt_guest(r)
-        })
+        let answer = within(
+            ADOPT_DEADLINE,
+            AdoptGuestRequest {
+                guest,
+                ..Default::default()
+            },
+            |r| self.guests.adopt_guest(r),
+        )
         .await?;
         answer.guest.ok_or(Error::Ended("it named the guest"))
     }

@@ -1,6 +1,11 @@
 //! All operations of one host: begun, found, resumed after a restart.
 
+mod guests;
+mod holding;
+mod host;
 mod lookup;
+mod persons;
+mod stays;
 
 use std::{
     collections::HashMap,
@@ -9,19 +14,18 @@ use std::{
 };
 
 use godwit_migration::{
-    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role,
-    State, Vf,
-    preflight::{self, GuestFacts},
+    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Policy, Refusal,
+    Role, State, preflight,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
 pub(crate) use self::lookup::Found;
 use crate::{
-    Journal, JournalError, Refused, Settings, World,
+    Journal, JournalError, NotNow, Refused, Settings, World,
     clock::{new_id, now_ms},
-    holds,
     operation::{Command, Operation, View},
+    slots::Slots,
 };
 
 /// The coordinator of one host. Cheap to clone.
@@ -34,10 +38,28 @@ struct Inner<W> {
     operations: Mutex<HashMap<String, Handle>>,
     /// Held while something new is begun: two requests at once see each other.
     begin: tokio::sync::Mutex<()>,
+    /// A VF may have become free: who waits for one looks again.
+    freed: Notify,
+    /// Room for transfers from here, and to here.
+    outgoing: Slots,
+    incoming: Slots,
 }
 
 /// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A migration that was asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Name or UUID.
+    pub(crate) guest: String,
+    /// Name of the host.
+    pub(crate) destination: String,
+    /// The caller's own id for it; empty: none.
+    pub(crate) request: String,
+    /// None: the guest's own.
+    pub(crate) policy: Option<Policy>,
+}
 
 #[derive(Clone)]
 struct Handle {
@@ -59,6 +81,9 @@ impl<W: World> Coordinator<W> {
     pub async fn start(settings: Settings, world: Arc<W>, journal: Journal) -> Result<Self, JournalError> {
         let open = journal.open_migrations().await?;
         let inner = Inner {
+            freed: Notify::new(),
+            outgoing: Slots::new(settings.limits.outgoing),
+            incoming: Slots::new(settings.limits.incoming),
             settings,
             world,
             journal,
@@ -83,15 +108,10 @@ impl<W: World> Coordinator<W> {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub(crate) async fn create(
-        &self,
-        guest: &str,
-        destination: &str,
-        request_id: &str,
-    ) -> Result<View, Refused> {
-        let id = match self.requested(request_id).await? {
+    pub(crate) async fn create(&self, wanted: &Wanted) -> Result<View, Refused> {
+        let id = match self.requested(&wanted.request).await? {
             Some(migration) => migration.brief.id,
-            None => self.begin_leaving(guest, destination, request_id).await?,
+            None => self.begin_leaving(wanted).await?,
         };
         self.reserved(&id).await
     }
@@ -103,10 +123,14 @@ impl<W: World> Coordinator<W> {
         self.0.journal.by_request(request_id).await
     }
 
-    async fn begin_leaving(&self, guest: &str, destination: &str, request: &str) -> Result<String, Refused> {
+    async fn begin_leaving(&self, wanted: &Wanted) -> Result<String, Refused> {
+        let (destination, request) = (wanted.destination.as_str(), wanted.request.as_str());
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
-        let facts = self.guest(guest).await?;
+        let mut facts = self.guest(&wanted.guest).await?;
         self.check_destination(&facts.guest, destination)?;
+        if self.take_over(&facts.guest.uuid).await? {
+            facts = self.guest(&wanted.guest).await?;
+        }
         let _alone = self.alone().await;
         if let Some(migration) = self.requested(request).await? {
             return Ok(migration.brief.id);
@@ -120,6 +144,8 @@ impl<W: World> Coordinator<W> {
             source: self.host().into(),
             destination: destination.into(),
             pairs,
+            policy: wanted.policy.unwrap_or(facts.policy),
+            sticky: false,
         };
         let id = brief.id.clone();
         let request = (!request.is_empty()).then(|| request.to_owned());
@@ -153,15 +179,7 @@ impl<W: World> Coordinator<W> {
         let id = migration.brief.id.clone();
         self.operations()
             .insert(id.clone(), Handle { commands, view: seen });
-        let operation = Operation {
-            world: Arc::clone(&self.0.world),
-            journal: self.0.journal.clone(),
-            deadlines: self.0.settings.deadlines.clone(),
-            migration,
-            taken_up,
-            commands: received,
-            view,
-        };
+        let operation = Operation::new(self.clone(), migration, taken_up, (received, view));
         let coordinator = self.clone();
         tokio::spawn(async move {
             operation.run().await;
@@ -227,89 +245,15 @@ impl<W: World> Coordinator<W> {
             _ => true,
         };
         let busy = self.open_of(&guest.uuid).into_iter().find(|open| busy(open));
-        busy.map_or(Ok(()), |open| {
-            Err(GuestRefusal::Busy {
-                guest: guest.name.clone(),
-                migration: open.brief.id.clone(),
-                phase: open.phase().name().into(),
-            }
-            .into())
-        })
+        busy.map_or(Ok(()), |open| Err(self.busy(&open).into()))
     }
 
-    /// The guest of that name or UUID.
-    pub(crate) async fn guest(&self, named: &str) -> Result<GuestFacts, Refused> {
-        let found = self.0.world.guests(Some(named)).await.map_err(Refused::Cause)?;
-        let unknown = || GuestRefusal::Unknown {
-            guest: named.into(),
-            host: self.host().into(),
-        };
-        found
-            .into_iter()
-            .next()
-            .ok_or_else(|| Refusal::from(unknown()).into())
-    }
-
-    /// All guests, each with the migration that is under way.
-    pub(crate) async fn guests(&self) -> Result<Vec<(GuestFacts, Option<Arc<Migration>>)>, Refused> {
-        let facts = self.0.world.guests(None).await.map_err(Refused::Cause)?;
-        let newest = |facts: GuestFacts| {
-            let open = self.open_of(&facts.guest.uuid);
-            let newest = open
-                .into_iter()
-                .max_by_key(|open| (open.begun_ms, open.brief.id.clone()));
-            (facts, newest)
-        };
-        Ok(facts.into_iter().map(newest).collect())
-    }
-
-    /// The operations of a guest.
-    fn open_of(&self, uuid: &str) -> Vec<Arc<Migration>> {
-        let operations = self.operations();
-        let all = operations
-            .values()
-            .map(|handle| handle.view.borrow().migration.clone());
-        all.filter(|open| open.brief.guest.uuid == uuid).collect()
-    }
-
-    /// Makes a guest a managed one.
-    pub(crate) async fn adopt(&self, named: &str) -> Result<GuestFacts, Refused> {
-        let facts = self.guest(named).await?;
-        {
-            let _alone = self.alone().await;
-            self.check_idle(&facts.guest, None)?;
-            let pairs = preflight::pairs(&facts).map_err(Refusal::from)?;
-            let adopted = self.0.world.adopt(&facts.guest, &pairs).await;
-            adopted.map_err(Refused::Cause)?;
+    fn busy(&self, open: &Migration) -> GuestRefusal {
+        GuestRefusal::Busy {
+            guest: open.brief.guest.name.clone(),
+            migration: open.brief.id.clone(),
+            phase: open.phase().name().into(),
         }
-        self.guest(named).await
-    }
-
-    /// This host's VFs with their holds.
-    ///
-    /// # Errors
-    /// [`Refused::Cause`] or [`Refused::Journal`].
-    pub async fn vfs(&self) -> Result<Vec<Vf>, Refused> {
-        // In this order: a hold that ends between the two looks has given its VF to a guest, and a list of VFs
-        // from before that would show it free.
-        let holds = self.0.journal.holds().await?;
-        let vfs = self.0.world.vfs().await.map_err(Refused::Cause)?;
-        Ok(holds::overlay(vfs, &holds))
-    }
-
-    /// What is set aside here.
-    pub(crate) async fn holds(&self) -> Result<Vec<holds::Hold>, Refused> {
-        Ok(self.0.journal.holds().await?)
-    }
-
-    /// Names of the hosts that this one exchanges guests with.
-    pub(crate) fn peers(&self) -> &[String] {
-        &self.0.settings.peers
-    }
-
-    /// A peer as it describes itself.
-    pub(crate) async fn greet(&self, peer: &str) -> Result<godwit_api::v1::Host, Cause> {
-        self.0.world.greet(peer).await
     }
 
     /// Turns the migration round at its next boundary.
@@ -324,7 +268,7 @@ impl<W: World> Coordinator<W> {
             true => "its end".into(),
             false => view.migration.phase().name().into(),
         };
-        Err(Refused::TooLate { id, phase })
+        Err(NotNow::TooLate { id, phase }.into())
     }
 
     /// Hands an event to a running operation; whether the table took it.
@@ -332,12 +276,20 @@ impl<W: World> Coordinator<W> {
     /// # Errors
     /// It does not listen: it waits for its journal. What was told may still be taken.
     pub(crate) async fn tell(&self, id: &str, event: Event) -> Result<bool, Refused> {
+        self.command(id, |taken| Command::Tell { event, taken }).await
+    }
+
+    async fn command(
+        &self,
+        id: &str,
+        command: impl FnOnce(oneshot::Sender<bool>) -> Command,
+    ) -> Result<bool, Refused> {
         let Some(handle) = self.operations().get(id).cloned() else {
             return Ok(false);
         };
         let (taken, answer) = oneshot::channel();
         let told = async {
-            let sent = handle.commands.send(Command { event, taken }).await;
+            let sent = handle.commands.send(command(taken)).await;
             sent.is_ok() && answer.await.unwrap_or(false)
         };
         let deaf = || Cause {
@@ -352,8 +304,36 @@ impl<W: World> Coordinator<W> {
         told.map_err(|_| Refused::Cause(deaf()))
     }
 
-    pub(crate) fn world(&self) -> &W {
+    pub(crate) fn world(&self) -> &Arc<W> {
         &self.0.world
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    pub(crate) fn deadline(&self, phase: Phase) -> Duration {
+        self.0.settings.deadlines.of(phase)
+    }
+
+    /// Room for transfers from this host.
+    pub(crate) fn outgoing(&self) -> &Slots {
+        &self.0.outgoing
+    }
+
+    /// Room for transfers to this host.
+    pub(crate) fn incoming(&self) -> &Slots {
+        &self.0.incoming
+    }
+
+    /// Whoever waits for a VF looks again.
+    pub(crate) fn vf_was_freed(&self) {
+        self.0.freed.notify_waiters();
+    }
+
+    /// Until a VF may have become free.
+    pub(crate) async fn vf_freed(&self) {
+        self.0.freed.notified().await;
     }
 
     pub(crate) async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
@@ -363,28 +343,5 @@ impl<W: World> Coordinator<W> {
     fn operations(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
         // Nothing that holds this lock can panic half way through a change.
         self.0.operations.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<W: World> Coordinator<W> {
-    /// This host as others see it.
-    pub(crate) async fn myself(&self) -> godwit_api::v1::Host {
-        let (vfs, problem) = match self.vfs().await {
-            Ok(vfs) => (vfs, String::new()),
-            Err(refused) => (Vec::new(), refused.to_string()),
-        };
-        godwit_api::v1::Host {
-            name: self.host().into(),
-            here: true,
-            reachable: true,
-            version: env!("CARGO_PKG_VERSION").into(),
-            vfs: vfs.len() as u32,
-            free_vfs: vfs
-                .iter()
-                .filter(|vf| vf.usage == godwit_migration::VfUse::Free)
-                .count() as u32,
-            migrations: self.operations().len() as u32,
-            problem,
-        }
     }
 }

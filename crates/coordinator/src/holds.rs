@@ -22,6 +22,17 @@ pub(crate) enum HoldChange {
     Free,
     /// They are kept from everybody, because of this.
     Quarantine(String),
+    /// These are taken too.
+    Take(Vec<String>),
+    /// These are taken, and one that did not work is kept from everybody, because of this.
+    Swap {
+        /// That did not work.
+        bad: Vec<String>,
+        /// Taken instead.
+        taken: Vec<String>,
+        /// Why, one sentence.
+        because: String,
+    },
 }
 
 /// The VFs of this host that a migration holds from its start: at the source the guest's own, for the
@@ -35,10 +46,25 @@ pub(crate) fn of(brief: &Brief) -> Vec<String> {
         .collect()
 }
 
-/// What the entry that was applied last does to the holds.
-pub(crate) fn change(migration: &Migration, released: State) -> HoldChange {
+/// What the entry that was applied last does to the holds; `before` is the migration without it.
+pub(crate) fn change(migration: &Migration, before: &Migration) -> HoldChange {
     let last = migration.entries().last().map(|entry| &entry.event);
-    match (released, last) {
+    match (before.state(), last) {
+        (State::Work(_, Phase::Hold) | State::Rest(_, Phase::Hold), Some(Event::Done(_))) => {
+            HoldChange::Take(of(&migration.brief))
+        }
+        (_, Some(Event::Swapped { because, .. })) => {
+            let (old, new) = (of(&before.brief), of(&migration.brief));
+            let only = |these: &[String], those: &[String]| {
+                let only = these.iter().filter(|vf| !those.contains(vf));
+                only.cloned().collect()
+            };
+            HoldChange::Swap {
+                bad: only(&old, &new),
+                taken: only(&new, &old),
+                because: because.clone(),
+            }
+        }
         (State::Work(_, Phase::Release), Some(Event::Done(_))) => HoldChange::Free,
         (State::Work(_, Phase::Release), Some(Event::Failed(cause))) => {
             HoldChange::Quarantine(cause.message.clone())
@@ -59,8 +85,12 @@ fn holds_nothing(state: State) -> bool {
 }
 
 /// The host's view of its VFs, with the holds on top.
-pub(crate) fn overlay(mut vfs: Vec<Vf>, holds: &[Hold]) -> Vec<Vf> {
+pub(crate) fn overlay(mut vfs: Vec<Vf>, holds: &[Hold], aside: &[String]) -> Vec<Vf> {
     for vf in &mut vfs {
+        if vf.usage == VfUse::Free && aside.contains(&vf.pf) {
+            let pf = &vf.pf;
+            vf.usage = VfUse::Other(format!("{pf} is set aside: godwit accelerate --pf {pf}"));
+        }
         let address = vf.address.to_string();
         if let Some(hold) = holds.iter().find(|hold| hold.vf == address)
             && vf.usage == VfUse::Free

@@ -7,7 +7,7 @@ use godwit_api::v1::{self as api, host_service_server::HostService};
 use godwit_migration::{Brief, Vf, VfUse};
 use tonic::{Request, Response, Status};
 
-use crate::{Coordinator, World, holds::Hold, words};
+use crate::{Coordinator, Refused, World, holds::Hold, operation::View, service::carried, words};
 
 /// A peer that has not answered by then is told as one that cannot be reached.
 const GREETING: Duration = Duration::from_secs(3);
@@ -48,6 +48,38 @@ impl<W: World> HostService for HostDesk<W> {
         }
         Ok(Response::new(api::ListHoldsResponse { holds }))
     }
+
+    async fn standby_pf(
+        &self,
+        request: Request<api::StandbyPfRequest>,
+    ) -> Result<Response<api::StandbyPfResponse>, Status> {
+        let (coordinator, pf) = (self.0.clone(), request.into_inner().pf);
+        let begun = carried(async move { coordinator.standby_pf(&pf).await }).await?;
+        let (operations, refused) = parted(begun);
+        Ok(Response::new(api::StandbyPfResponse { operations, refused }))
+    }
+
+    async fn accelerate_pf(
+        &self,
+        request: Request<api::AcceleratePfRequest>,
+    ) -> Result<Response<api::AcceleratePfResponse>, Status> {
+        let (coordinator, pf) = (self.0.clone(), request.into_inner().pf);
+        let begun = carried(async move { coordinator.accelerate_pf(&pf).await }).await?;
+        let (operations, refused) = parted(begun);
+        Ok(Response::new(api::AcceleratePfResponse { operations, refused }))
+    }
+}
+
+/// Those that have begun, and those that were refused.
+fn parted(begun: Vec<Result<View, Refused>>) -> (Vec<api::Migration>, Vec<api::Failure>) {
+    let (mut operations, mut refused) = (Vec::new(), Vec::new());
+    for one in begun {
+        match one {
+            Ok(view) => operations.push(words::migration(&view)),
+            Err(why) => refused.push(why.failure()),
+        }
+    }
+    (operations, refused)
 }
 
 impl<W: World> HostDesk<W> {

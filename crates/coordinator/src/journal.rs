@@ -21,7 +21,7 @@ pub use self::error::JournalError;
 use self::owner::Owner;
 use crate::holds::{self, Hold, HoldChange};
 
-pub(crate) const SCHEMA_VERSION: i64 = 1;
+pub(crate) const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
     CREATE TABLE migrations (
         id TEXT PRIMARY KEY, request_id TEXT UNIQUE, begun_ms INTEGER NOT NULL,
@@ -35,6 +35,7 @@ const SCHEMA: &str = "
     CREATE TABLE holds (
         vf TEXT PRIMARY KEY, migration TEXT NOT NULL REFERENCES migrations (id), quarantined TEXT
     ) STRICT;
+    CREATE TABLE pfs_set_aside (pf TEXT PRIMARY KEY) STRICT;
 ";
 
 /// At most this many calls wait for the journal's thread.
@@ -172,8 +173,35 @@ impl Journal {
                         [&id, &why],
                     )?;
                 }
+                HoldChange::Take(vfs) => take(tx, &id, &vfs)?,
+                HoldChange::Swap { bad, taken, because } => {
+                    for vf in &bad {
+                        let set = "UPDATE holds SET quarantined = ?3 WHERE migration = ?1 AND vf = ?2";
+                        tx.execute(set, [&id, vf, &because])?;
+                    }
+                    take(tx, &id, &taken)?;
+                }
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// Keeps the VFs of a PF from everybody, or gives them out again.
+    pub(crate) async fn set_pf_aside(&self, pf: &str, aside: bool) -> Result<(), JournalError> {
+        let pf = pf.to_owned();
+        let sql = match aside {
+            true => "INSERT OR IGNORE INTO pfs_set_aside VALUES (?1)",
+            false => "DELETE FROM pfs_set_aside WHERE pf = ?1",
+        };
+        self.write(move |tx| tx.execute(sql, [pf]).map(drop)).await
+    }
+
+    /// PFs whose VFs are kept from everybody.
+    pub(crate) async fn pfs_set_aside(&self) -> Result<Vec<String>, JournalError> {
+        self.run(|connection| {
+            let mut select = connection.prepare("SELECT pf FROM pfs_set_aside ORDER BY pf")?;
+            select.query_map([], |row| row.get(0))?.collect()
         })
         .await
     }
@@ -279,6 +307,18 @@ impl Journal {
             source,
         })
     }
+}
+
+/// Sets VFs aside for a migration; those that it holds already stay its own. Who calls holds the lock of those who
+/// choose, so nobody else has them.
+fn take(tx: &Transaction<'_>, id: &str, vfs: &[String]) -> rusqlite::Result<()> {
+    for vf in vfs {
+        tx.execute(
+            "INSERT OR IGNORE INTO holds VALUES (?1, ?2, NULL)",
+            [vf.as_str(), id],
+        )?;
+    }
+    Ok(())
 }
 
 struct Row {

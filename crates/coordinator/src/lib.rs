@@ -18,6 +18,7 @@ mod refused;
 pub mod retry;
 mod service;
 mod settings;
+mod slots;
 pub mod words;
 mod world;
 
@@ -26,7 +27,7 @@ pub use coordinator::Coordinator;
 pub use host_service::HostDesk;
 pub use journal::{Journal, JournalError};
 pub use peer_service::{Caller, PeerDesk};
-pub use refused::Refused;
+pub use refused::{NotNow, Refused};
 pub use service::{GuestDesk, MigrationDesk};
-pub use settings::{Deadlines, Settings};
+pub use settings::{Deadlines, Limits, Settings};
 pub use world::{Job, World};

@@ -2,11 +2,20 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use godwit_migration::{Cause, Entry, Event, Figures, Happening, Migration, Phase, State, table};
+use godwit_migration::{Cause, Course, Entry, Event, Figures, Happening, Migration, Phase, State, table};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::{Deadlines, Journal, World, clock::now_ms, holds, retry::Policy, world::Job};
+use crate::{
+    Coordinator, World,
+    clock::now_ms,
+    holds::{self, HoldChange},
+    retry::{Pauses, Policy},
+    slots::Slot,
+    world::Job,
+};
+
+mod own;
 
 /// What the loop gives a phase beyond its deadline before it stops waiting for the work's own answer.
 const GRACE: Duration = Duration::from_secs(15);
@@ -17,6 +26,8 @@ pub(crate) struct View {
     pub(crate) migration: Arc<Migration>,
     /// Of a running transfer.
     pub(crate) progress: Option<Figures>,
+    /// In a queue, from 1; 0: it does not wait there.
+    pub(crate) place: u32,
 }
 
 impl View {
@@ -25,27 +36,35 @@ impl View {
         View {
             migration: Arc::new(migration),
             progress: None,
+            place: 0,
         }
     }
 }
 
-/// Asks of a running operation. The answer tells whether the table took it.
+/// Asks of a running operation. The answer tells whether it was taken.
 #[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) event: Event,
-    pub(crate) taken: oneshot::Sender<bool>,
+pub(crate) enum Command {
+    /// Something happened; the table says whether it can.
+    Tell {
+        event: Event,
+        taken: oneshot::Sender<bool>,
+    },
+    /// What rests is tried now.
+    Retry { taken: oneshot::Sender<bool> },
 }
 
 /// The one owner of a migration's value.
 pub(crate) struct Operation<W> {
-    pub(crate) world: Arc<W>,
-    pub(crate) journal: Journal,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) migration: Migration,
+    coordinator: Coordinator<W>,
+    migration: Migration,
     /// The phase at hand was begun by an earlier process.
-    pub(crate) taken_up: bool,
-    pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) view: watch::Sender<View>,
+    taken_up: bool,
+    commands: mpsc::Receiver<Command>,
+    view: watch::Sender<View>,
+    /// Room for its transfer.
+    slot: Option<Slot>,
+    /// Why the last attempt of a rest failed; it is not worth a line in the journal.
+    failed: Option<Cause>,
 }
 
 /// What an attempt ended with.
@@ -54,9 +73,33 @@ enum Step {
     Came(Event),
     /// Something asked for that ends the attempt.
     Told(Event, oneshot::Sender<bool>),
+    /// All that had to be written is written.
+    Written,
 }
 
 impl<W: World> Operation<W> {
+    /// One that begins, or (taken up) goes on after a restart.
+    pub(crate) fn new(
+        coordinator: Coordinator<W>,
+        migration: Migration,
+        taken_up: bool,
+        (commands, view): (mpsc::Receiver<Command>, watch::Sender<View>),
+    ) -> Operation<W> {
+        // One that stood in the line stands there again; its place was nobody's while this host was away.
+        let lined_up = migration.state().phase() == Some(Phase::Queue);
+        let inside = taken_up && !lined_up && needs_room(migration.state());
+        let slot = inside.then(|| coordinator.outgoing().take(&migration.brief.id));
+        Operation {
+            coordinator,
+            migration,
+            taken_up,
+            commands,
+            view,
+            slot,
+            failed: None,
+        }
+    }
+
     /// Runs to the end.
     pub(crate) async fn run(mut self) {
         // One row of pauses for each state, kept to the end: what goes from rest to rest in a circle is tried
@@ -67,42 +110,61 @@ impl<W: World> Operation<W> {
             let state = self.migration.state();
             let waits = odd || matches!(state, State::Rest(..));
             let pauses = pauses.entry(state).or_insert_with(|| Policy::FAR.pauses());
-            let step = self.attempt(phase, waits.then(|| pauses.next())).await;
+            let step = match self.pause(phase, waits.then_some(pauses)).await {
+                None => self.attempt(phase).await,
+                Some(step) => step,
+            };
             // Cancel may have turned the course while the work went on.
             let state = self.migration.state();
             let recorded = match step {
-                Step::Came(event) if changes_nothing(state, &event) => true,
+                Step::Came(event) if changes_nothing(state, &event) => {
+                    if let Event::Failed(cause) = event {
+                        self.failed = Some(cause);
+                    }
+                    true
+                }
                 Step::Came(event) => self.record(legal(state, event)).await,
                 Step::Told(event, taken) => {
                     let recorded = self.record(event).await;
                     let _ = taken.send(recorded);
                     recorded
                 }
+                Step::Written => true,
             };
             odd = !recorded;
         }
+        // Who waited for what it had looks again.
+        self.coordinator.vf_was_freed();
         info!(migration = %self.migration.brief.id, outcome = %self.migration.state(), "ended");
     }
 
-    /// One attempt at the phase, after a pause where there is one; commands are heard all the while.
-    async fn attempt(&mut self, phase: Phase, pause: Option<Duration>) -> Step {
-        if let Some(pause) = pause
-            && let Some(step) = self.wait(pause).await
-        {
-            return step;
+    /// One attempt at the phase; commands are heard all the while.
+    async fn attempt(&mut self, phase: Phase) -> Step {
+        match phase {
+            Phase::Hold => return self.hold().await,
+            Phase::Queue => {
+                if let Some(step) = self.stand_in_line().await {
+                    return step;
+                }
+            }
+            Phase::Plug => {
+                if let Some(step) = self.swap().await {
+                    return step;
+                }
+            }
+            _ => {}
         }
-        let state = self.migration.state();
-        let deadline = self.deadlines.of(phase);
         let (progress, mut figures) = watch::channel(None);
-        let taken_up = std::mem::take(&mut self.taken_up);
+        let (place, mut places) = watch::channel(0);
         let job = Job {
             brief: self.migration.brief.clone(),
-            state,
-            taken_up,
-            deadline,
+            state: self.migration.state(),
+            taken_up: std::mem::take(&mut self.taken_up),
+            deadline: self.coordinator.deadline(phase),
             progress,
+            place,
         };
-        let world = Arc::clone(&self.world);
+        let world = Arc::clone(self.coordinator.world());
         let work = bounded(&*world, job, phase);
         tokio::pin!(work);
         loop {
@@ -114,6 +176,10 @@ impl<W: World> Operation<W> {
                     let now = *figures.borrow_and_update();
                     self.view.send_modify(|view| view.progress = now);
                 }
+                Ok(()) = places.changed() => {
+                    let now = *places.borrow_and_update();
+                    self.view.send_modify(|view| view.place = now);
+                }
                 Some(command) = self.commands.recv() => {
                     if let Some(step) = self.obey(command).await {
                         return step;
@@ -123,17 +189,37 @@ impl<W: World> Operation<W> {
         }
     }
 
-    /// A pause; what ended it, if it did not end by itself.
-    async fn wait(&mut self, pause: Duration) -> Option<Step> {
-        let over = tokio::time::sleep(pause);
-        tokio::pin!(over);
+    /// Nothing for a while, where there is a reason to wait; what ended the pause, if that asks for more than an attempt.
+    async fn pause(&mut self, phase: Phase, pauses: Option<&mut Pauses>) -> Option<Step> {
+        let pauses = pauses?;
+        let coordinator = self.coordinator.clone();
+        let over = tokio::time::sleep(pauses.next());
+        // A VF that becomes free is what a rest at Hold waits for.
+        let freed = async {
+            match phase {
+                Phase::Hold => coordinator.vf_freed().await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::pin!(over, freed);
         loop {
+            let rested = matches!(self.migration.state(), State::Rest(..));
             tokio::select! {
                 biased;
                 () = &mut over => return None,
+                () = &mut freed => return None,
                 Some(command) = self.commands.recv() => {
+                    if let Command::Retry { taken } = command {
+                        let _ = taken.send(true);
+                        *pauses = Policy::FAR.pauses();
+                        return None;
+                    }
                     if let Some(step) = self.obey(command).await {
                         return Some(step);
+                    }
+                    // What was asked for has work to do.
+                    if rested && !matches!(self.migration.state(), State::Rest(..)) {
+                        return Some(Step::Written);
                     }
                 }
             }
@@ -141,26 +227,39 @@ impl<W: World> Operation<W> {
     }
 
     /// Takes cancel without ending the work; hands back what ends it.
-    async fn obey(&mut self, Command { event, taken }: Command) -> Option<Step> {
+    async fn obey(&mut self, command: Command) -> Option<Step> {
         let state = self.migration.state();
+        let (event, taken) = match command {
+            Command::Tell { event, taken } => (event, taken),
+            // What is tried at this moment need not be tried again.
+            Command::Retry { taken } => {
+                let _ = taken.send(matches!(state, State::Rest(..)));
+                return None;
+            }
+        };
         if table::next(state, event.happening()).is_err() {
             let _ = taken.send(false);
             return None;
         }
-        if event != Event::CancelAsked {
+        let beside = matches!(event, Event::CancelAsked | Event::StandbyAsked { .. });
+        if !beside {
             return Some(Step::Told(event, taken));
         }
-        self.record(Event::CancelAsked).await;
+        let cancels = event == Event::CancelAsked;
+        self.record(event).await;
         let _ = taken.send(true);
-        if state.phase() == Some(Phase::Transfer) {
-            self.abort();
+        match state.phase() {
+            Some(Phase::Transfer) if cancels => self.abort(),
+            // Nothing is at work there that would have to end first.
+            Some(Phase::Queue) => return Some(Step::Came(Event::Failed(cancelled()))),
+            _ => {}
         }
         None
     }
 
     /// Beside the work, not instead of it: the abort may wait for what the work does.
     fn abort(&self) {
-        let (world, brief) = (Arc::clone(&self.world), self.migration.brief.clone());
+        let (world, brief) = (Arc::clone(self.coordinator.world()), self.migration.brief.clone());
         tokio::spawn(async move {
             if let Err(cause) = world.abort(&brief).await {
                 warn!(migration = %brief.id, "abort: {}", cause.message);
@@ -181,11 +280,17 @@ impl<W: World> Operation<W> {
             error!(migration = %next.brief.id, "{illegal}: not recorded");
             return false;
         }
-        let change = holds::change(&next, before);
+        let change = holds::change(&next, &self.migration);
         let mut pauses = Policy::NEAR.pauses();
-        while let Err(error) = self.journal.append(&next, change.clone()).await {
+        while let Err(error) = self.coordinator.journal().append(&next, change.clone()).await {
             error!(migration = %next.brief.id, "{error}");
             pauses.wait().await;
+        }
+        if change == HoldChange::Free {
+            self.coordinator.vf_was_freed();
+        }
+        if !needs_room(next.state()) {
+            self.slot = None;
         }
         self.tell(&next, before);
         self.migration = next;
@@ -210,19 +315,15 @@ impl<W: World> Operation<W> {
 
 async fn bounded<W: World>(world: &W, job: Job, phase: Phase) -> Event {
     let deadline = job.deadline;
-    // A hold never expires by itself; and what a transfer did is known to libvirt, not to a clock.
-    if matches!(phase, Phase::Await | Phase::Transfer) {
+    // A hold never expires by itself, nor does a place in a queue; and what a transfer did is known to libvirt, not to
+    // a clock.
+    if matches!(phase, Phase::Await | Phase::Queue | Phase::Transfer) {
         return world.work(job).await;
     }
     match tokio::time::timeout(deadline + GRACE, world.work(job)).await {
         Ok(event) => event,
         Err(_) => {
-            let message = format!("{phase} did not end within {} s", deadline.as_secs());
-            let cause = Cause {
-                reason: "DEADLINE".into(),
-                message,
-                ..Cause::default()
-            };
+            let cause = late(phase, deadline);
             // The guest may have been asked, and that cannot be withdrawn.
             if phase == Phase::Unplug {
                 Event::Silent(cause)
@@ -231,6 +332,32 @@ async fn bounded<W: World>(world: &W, job: Job, phase: Phase) -> Event {
             }
         }
     }
+}
+
+fn late(phase: Phase, deadline: Duration) -> Cause {
+    Cause {
+        reason: "DEADLINE".into(),
+        message: format!("{phase} did not end within {} s", deadline.as_secs()),
+        ..Cause::default()
+    }
+}
+
+fn cancelled() -> Cause {
+    Cause {
+        reason: "CANCELLED".into(),
+        message: "cancelled while it waited for other transfers".into(),
+        ..Cause::default()
+    }
+}
+
+/// Its transfer runs, or may begin: it has a place among the transfers from this host.
+fn needs_room(state: State) -> bool {
+    let course = matches!(state, State::Work(Course::Leave | Course::Turn, _));
+    let phase = matches!(
+        state.phase(),
+        Some(Phase::Queue | Phase::FailOver | Phase::Unplug | Phase::Transfer)
+    );
+    course && phase
 }
 
 /// In a rest, an attempt that fails again or learns nothing new is not worth a line in the journal.

@@ -1,9 +1,11 @@
 //! The service for other hosts' daemons: what a source may ask of its destination.
 
+use std::time::Duration;
+
 use godwit_api::peer::v1::{self as api, peer_service_server::PeerService};
 use godwit_migration::{
-    Brief, Cause, Event, Guest, HostRefusal, MacAddress, Migration, Outcome, Pair, Phase, Refusal, Role,
-    Sighting, State, choose,
+    Brief, Cause, Event, Guest, HostRefusal, MacAddress, Migration, Outcome, Pair, Phase, Policy, Refusal,
+    Role, Sighting, State,
 };
 use tonic::{Request, Response, Status};
 
@@ -16,6 +18,9 @@ use crate::{
 
 /// At most this many pairs in one request.
 const MOST_PAIRS: usize = 64;
+
+/// A source that waits to be admitted and has not asked for so long waits no more.
+const ASKS_AGAIN: Duration = Duration::from_secs(15);
 
 /// Name of the host that called, proved by its certificate. The server puts it into the request's extensions.
 #[derive(Clone, Debug)]
@@ -41,6 +46,18 @@ impl<W: World> PeerService for PeerDesk<W> {
         };
         Ok(Response::new(api::ReserveResponse {
             held: pairs.iter().filter_map(held).collect(),
+        }))
+    }
+
+    async fn admit(
+        &self,
+        request: Request<api::AdmitRequest>,
+    ) -> Result<Response<api::AdmitResponse>, Status> {
+        let caller = caller(&request)?;
+        let place = self.admitted(&request.into_inner().migration_id, &caller).await?;
+        Ok(Response::new(api::AdmitResponse {
+            admitted: place == 0,
+            place,
         }))
     }
 
@@ -158,6 +175,24 @@ impl<W: World> PeerDesk<W> {
         }
     }
 
+    /// Its place in the queue of transfers to this host; 0: it may begin. One that has arrived, or will not come, is
+    /// inside no more.
+    async fn admitted(&self, id: &str, caller: &str) -> Result<u32, Refused> {
+        let waits = |view: &View| view.migration.state().phase() == Some(Phase::Await);
+        let record = self.record(id, caller).await?;
+        if !record.as_ref().is_some_and(waits) {
+            return Err(self.at(id, record.map(|view| view.migration.state())));
+        }
+        let incoming = self.0.incoming();
+        for inside in incoming.inside() {
+            let view = self.0.get(&inside).await.ok();
+            if !view.as_ref().is_some_and(waits) {
+                incoming.leave(&inside);
+            }
+        }
+        Ok(incoming.ask(id, ASKS_AGAIN))
+    }
+
     /// Holds VFs for a guest that is to come, and begins to wait for it.
     async fn hold(&self, asked: api::ReserveRequest, caller: String) -> Result<Vec<Pair>, Refused> {
         let guest = Guest {
@@ -169,13 +204,13 @@ impl<W: World> PeerDesk<W> {
         self.check_absent(&guest).await?;
         self.0.check_idle(&guest, None)?;
         let pools: Vec<_> = pairs.iter().map(|pair| (pair.mac, pair.pool.clone())).collect();
-        let chosen = choose(self.0.host(), &pools, &self.0.vfs().await?).map_err(|no| self.refuse(no))?;
-        for (pair, (_, vf)) in pairs.iter_mut().zip(chosen) {
+        let policy = words::policy_of(asked.policy()).unwrap_or_default();
+        for (pair, (_, vf)) in pairs.iter_mut().zip(self.0.choose_by(policy, &pools).await?) {
             pair.destination_vf = Some(vf);
         }
-        self.0
-            .begin(self.brief(asked.migration_id, guest, caller, pairs.clone()), None)
-            .await?;
+        let mut brief = self.brief(asked.migration_id, guest, caller, pairs.clone());
+        brief.policy = policy;
+        self.0.begin(brief, None).await?;
         Ok(pairs)
     }
 
@@ -254,6 +289,8 @@ impl<W: World> PeerDesk<W> {
             source,
             destination: self.0.host().into(),
             pairs,
+            policy: Policy::default(),
+            sticky: false,
         }
     }
 

@@ -27,14 +27,9 @@ pub enum Refused {
         /// Why not.
         more: &'static str,
     },
-    /// Cancel comes too late.
-    #[error("migration {id} cannot be cancelled: it is at {phase}")]
-    TooLate {
-        /// The migration.
-        id: String,
-        /// Where it is.
-        phase: String,
-    },
+    /// The migration is not where that could be asked of it.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
@@ -43,15 +38,74 @@ pub enum Refused {
     NotAllowed(String),
 }
 
+/// What cannot be asked of a migration where it is.
+#[derive(Debug, thiserror::Error)]
+pub enum NotNow {
+    /// Cancel comes too late.
+    #[error("migration {id} cannot be cancelled: it is at {phase}")]
+    TooLate {
+        /// The migration.
+        id: String,
+        /// Where it is.
+        phase: String,
+    },
+    /// Nothing rests there that could be tried again.
+    #[error("migration {id} has nothing that could be tried again: it is at {phase}")]
+    NothingRests {
+        /// The migration.
+        id: String,
+        /// Where it is.
+        phase: String,
+    },
+    /// It does not wait for somebody to say where the guest is.
+    #[error("migration {id} does not wait to be told where its guest runs: it is at {phase}")]
+    NothingToResolve {
+        /// The migration.
+        id: String,
+        /// Where it is.
+        phase: String,
+    },
+    /// What a person says is not what this host sees.
+    #[error("migration {id}: its guest cannot be taken to run on {runs_on}: {seen}")]
+    AgainstEvidence {
+        /// The migration.
+        id: String,
+        /// As it was said.
+        runs_on: String,
+        /// As it is seen.
+        seen: &'static str,
+    },
+}
+
+impl NotNow {
+    fn reason(&self) -> &'static str {
+        match self {
+            NotNow::TooLate { .. } => "TOO_LATE_TO_CANCEL",
+            NotNow::NothingRests { .. } => "NOTHING_RESTS",
+            NotNow::NothingToResolve { .. } => "NOTHING_TO_RESOLVE",
+            NotNow::AgainstEvidence { .. } => "AGAINST_EVIDENCE",
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            NotNow::TooLate { id, .. }
+            | NotNow::NothingRests { id, .. }
+            | NotNow::NothingToResolve { id, .. }
+            | NotNow::AgainstEvidence { id, .. } => id,
+        }
+    }
+}
+
 impl Refused {
     fn code(&self) -> Code {
         match self {
             Refused::Refusal(refusal) => match refusal.reason() {
-                "GUEST_UNKNOWN" | "HOST_UNKNOWN" => Code::NotFound,
+                "GUEST_UNKNOWN" | "HOST_UNKNOWN" | "PF_UNKNOWN" => Code::NotFound,
                 "HOST_UNREACHABLE" => Code::Unavailable,
                 _ => Code::FailedPrecondition,
             },
-            Refused::Cause(_) | Refused::TooLate { .. } => Code::FailedPrecondition,
+            Refused::Cause(_) | Refused::NotNow(_) => Code::FailedPrecondition,
             Refused::Journal(JournalError::Held { .. }) => Code::FailedPrecondition,
             Refused::Journal(_) => Code::Internal,
             Refused::UnknownMigration { .. } => Code::NotFound,
@@ -70,7 +124,11 @@ impl Refused {
             }
             Refused::Journal(_) => ("JOURNAL", "journalctl -u godwitd".into(), Vec::new()),
             Refused::UnknownMigration { .. } => ("MIGRATION_UNKNOWN", "godwit status".into(), Vec::new()),
-            Refused::TooLate { id, .. } => ("TOO_LATE_TO_CANCEL", format!("godwit status {id}"), Vec::new()),
+            Refused::NotNow(refusal) => (
+                refusal.reason(),
+                format!("godwit show {}", refusal.id()),
+                Vec::new(),
+            ),
             Refused::Invalid(_) => ("INVALID", "godwit --help".into(), Vec::new()),
             Refused::NotAllowed(_) => (
                 "NOT_ALLOWED",

@@ -9,7 +9,12 @@ use godwit_api::v1::{
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
-use crate::{Coordinator, Refused, World, coordinator::Found, operation::View, words};
+use crate::{
+    Coordinator, Refused, World,
+    coordinator::{Found, Wanted},
+    operation::View,
+    words,
+};
 
 /// At most this many migrations in one answer.
 const LIST_LIMIT: u32 = 1000;
@@ -37,12 +42,13 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             return Err(Refused::Invalid("request_id is longer than 128 bytes".into()).into());
         }
         let coordinator = self.0.clone();
-        let view = carried(async move {
-            coordinator
-                .create(&asked.guest, &asked.destination, &asked.request_id)
-                .await
-        })
-        .await?;
+        let wanted = Wanted {
+            policy: words::policy_of(asked.policy()),
+            guest: asked.guest,
+            destination: asked.destination,
+            request: asked.request_id,
+        };
+        let view = carried(async move { coordinator.create(&wanted).await }).await?;
         Ok(Response::new(api::CreateMigrationResponse {
             migration: Some(words::migration(&view)),
         }))
@@ -109,6 +115,28 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             migration: Some(words::migration(&view)),
         }))
     }
+
+    async fn retry_migration(
+        &self,
+        request: Request<api::RetryMigrationRequest>,
+    ) -> Result<Response<api::RetryMigrationResponse>, Status> {
+        let view = self.0.retry(&request.into_inner().id).await?;
+        Ok(Response::new(api::RetryMigrationResponse {
+            migration: Some(words::migration(&view)),
+        }))
+    }
+
+    async fn resolve_migration(
+        &self,
+        request: Request<api::ResolveMigrationRequest>,
+    ) -> Result<Response<api::ResolveMigrationResponse>, Status> {
+        let asked = request.into_inner();
+        name("runs_on", &asked.runs_on)?;
+        let view = self.0.resolve(&asked.id, &asked.runs_on, asked.force).await?;
+        Ok(Response::new(api::ResolveMigrationResponse {
+            migration: Some(words::migration(&view)),
+        }))
+    }
 }
 
 #[tonic::async_trait]
@@ -131,9 +159,38 @@ impl<W: World> GuestService for GuestDesk<W> {
     ) -> Result<Response<api::AdoptGuestResponse>, Status> {
         let asked = request.into_inner();
         name("guest", &asked.guest)?;
-        let facts = self.0.adopt(&asked.guest).await?;
+        let facts = self
+            .0
+            .adopt(&asked.guest, words::policy_of(asked.policy()))
+            .await?;
         Ok(Response::new(api::AdoptGuestResponse {
             guest: Some(words::guest(&facts, None)),
+        }))
+    }
+
+    async fn standby_guest(
+        &self,
+        request: Request<api::StandbyGuestRequest>,
+    ) -> Result<Response<api::StandbyGuestResponse>, Status> {
+        let asked = request.into_inner();
+        name("guest", &asked.guest)?;
+        let coordinator = self.0.clone();
+        let view = carried(async move { coordinator.standby(&asked.guest, true).await }).await?;
+        Ok(Response::new(api::StandbyGuestResponse {
+            operation: Some(words::migration(&view)),
+        }))
+    }
+
+    async fn accelerate_guest(
+        &self,
+        request: Request<api::AccelerateGuestRequest>,
+    ) -> Result<Response<api::AccelerateGuestResponse>, Status> {
+        let asked = request.into_inner();
+        name("guest", &asked.guest)?;
+        let coordinator = self.0.clone();
+        let view = carried(async move { coordinator.accelerate(&asked.guest).await }).await?;
+        Ok(Response::new(api::AccelerateGuestResponse {
+            operation: Some(words::migration(&view)),
         }))
     }
 }

@@ -17,7 +17,8 @@ impl Deadlines {
             Phase::Unplug | Phase::Plug | Phase::FailBack => 60,
             Phase::Follow => 180,
             Phase::Transfer => 3600,
-            Phase::Await => u64::MAX / 1000,
+            Phase::Hold => 30,
+            Phase::Await | Phase::Queue => u64::MAX / 1000,
         };
         let mut all: BTreeMap<_, _> = Phase::ALL
             .iter()
@@ -42,4 +43,25 @@ pub struct Settings {
     pub peers: Vec<String>,
     /// How long each phase may take.
     pub deadlines: Deadlines,
+    /// How many transfers at once.
+    pub limits: Limits,
+}
+
+/// How many transfers at once; more wait in the order in which they came, with their VFs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From this host.
+    pub outgoing: usize,
+    /// To this host.
+    pub incoming: usize,
+}
+
+impl Default for Limits {
+    /// One from here: transfers that share a link only keep each other's guests on standby longer. Two to here.
+    fn default() -> Limits {
+        Limits {
+            outgoing: 1,
+            incoming: 2,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Acceleration, Cause, Figures, Guest, Migration, Moved, Pair, Phase, PhaseSpan, Role,
+    Acceleration, Cause, Figures, Guest, Migration, Moved, Pair, Phase, PhaseSpan, Policy, Role,
     preflight::{GuestFacts, PairFacts},
 };
 use prost_types::Timestamp;
@@ -22,6 +22,8 @@ pub(crate) fn migration(view: &View) -> api::Migration {
         role: match brief.role {
             Role::Source => api::Role::Source,
             Role::Destination => api::Role::Destination,
+            Role::Accelerate => api::Role::Accelerate,
+            Role::Decelerate => api::Role::Decelerate,
         }
         .into(),
         phase: phase(value.phase()).into(),
@@ -38,12 +40,30 @@ pub(crate) fn migration(view: &View) -> api::Migration {
         progress: view.progress.or_else(|| value.figures()).map(progress),
         failure: failure(value),
         pairs: brief.pairs.iter().map(pair).collect(),
+        policy: policy(brief.policy).into(),
+        queue_place: view.place,
     }
+}
+
+/// A policy for the wire.
+pub fn policy(value: Policy) -> api::Policy {
+    match value {
+        Policy::Require => api::Policy::Require,
+        Policy::Prefer => api::Policy::Prefer,
+        Policy::StandbyOnly => api::Policy::StandbyOnly,
+    }
+}
+
+/// A policy from the wire; none where it was left open.
+pub fn policy_of(value: api::Policy) -> Option<Policy> {
+    Policy::ALL.into_iter().find(|known| policy(*known) == value)
 }
 
 /// What failed, for as long as it matters: a guest that is accelerated at its destination has no failure.
 fn failure(value: &Migration) -> Option<api::Failure> {
-    let well = value.moved() == Moved::Yes && value.acceleration() == Acceleration::Accelerated;
+    let stays = matches!(value.brief.role, Role::Accelerate | Role::Decelerate);
+    let came = value.moved() == Moved::Yes && value.acceleration() == Acceleration::Accelerated;
+    let well = came || (stays && value.ended() && value.moved() != Moved::Gone);
     let cause = value.failure().filter(|_| !well)?.clone();
     let hint = match cause.hint.is_empty() {
         true => format!("godwit status {}", value.brief.id),
@@ -82,6 +102,8 @@ fn moved(value: Moved) -> api::Moved {
 fn phase(value: Phase) -> api::Phase {
     match value {
         Phase::Reserve => api::Phase::Reserve,
+        Phase::Queue => api::Phase::Queue,
+        Phase::Hold => api::Phase::Hold,
         Phase::FailOver => api::Phase::FailOver,
         Phase::Unplug => api::Phase::Unplug,
         Phase::Transfer => api::Phase::Transfer,
@@ -150,6 +172,7 @@ pub fn cause_of(failure: api::Failure) -> Cause {
         message: failure.message,
         causes: failure.causes,
         hint: failure.hint,
+        vf: None,
     }
 }
 
@@ -194,6 +217,11 @@ pub(crate) fn guest(facts: &GuestFacts, migration: Option<&Migration>) -> api::G
             .map(|migration| migration.brief.id.clone())
             .unwrap_or_default(),
         problem,
+        policy: match facts.managed {
+            true => policy(facts.policy),
+            false => api::Policy::Unspecified,
+        }
+        .into(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, Policy, Sighting, State, Vf, preflight::GuestFacts,
 };
 use tokio::sync::watch;
 
@@ -22,6 +22,8 @@ pub struct Job {
     pub deadline: Duration,
     /// Where a transfer's figures go while it runs.
     pub progress: watch::Sender<Option<Figures>>,
+    /// Where its place in a queue goes while it waits there, from 1; 0: it does not wait.
+    pub place: watch::Sender<u32>,
 }
 
 /// Hosts, guests, VFs and peers; real ones in the daemon, pretend ones in the simulator.
@@ -37,7 +39,12 @@ pub trait World: Send + Sync + 'static {
     fn guests(&self, named: Option<&str>) -> impl Future<Output = Result<Vec<GuestFacts>, Cause>> + Send;
 
     /// Writes what the guest should have into its domain's metadata.
-    fn adopt(&self, guest: &Guest, pairs: &[Pair]) -> impl Future<Output = Result<(), Cause>> + Send;
+    fn adopt(
+        &self,
+        guest: &Guest,
+        pairs: &[Pair],
+        policy: Policy,
+    ) -> impl Future<Output = Result<(), Cause>> + Send;
 
     /// The VFs of this host's pools, as the host shows them; holds are not its business.
     fn vfs(&self) -> impl Future<Output = Result<Vec<Vf>, Cause>> + Send;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use godwit_coordinator::Deadlines;
+use godwit_coordinator::{Deadlines, Limits};
 use godwit_migration::Phase;
 use serde::Deserialize;
 
@@ -40,6 +40,26 @@ pub(crate) struct Config {
     /// Deadline of each phase, in seconds, where it is not the default.
     #[serde(default)]
     pub(crate) deadlines: BTreeMap<PhaseName, u64>,
+    /// How many transfers at once.
+    #[serde(default)]
+    pub(crate) limits: LimitsTable,
+}
+
+/// How many transfers at once; more wait, with their VFs.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsTable {
+    /// From this host, 1 to 64. Default 1: transfers that share a link keep each other's guests on standby longer.
+    pub(crate) outgoing: usize,
+    /// To this host, 1 to 64. Default 2.
+    pub(crate) incoming: usize,
+}
+
+impl Default for LimitsTable {
+    fn default() -> LimitsTable {
+        let Limits { outgoing, incoming } = Limits::default();
+        LimitsTable { outgoing, incoming }
+    }
 }
 
 /// Files in PEM.
@@ -153,6 +173,10 @@ impl Config {
                 "`listen` and `[[peer]]` need `[tls]`: hosts talk to each other by mutual TLS only".into(),
             );
         }
+        let LimitsTable { outgoing, incoming } = self.limits;
+        if !(1..=64).contains(&outgoing) || !(1..=64).contains(&incoming) {
+            return Err("limits.outgoing and limits.incoming are 1 to 64 transfers".into());
+        }
         match self
             .deadlines
             .iter()
@@ -161,6 +185,12 @@ impl Config {
             Some((phase, _)) => Err(format!("deadlines.{} is not 1 to 86400 seconds", phase.0)),
             None => Ok(()),
         }
+    }
+
+    /// How many transfers at once.
+    pub(crate) fn limits(&self) -> Limits {
+        let LimitsTable { outgoing, incoming } = self.limits;
+        Limits { outgoing, incoming }
     }
 
     /// The phases' deadlines.
@@ -235,6 +265,7 @@ fail-over = 7
         assert_eq!(config.socket, Path::new("/run/godwit/godwitd.sock"));
         assert_eq!(config.deadlines().of(Phase::FailOver), Duration::from_secs(7));
         assert_eq!(config.deadlines().of(Phase::Unplug), Duration::from_secs(60));
+        assert_eq!(config.limits(), Limits::default());
     }
 
     #[test]
@@ -251,6 +282,8 @@ fail-over = 7
         assert!(unknown.ends_with("did you mean `fail-over`?"), "{unknown}");
         assert!(wrong("host = \"alpha\"", "").contains("missing field `host`"));
         assert!(wrong("host = \"alpha\"", "host = \"beta\"").contains("the name of this host"));
+        let limits = wrong("[deadlines]", "[limits]\nincoming = 0\n[deadlines]");
+        assert!(limits.contains("1 to 64"), "{limits}");
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));

@@ -1,6 +1,7 @@
 //! `godwitd`, one per host: the coordinator and the real world.
 
 mod agent;
+mod caretaker;
 mod cause;
 mod config;
 mod libvirt;
@@ -93,9 +94,13 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         host: config.host.clone(),
         peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
         deadlines: config.deadlines(),
+        limits: config.limits(),
     };
+    let events = world.events();
     let coordinator = Coordinator::start(settings.clone(), world, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
+
+    tokio::spawn(caretaker::look_after(coordinator.clone(), events));
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let local = server::local(coordinator.clone(), socket, config.socket, stopped.clone());

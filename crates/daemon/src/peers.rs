@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use godwit_api::{
     peer::v1::{
-        ArrivalRequest, GreetRequest, LookRequest, ReserveRequest, Sighting as WireSighting,
+        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, ReserveRequest, Sighting as WireSighting,
         UnreserveRequest, WantedPair, peer_service_client::PeerServiceClient,
     },
     v1 as api,
@@ -24,6 +24,12 @@ use crate::{
 
 /// One request is not waited for longer.
 const REQUEST: Duration = Duration::from_secs(10);
+
+/// Who waits for room has its VF still: a destination that is away for a moment is waited for a little longer.
+const ADMIT: Duration = Duration::from_secs(30);
+
+/// As `told` says it of a call that a peer does not know.
+const UNKNOWN_CALL: &str = "does not know this call";
 
 /// Every host that this one may ask.
 #[derive(Debug, Clone)]
@@ -104,6 +110,7 @@ impl Peers {
             guest: brief.guest.name.clone(),
             guest_uuid: brief.guest.uuid.clone(),
             pairs: brief.pairs.iter().enumerate().map(wanted).collect(),
+            policy: words::policy(brief.policy).into(),
         };
         let response = self
             .ask(brief, within, request, async |mut client, request| {
@@ -126,7 +133,28 @@ impl Peers {
             .pairs
             .iter()
             .all(|pair| held.iter().any(|(mac, _)| *mac == pair.mac));
-        if complete { Ok(held) } else { Err(odd()) }
+        // With another policy there may be none at all.
+        let may_lack = brief.policy != godwit_migration::Policy::Require && held.is_empty();
+        if complete || may_lack {
+            Ok(held)
+        } else {
+            Err(odd())
+        }
+    }
+
+    /// The migration's place in the destination's queue of transfers; 0: it may begin.
+    pub(crate) async fn admit(&self, brief: &Brief) -> Result<u32, Cause> {
+        let request = AdmitRequest {
+            migration_id: brief.id.clone(),
+        };
+        let answer = self.ask(brief, ADMIT, request, async |mut client, request| {
+            client.admit(request).await
+        });
+        match answer.await {
+            // A destination that is one version older knows no queue: it takes whoever comes.
+            Err(cause) if cause.reason == "PEER_REFUSED" && cause.message.contains(UNKNOWN_CALL) => Ok(0),
+            answer => Ok(answer?.place),
+        }
     }
 
     /// Tells the destination that the guest stays.
@@ -273,7 +301,11 @@ fn told(host: &str, status: &Status) -> Cause {
         })
         .because(status);
     }
-    cause("PEER_REFUSED", format!("{host} refused: {}", status.message()))
+    let words = match status.code() {
+        Code::Unimplemented => UNKNOWN_CALL,
+        _ => status.message(),
+    };
+    cause("PEER_REFUSED", format!("{host} refused: {words}"))
         .hint(format!("on {host}: journalctl -u godwitd"))
 }
 

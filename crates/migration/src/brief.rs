@@ -15,6 +15,10 @@ pub enum Role {
     Source,
     /// The guest reaches this host.
     Destination,
+    /// The guest is here on standby, and is to have its VF. Source and destination are this host.
+    Accelerate,
+    /// The guest is here, and is to be put on standby. Source and destination are this host.
+    Decelerate,
 }
 
 impl Role {
@@ -23,7 +27,45 @@ impl Role {
         match self {
             Role::Source => State::Work(Course::Leave, Phase::Reserve),
             Role::Destination => State::Work(Course::Arrive, Phase::Await),
+            Role::Accelerate => State::Work(Course::Arrive, Phase::Hold),
+            Role::Decelerate => State::Work(Course::Withdraw, Phase::FailOver),
         }
+    }
+}
+
+/// Whether a guest that moves must, should, or need not have a VF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// No VF held at the destination, no move.
+    #[default]
+    Require,
+    /// It moves in any case, and is accelerated as soon as a VF is free.
+    Prefer,
+    /// It moves, and stays on its standby.
+    StandbyOnly,
+}
+
+impl Policy {
+    /// Every policy, the strictest first.
+    pub const ALL: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::StandbyOnly];
+
+    /// The word for people, metadata and API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::Require => "require",
+            Policy::Prefer => "prefer",
+            Policy::StandbyOnly => "standby-only",
+        }
+    }
+}
+
+impl std::str::FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Policy, String> {
+        let found = Policy::ALL.into_iter().find(|policy| policy.name() == text);
+        found.ok_or_else(|| format!("`{text}` is no policy; they are require, prefer and standby-only"))
     }
 }
 
@@ -70,14 +112,39 @@ pub struct Brief {
     pub destination: String,
     /// At least one.
     pub pairs: Vec<Pair>,
+    /// Whether it must have a VF where it goes.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Decelerate: the guest stays on its standby until somebody asks otherwise, or until it leaves this host.
+    #[serde(default)]
+    pub sticky: bool,
 }
 
 impl Brief {
     /// The VF that the pair has, or gets, on the host whose brief this is.
     pub fn vf_here(&self, pair: &Pair) -> Option<PciAddress> {
         match self.role {
-            Role::Source => pair.source_vf,
-            Role::Destination => pair.destination_vf,
+            Role::Source | Role::Decelerate => pair.source_vf,
+            Role::Destination | Role::Accelerate => pair.destination_vf,
+        }
+    }
+
+    /// The pairs that have, or get, a VF on the host whose brief this is.
+    pub fn pairs_here(&self) -> Vec<&Pair> {
+        self.pairs
+            .iter()
+            .filter(|pair| self.vf_here(pair).is_some())
+            .collect()
+    }
+
+    /// Gives the pair of that name a VF on the host whose brief this is.
+    pub(crate) fn set_vf_here(&mut self, mac: MacAddress, vf: PciAddress) {
+        let role = self.role;
+        if let Some(pair) = self.pairs.iter_mut().find(|pair| pair.mac == mac) {
+            match role {
+                Role::Source | Role::Decelerate => pair.source_vf = Some(vf),
+                Role::Destination | Role::Accelerate => pair.destination_vf = Some(vf),
+            }
         }
     }
 
@@ -85,7 +152,7 @@ impl Brief {
     pub fn peer(&self) -> &str {
         match self.role {
             Role::Source => &self.destination,
-            Role::Destination => &self.source,
+            Role::Destination | Role::Accelerate | Role::Decelerate => &self.source,
         }
     }
 }

@@ -20,7 +20,7 @@ mod vf;
 mod whereabouts;
 
 pub use address::{BadAddress, MacAddress, PciAddress};
-pub use brief::{Brief, Guest, Pair, Role};
+pub use brief::{Brief, Guest, Pair, Policy, Role};
 pub use migration::{Acceleration, Cause, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
 pub use phase::{Course, Outcome, Phase, State, Verdict};
 pub use refusal::{GuestRefusal, HostRefusal, Refusal};

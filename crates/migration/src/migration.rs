@@ -1,10 +1,12 @@
 //! The value: what a migration is about and what happened to it, and everything that follows from that.
 
+mod outcomes;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Brief, MacAddress, PciAddress, Role,
-    phase::{Course, Outcome, Phase, State, Verdict},
+    Brief, MacAddress, PciAddress, Policy, Role,
+    phase::{Outcome, Phase, State, Verdict},
     table::{self, Happening, Illegal},
 };
 
@@ -51,6 +53,20 @@ pub enum Event {
     Closed,
     /// The guest left this host by another hand.
     Left(Cause),
+    /// The guest's policy wants no VF for it.
+    Unwanted,
+    /// Other VFs were set aside for these pairs, instead of ones that did not work.
+    Swapped {
+        /// Pair and its new VF on this host.
+        held: Vec<(MacAddress, PciAddress)>,
+        /// Which did not work, and why, one sentence.
+        because: String,
+    },
+    /// Standby was asked for.
+    StandbyAsked {
+        /// As [`Brief::sticky`].
+        sticky: bool,
+    },
 }
 
 impl Event {
@@ -64,7 +80,18 @@ impl Event {
             Event::CancelAsked => Happening::CancelAsked,
             Event::Closed => Happening::Closed,
             Event::Left(_) => Happening::Left,
+            Event::Unwanted => Happening::Unwanted,
+            Event::Swapped { .. } => Happening::Swapped,
+            Event::StandbyAsked { .. } => Happening::StandbyAsked,
         }
+    }
+
+    /// It came beside the work of the phase, which goes on.
+    fn is_beside(&self) -> bool {
+        matches!(
+            self,
+            Event::CancelAsked | Event::StandbyAsked { .. } | Event::Swapped { .. }
+        )
     }
 }
 
@@ -73,7 +100,7 @@ impl Event {
 pub struct Report {
     /// What was observed, one sentence.
     pub detail: String,
-    /// Reserve: the VFs that the destination holds.
+    /// Reserve: the VFs that the destination holds. Hold: those that this host holds now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<(MacAddress, PciAddress)>,
     /// Transfer: libvirt's figures.
@@ -110,6 +137,9 @@ pub struct Cause {
     /// The next command to type; empty where there is none.
     #[serde(default)]
     pub hint: String,
+    /// The VF that did not work, where another might.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vf: Option<PciAddress>,
 }
 
 /// libvirt's figures of a transfer.
@@ -209,14 +239,23 @@ impl Migration {
     /// # Errors
     /// [`Illegal`] when it cannot happen in this state.
     pub fn apply(&mut self, entry: Entry) -> Result<(), Illegal> {
-        self.state = table::next(self.state, entry.event.happening())?;
-        if let Event::Done(report) = &entry.event {
-            for (mac, vf) in &report.held {
-                let pair = self.brief.pairs.iter_mut().find(|pair| pair.mac == *mac);
-                if let Some(pair) = pair {
-                    pair.destination_vf = Some(*vf);
+        let before = self.state;
+        self.state = table::next(before, entry.event.happening())?;
+        match &entry.event {
+            Event::Done(report) if before.phase() == Some(Phase::Reserve) => {
+                for (mac, vf) in &report.held {
+                    let pair = self.brief.pairs.iter_mut().find(|pair| pair.mac == *mac);
+                    if let Some(pair) = pair {
+                        pair.destination_vf = Some(*vf);
+                    }
                 }
             }
+            Event::Done(Report { held, .. }) | Event::Swapped { held, .. } => {
+                for (mac, vf) in held {
+                    self.brief.set_vf_here(*mac, *vf);
+                }
+            }
+            _ => {}
         }
         self.entries.push(entry);
         Ok(())
@@ -247,6 +286,28 @@ impl Migration {
         self.entries.iter().any(|entry| entry.event == Event::CancelAsked)
     }
 
+    /// Standby was asked for while it was accelerated; whether to stay there.
+    fn standby_asked(&self) -> Option<bool> {
+        self.entries.iter().rev().find_map(|entry| match entry.event {
+            Event::StandbyAsked { sticky } => Some(sticky),
+            _ => None,
+        })
+    }
+
+    /// It ended with the guest on its standby, to stay there until somebody asks otherwise.
+    pub fn keeps_standby(&self) -> bool {
+        let down = self.state == State::Done(Outcome::OnStandby);
+        // Of a move with that policy: whatever the guest's own is.
+        let wanted = self.brief.policy == Policy::StandbyOnly && self.brief.role == Role::Destination;
+        down && (wanted || self.standby_asked().unwrap_or(self.brief.sticky))
+    }
+
+    /// How often another VF was taken instead of one that did not work.
+    pub fn swaps(&self) -> usize {
+        let swapped = |entry: &&Entry| matches!(entry.event, Event::Swapped { .. });
+        self.entries.iter().filter(swapped).count()
+    }
+
     /// Only a person (or evidence that does not come by itself) can settle it.
     pub fn needs_person(&self) -> bool {
         let resting = matches!(self.state, State::Rest(_, Phase::Locate | Phase::Unplug));
@@ -259,77 +320,6 @@ impl Migration {
             self.state,
             State::Work(_, Phase::Unreserve) | State::Rest(_, Phase::Unreserve)
         )
-    }
-
-    /// First outcome.
-    pub fn moved(&self) -> Moved {
-        match (self.brief.role, self.state) {
-            (_, State::Done(Outcome::Moved | Outcome::Accelerated)) => Moved::Yes,
-            (_, State::Work(Course::Leave, Phase::Release | Phase::Follow)) => Moved::Yes,
-            (_, State::Rest(Course::Leave, Phase::Locate)) => Moved::Unknown,
-            (_, State::Work(Course::Quit, _) | State::Rest(Course::Quit, _)) => Moved::Gone,
-            (_, State::Done(Outcome::Gone | Outcome::Left)) => Moved::Gone,
-            (_, State::Work(Course::Arrive, Phase::Release)) => Moved::Gone,
-            (_, State::Done(Outcome::Aborted | Outcome::Closed)) => Moved::No,
-            (Role::Source, State::Work(Course::Return | Course::Stay, _) | State::Rest(..)) => Moved::No,
-            (Role::Destination, State::Work(_, Phase::Await)) => Moved::Undecided,
-            (Role::Destination, _) => Moved::Yes,
-            (Role::Source, _) => Moved::Undecided,
-        }
-    }
-
-    /// Second outcome, as far as this host's record tells.
-    pub fn acceleration(&self) -> Acceleration {
-        match self.state {
-            State::Done(Outcome::Accelerated) => Acceleration::Accelerated,
-            State::Done(Outcome::Moved) => self.followed(),
-            State::Done(Outcome::Gone | Outcome::Left | Outcome::Closed)
-            | State::Work(Course::Quit, _)
-            | State::Rest(Course::Quit, _)
-            | State::Work(Course::Arrive, Phase::Release) => {
-                Acceleration::Unknown("the guest does not run here".into())
-            }
-            _ => self.acceleration_so_far(),
-        }
-    }
-
-    fn followed(&self) -> Acceleration {
-        let told = self.entries.iter().rev().find_map(|entry| match &entry.event {
-            Event::Done(report) => report.acceleration.clone(),
-            _ => None,
-        });
-        let silent = format!("{} has not told", self.brief.destination);
-        told.unwrap_or(Acceleration::Unknown(silent))
-    }
-
-    /// On the source a guest starts on its VF; at the destination it arrives on standby. From there the last
-    /// switch that was worked on decides.
-    fn acceleration_so_far(&self) -> Acceleration {
-        let mut now = match self.brief.role {
-            Role::Source => Acceleration::Accelerated,
-            Role::Destination => self.standby(self.begun_ms),
-        };
-        let mut state = self.brief.role.start();
-        for entry in &self.entries {
-            let done = matches!(entry.event, Event::Done(_));
-            match state.phase() {
-                // Also when it failed: it may have half happened, so standby is the safe thing to say.
-                Some(Phase::FailOver) => now = self.standby(entry.at_ms),
-                Some(Phase::FailBack) if done => now = Acceleration::Accelerated,
-                Some(Phase::Await) => now = self.standby(entry.at_ms),
-                _ => {}
-            }
-            state = table::next(state, entry.event.happening()).unwrap_or(state);
-        }
-        now
-    }
-
-    fn standby(&self, since_ms: i64) -> Acceleration {
-        let because = match self.failure() {
-            Some(cause) => cause.message.clone(),
-            None => format!("migration {} is at {}", self.brief.id, self.phase().name()),
-        };
-        Acceleration::Standby { since_ms, because }
     }
 
     /// The phase at work, or the last one.
@@ -363,7 +353,7 @@ impl Migration {
         let mut started_ms = self.begun_ms;
         let host = match self.brief.role {
             Role::Source => &self.brief.source,
-            Role::Destination => &self.brief.destination,
+            Role::Destination | Role::Accelerate | Role::Decelerate => &self.brief.destination,
         };
         let span = |phase, started_ms| PhaseSpan {
             host: host.clone(),
@@ -374,7 +364,7 @@ impl Migration {
             detail: String::new(),
         };
         for entry in &self.entries {
-            if let (Some(phase), false) = (state.phase(), entry.event == Event::CancelAsked) {
+            if let (Some(phase), false) = (state.phase(), entry.event.is_beside()) {
                 let mut span = span(phase, started_ms);
                 span.ended_ms = Some(entry.at_ms);
                 (span.failed, span.detail) = told(&entry.event);
@@ -402,5 +392,8 @@ fn told(event: &Event) -> (bool, String) {
         Event::Located { detail, .. } => (false, detail.clone()),
         Event::Closed => (false, "closed".into()),
         Event::CancelAsked => (false, "cancel asked".into()),
+        Event::Unwanted => (false, "its policy is standby-only: no VF".into()),
+        Event::Swapped { because, .. } => (false, because.clone()),
+        Event::StandbyAsked { .. } => (false, "standby asked".into()),
     }
 }

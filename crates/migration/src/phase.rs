@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Phase {
     /// VFs are held at the destination, and this host's own are held for the way back.
     Reserve,
+    /// Both hosts have room for one more transfer; until then the guest keeps its VF.
+    Queue,
     /// The guest's traffic is on the standby, confirmed by the agent.
     FailOver,
     /// The VF has left the guest.
@@ -29,6 +31,8 @@ pub enum Phase {
     Follow,
     /// The guest runs on this host.
     Await,
+    /// This host holds a VF for every pair that is to have one.
+    Hold,
     /// The guest has a VF of this host.
     Plug,
     /// The guest's traffic is on the VF, confirmed by the agent.
@@ -39,8 +43,9 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of the workflow.
-    pub const ALL: [Phase; 13] = [
+    pub const ALL: [Phase; 15] = [
         Phase::Reserve,
+        Phase::Queue,
         Phase::FailOver,
         Phase::Unplug,
         Phase::Transfer,
@@ -50,6 +55,7 @@ impl Phase {
         Phase::Release,
         Phase::Follow,
         Phase::Await,
+        Phase::Hold,
         Phase::Plug,
         Phase::FailBack,
         Phase::Unreserve,
@@ -59,6 +65,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Phase::Reserve => "reserve",
+            Phase::Queue => "queue",
             Phase::FailOver => "fail-over",
             Phase::Unplug => "unplug",
             Phase::Transfer => "transfer",
@@ -68,6 +75,7 @@ impl Phase {
             Phase::Release => "release",
             Phase::Follow => "follow",
             Phase::Await => "await",
+            Phase::Hold => "hold",
             Phase::Plug => "plug",
             Phase::FailBack => "fail-back",
             Phase::Unreserve => "unreserve",
@@ -94,8 +102,13 @@ pub enum Course {
     Stay,
     /// Source: the guest is on neither host, or no longer ours; only the VFs are tidied up.
     Quit,
-    /// Destination.
+    /// The guest is on this host and is to be accelerated: it arrived, was left on standby, or was put back.
     Arrive,
+    /// Standby was asked for while the guest was being accelerated; the phase at work ends, then it is
+    /// decelerated.
+    Halt,
+    /// The guest is on this host and is to be decelerated.
+    Withdraw,
 }
 
 /// What is to be done now. Computed from a migration's entries, never set.
@@ -119,11 +132,13 @@ pub enum Outcome {
     Moved,
     /// Source: the guest runs on neither host (shut down, crashed, taken by another hand).
     Gone,
-    /// Destination: the guest runs here on its VF.
+    /// The guest runs here on its VF.
     Accelerated,
+    /// The guest runs here on its standby, because that was asked for.
+    OnStandby,
     /// Destination: the guest never came; the holds are free.
     Closed,
-    /// Destination: the guest came and left again; the holds are free.
+    /// The guest was here and left, or was shut down; the holds are free.
     Left,
 }
 

@@ -1,6 +1,6 @@
 //! May this guest move, or be managed? Facts in, the pairs or a refusal out.
 
-use crate::{Guest, GuestRefusal, MacAddress, Pair, PciAddress};
+use crate::{Guest, GuestRefusal, MacAddress, Pair, PciAddress, Policy};
 
 /// What a host knows of one of its guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct GuestFacts {
     pub running: bool,
     /// Its domain has Godwit's metadata.
     pub managed: bool,
+    /// What the metadata says it should have.
+    pub policy: Policy,
     /// Its pairs: those of the metadata, or where there is none those found by MAC, alias or teaming.
     pub pairs: Vec<PairFacts>,
     /// What the agent sees, by the MAC of the standby; or why it does not answer.
@@ -28,7 +30,7 @@ pub struct PairFacts {
     pub primary_mac: Option<MacAddress>,
     /// libvirt alias of the standby.
     pub standby: Option<String>,
-    /// libvirt alias of the VF.
+    /// libvirt alias that the VF has, or (by the metadata) gets.
     pub primary: Option<String>,
     /// The VF on this host.
     pub vf: Option<PciAddress>,
@@ -49,24 +51,65 @@ pub struct PairSeen {
     pub problem: Option<String>,
 }
 
-/// The pairs of a guest that may be managed; `policy` so far is `require`: every pair needs its VF.
+/// The pairs of a guest that may be managed: each has its VF.
 ///
 /// # Errors
 /// The most basic reason first.
 pub fn pairs(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
-    let name = || facts.guest.name.clone();
-    if !facts.running {
-        return Err(GuestRefusal::NotRunning {
-            guest: name(),
-            state: facts.state.clone(),
-        });
-    }
+    check_running(facts)?;
     if facts.pairs.iter().all(|pair| pair.vf.is_none()) {
         let detail = "libvirt shows no PCI network function of a pool in its live XML".into();
         return Err(GuestRefusal::NoVf {
-            guest: name(),
+            guest: facts.guest.name.clone(),
             detail,
         });
+    }
+    if let Some(pair) = facts.pairs.iter().find(|pair| pair.vf.is_none()) {
+        let mac = pair.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        return Err(no_vf(facts, format!("the pair {mac} has none now")));
+    }
+    whole(facts)
+}
+
+/// The pairs of a managed guest that may move, or be accelerated or decelerated. A pair may be without its VF: such a
+/// guest is on standby.
+///
+/// # Errors
+/// As [`pairs`], and [`GuestRefusal::NotManaged`].
+pub fn movable(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
+    if facts.managed {
+        check_running(facts)?;
+        return whole(facts);
+    }
+    pairs(facts)?;
+    Err(GuestRefusal::NotManaged {
+        guest: facts.guest.name.clone(),
+    })
+}
+
+/// A managed guest that runs here and is not on all of its VFs.
+pub fn wants_vf(facts: &GuestFacts) -> bool {
+    let lacks = facts.pairs.iter().any(|pair| pair.vf.is_none());
+    let seen = facts.agent.as_ref();
+    let lowered = seen.is_ok_and(|seen| seen.iter().any(|pair| !pair.on_primary));
+    facts.managed && facts.running && facts.policy != Policy::StandbyOnly && (lacks || lowered)
+}
+
+fn check_running(facts: &GuestFacts) -> Result<(), GuestRefusal> {
+    if facts.running {
+        return Ok(());
+    }
+    Err(GuestRefusal::NotRunning {
+        guest: facts.guest.name.clone(),
+        state: facts.state.clone(),
+    })
+}
+
+/// Each pair whole, as libvirt and the agent show it.
+fn whole(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
+    let name = || facts.guest.name.clone();
+    if facts.pairs.is_empty() {
+        return Err(no_vf(facts, "it has no pair".into()));
     }
     let pairs = facts
         .pairs
@@ -88,47 +131,39 @@ pub fn pairs(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
     Ok(pairs)
 }
 
-/// The pairs of a managed guest that may move.
-///
-/// # Errors
-/// As [`pairs`], and [`GuestRefusal::NotManaged`].
-pub fn movable(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
-    let pairs = pairs(facts)?;
-    if facts.managed {
-        Ok(pairs)
-    } else {
-        Err(GuestRefusal::NotManaged {
-            guest: facts.guest.name.clone(),
-        })
+fn no_vf(facts: &GuestFacts, detail: String) -> GuestRefusal {
+    GuestRefusal::NoVf {
+        guest: facts.guest.name.clone(),
+        detail,
     }
 }
 
 fn complete(facts: &GuestFacts, pair: &PairFacts) -> Result<Pair, GuestRefusal> {
-    let guest = || facts.guest.name.clone();
-    let no_vf = |detail: String| GuestRefusal::NoVf {
-        guest: guest(),
-        detail,
-    };
-    let (Some(vf), Some(primary)) = (pair.vf, pair.primary.clone()) else {
-        let mac = pair.mac.map(|mac| mac.to_string()).unwrap_or_default();
-        return Err(no_vf(format!("the pair {mac} has none now")));
-    };
+    let told = || pair.vf.map_or("one that is missing".into(), |vf| vf.to_string());
     let (Some(mac), Some(standby)) = (pair.mac, pair.standby.clone()) else {
-        let detail = format!("no virtio NIC carries the address of VF {vf}");
+        let detail = format!("no virtio NIC carries the address of VF {}", told());
         return Err(GuestRefusal::NoStandby {
-            guest: guest(),
+            guest: facts.guest.name.clone(),
             detail,
         });
     };
+    let Some(primary) = pair.primary.clone() else {
+        return Err(no_vf(facts, format!("VF {} has no alias in libvirt", told())));
+    };
     let pool = pair.pool.clone();
-    let pool = pool.ok_or_else(|| no_vf(format!("{vf} is in no pool of this host's configuration")))?;
+    let pool = pool.ok_or_else(|| {
+        no_vf(
+            facts,
+            format!("{} is in no pool of this host's configuration", told()),
+        )
+    })?;
     Ok(Pair {
         mac,
         primary_mac: pair.primary_mac.unwrap_or(mac),
         standby,
         primary,
         pool,
-        source_vf: Some(vf),
+        source_vf: pair.vf,
         destination_vf: None,
     })
 }
@@ -136,7 +171,7 @@ fn complete(facts: &GuestFacts, pair: &PairFacts) -> Result<Pair, GuestRefusal> 
 fn check_seen(pair: &Pair, seen: &[PairSeen]) -> Result<(), String> {
     let seen = seen.iter().find(|seen| seen.mac == pair.mac);
     let seen = seen.ok_or("no bond has that standby")?;
-    if !seen.has_primary {
+    if pair.source_vf.is_some() && !seen.has_primary {
         return Err("the bond has no primary beside its standby".into());
     }
     seen.problem.clone().map_or(Ok(()), Err)
@@ -159,6 +194,7 @@ mod tests {
             state: "running".into(),
             running: true,
             managed: true,
+            policy: Policy::Require,
             pairs: vec![PairFacts {
                 mac: Some(mac()),
                 primary_mac: Some(mac()),
@@ -188,11 +224,37 @@ mod tests {
     }
 
     #[test]
+    fn a_managed_guest_on_its_standby_may_move_and_wants_its_vf() {
+        let mut facts = facts();
+        assert!(!wants_vf(&facts));
+        facts.pairs[0].vf = None;
+        facts.agent.as_mut().unwrap()[0].has_primary = false;
+        assert_eq!(movable(&facts).unwrap()[0].source_vf, None);
+        assert!(pairs(&facts).is_err(), "to be managed it needs its VF");
+        assert!(wants_vf(&facts));
+        facts.policy = Policy::StandbyOnly;
+        assert!(!wants_vf(&facts));
+        // With its VF and its traffic on the standby it wants it as well.
+        let mut facts = self::facts();
+        facts.agent.as_mut().unwrap()[0].on_primary = false;
+        assert!(wants_vf(&facts));
+        // A bond that lost the VF which libvirt shows is in trouble.
+        facts.agent.as_mut().unwrap()[0].has_primary = false;
+        assert!(movable(&facts).is_err());
+    }
+
+    #[test]
     fn every_lack_has_its_sentence_the_most_basic_first() {
         let off = refused(|f| (f.running, f.state) = (false, "shut off".into()));
         assert_eq!(off, "guest `web-1` is shut off, not running");
-        assert!(refused(|f| f.pairs.clear()).contains("has no VF"));
-        assert!(refused(|f| f.pairs[0].vf = None).contains("has no VF"));
+        let unmanaged = |change: fn(&mut GuestFacts)| {
+            refused(|f| {
+                f.managed = false;
+                change(f);
+            })
+        };
+        assert!(unmanaged(|f| f.pairs.clear()).contains("has no VF"));
+        assert!(unmanaged(|f| f.pairs[0].vf = None).contains("has no VF"));
         assert!(refused(|f| f.pairs[0].pool = None).contains("in no pool"));
         assert!(refused(|f| f.pairs[0].standby = None).contains("no standby for its VF"));
         assert!(refused(|f| f.agent = Err("no answer in 2 s".into())).contains("no answer in 2 s"));

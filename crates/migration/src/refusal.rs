@@ -76,6 +76,9 @@ pub enum HostRefusal {
         uuid: String,
         state: String,
     },
+    /// No PF of its pools has that name.
+    #[error("no PF of {host}'s pools is named `{pf}`; there are: {known}")]
+    UnknownPf { host: String, pf: String, known: String },
     /// It refuses for a reason of its own.
     #[error("host {host} refuses: {detail}")]
     Refused { host: String, detail: String },
@@ -113,6 +116,7 @@ impl Refusal {
                 HostRefusal::NoPool { .. } => "NO_POOL",
                 HostRefusal::NoFreeVf { .. } => "NO_FREE_VF",
                 HostRefusal::HasGuest { .. } => "HOST_HAS_GUEST",
+                HostRefusal::UnknownPf { .. } => "PF_UNKNOWN",
                 HostRefusal::Refused { .. } => "HOST_REFUSED",
             },
         }
@@ -159,6 +163,7 @@ fn host_hint(refusal: &HostRefusal) -> String {
             format!("on {host}: free a VF or raise sriov_numvfs; `godwit guests` shows who has them")
         }
         HostRefusal::HasGuest { host, uuid, .. } => format!("on {host}: virsh domstate {uuid} --reason"),
+        HostRefusal::UnknownPf { host, .. } => format!("on {host}: `godwit vfs` lists them"),
         HostRefusal::Refused { host, .. } => format!("on {host}: journalctl -u godwitd"),
     }
 }

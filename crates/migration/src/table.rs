@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!  source                                                             destination
-//!  Reserve -> FailOver -> Unplug -> Transfer -> Locate ═══ guest ═══> Await -> Plug -> FailBack -> accelerated
-//!     |          |          |                     |  |                          ^ (fails: rests on standby, retried)
-//!     v          v          v                     |  '-> Release -> Follow -> Moved
-//!  Unreserve <- FailBack <- Plug <----------------'
-//!     v
+//!  Reserve -> Queue -> FailOver -> Unplug -> Transfer -> Locate ═══ guest ═══> Await -> Hold -> Plug -> FailBack
+//!     |         |        |          |                     |  |                          (fails: rests on standby,
+//!     v         v        v          v                     |  '-> Release -> Follow         retried, with another VF)
+//!  Unreserve <- + <-- FailBack <- Plug <------------------'          v
+//!     v                                                            Moved
 //!  Aborted
 //! ```
+//!
+//! Without a migration, on one host: *accelerate* is `Hold -> Plug -> FailBack`, as after an arrival; *decelerate*
+//! is `FailOver -> Unplug -> Release`, and what fails of it is accelerated again.
 //!
 //! Rules the table holds: a phase that failed may have half happened, so it is undone too; only
 //! located guests are undone after a transfer; nothing is undone once the guest is at the
@@ -17,10 +20,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::phase::{
-    Course::{Arrive, Leave, Quit, Return, Stay, Turn},
-    Outcome::{Aborted, Accelerated, Closed, Gone, Left, Moved},
-    Phase::{Await, FailBack, FailOver, Follow, Locate, Plug, Release, Reserve, Resume, Suspend, Transfer},
-    Phase::{Unplug, Unreserve},
+    Course::{Arrive, Halt, Leave, Quit, Return, Stay, Turn, Withdraw},
+    Outcome::{Aborted, Accelerated, Closed, Gone, Left, Moved, OnStandby},
+    Phase::{
+        Await, FailBack, FailOver, Follow, Hold, Locate, Plug, Queue, Release, Reserve, Resume, Suspend,
+    },
+    Phase::{Transfer, Unplug, Unreserve},
     State::{self, Done, Rest, Work},
     Verdict,
 };
@@ -42,6 +47,12 @@ pub enum Happening {
     Closed,
     /// The guest is no longer on this host, and not by our doing.
     Left,
+    /// The guest's policy wants no VF for it.
+    Unwanted,
+    /// Another VF was set aside for the guest, instead of one that did not work.
+    Swapped,
+    /// A person or program asked for the standby.
+    StandbyAsked,
 }
 
 /// Something happened that the table has no row for; nothing was changed.
@@ -59,18 +70,25 @@ pub struct Illegal {
 /// # Errors
 /// [`Illegal`] where the table has no row.
 pub fn next(state: State, happening: Happening) -> Result<State, Illegal> {
+    let found = leaves(state, happening).or_else(|| stays(state, happening));
+    found.ok_or(Illegal { state, happening })
+}
+
+/// The source's rows.
+fn leaves(state: State, happening: Happening) -> Option<State> {
     use Happening as H;
-    Ok(match (state, happening) {
+    Some(match (state, happening) {
         // Out.
-        (Work(Leave, Reserve), H::Done) => Work(Leave, FailOver),
+        (Work(Leave, Reserve), H::Done) => Work(Leave, Queue),
+        (Work(Leave, Queue), H::Done) => Work(Leave, FailOver),
         (Work(Leave, FailOver), H::Done) => Work(Leave, Unplug),
         (Work(Leave, Unplug), H::Done) => Work(Leave, Transfer),
         (Work(Leave | Turn, Transfer), H::Done | H::Failed) => Work(Leave, Locate),
 
         // Turned round: by a failure, or by cancel at the boundary.
-        (Work(Leave, Reserve | FailOver | Unplug | Transfer), H::CancelAsked) => turn(state),
-        (Work(Leave, Reserve), H::Failed) => Work(Return, Unreserve),
-        (Work(Turn, Reserve), H::Done | H::Failed) => Work(Return, Unreserve),
+        (Work(Leave, Reserve | Queue | FailOver | Unplug | Transfer), H::CancelAsked) => turn(state),
+        (Work(Leave, Reserve | Queue), H::Failed) => Work(Return, Unreserve),
+        (Work(Turn, Reserve | Queue), H::Done | H::Failed) => Work(Return, Unreserve),
         (Work(Leave, FailOver), H::Failed) => Work(Return, FailBack),
         (Work(Turn, FailOver), H::Done | H::Failed) => Work(Return, FailBack),
         (Work(Leave, Unplug), H::Failed) => Work(Return, Plug),
@@ -95,6 +113,7 @@ pub fn next(state: State, happening: Happening) -> Result<State, Illegal> {
 
         // Back. A failure on the way back leaves the guest on standby, retried for ever.
         (Rest(Return, Unplug), H::Done) => Work(Return, Plug),
+        (Rest(Return, Plug), H::Swapped) => Rest(Return, Plug),
         (Work(Return, Plug) | Rest(Return, Plug), H::Done) => Work(Return, FailBack),
         (Work(Return, FailBack), H::Done) => Work(Return, Unreserve),
         (Work(Return, Plug | FailBack), H::Failed) => Work(Stay, Unreserve),
@@ -103,7 +122,7 @@ pub fn next(state: State, happening: Happening) -> Result<State, Illegal> {
         (Work(Return, Unreserve), H::Failed) => Rest(Return, Unreserve),
 
         // The guest went away by itself, or by another hand.
-        (Work(Leave | Turn, Reserve | FailOver | Unplug), H::Left) => Work(Quit, Release),
+        (Work(Leave | Turn, Reserve | Queue | FailOver | Unplug), H::Left) => Work(Quit, Release),
         (Work(Return, Resume | Plug | FailBack) | Rest(Return, Unplug | Plug), H::Left) => {
             Work(Quit, Release)
         }
@@ -111,17 +130,46 @@ pub fn next(state: State, happening: Happening) -> Result<State, Illegal> {
         (Work(Quit, Unreserve) | Rest(Quit, Unreserve), H::Done) => Done(Gone),
         (Work(Quit, Unreserve), H::Failed) => Rest(Quit, Unreserve),
 
-        // In, at the destination.
-        (Work(Arrive, Await), H::Done) => Work(Arrive, Plug),
+        _ => return None,
+    })
+}
+
+/// The rows of the destination, and of a guest that stays.
+fn stays(state: State, happening: Happening) -> Option<State> {
+    use Happening as H;
+    Some(match (state, happening) {
+        // In: at the destination, or of a guest that is here and is to have its VF.
+        (Work(Arrive, Await), H::Done) => Work(Arrive, Hold),
         (Work(Arrive, Await), H::Closed) => Done(Closed),
+        (Work(Arrive, Hold) | Rest(Arrive, Hold), H::Unwanted) => Work(Withdraw, Release),
+        (Work(Arrive, Hold) | Rest(Arrive, Hold), H::Done) => Work(Arrive, Plug),
+        (Work(Arrive, Hold), H::Failed) => Rest(Arrive, Hold),
         (Work(Arrive, Plug) | Rest(Arrive, Plug), H::Done) => Work(Arrive, FailBack),
+        (Rest(Arrive, Plug), H::Swapped) => Rest(Arrive, Plug),
         (Work(Arrive, FailBack), H::Done) => Done(Accelerated),
         (Work(Arrive, Plug | FailBack), H::Failed) => Rest(Arrive, Plug),
         // Also from Await: it came and was shut down before this host looked.
-        (Work(Arrive, Await | Plug | FailBack) | Rest(Arrive, Plug), H::Left) => Work(Arrive, Release),
+        (Work(Arrive, Await | Hold | Plug | FailBack) | Rest(Arrive, Hold | Plug), H::Left) => {
+            Work(Arrive, Release)
+        }
         (Work(Arrive, Release), H::Done | H::Failed) => Done(Left),
 
-        _ => return Err(Illegal { state, happening }),
+        // Down: the VF leaves the guest, which stays here. What fails of it is put back.
+        (
+            Work(Arrive, phase @ (Hold | Plug | FailBack)) | Rest(Arrive, phase @ (Hold | Plug)),
+            H::StandbyAsked,
+        ) => Work(Halt, phase),
+        (Work(Halt, Hold | Plug | FailBack), H::Done | H::Failed) => Work(Withdraw, FailOver),
+        (Work(Halt, Hold), H::Unwanted) => Work(Withdraw, FailOver),
+        (Work(Withdraw, FailOver), H::Done) => Work(Withdraw, Unplug),
+        (Work(Withdraw, Unplug) | Rest(Withdraw, Unplug), H::Done) => Work(Withdraw, Release),
+        (Work(Withdraw, FailOver | Unplug), H::Failed) => Work(Arrive, Hold),
+        (Work(Withdraw, Unplug), H::Silent) => Rest(Withdraw, Unplug),
+        (Work(Halt, Hold | Plug | FailBack), H::Left) => Work(Arrive, Release),
+        (Work(Withdraw, FailOver | Unplug) | Rest(Withdraw, Unplug), H::Left) => Work(Arrive, Release),
+        (Work(Withdraw, Release), H::Done | H::Failed) => Done(OnStandby),
+
+        _ => return None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use godwit_api::v1::{CancelMigrationRequest, migration_service_server::MigrationService};
-use godwit_coordinator::{Coordinator, Deadlines, Journal, MigrationDesk, Settings};
+use godwit_coordinator::{Coordinator, Deadlines, Journal, Limits, MigrationDesk, Settings};
 use godwit_migration::Phase;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -14,6 +14,9 @@ use crate::{
     pace::Pace,
     world::{Order, PretendWorld, Seat, Shared},
 };
+
+/// How often a daemon looks after its guests.
+pub(crate) const LOOKS_AFTER: Duration = Duration::from_secs(30);
 
 /// How every host is made.
 pub(crate) struct Cluster {
@@ -49,7 +52,7 @@ impl Cluster {
         let deadlines = Deadlines::new(
             Phase::ALL
                 .iter()
-                .filter(|phase| **phase != Phase::Await)
+                .filter(|phase| !matches!(phase, Phase::Await | Phase::Queue))
                 .map(compressed),
         );
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -76,12 +79,18 @@ impl Cluster {
             host: self.names[host].clone(),
             peers: others.map(|(_, name)| name.clone()).collect(),
             deadlines: self.deadlines.clone(),
+            limits: Limits::default(),
         };
         let (life, dead) = watch::channel(false);
         let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));
         let journal = self.journals[host].until(dead);
         let coordinator = Coordinator::start(settings, world, journal).await?;
         let life = Arc::new(life);
+        let seat = Seat {
+            coordinator: coordinator.clone(),
+            life: Arc::clone(&life),
+        };
+        tokio::spawn(look_after(seat, self.shared.pace.exactly(LOOKS_AFTER)));
         *self.shared.seat(host) = Some(Seat { coordinator, life });
         Ok(())
     }
@@ -127,6 +136,21 @@ impl Cluster {
     /// Ends all of it: nobody holds anybody any more.
     pub(crate) fn stop(&self) {
         (0..self.hosts()).for_each(|host| self.crash(host));
+    }
+}
+
+/// As long as the daemon lives it looks after its guests now and then.
+async fn look_after(seat: Seat, often: Duration) {
+    let looks = async {
+        loop {
+            tokio::time::sleep(often).await;
+            seat.coordinator.look_after_guests().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = seat.death() => {}
+        () = looks => {}
     }
 }
 

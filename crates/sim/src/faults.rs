@@ -175,6 +175,8 @@ fn kind_of(word: &str, phase: Phase) -> Result<Kind, String> {
         ("fail" | "half" | "hang", Phase::Await) => {
             return Err("await only waits for the guest: it cannot fail or hang".into());
         }
+        (_, Phase::Hold) => return Err("hold is the coordinator's own work: take its VFs with --vfs".into()),
+        ("hang", Phase::Queue) => return Err("queue has no deadline: nothing would end it".into()),
         ("fail", _) => Kind::Fail,
         ("half", _) => Kind::Half,
         ("hang", _) => Kind::Hang,
@@ -260,6 +262,8 @@ mod tests {
             "plugg=fail",
             "plug=fail:x",
             "await=hang",
+            "queue=hang",
+            "hold=fail",
             "transfer=late",
         ] {
             assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");

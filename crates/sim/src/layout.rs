@@ -1,6 +1,6 @@
 //! Which hosts, VFs and guests the world begins with.
 
-use godwit_migration::{MacAddress, PciAddress};
+use godwit_migration::{MacAddress, PciAddress, Policy};
 
 use crate::model::{Domain, Guest, Host, HostId, Model, Pair, Vf};
 
@@ -120,7 +120,7 @@ fn add(model: &mut Model, name: String, mut pairs: Vec<Pair>, host: HostId) -> u
             name,
             uuid: format!("5eed0000-0000-4000-8000-{number:012x}"),
         },
-        managed: true,
+        managed: Some(Policy::Require),
         agent: true,
         memory: 4 * GIB,
         pairs,
@@ -137,15 +137,15 @@ fn add(model: &mut Model, name: String, mut pairs: Vec<Pair>, host: HostId) -> u
 fn add_extras(model: &mut Model, first: usize) {
     let pair = |index: usize| vec![a_pair(first + index)];
     let unmanaged = add(model, "db-1".into(), pair(0), 0);
-    model.guests[unmanaged].managed = false;
+    model.guests[unmanaged].managed = None;
     let silent = add(model, "legacy-1".into(), pair(1), 0);
     model.guests[silent].agent = false;
     let mut bare = pair(2);
     bare[0].standby = false;
     let bare = add(model, "edge-1".into(), bare, 0);
-    model.guests[bare].managed = false;
+    model.guests[bare].managed = None;
     let plain = add(model, "batch-1".into(), Vec::new(), 0);
-    model.guests[plain].managed = false;
+    model.guests[plain].managed = None;
     let mut lonely = pair(3);
     lonely[0].pool = POOL_OF_ONE.into();
     add(model, "nas-1".into(), lonely, 0);

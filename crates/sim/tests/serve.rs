@@ -71,6 +71,7 @@ impl Pretend {
             guest: guest.into(),
             destination: destination.into(),
             request_id: String::new(),
+            ..Default::default()
         };
         let answer = self.on(0).await.create_migration(request).await;
         answer
@@ -148,7 +149,10 @@ async fn every_refusal_can_be_tried() {
     assert_eq!(sim.create("web-1", "omega").await.unwrap_err(), "HOST_UNKNOWN");
     let mut client = GuestServiceClient::new(connect(sim.sim.socket(0)).await);
     client
-        .adopt_guest(AdoptGuestRequest { guest: "db-1".into() })
+        .adopt_guest(AdoptGuestRequest {
+            guest: "db-1".into(),
+            ..Default::default()
+        })
         .await
         .unwrap();
     assert_eq!(sim.migrate("db-1", "beta").await.moved(), api::Moved::Yes);

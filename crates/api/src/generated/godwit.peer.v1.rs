@@ -24,6 +24,22 @@ pub struct ReserveRequest {
     pub guest_uuid: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "4")]
     pub pairs: ::prost::alloc::vec::Vec<WantedPair>,
+    /// Unspecified (an older source): require. With another policy the answer may hold nothing.
+    #[prost(enumeration = "super::super::v1::Policy", tag = "5")]
+    pub policy: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdmitRequest {
+    #[prost(string, tag = "1")]
+    pub migration_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdmitResponse {
+    #[prost(bool, tag = "1")]
+    pub admitted: bool,
+    /// From 1; 0 when admitted.
+    #[prost(uint32, tag = "2")]
+    pub place: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldVf {
@@ -244,6 +260,29 @@ pub mod peer_service_client {
                 .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Reserve"));
             self.inner.unary(req, path, codec).await
         }
+        /// May the caller start the transfer that it reserved for? Asked again until it may: an answer is a place in this
+        /// host's queue, which is lost by not asking for 15 s. Admitted is not taken back.
+        pub async fn admit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AdmitRequest>,
+        ) -> std::result::Result<tonic::Response<super::AdmitResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.peer.v1.PeerService/Admit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Admit"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The guest stays with the caller: free its holds. Answers "still here" when the guest runs here.
         pub async fn unreserve(
             &mut self,
@@ -360,6 +399,12 @@ pub mod peer_service_server {
             &self,
             request: tonic::Request<super::ReserveRequest>,
         ) -> std::result::Result<tonic::Response<super::ReserveResponse>, tonic::Status>;
+        /// May the caller start the transfer that it reserved for? Asked again until it may: an answer is a place in this
+        /// host's queue, which is lost by not asking for 15 s. Admitted is not taken back.
+        async fn admit(
+            &self,
+            request: tonic::Request<super::AdmitRequest>,
+        ) -> std::result::Result<tonic::Response<super::AdmitResponse>, tonic::Status>;
         /// The guest stays with the caller: free its holds. Answers "still here" when the guest runs here.
         async fn unreserve(
             &self,
@@ -491,6 +536,49 @@ pub mod peer_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReserveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.peer.v1.PeerService/Admit" => {
+                    #[allow(non_camel_case_types)]
+                    struct AdmitSvc<T: PeerService>(pub Arc<T>);
+                    impl<T: PeerService> tonic::server::UnaryService<super::AdmitRequest>
+                    for AdmitSvc<T> {
+                        type Response = super::AdmitResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AdmitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::admit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AdmitSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

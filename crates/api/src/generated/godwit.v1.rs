@@ -10,6 +10,9 @@ pub struct CreateMigrationRequest {
     /// Chosen by the caller, 1 to 128 bytes: makes a repeated call harmless. Empty: every call is a new one.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
+    /// Unspecified: the guest's own.
+    #[prost(enumeration = "Policy", tag = "4")]
+    pub policy: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateMigrationResponse {
@@ -61,6 +64,32 @@ pub struct CancelMigrationResponse {
     #[prost(message, optional, tag = "1")]
     pub migration: ::core::option::Option<Migration>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryMigrationRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RetryMigrationResponse {
+    #[prost(message, optional, tag = "1")]
+    pub migration: ::core::option::Option<Migration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResolveMigrationRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Name of the source or of the destination.
+    #[prost(string, tag = "2")]
+    pub runs_on: ::prost::alloc::string::String,
+    /// Also against the evidence of this host.
+    #[prost(bool, tag = "3")]
+    pub force: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResolveMigrationResponse {
+    #[prost(message, optional, tag = "1")]
+    pub migration: ::core::option::Option<Migration>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListGuestsRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -72,11 +101,64 @@ pub struct ListGuestsResponse {
 pub struct AdoptGuestRequest {
     #[prost(string, tag = "1")]
     pub guest: ::prost::alloc::string::String,
+    /// Unspecified: the one that it has, or "require".
+    #[prost(enumeration = "Policy", tag = "2")]
+    pub policy: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AdoptGuestResponse {
     #[prost(message, optional, tag = "1")]
     pub guest: ::core::option::Option<Guest>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandbyGuestRequest {
+    /// Name or UUID.
+    #[prost(string, tag = "1")]
+    pub guest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StandbyGuestResponse {
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Migration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccelerateGuestRequest {
+    /// Name or UUID.
+    #[prost(string, tag = "1")]
+    pub guest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AccelerateGuestResponse {
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Migration>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandbyPfRequest {
+    /// Interface name of a PF of this host's pools.
+    #[prost(string, tag = "1")]
+    pub pf: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StandbyPfResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub operations: ::prost::alloc::vec::Vec<Migration>,
+    /// Guests of the PF that could not be put on standby, and why.
+    #[prost(message, repeated, tag = "2")]
+    pub refused: ::prost::alloc::vec::Vec<Failure>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceleratePfRequest {
+    /// Interface name of a PF of this host's pools.
+    #[prost(string, tag = "1")]
+    pub pf: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcceleratePfResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub operations: ::prost::alloc::vec::Vec<Migration>,
+    /// Guests that could not be accelerated, and why.
+    #[prost(message, repeated, tag = "2")]
+    pub refused: ::prost::alloc::vec::Vec<Failure>,
 }
 /// One migration as this host's daemon knows it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -130,6 +212,11 @@ pub struct Migration {
     pub failure: ::core::option::Option<Failure>,
     #[prost(message, repeated, tag = "20")]
     pub pairs: ::prost::alloc::vec::Vec<PairStatus>,
+    #[prost(enumeration = "Policy", tag = "21")]
+    pub policy: i32,
+    /// While it waits for other transfers: its place in the queue, from 1. 0: it does not wait.
+    #[prost(uint32, tag = "22")]
+    pub queue_place: u32,
 }
 /// One phase that was, or is being, worked on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -221,6 +308,9 @@ pub struct Guest {
     /// What keeps it from being managed or moved; empty when nothing does.
     #[prost(string, tag = "9")]
     pub problem: ::prost::alloc::string::String,
+    /// Of a managed guest.
+    #[prost(enumeration = "Policy", tag = "10")]
+    pub policy: i32,
 }
 /// A pair as the host sees it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -229,7 +319,7 @@ pub struct GuestPair {
     pub mac: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub pool: ::prost::alloc::string::String,
-    /// libvirt alias of each side; empty when the side is missing.
+    /// libvirt alias of each side, also of a VF that a managed guest should have; empty when it is not known.
     #[prost(string, tag = "3")]
     pub standby: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
@@ -322,13 +412,17 @@ pub struct Hold {
     #[prost(message, optional, tag = "6")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// This host's part in a migration.
+/// This host's part in a migration; or an operation on a guest that stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {
     Unspecified = 0,
     Source = 1,
     Destination = 2,
+    /// The guest stays and is to have its VF. Source and destination are this host.
+    Accelerate = 3,
+    /// The guest stays and is to be on its standby. Source and destination are this host.
+    Decelerate = 4,
 }
 impl Role {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -340,6 +434,8 @@ impl Role {
             Self::Unspecified => "ROLE_UNSPECIFIED",
             Self::Source => "ROLE_SOURCE",
             Self::Destination => "ROLE_DESTINATION",
+            Self::Accelerate => "ROLE_ACCELERATE",
+            Self::Decelerate => "ROLE_DECELERATE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -348,6 +444,44 @@ impl Role {
             "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
             "ROLE_SOURCE" => Some(Self::Source),
             "ROLE_DESTINATION" => Some(Self::Destination),
+            "ROLE_ACCELERATE" => Some(Self::Accelerate),
+            "ROLE_DECELERATE" => Some(Self::Decelerate),
+            _ => None,
+        }
+    }
+}
+/// Whether a guest must, should, or need not have a VF where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Policy {
+    Unspecified = 0,
+    /// No VF held at the destination, no move.
+    Require = 1,
+    /// It moves in any case, and is accelerated as soon as a VF is free.
+    Prefer = 2,
+    /// It moves, and stays on its standby.
+    StandbyOnly = 3,
+}
+impl Policy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "POLICY_UNSPECIFIED",
+            Self::Require => "POLICY_REQUIRE",
+            Self::Prefer => "POLICY_PREFER",
+            Self::StandbyOnly => "POLICY_STANDBY_ONLY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "POLICY_REQUIRE" => Some(Self::Require),
+            "POLICY_PREFER" => Some(Self::Prefer),
+            "POLICY_STANDBY_ONLY" => Some(Self::StandbyOnly),
             _ => None,
         }
     }
@@ -370,6 +504,8 @@ pub enum Phase {
     FailBack = 11,
     Unreserve = 12,
     Suspend = 13,
+    Queue = 14,
+    Hold = 15,
 }
 impl Phase {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -392,6 +528,8 @@ impl Phase {
             Self::FailBack => "PHASE_FAIL_BACK",
             Self::Unreserve => "PHASE_UNRESERVE",
             Self::Suspend => "PHASE_SUSPEND",
+            Self::Queue => "PHASE_QUEUE",
+            Self::Hold => "PHASE_HOLD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -411,6 +549,8 @@ impl Phase {
             "PHASE_FAIL_BACK" => Some(Self::FailBack),
             "PHASE_UNRESERVE" => Some(Self::Unreserve),
             "PHASE_SUSPEND" => Some(Self::Suspend),
+            "PHASE_QUEUE" => Some(Self::Queue),
+            "PHASE_HOLD" => Some(Self::Hold),
             _ => None,
         }
     }
@@ -755,6 +895,59 @@ pub mod migration_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Tries at once what rests, instead of after its pause. Refused where nothing rests.
+        pub async fn retry_migration(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryMigrationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryMigrationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.MigrationService/RetryMigration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.MigrationService", "RetryMigration"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A person says which host runs the guest of a migration that waits for that knowledge. Refused against the
+        /// evidence unless forced; recorded in either case.
+        pub async fn resolve_migration(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResolveMigrationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolveMigrationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.MigrationService/ResolveMigration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("godwit.v1.MigrationService", "ResolveMigration"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -816,6 +1009,23 @@ pub mod migration_service_server {
             request: tonic::Request<super::CancelMigrationRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CancelMigrationResponse>,
+            tonic::Status,
+        >;
+        /// Tries at once what rests, instead of after its pause. Refused where nothing rests.
+        async fn retry_migration(
+            &self,
+            request: tonic::Request<super::RetryMigrationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryMigrationResponse>,
+            tonic::Status,
+        >;
+        /// A person says which host runs the guest of a migration that waits for that knowledge. Refused against the
+        /// evidence unless forced; recorded in either case.
+        async fn resolve_migration(
+            &self,
+            request: tonic::Request<super::ResolveMigrationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResolveMigrationResponse>,
             tonic::Status,
         >;
     }
@@ -1127,6 +1337,98 @@ pub mod migration_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/godwit.v1.MigrationService/RetryMigration" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryMigrationSvc<T: MigrationService>(pub Arc<T>);
+                    impl<
+                        T: MigrationService,
+                    > tonic::server::UnaryService<super::RetryMigrationRequest>
+                    for RetryMigrationSvc<T> {
+                        type Response = super::RetryMigrationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryMigrationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MigrationService>::retry_migration(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryMigrationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.MigrationService/ResolveMigration" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResolveMigrationSvc<T: MigrationService>(pub Arc<T>);
+                    impl<
+                        T: MigrationService,
+                    > tonic::server::UnaryService<super::ResolveMigrationRequest>
+                    for ResolveMigrationSvc<T> {
+                        type Response = super::ResolveMigrationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResolveMigrationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MigrationService>::resolve_migration(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResolveMigrationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -1309,6 +1611,57 @@ pub mod guest_service_client {
                 .insert(GrpcMethod::new("godwit.v1.GuestService", "AdoptGuest"));
             self.inner.unary(req, path, codec).await
         }
+        /// Puts a guest on its standby and takes its VF, without a migration. It stays so until AccelerateGuest, or until
+        /// it leaves this host. Answers when it has begun; the operation is watched as a migration is.
+        pub async fn standby_guest(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StandbyGuestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StandbyGuestResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.GuestService/StandbyGuest",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.GuestService", "StandbyGuest"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a guest on standby a VF and moves its traffic there. Retried for as long as there is none.
+        pub async fn accelerate_guest(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AccelerateGuestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AccelerateGuestResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.GuestService/AccelerateGuest",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.GuestService", "AccelerateGuest"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1338,6 +1691,23 @@ pub mod guest_service_server {
             request: tonic::Request<super::AdoptGuestRequest>,
         ) -> std::result::Result<
             tonic::Response<super::AdoptGuestResponse>,
+            tonic::Status,
+        >;
+        /// Puts a guest on its standby and takes its VF, without a migration. It stays so until AccelerateGuest, or until
+        /// it leaves this host. Answers when it has begun; the operation is watched as a migration is.
+        async fn standby_guest(
+            &self,
+            request: tonic::Request<super::StandbyGuestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StandbyGuestResponse>,
+            tonic::Status,
+        >;
+        /// Gives a guest on standby a VF and moves its traffic there. Retried for as long as there is none.
+        async fn accelerate_guest(
+            &self,
+            request: tonic::Request<super::AccelerateGuestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AccelerateGuestResponse>,
             tonic::Status,
         >;
     }
@@ -1493,6 +1863,96 @@ pub mod guest_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdoptGuestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.GuestService/StandbyGuest" => {
+                    #[allow(non_camel_case_types)]
+                    struct StandbyGuestSvc<T: GuestService>(pub Arc<T>);
+                    impl<
+                        T: GuestService,
+                    > tonic::server::UnaryService<super::StandbyGuestRequest>
+                    for StandbyGuestSvc<T> {
+                        type Response = super::StandbyGuestResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StandbyGuestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestService>::standby_guest(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StandbyGuestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.GuestService/AccelerateGuest" => {
+                    #[allow(non_camel_case_types)]
+                    struct AccelerateGuestSvc<T: GuestService>(pub Arc<T>);
+                    impl<
+                        T: GuestService,
+                    > tonic::server::UnaryService<super::AccelerateGuestRequest>
+                    for AccelerateGuestSvc<T> {
+                        type Response = super::AccelerateGuestResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AccelerateGuestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as GuestService>::accelerate_guest(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AccelerateGuestSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1715,6 +2175,56 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("godwit.v1.HostService", "ListHolds"));
             self.inner.unary(req, path, codec).await
         }
+        /// Puts every guest with a VF of the PF on its standby, and gives no VF of it to anybody, until AcceleratePf.
+        pub async fn standby_pf(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StandbyPfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StandbyPfResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/StandbyPf",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "StandbyPf"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends StandbyPf: VFs of the PF are given out again, and its guests are accelerated.
+        pub async fn accelerate_pf(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AcceleratePfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceleratePfResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/AcceleratePf",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "AcceleratePf"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1749,6 +2259,22 @@ pub mod host_service_server {
             request: tonic::Request<super::ListHoldsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListHoldsResponse>,
+            tonic::Status,
+        >;
+        /// Puts every guest with a VF of the PF on its standby, and gives no VF of it to anybody, until AcceleratePf.
+        async fn standby_pf(
+            &self,
+            request: tonic::Request<super::StandbyPfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StandbyPfResponse>,
+            tonic::Status,
+        >;
+        /// Ends StandbyPf: VFs of the PF are given out again, and its guests are accelerated.
+        async fn accelerate_pf(
+            &self,
+            request: tonic::Request<super::AcceleratePfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AcceleratePfResponse>,
             tonic::Status,
         >;
     }
@@ -1949,6 +2475,96 @@ pub mod host_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListHoldsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/StandbyPf" => {
+                    #[allow(non_camel_case_types)]
+                    struct StandbyPfSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::StandbyPfRequest>
+                    for StandbyPfSvc<T> {
+                        type Response = super::StandbyPfResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StandbyPfRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::standby_pf(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StandbyPfSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/AcceleratePf" => {
+                    #[allow(non_camel_case_types)]
+                    struct AcceleratePfSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::AcceleratePfRequest>
+                    for AcceleratePfSvc<T> {
+                        type Response = super::AcceleratePfResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AcceleratePfRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::accelerate_pf(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AcceleratePfSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

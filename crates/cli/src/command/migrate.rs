@@ -22,6 +22,7 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
             .request_id
             .clone()
             .unwrap_or_else(|| Uuid::new_v4().to_string()),
+        policy: 0,
     };
     if !options.wait {
         return begin(client, &request, out).await;
@@ -77,6 +78,7 @@ async fn create(
         guest,
         destination,
         request_id,
+        ..
     } = request;
     Err(Error::Lost {
         lost: format!("it is not known whether the migration of {guest} was accepted"),
@@ -106,6 +108,7 @@ fn leave(request: &CreateMigrationRequest, out: &mut Output) -> Result<u8, Error
         guest,
         destination,
         request_id,
+        ..
     } = request;
     out.leave()?;
     out.note("Interrupted before godwitd answered: it is not known whether the migration was accepted.")?;

@@ -176,6 +176,7 @@ pub(crate) fn guest() -> Guest {
         ],
         migration: String::new(),
         problem: String::new(),
+        policy: 0,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use godwit_api::v1 as api;
 use godwit_api::v1::guest_service_server::{GuestService, GuestServiceServer};
 use godwit_api::v1::host_service_server::{HostService, HostServiceServer};
 use godwit_api::v1::migration_service_server::{MigrationService, MigrationServiceServer};
@@ -178,6 +179,7 @@ impl MigrationService for Fake {
             guest,
             destination,
             request_id,
+            ..
         } = request.into_inner();
         let question = format!("create {guest} {destination} {request_id}");
         let migration = Some(self.answer(question, &self.script.create).await?);
@@ -247,6 +249,20 @@ impl MigrationService for Fake {
         let migration = Some(self.answer(question, &self.script.cancel).await?);
         Ok(Response::new(CancelMigrationResponse { migration }))
     }
+
+    async fn retry_migration(
+        &self,
+        _: Request<api::RetryMigrationRequest>,
+    ) -> Result<Response<api::RetryMigrationResponse>, Status> {
+        Err(Status::unimplemented("retry_migration"))
+    }
+
+    async fn resolve_migration(
+        &self,
+        _: Request<api::ResolveMigrationRequest>,
+    ) -> Result<Response<api::ResolveMigrationResponse>, Status> {
+        Err(Status::unimplemented("resolve_migration"))
+    }
 }
 
 #[tonic::async_trait]
@@ -269,6 +285,20 @@ impl GuestService for Fake {
         let guest = Some(self.answer(question, &self.script.adopt).await?);
         Ok(Response::new(AdoptGuestResponse { guest }))
     }
+
+    async fn standby_guest(
+        &self,
+        _: Request<api::StandbyGuestRequest>,
+    ) -> Result<Response<api::StandbyGuestResponse>, Status> {
+        Err(Status::unimplemented("standby_guest"))
+    }
+
+    async fn accelerate_guest(
+        &self,
+        _: Request<api::AccelerateGuestRequest>,
+    ) -> Result<Response<api::AccelerateGuestResponse>, Status> {
+        Err(Status::unimplemented("accelerate_guest"))
+    }
 }
 
 #[tonic::async_trait]
@@ -289,5 +319,19 @@ impl HostService for Fake {
         let answer = [Answer::Yes(self.script.holds.clone())];
         let holds = self.answer("holds".into(), &answer).await?;
         Ok(Response::new(ListHoldsResponse { holds }))
+    }
+
+    async fn standby_pf(
+        &self,
+        _: Request<api::StandbyPfRequest>,
+    ) -> Result<Response<api::StandbyPfResponse>, Status> {
+        Err(Status::unimplemented("standby_pf"))
+    }
+
+    async fn accelerate_pf(
+        &self,
+        _: Request<api::AcceleratePfRequest>,
+    ) -> Result<Response<api::AcceleratePfResponse>, Status> {
+        Err(Status::unimplemented("accelerate_pf"))
     }
 }

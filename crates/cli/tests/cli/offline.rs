@@ -33,6 +33,8 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         source: "alpha".into(),
         destination: "beta".into(),
         pairs: vec![pair],
+        policy: Default::default(),
+        sticky: false,
     };
     Migration::begin(brief, BEGUN)
 }
@@ -40,7 +42,11 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
 /// A migration that is at Unplug, and one that was refused; with their holds.
 fn fill(directory: &Path) {
     let mut going = migration(ID, "web-1", "0000:01:10.0");
-    for (ms, detail) in [(400, "beta holds 0000:01:10.2"), (1_500, "1 pair on its standby")] {
+    for (ms, detail) in [
+        (400, "beta holds 0000:01:10.2"),
+        (500, "beta has room"),
+        (1_500, "1 pair on its standby"),
+    ] {
         let event = Event::Done(Report::of(detail));
         going
             .apply(Entry {
@@ -153,7 +159,8 @@ fn every_view_as_text() {
 
     HOST  PHASE  STARTED  TOOK  RESULT
     alpha  reserve  03:04:05.067Z  400 ms  done: beta holds 0000:01:10.2
-    alpha  fail-over  03:04:05.467Z  1.1 s  done: 1 pair on its standby
+    alpha  queue  03:04:05.467Z  100 ms  done: beta has room
+    alpha  fail-over  03:04:05.567Z  1.0 s  done: 1 pair on its standby
     alpha  unplug  03:04:06.567Z  AGE so far  at work
 
     PAIR  POOL  VF ON alpha  VF ON beta
@@ -282,7 +289,7 @@ fn what_cannot_be_read_is_named() {
     drop(Journal::open(dir.path()).unwrap());
     tell("no such migration", &["show", "0198"]);
     let database = Connection::open(dir.path().join("godwit.db")).unwrap();
-    database.execute_batch("PRAGMA user_version = 2").unwrap();
+    database.execute_batch("PRAGMA user_version = 9").unwrap();
     drop(database);
     tell("a newer schema", &["holds"]);
     std::fs::write(
@@ -301,7 +308,7 @@ fn what_cannot_be_read_is_named() {
     Hint: godwit list --offline
 
     a newer schema:
-    Error: journal DIR/godwit.db has schema version 2; this godwit knows version 1
+    Error: journal DIR/godwit.db has schema version 9; this godwit knows version 2
     Hint: godwit --version; godwitd --version
 
     no database:

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use godwit_migration::{Cause, Event, Guest, Pair, Sighting, preflight::GuestFacts};
+use godwit_migration::{Cause, Event, Guest, Pair, Policy, Sighting, preflight::GuestFacts};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Deadlines, Job, Journal, Settings};
+use crate::{Deadlines, Job, Journal, Limits, Settings};
 
 struct Pretend;
 
@@ -23,7 +23,7 @@ impl World for Pretend {
         Ok(Vec::new())
     }
 
-    async fn adopt(&self, _: &Guest, _: &[Pair]) -> Result<(), Cause> {
+    async fn adopt(&self, _: &Guest, _: &[Pair], _: Policy) -> Result<(), Cause> {
         Ok(())
     }
 
@@ -77,6 +77,7 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         host: "alpha".into(),
         peers: peers.iter().map(|peer| (*peer).into()).collect(),
         deadlines: Deadlines::new([]),
+        limits: Limits::default(),
     };
     let journal = Journal::open(directory.path()).unwrap();
     let coordinator = Coordinator::start(settings, Arc::new(Pretend), journal)
@@ -100,6 +101,8 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         },
         source: "beta".into(),
         destination: "alpha".into(),
+        policy: Policy::default(),
+        sticky: false,
         pairs: vec![pair],
     };
     coordinator.begin(brief, None).await.unwrap();

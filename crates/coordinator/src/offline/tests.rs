@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use godwit_migration::{Brief, Event, Guest, Pair, Report, Role};
+use godwit_migration::{Brief, Event, Guest, Pair, Policy, Report, Role};
 use tempfile::TempDir;
 
 use super::*;
@@ -35,6 +35,8 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         },
         source: "alpha".into(),
         destination: "beta".into(),
+        policy: Policy::default(),
+        sticky: false,
         pairs: vec![pair],
     };
     Migration::begin(brief, begun_ms)
@@ -270,7 +272,7 @@ async fn a_newer_schema_is_named_and_left_alone() {
     let error = told(&list(directory.path(), "", 10).unwrap_err());
     assert!(error.starts_with("JOURNAL_SCHEMA: journal "), "{error}");
     assert!(
-        error.contains("has schema version 7; this godwit knows version 1"),
+        error.contains("has schema version 7; this godwit knows version 2"),
         "{error}"
     );
     assert_eq!(files(directory.path()), before);

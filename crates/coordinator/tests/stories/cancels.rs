@@ -12,11 +12,14 @@ use crate::{
 
 #[test]
 fn taken_in_every_phase_before_the_transfer_and_undone() {
-    use Phase::{FailBack, FailOver, Plug, Reserve, Unplug, Unreserve};
+    use Phase::{FailBack, FailOver, Plug, Queue, Reserve, Unplug, Unreserve};
     let cases: [(Phase, &[Phase]); 3] = [
         (Reserve, &[Reserve, Unreserve]),
-        (FailOver, &[Reserve, FailOver, FailBack, Unreserve]),
-        (Unplug, &[Reserve, FailOver, Unplug, Plug, FailBack, Unreserve]),
+        (FailOver, &[Reserve, Queue, FailOver, FailBack, Unreserve]),
+        (
+            Unplug,
+            &[Reserve, Queue, FailOver, Unplug, Plug, FailBack, Unreserve],
+        ),
     ];
     for (phase, went) in cases {
         let host = Host::source();
@@ -131,7 +134,7 @@ fn too_late(host: &Host, phase: Phase, says: &str) {
             no.failure.message,
             format!("migration {id} cannot be cancelled: it is at {says}")
         );
-        assert_eq!(no.failure.hint, format!("godwit status {id}"));
+        assert_eq!(no.failure.hint, format!("godwit show {id}"));
         assert_eq!(alpha.peek().entries(&id).len(), written);
         assert!(!alpha.get(&id).await.unwrap().cancelled);
     });

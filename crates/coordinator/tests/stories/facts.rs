@@ -1,8 +1,9 @@
 //! The guests, VFs and requests of the stories.
 
 use godwit_api::peer::v1 as peer;
+use godwit_coordinator::words;
 use godwit_migration::{
-    Brief, Event, Guest, MacAddress, PciAddress, Verdict, Vf, VfUse,
+    Brief, Event, Guest, MacAddress, PciAddress, Policy, Verdict, Vf, VfUse,
     preflight::{GuestFacts, PairFacts, PairSeen},
 };
 
@@ -62,6 +63,7 @@ pub fn guest(n: u8) -> GuestFacts {
         state: "running".into(),
         running: true,
         managed: true,
+        policy: Policy::Require,
         pairs: vec![pair],
         agent: Ok(vec![seen]),
     }
@@ -86,6 +88,7 @@ pub fn wants(brief: &Brief) -> peer::ReserveRequest {
         guest: brief.guest.name.clone(),
         guest_uuid: brief.guest.uuid.clone(),
         pairs: brief.pairs.iter().map(wanted).collect(),
+        policy: words::policy(brief.policy).into(),
     }
 }
 
@@ -109,6 +112,7 @@ pub fn reserve(m: u32, n: u8) -> peer::ReserveRequest {
             alias: "ua-vf0".into(),
             primary_mac: mac(n).to_string(),
         }],
+        policy: 0,
     }
 }
 

@@ -29,19 +29,19 @@ fn fails_once(phase: Phase, locate: Option<Verdict>) -> (godwit_api::v1::Migrati
 
 #[test]
 fn what_failed_on_the_way_out_is_undone() {
-    use Phase::{FailBack, FailOver, Locate, Plug, Reserve, Transfer, Unplug, Unreserve};
+    use Phase::{FailBack, FailOver, Locate, Plug, Queue, Reserve, Transfer, Unplug, Unreserve};
     let cases: [(Phase, Option<Verdict>, &[Phase]); 3] = [
-        (FailOver, None, &[Reserve, FailOver, FailBack, Unreserve]),
+        (FailOver, None, &[Reserve, Queue, FailOver, FailBack, Unreserve]),
         (
             Unplug,
             None,
-            &[Reserve, FailOver, Unplug, Plug, FailBack, Unreserve],
+            &[Reserve, Queue, FailOver, Unplug, Plug, FailBack, Unreserve],
         ),
         (
             Transfer,
             Some(Verdict::Here),
             &[
-                Reserve, FailOver, Unplug, Transfer, Locate, Plug, FailBack, Unreserve,
+                Reserve, Queue, FailOver, Unplug, Transfer, Locate, Plug, FailBack, Unreserve,
             ],
         ),
     ];

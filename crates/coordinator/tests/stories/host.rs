@@ -15,7 +15,8 @@ use godwit_api::{
     },
 };
 use godwit_coordinator::{
-    Caller, Coordinator, Deadlines, GuestDesk, Journal, JournalError, MigrationDesk, PeerDesk, Settings,
+    Caller, Coordinator, Deadlines, GuestDesk, Journal, JournalError, Limits, MigrationDesk, PeerDesk,
+    Settings,
 };
 use godwit_migration::{Phase, Sighting, VfUse};
 use prost::Message;
@@ -31,6 +32,7 @@ pub struct Host {
     pub world: Arc<Pretend>,
     peers: Vec<String>,
     directory: TempDir,
+    pub limits: Limits,
 }
 
 /// A living daemon, as its callers see it.
@@ -78,6 +80,7 @@ impl Host {
             world,
             peers,
             directory,
+            limits: Limits::default(),
         }
     }
 
@@ -120,6 +123,7 @@ impl Host {
             host: self.world.name.clone(),
             peers: self.peers.clone(),
             deadlines: Deadlines::new([]),
+            limits: self.limits,
         };
         let coordinator = Coordinator::start(settings, Arc::clone(&self.world), journal).await?;
         Ok(Desk {
@@ -215,6 +219,7 @@ impl Desk {
             guest: guest.into(),
             destination: to.into(),
             request_id: request.into(),
+            ..Default::default()
         };
         let desk = MigrationDesk(self.coordinator.clone());
         let answer = desk.create_migration(Request::new(asked)).await.map_err(no)?;
@@ -300,9 +305,77 @@ impl Desk {
 
     pub async fn adopt(&self, guest: &str) -> Result<api::Guest, No> {
         let desk = GuestDesk(self.coordinator.clone());
-        let asked = api::AdoptGuestRequest { guest: guest.into() };
+        let asked = api::AdoptGuestRequest {
+            guest: guest.into(),
+            ..Default::default()
+        };
         let answer = desk.adopt_guest(Request::new(asked)).await.map_err(no)?;
         Ok(answer.into_inner().guest.unwrap())
+    }
+
+    pub async fn standby(&self, guest: &str) -> Result<api::Migration, No> {
+        let desk = GuestDesk(self.coordinator.clone());
+        let asked = api::StandbyGuestRequest { guest: guest.into() };
+        let answer = desk.standby_guest(Request::new(asked)).await.map_err(no)?;
+        Ok(answer.into_inner().operation.unwrap())
+    }
+
+    pub async fn accelerate(&self, guest: &str) -> Result<api::Migration, No> {
+        let desk = GuestDesk(self.coordinator.clone());
+        let asked = api::AccelerateGuestRequest { guest: guest.into() };
+        let answer = desk.accelerate_guest(Request::new(asked)).await.map_err(no)?;
+        Ok(answer.into_inner().operation.unwrap())
+    }
+
+    pub async fn retry(&self, id: &str) -> Result<api::Migration, No> {
+        let desk = MigrationDesk(self.coordinator.clone());
+        let asked = api::RetryMigrationRequest { id: id.into() };
+        let answer = desk.retry_migration(Request::new(asked)).await.map_err(no)?;
+        Ok(answer.into_inner().migration.unwrap())
+    }
+
+    pub async fn resolve(&self, id: &str, runs_on: &str, force: bool) -> Result<api::Migration, No> {
+        let desk = MigrationDesk(self.coordinator.clone());
+        let asked = api::ResolveMigrationRequest {
+            id: id.into(),
+            runs_on: runs_on.into(),
+            force,
+        };
+        let answer = desk.resolve_migration(Request::new(asked)).await.map_err(no)?;
+        Ok(answer.into_inner().migration.unwrap())
+    }
+
+    /// A migration with a policy of its own.
+    pub async fn migrate_by(&self, policy: api::Policy) -> Result<api::Migration, No> {
+        let asked = api::CreateMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            policy: policy.into(),
+            ..Default::default()
+        };
+        let desk = MigrationDesk(self.coordinator.clone());
+        let answer = desk.create_migration(Request::new(asked)).await.map_err(no)?;
+        Ok(answer.into_inner().migration.unwrap())
+    }
+
+    /// Rests until the pauses are minutes long, and a bit of one has passed; from then on time is real again, so that only
+    /// what does not wait for a pause comes in time.
+    pub async fn rests_long(&self, attempts: impl Fn(&Pretend) -> usize) {
+        tokio::time::sleep(Duration::from_secs(4000)).await;
+        let before = attempts(&self.world);
+        self.world.until(|world| attempts(world) > before).await;
+        tokio::time::resume();
+    }
+
+    /// Waits until the migration's view fits.
+    pub async fn view(&self, id: &str, fits: impl Fn(&api::Migration) -> bool) -> api::Migration {
+        loop {
+            let view = self.get(id).await.unwrap();
+            if fits(&view) {
+                return view;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub fn peer_desk(&self) -> PeerDesk<Pretend> {
@@ -313,6 +386,21 @@ impl Desk {
     pub async fn reserve(&self, caller: &str, asked: peer::ReserveRequest) -> Result<Vec<String>, No> {
         let answer = self.peer_desk().reserve(from(caller, asked)).await.map_err(no)?;
         Ok(answer.into_inner().held.into_iter().map(|held| held.vf).collect())
+    }
+
+    /// The migration's place in the queue.
+    pub async fn admit(&self, caller: &str, id: &str) -> Result<u32, No> {
+        let asked = peer::AdmitRequest {
+            migration_id: id.into(),
+        };
+        let answer = self
+            .peer_desk()
+            .admit(from(caller, asked))
+            .await
+            .map_err(no)?
+            .into_inner();
+        assert_eq!(answer.admitted, answer.place == 0);
+        Ok(answer.place)
     }
 
     pub async fn unreserve(&self, caller: &str, asked: peer::UnreserveRequest) -> Result<(), No> {

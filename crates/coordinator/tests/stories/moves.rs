@@ -36,6 +36,7 @@ fn a_guest_moves_and_both_hosts_agree() {
             told,
             [
                 ("alpha", Wire::Reserve),
+                ("alpha", Wire::Queue),
                 ("alpha", Wire::FailOver),
                 ("alpha", Wire::Unplug),
                 ("alpha", Wire::Transfer),
@@ -43,6 +44,7 @@ fn a_guest_moves_and_both_hosts_agree() {
                 ("alpha", Wire::Release),
                 ("alpha", Wire::Follow),
                 ("beta", Wire::Await),
+                ("beta", Wire::Hold),
                 ("beta", Wire::Plug),
                 ("beta", Wire::FailBack),
             ]
@@ -71,9 +73,11 @@ fn every_phase_is_worked_on_once_and_in_order() {
         let id = alpha.migrate("web-1", "beta").await.unwrap().id;
         alpha.settled(&id).await;
     });
-    use Phase::{FailOver, Follow, Locate, Release, Reserve, Transfer, Unplug};
+    use Phase::{FailOver, Follow, Locate, Queue, Release, Reserve, Transfer, Unplug};
     let leave = |phase| State::Work(Course::Leave, phase);
-    let all = [Reserve, FailOver, Unplug, Transfer, Locate, Release, Follow];
+    let all = [
+        Reserve, Queue, FailOver, Unplug, Transfer, Locate, Release, Follow,
+    ];
     assert_eq!(host.world.works(), all.map(leave));
     assert!(host.world.knobs().works.iter().all(|worked| !worked.taken_up));
 }

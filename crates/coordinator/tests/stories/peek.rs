@@ -33,7 +33,10 @@ impl Peek {
     }
 
     pub fn holds_of(&self, id: &str) -> Vec<String> {
-        self.column("SELECT vf FROM holds WHERE migration = ?1 ORDER BY vf", &[id])
+        self.column(
+            "SELECT vf FROM holds WHERE migration = ?1 AND quarantined IS NULL ORDER BY vf",
+            &[id],
+        )
     }
 
     /// VFs that are held, by whomever.

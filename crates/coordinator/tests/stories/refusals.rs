@@ -49,7 +49,7 @@ fn a_guest_that_may_not_move() {
             "virsh dumpxml web-1",
         ),
         (
-            |facts| facts.pairs[0].vf = None,
+            |facts| (facts.managed, facts.pairs[0].vf) = (false, None),
             "GUEST_WITHOUT_VF",
             "guest `web-1` has no VF",
             "docs/guests.md",

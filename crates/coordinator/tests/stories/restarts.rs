@@ -29,13 +29,15 @@ fn killed_at(host: &Host, phase: Phase) -> godwit_api::v1::Migration {
 
 #[test]
 fn killed_in_any_phase_of_the_way_out() {
-    use Phase::{FailOver, Follow, Locate, Release, Reserve, Transfer, Unplug};
-    for phase in [Reserve, FailOver, Unplug, Transfer, Locate, Release, Follow] {
+    use Phase::{FailOver, Follow, Locate, Queue, Release, Reserve, Transfer, Unplug};
+    for phase in [
+        Reserve, Queue, FailOver, Unplug, Transfer, Locate, Release, Follow,
+    ] {
         let host = Host::source();
         let end = killed_at(&host, phase);
         assert_eq!((end.moved(), end.ended), (Moved::Yes, true), "{phase}");
         let timeline: Vec<_> = end.timeline.iter().map(|span| span.phase()).collect();
-        assert_eq!(timeline.len(), 7, "{phase}: {timeline:?}");
+        assert_eq!(timeline.len(), 8, "{phase}: {timeline:?}");
     }
 }
 
@@ -101,8 +103,10 @@ fn killed_in_any_phase_of_an_arrival() {
 #[test]
 fn killed_again_and_again_it_still_arrives() {
     let host = Host::source();
-    use Phase::{FailOver, Follow, Locate, Release, Reserve, Transfer, Unplug};
-    let all = [Reserve, FailOver, Unplug, Transfer, Locate, Release, Follow];
+    use Phase::{FailOver, Follow, Locate, Queue, Release, Reserve, Transfer, Unplug};
+    let all = [
+        Reserve, Queue, FailOver, Unplug, Transfer, Locate, Release, Follow,
+    ];
     for phase in all {
         host.world.hold(phase);
     }

@@ -12,7 +12,7 @@ use std::{
 use godwit_api::v1::Failure;
 use godwit_coordinator::{Caller, Job, PeerDesk, World, words};
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, Phase, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, Phase, Policy, Sighting, State, Vf, preflight::GuestFacts,
 };
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
@@ -76,6 +76,7 @@ pub fn cause(reason: &str) -> Cause {
         message: format!("{} went wrong", reason.to_lowercase()),
         causes: vec!["the world".into()],
         hint: "look at the world".into(),
+        vf: None,
     }
 }
 
@@ -283,10 +284,11 @@ impl World for Pretend {
         Ok(knobs.guests.iter().filter(is).cloned().collect())
     }
 
-    async fn adopt(&self, guest: &Guest, _: &[Pair]) -> Result<(), Cause> {
+    async fn adopt(&self, guest: &Guest, _: &[Pair], policy: Policy) -> Result<(), Cause> {
         let mut knobs = self.knobs();
         let facts = knobs.guests.iter_mut().find(|facts| facts.guest == *guest);
-        facts.unwrap().managed = true;
+        let facts = facts.unwrap();
+        (facts.managed, facts.policy) = (true, policy);
         Ok(())
     }
 

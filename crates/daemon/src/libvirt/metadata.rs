@@ -15,7 +15,7 @@
 
 use std::{collections::BTreeSet, fmt::Write, str::FromStr};
 
-use godwit_migration::{BadAddress, MacAddress, PciAddress};
+use godwit_migration::{BadAddress, MacAddress, PciAddress, Policy};
 use roxmltree::{Document, Node};
 
 use super::xml::escape;
@@ -36,13 +36,6 @@ pub(crate) struct GuestWish {
     pub policy: Policy,
     /// Its pairs; at least one.
     pub pairs: Vec<WishedPair>,
-}
-
-/// What to do when a destination has no VF for a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Policy {
-    /// Do not migrate there.
-    Require,
 }
 
 /// One pair that a guest should have.
@@ -109,8 +102,8 @@ impl GuestWish {
     }
 
     fn write(&self, prefix: &str, namespace: &str) -> String {
-        let Policy::Require = self.policy;
-        let mut text = format!("<{prefix}guest{namespace} version=\"{VERSION}\" policy=\"require\">");
+        let policy = self.policy.name();
+        let mut text = format!("<{prefix}guest{namespace} version=\"{VERSION}\" policy=\"{policy}\">");
         for pair in &self.pairs {
             let WishedPair {
                 standby_mac,
@@ -179,19 +172,15 @@ impl FromStr for GuestWish {
             VERSION => {}
             other => return Err(MetadataError::Version(other.to_owned())),
         }
-        match guest.attribute("policy") {
-            Some("require") | None => {}
-            Some(other) => return Err(MetadataError::Wrong(format!("unknown policy `{other}`"))),
-        }
+        let policy = match guest.attribute("policy") {
+            None => Policy::Require,
+            Some(text) => text.parse().map_err(MetadataError::Wrong)?,
+        };
         let pairs = guest.children().filter(|child| is_ours(*child, "pair")).zip(1..);
         let pairs: Vec<_> = pairs
             .map(|(node, number)| read_pair(node, number))
             .collect::<Result<_, _>>()?;
-        GuestWish {
-            policy: Policy::Require,
-            pairs,
-        }
-        .check()
+        GuestWish { policy, pairs }.check()
     }
 }
 
@@ -350,7 +339,7 @@ mod tests {
         );
         assert_eq!(
             says("\"require\"", "\"hope\""),
-            "Godwit's metadata: unknown policy `hope`"
+            "Godwit's metadata: is no policy `hope`"
         );
         assert_eq!(
             says("ua-godwit-1", "hostdev0"),

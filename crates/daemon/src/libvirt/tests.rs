@@ -1,11 +1,12 @@
 //! The adapter on a real libvirt: its built-in test driver, which needs no daemon. All tests of the process see one
 //! pretend host, so each uses domains of its own.
 
+use godwit_migration::Policy;
 use tokio::time::{Instant, sleep};
 
 use super::{
     event::Resumed,
-    metadata::{GuestWish, Policy, WishedPair},
+    metadata::{GuestWish, WishedPair},
     xml::DomainDevices,
     *,
 };

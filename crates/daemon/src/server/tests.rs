@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use godwit_api::peer::v1::{ArrivalRequest, peer_service_client::PeerServiceClient};
-use godwit_coordinator::{Deadlines, Job, Journal, Settings};
-use godwit_migration::{Brief, Cause, Event, Guest, Pair, Sighting, Vf, preflight::GuestFacts};
+use godwit_coordinator::{Deadlines, Job, Journal, Limits, Settings};
+use godwit_migration::{Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, preflight::GuestFacts};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::{
     Code,
@@ -29,7 +29,7 @@ impl World for Empty {
         Ok(Vec::new())
     }
 
-    async fn adopt(&self, _: &Guest, _: &[Pair]) -> Result<(), Cause> {
+    async fn adopt(&self, _: &Guest, _: &[Pair], _: Policy) -> Result<(), Cause> {
         Ok(())
     }
 
@@ -78,6 +78,7 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         host: "beta".into(),
         peers: vec!["alpha".into()],
         deadlines: Deadlines::new([]),
+        limits: Limits::default(),
     };
     let journal = Journal::open(state).unwrap();
     let coordinator = Coordinator::start(settings, Arc::new(Empty), journal)

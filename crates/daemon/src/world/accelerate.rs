@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use godwit_coordinator::{Job, retry::Policy};
-use godwit_migration::{Event, Pair, PciAddress, Report, Role};
+use godwit_migration::{Cause, Course, Event, Pair, PciAddress, Report, State};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -29,32 +29,33 @@ impl RealWorld {
     pub(super) async fn plug(&self, job: &Job) -> Work<Report> {
         let told = |error| failed("LIBVIRT", "libvirt does not answer", &error);
         reachable(&self.libvirt, job.deadline / 2).await.map_err(told)?;
-        if job.brief.role == Role::Destination {
+        // Also of one that came by another tool, or was started here by hand.
+        if matches!(job.state, State::Work(Course::Arrive, _)) {
             self.correct_persistent(job).await;
         }
         // One after the other: libvirt plugs into one domain under one job anyway.
         let mut plugged = Vec::new();
+        // A pair that was on its standby before is put back there.
         for (index, pair) in job.brief.pairs.iter().enumerate() {
-            plugged.push(self.plug_one(job, pair, index).await?);
+            if let Some(vf) = job.brief.vf_here(pair) {
+                plugged.push(self.plug_one(job, (index, pair), vf).await?);
+            }
         }
         Ok(Report::of(plugged.join("; ")))
     }
 
-    async fn plug_one(&self, job: &Job, pair: &Pair, index: usize) -> Work<String> {
+    async fn plug_one(&self, job: &Job, (index, pair): (usize, &Pair), vf: PciAddress) -> Work<String> {
         let devices = self.devices(&job.brief).await?;
-        let vf = job.brief.vf_here(pair);
-        let vf = vf.ok_or_else(|| {
-            Event::Failed(cause(
-                "NO_VF",
-                format!("no VF is held here for pair {}", pair.mac),
-            ))
-        })?;
         if let Some(has) = plugged(&devices, pair, vf) {
             return Ok(format!("{has} is plugged already"));
         }
         self.check_nobody_has(vf).await?;
-        let told =
-            |error: crate::vf::VfError| failed("PLUG", format!("VF {vf} could not be prepared"), &error);
+        let told = |error: crate::vf::VfError| {
+            bad(
+                vf,
+                failed("PLUG", format!("VF {vf} could not be prepared"), &error),
+            )
+        };
         self.vfs.prepare(vf, Profile::default()).await.map_err(told)?;
         self.vfs.set_mac(vf, Some(pair.primary_mac)).await.map_err(told)?;
         let id = uuid(&job.brief)?;
@@ -73,7 +74,15 @@ impl RealWorld {
         // What libvirt answers is a hint; the domain is the evidence.
         match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
             (Some(has), _) => Ok(format!("{has} is plugged")),
-            (None, Err(error)) => Err(failed("PLUG", format!("VF {vf} could not be plugged"), &error)),
+            (None, Err(error)) if error.is_retryable() => Err(failed(
+                "PLUG",
+                format!("VF {vf} could not be plugged now"),
+                &error,
+            )),
+            (None, Err(error)) => Err(bad(
+                vf,
+                failed("PLUG", format!("VF {vf} could not be plugged"), &error),
+            )),
             (None, Ok(())) => Err(Event::Failed(cause(
                 "PLUG",
                 format!("VF {vf} is not in the domain although libvirt plugged it"),
@@ -87,15 +96,18 @@ impl RealWorld {
         let holders = self.vfs.holders(vf).await.map_err(told)?;
         match holders.first() {
             None => Ok(()),
-            Some(holder) => Err(Event::Failed(
-                cause(
-                    "STRAY_VF",
-                    format!(
-                        "VF {vf} is open in process {} ({}) and in no domain's XML",
-                        holder.pid, holder.command
-                    ),
-                )
-                .hint(format!("see what it is: ps -fp {}", holder.pid)),
+            Some(holder) => Err(bad(
+                vf,
+                Event::Failed(
+                    cause(
+                        "STRAY_VF",
+                        format!(
+                            "VF {vf} is open in process {} ({}) and in no domain's XML",
+                            holder.pid, holder.command
+                        ),
+                    )
+                    .hint(format!("see what it is: ps -fp {}", holder.pid)),
+                ),
             )),
         }
     }
@@ -106,7 +118,9 @@ impl RealWorld {
             let (pair, path) = (pair.clone(), path.clone());
             async move { self.fail_back_one(job, &pair, &path).await }
         };
-        Ok(Report::of(each(job.brief.pairs.iter().map(back)).await?))
+        Ok(Report::of(
+            each(job.brief.pairs_here().into_iter().map(back)).await?,
+        ))
     }
 
     async fn fail_back_one(&self, job: &Job, pair: &Pair, path: &Path) -> Work<String> {
@@ -145,7 +159,7 @@ impl RealWorld {
 
     /// Whatever tool moved the guest: its persistent definition here has the metadata and no VF. A failure is told and
     /// is no reason to leave the guest on standby.
-    async fn correct_persistent(&self, job: &Job) {
+    pub(super) async fn correct_persistent(&self, job: &Job) {
         if let Err(error) = self.try_correct_persistent(job).await {
             warn!(migration = %job.brief.id, "persistent XML not corrected: {error:#}");
         }
@@ -183,7 +197,19 @@ fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<Strin
         .or_else(|| alias_of(devices, pair))
 }
 
-fn place_of(wish: &GuestWish, pair: &Pair) -> Option<PciAddress> {
+/// Another VF may work where this one did not.
+fn bad(vf: PciAddress, event: Event) -> Event {
+    match event {
+        Event::Failed(cause) => Event::Failed(Cause {
+            vf: Some(vf),
+            ..cause
+        }),
+        other => other,
+    }
+}
+
+/// Where the pair's VF was in the guest.
+pub(super) fn place_of(wish: &GuestWish, pair: &Pair) -> Option<PciAddress> {
     wish.pairs
         .iter()
         .find(|wished| wished.standby_mac == pair.mac)?

@@ -7,7 +7,7 @@ use godwit_migration::Report;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::debug;
 
-use super::{RealWorld, Work, leaving::figures, uuid};
+use super::{RealWorld, Work, transfer::figures, uuid};
 use crate::libvirt::{Event, RunState, Running};
 
 /// An arrival is told by an event; this often the domain's state is read all the same.
@@ -37,6 +37,7 @@ impl RealWorld {
             };
             let _ = tokio::time::timeout(LOOK_AGAIN, told).await;
         }
+        self.correct_persistent(job).await;
         let completed = self.libvirt.completed_job_stats(id).await.ok().flatten();
         let figures = completed.as_ref().map(figures);
         Ok(Report {

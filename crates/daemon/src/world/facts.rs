@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use godwit_migration::{
-    Cause, Guest, MacAddress, Pair, PciAddress, Vf, VfUse,
+    Cause, Guest, MacAddress, Pair, PciAddress, Policy, Vf, VfUse,
     preflight::{GuestFacts, PairFacts},
 };
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{RealWorld, channel_of};
+use super::{RealWorld, accelerate::place_of, channel_of};
 use crate::{
     agent,
     cause::{CauseExt, cause},
     libvirt::{
         DomainState, LibvirtError, MetadataOf, Paused, RunState, XmlOf,
-        metadata::{GuestWish, Policy, WishedPair},
+        metadata::{GuestWish, WishedPair},
         xml::{DomainDevices, HostDev, HostDevForm, Nic, Teaming},
     },
     peers::plug_alias,
@@ -51,6 +51,7 @@ impl RealWorld {
             state: state.run.to_string(),
             running,
             managed: false,
+            policy: Policy::default(),
             pairs: Vec::new(),
             agent: Err(format!("the guest is {}", state.run)),
         };
@@ -83,6 +84,7 @@ impl RealWorld {
         }
         let wish = self.wish(state.uuid).await.ok().flatten();
         facts.managed = wish.is_some();
+        facts.policy = wish.as_ref().map(|wish| wish.policy).unwrap_or_default();
         facts.pairs = match wish {
             Some(wish) => wish
                 .pairs
@@ -106,7 +108,12 @@ impl RealWorld {
         Ok(None)
     }
 
-    pub(super) async fn write_wish(&self, guest: &Guest, pairs: &[Pair]) -> Result<(), Cause> {
+    pub(super) async fn write_wish(
+        &self,
+        guest: &Guest,
+        pairs: &[Pair],
+        policy: Policy,
+    ) -> Result<(), Cause> {
         let told = || {
             cause(
                 "METADATA",
@@ -123,6 +130,9 @@ impl RealWorld {
             .await
             .map_err(|error| told().because(&error))?;
         let devices = DomainDevices::parse(&text).map_err(|error| told().because(&error))?;
+        // A guest on its standby is adopted again: its VF's place is the one that was written down before.
+        let before = self.wish(id).await.ok().flatten();
+        let place = |pair: &Pair| before.as_ref().and_then(|wish| place_of(wish, pair));
         let wished = |(index, pair): (usize, &Pair)| WishedPair {
             standby_mac: pair.mac,
             standby_alias: pair.standby.clone(),
@@ -131,10 +141,11 @@ impl RealWorld {
             pool: pair.pool.clone(),
             guest_address: devices
                 .hostdev(&pair.primary)
-                .and_then(|hostdev| hostdev.guest_address),
+                .and_then(|hostdev| hostdev.guest_address)
+                .or_else(|| place(pair)),
         };
         let wish = GuestWish {
-            policy: Policy::Require,
+            policy,
             pairs: pairs.iter().enumerate().map(wished).collect(),
         };
         self.libvirt
@@ -247,7 +258,9 @@ fn wished_pair(wished: &WishedPair, devices: &DomainDevices) -> PairFacts {
         mac: Some(wished.standby_mac),
         primary_mac: Some(wished.primary_mac),
         standby: standby.and_then(|nic| nic.alias.clone()),
-        primary: primary.and_then(|hostdev| hostdev.alias.clone()),
+        primary: primary
+            .and_then(|hostdev| hostdev.alias.clone())
+            .or_else(|| Some(wished.primary_alias.clone())),
         vf: primary.map(|hostdev| hostdev.host_address),
         pool: Some(wished.pool.clone()),
     }

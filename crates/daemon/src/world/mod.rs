@@ -11,21 +11,23 @@ mod evidence;
 mod facts;
 mod leaving;
 mod locate;
+mod transfer;
 
 use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
 
 use godwit_api::v1 as api;
 use godwit_coordinator::{Job, World};
 use godwit_migration::{
-    Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Sighting, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Policy, Sighting, Vf, preflight::GuestFacts,
 };
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use self::evidence::Evidence;
 use crate::{
     agent::{self, Agents},
     cause::{CauseExt, cause, refused},
-    libvirt::{Libvirt, LibvirtError, RunState, XmlOf, xml::DomainDevices},
+    libvirt::{self, Libvirt, LibvirtError, RunState, XmlOf, xml::DomainDevices},
     peers::Peers,
     vf::Vfs,
 };
@@ -58,6 +60,11 @@ impl RealWorld {
             evidence,
             aborted,
         }
+    }
+
+    /// What libvirt tells on its own.
+    pub(crate) fn events(&self) -> broadcast::Receiver<libvirt::Event> {
+        self.libvirt.events()
     }
 
     /// The guest's live devices; [`Event::Left`] when it does not run here.
@@ -107,6 +114,11 @@ impl World for RealWorld {
         };
         let worked = match phase {
             Phase::Reserve => self.reserve(&job).await,
+            Phase::Queue => self.queue(&job).await,
+            Phase::Hold => Err(Event::Failed(cause(
+                "DEFECT",
+                "the coordinator holds VFs by itself",
+            ))),
             Phase::FailOver => self.fail_over(&job).await,
             Phase::Unplug => self.unplug(&job).await,
             Phase::Transfer => self.transfer(&job).await,
@@ -133,8 +145,8 @@ impl World for RealWorld {
         self.guest_facts(named).await
     }
 
-    async fn adopt(&self, guest: &Guest, pairs: &[Pair]) -> Result<(), Cause> {
-        self.write_wish(guest, pairs).await
+    async fn adopt(&self, guest: &Guest, pairs: &[Pair], policy: Policy) -> Result<(), Cause> {
+        self.write_wish(guest, pairs, policy).await
     }
 
     async fn vfs(&self) -> Result<Vec<Vf>, Cause> {

@@ -266,11 +266,11 @@ impl Cluster {
         }
     }
 
-    /// A person asks to cancel; taken or not is the table's decision. The step at work goes on.
-    pub(crate) fn cancel(&mut self) {
-        let life = self.daemons[SOURCE].life;
-        self.write(SOURCE, Happening::CancelAsked);
-        self.daemons[SOURCE].life = life;
+    /// A person asks; taken or not is the table's decision. The step at work goes on.
+    pub(crate) fn ask(&mut self, at: usize, happening: Happening) {
+        let life = self.daemons[at].life;
+        self.write(at, happening);
+        self.daemons[at].life = life;
     }
 
     /// The daemons can ask each other.

@@ -30,13 +30,15 @@ pub(crate) enum Fault {
     DestinationDown,
     /// The source's power goes, once the guest runs at the destination.
     SourceOff,
+    /// Somebody asks the destination for the standby, while the guest is being accelerated there.
+    StandbyAsked,
 }
 
 /// Rounds that a fault of some length lasts: longer than any wait of a phase.
 const LASTS: u8 = 9;
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 12] = [
         Fault::FailBefore,
         Fault::FailAfter,
         Fault::Crash,
@@ -48,6 +50,7 @@ impl Fault {
         Fault::SourceDown,
         Fault::DestinationDown,
         Fault::SourceOff,
+        Fault::StandbyAsked,
     ];
 
     /// It can happen now, and is not the same as another fault, or the same a moment later.
@@ -61,6 +64,9 @@ impl Fault {
             Fault::Crash => working,
             Fault::Again => over,
             Fault::Cancel => turn == SOURCE && working && cluster.takes(SOURCE, Happening::CancelAsked),
+            Fault::StandbyAsked => {
+                turn == DESTINATION && working && cluster.takes(DESTINATION, Happening::StandbyAsked)
+            }
             Fault::Stop | Fault::Reboot => {
                 let moving = matches!(world.job, Job::SwitchOver | Job::Finishing);
                 // Of a split, only once the destination's daemon has seen the guest: if it is shut down before, nothing
@@ -90,7 +96,8 @@ impl Fault {
                 cluster.daemons[turn].life.outcome = None;
                 cluster.daemons[turn].life.step = 0;
             }
-            Fault::Cancel => cluster.cancel(),
+            Fault::Cancel => cluster.ask(SOURCE, Happening::CancelAsked),
+            Fault::StandbyAsked => cluster.ask(DESTINATION, Happening::StandbyAsked),
             Fault::Stop => cluster.world.stop_guest(),
             Fault::Reboot => cluster.world.reboot_guest(),
             Fault::LinkLost => cluster.world.link_down = LASTS,

@@ -75,7 +75,7 @@ impl Cluster {
     /// The records tell the truth.
     fn check_outcome(&self) -> Result<(), String> {
         let true_there = match self.daemons[DESTINATION].state {
-            State::Done(Outcome::Accelerated) => self.world.ran_there,
+            State::Done(Outcome::Accelerated | Outcome::OnStandby) => self.world.ran_there,
             State::Done(Outcome::Left) => self.world.ran_there && self.world.stopped,
             _ => true,
         };
@@ -113,7 +113,11 @@ impl Cluster {
             let guest = self.world.hosts[at].guest;
             self.world.runs(at) && guest.active == Port::Vf && guest.nic == Nic::Up && !guest.accepts_all
         };
-        if !self.world.stopped && accelerated(SOURCE) == accelerated(DESTINATION) {
+        let lowered = self.daemons[DESTINATION].state == State::Done(Outcome::OnStandby);
+        if lowered && self.world.hosts[DESTINATION].guest.nic != Nic::None {
+            return Err("the guest is said to be on its standby, and has its VF".into());
+        }
+        if !self.world.stopped && !lowered && accelerated(SOURCE) == accelerated(DESTINATION) {
             return Err("all is over and the guest is not accelerated".into());
         }
         self.check_given_back()

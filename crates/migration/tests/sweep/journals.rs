@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use godwit_migration::{Brief, Cause, Entry, Event, Guest, Happening, Migration, Report, Role};
+use godwit_migration::{Brief, Cause, Entry, Event, Guest, Happening, Migration, Policy, Report, Role};
 
 use crate::{
     FATES, cluster,
@@ -80,6 +80,12 @@ fn entry(at_ms: i64, happening: Happening) -> Entry {
         Happening::CancelAsked => Event::CancelAsked,
         Happening::Closed => Event::Closed,
         Happening::Left => Event::Left(Cause::default()),
+        Happening::Unwanted => Event::Unwanted,
+        Happening::Swapped => Event::Swapped {
+            held: Vec::new(),
+            because: String::new(),
+        },
+        Happening::StandbyAsked => Event::StandbyAsked { sticky: false },
     };
     Entry { at_ms, event }
 }
@@ -95,5 +101,7 @@ fn brief(role: Role) -> Brief {
         source: "alpha".into(),
         destination: "beta".into(),
         pairs: Vec::new(),
+        policy: Policy::Require,
+        sticky: false,
     }
 }

@@ -16,10 +16,24 @@ impl World {
                 (vf.free, vf.taken) = (false, true);
             }
         }
+        self.neighbour_goes_on();
         for timer in [&mut self.link_down, &mut self.silent] {
             if *timer != FOR_EVER {
                 *timer = timer.saturating_sub(1);
             }
+        }
+    }
+
+    /// Another guest of the destination gives its VF back after a while.
+    fn neighbour_goes_on(&mut self) {
+        let vf = &mut self.hosts[DESTINATION].vf;
+        match self.taken_for {
+            0 | FOR_EVER => {}
+            1 => {
+                self.taken_for = 0;
+                (vf.free, vf.taken) = (true, false);
+            }
+            _ => self.taken_for -= 1,
         }
     }
 

@@ -17,7 +17,7 @@ use driver::{Cluster, RULES};
 use explore::{Sweep, Tally};
 use faults::Fault::{self, Again, Cancel, Crash, DestinationDown, FailAfter, FailBefore, LinkLost};
 use faults::Fault::{SourceDown, SourceOff, Stop};
-use godwit_migration::{Course, Happening, Phase, State};
+use godwit_migration::{Course, Happening, Phase, Policy, State};
 use world::{DESTINATION, FOR_EVER, Fate, SOURCE, World};
 
 const FATES: [Fate; 6] = [
@@ -195,6 +195,68 @@ fn the_destination_cannot_plug_at_first() {
             "Moved | Accelerated"
         };
         assert!(tally.ends.contains(end), "{:?}", tally.ends);
+    }
+}
+
+/// A guest that needs no VF to move goes although there is none, and gets one when it becomes free.
+#[test]
+fn a_guest_that_prefers_a_vf_moves_without_and_gets_one_later() {
+    for rounds in [1, 9, 40, FOR_EVER] {
+        let mut start = cluster(Fate::Success);
+        start.world.policy = Policy::Prefer;
+        start.world.taken_for = rounds;
+        let vf = &mut start.world.hosts[DESTINATION].vf;
+        (vf.free, vf.taken) = (false, true);
+        let rests = [State::Rest(Course::Arrive, Phase::Hold)];
+        let for_ever = rounds == FOR_EVER;
+        let sweep = Sweep::new(start, &Fault::ALL, 2).resting(if for_ever { &rests } else { &[] });
+        let tally = sweep.run().holds();
+        let end = if for_ever {
+            "Moved | rest Arrive/Hold"
+        } else {
+            "Moved | Accelerated"
+        };
+        assert!(tally.ends.contains(end), "{:?}", tally.ends);
+        assert!(tally.ends.contains("Moved | OnStandby"), "{:?}", tally.ends);
+    }
+}
+
+#[test]
+fn a_guest_that_wants_no_vf_moves_and_stays_on_its_standby() {
+    for fate in FATES {
+        let mut start = cluster(fate);
+        start.world.policy = Policy::StandbyOnly;
+        let tally = Sweep::new(start, &Fault::ALL, 2).run().holds();
+        assert!(!tally.ends.contains("Moved | Accelerated"), "{:?}", tally.ends);
+    }
+}
+
+/// Standby is asked for at every moment of an arrival, with whatever else can go wrong.
+#[test]
+fn standby_is_asked_for_while_the_guest_is_accelerated() {
+    let faults = [
+        Fault::StandbyAsked,
+        FailBefore,
+        FailAfter,
+        Crash,
+        Stop,
+        Fault::Reboot,
+    ];
+    let tally = sweep(Fate::Success, &faults, 3);
+    assert!(tally.ends.contains("Moved | OnStandby"), "{:?}", tally.ends);
+    for rounds in [1, 25, FOR_EVER] {
+        let mut start = cluster(Fate::Success);
+        start.world.silent = rounds;
+        let rests = [
+            State::Rest(Course::Return, Phase::Unplug),
+            State::Rest(Course::Withdraw, Phase::Unplug),
+            State::Work(Course::Arrive, Phase::Await),
+        ];
+        let sweep = Sweep::new(start, &faults, 2);
+        sweep
+            .resting(if rounds == FOR_EVER { &rests } else { &[] })
+            .run()
+            .holds();
     }
 }
 

@@ -3,7 +3,7 @@
 //! Make before break: the PF gets its copy of the guest's frames before a VF's MAC goes on or off.
 
 use godwit_migration::{
-    Course, DestinationView, Happening, Outcome, Phase, Sighting, SourceView, State, Verdict,
+    Course, DestinationView, Happening, Outcome, Phase, Policy, Sighting, SourceView, State, Verdict,
 };
 
 use crate::{
@@ -26,6 +26,8 @@ pub(crate) fn of(state: State) -> &'static [Step] {
             ("hold here", hold_here),
             ("hold there", hold_there),
         ],
+        Phase::Queue => &[("look", still_here)],
+        Phase::Hold => &[("look", still_here), ("hold", hold_own)],
         Phase::FailOver => &[
             ("look", still_here),
             ("accept on both", accept_both),
@@ -94,11 +96,31 @@ fn hold_there(cluster: &mut Cluster, _: usize) -> Answer {
     if there.begun {
         return if there.ended() { Fail } else { Next };
     }
+    let wanted = cluster.world.policy != Policy::StandbyOnly;
+    if wanted && vf.free {
+        (vf.free, vf.held) = (false, true);
+    } else if cluster.world.policy == Policy::Require {
+        return Fail;
+    }
+    there.begun = true;
+    Next
+}
+
+/// What Reserve held is held; else one that has become free since is taken.
+pub(crate) fn hold_own(cluster: &mut Cluster, at: usize) -> Answer {
+    let in_guest = cluster.world.hosts[at].guest.nic != Nic::None;
+    let vf = &mut cluster.world.hosts[at].vf;
+    if vf.held || in_guest {
+        vf.held = true;
+        return Next;
+    }
+    if cluster.world.policy == Policy::StandbyOnly {
+        return Tell(Happening::Unwanted);
+    }
     if !vf.free {
         return Fail;
     }
     (vf.free, vf.held) = (false, true);
-    there.begun = true;
     Next
 }
 
@@ -149,10 +171,22 @@ pub(crate) fn look_at_unplug(cluster: &mut Cluster, at: usize) -> Answer {
     let rebooted = host.guest.boot != cluster.daemons[at].confirmed_boot;
     match cluster.daemons[at].state {
         _ if host.guest.nic == Nic::None => Next,
+        State::Rest(Course::Withdraw, _) if rebooted => fail_over_again(cluster, at),
         State::Rest(..) if rebooted => Tell(Happening::Done),
         _ if rebooted => Tell(Happening::Failed),
         _ => Next,
     }
+}
+
+/// A guest that is to stay on standby is asked for its VF again, as the first time.
+fn fail_over_again(cluster: &mut Cluster, at: usize) -> Answer {
+    if !cluster.world.runs(at) {
+        return Fail;
+    }
+    for step in [accept_both, copy_on, send_by_standby, announce, confirm_standby] {
+        step(cluster, at);
+    }
+    Next
 }
 
 /// The fail over is asked again just before the unplug.

@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of migrations. What must never happen to it is noted in [`World::wrong`] by the deed itself.
 
+use godwit_migration::Policy;
+
 pub(crate) const SOURCE: usize = 0;
 pub(crate) const DESTINATION: usize = 1;
 
@@ -111,6 +113,9 @@ pub(crate) struct World {
     pub(crate) plug_fails: u8,
     /// Other guests take a free VF at once.
     pub(crate) greedy: bool,
+    /// Another guest has the destination's VF for so many more rounds.
+    pub(crate) taken_for: u8,
+    pub(crate) policy: Policy,
     pub(crate) ran_there: bool,
     pub(crate) wrong: Option<String>,
 }
@@ -158,6 +163,8 @@ impl World {
             silent: 0,
             plug_fails: 0,
             greedy: false,
+            taken_for: 0,
+            policy: Policy::Require,
             ran_there: false,
             wrong: None,
         }

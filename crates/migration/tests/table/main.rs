@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use godwit_migration::{Happening, Role, State, Verdict, table};
 
 /// In the order in which they are told.
-pub(crate) const HAPPENINGS: [Happening; 12] = [
+pub(crate) const HAPPENINGS: [Happening; 15] = [
     Happening::Done,
     Happening::Failed,
     Happening::Silent,
@@ -21,6 +21,9 @@ pub(crate) const HAPPENINGS: [Happening; 12] = [
     Happening::CancelAsked,
     Happening::Closed,
     Happening::Left,
+    Happening::Unwanted,
+    Happening::Swapped,
+    Happening::StandbyAsked,
 ];
 
 /// The states that a role's migration can come to, course by course.
@@ -52,12 +55,17 @@ pub(crate) fn rows(state: State) -> Vec<(Happening, State)> {
         .collect()
 }
 
-/// All states of both roles.
+/// All states of all roles.
 pub(crate) fn all() -> BTreeSet<State> {
-    [Role::Source, Role::Destination]
-        .into_iter()
-        .flat_map(reachable)
-        .collect()
+    [
+        Role::Source,
+        Role::Destination,
+        Role::Accelerate,
+        Role::Decelerate,
+    ]
+    .into_iter()
+    .flat_map(reachable)
+    .collect()
 }
 
 /// The short word of a happening.
@@ -67,6 +75,7 @@ pub(crate) fn word(happening: Happening) -> String {
         Happening::Located(Verdict::OnBoth) => "on both".into(),
         Happening::Located(verdict) => format!("{verdict:?}").to_lowercase(),
         Happening::CancelAsked => "cancel".into(),
+        Happening::StandbyAsked => "standby asked".into(),
         other => format!("{other:?}").to_lowercase(),
     }
 }
@@ -107,7 +116,7 @@ fn grid() -> String {
             for happening in HAPPENINGS {
                 let next = table::next(state, happening);
                 let next = next.map_or_else(|_| "-".to_owned(), |next| next.to_string());
-                text.push_str(&format!("    {:<12} {next}\n", word(happening)));
+                text.push_str(&format!("    {:<13} {next}\n", word(happening)));
             }
         }
     }

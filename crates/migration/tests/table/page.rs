@@ -31,7 +31,7 @@ fn generated() -> String {
     let mut text = String::new();
     for (role, name) in [
         (Role::Source, "The source"),
-        (Role::Destination, "The destination"),
+        (Role::Destination, "The destination, and a guest that stays"),
     ] {
         text.push_str(&format!("\n### {name}\n\n```mermaid\n{}```\n\n", graph(role)));
         text.push_str(&format!("```text\n{}```\n", told(role)));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use godwit_migration::{
-    Course::{self, Arrive, Leave, Quit, Return, Stay, Turn},
+    Course::{self, Arrive, Halt, Leave, Quit, Return, Stay, Turn, Withdraw},
     Happening as H, Outcome, Phase, Role,
     State::{self, Done, Rest, Work},
     Verdict, table,
@@ -32,7 +32,7 @@ fn nothing_happens_after_the_end() {
 #[test]
 fn every_row_can_be_reached() {
     let reached = all();
-    for course in [Leave, Turn, Return, Stay, Quit, Arrive] {
+    for course in [Leave, Turn, Return, Stay, Quit, Arrive, Halt, Withdraw] {
         for phase in Phase::ALL {
             for state in [Work(course, phase), Rest(course, phase)] {
                 assert!(
@@ -58,7 +58,9 @@ fn each_role_keeps_to_its_courses() {
         courses(Role::Source),
         BTreeSet::from([Leave, Turn, Return, Stay, Quit])
     );
-    assert_eq!(courses(Role::Destination), BTreeSet::from([Arrive]));
+    for here in [Role::Destination, Role::Accelerate, Role::Decelerate] {
+        assert_eq!(courses(here), BTreeSet::from([Arrive, Halt, Withdraw]));
+    }
 }
 
 /// The source never plugs for the guest's sake once it has gone: rule 3, and responsibility moves with the guest.
@@ -116,6 +118,7 @@ fn unknown_waits() {
 fn a_phase_that_failed_is_undone_too() {
     let undone = [
         (Phase::Reserve, Phase::Unreserve),
+        (Phase::Queue, Phase::Unreserve),
         (Phase::FailOver, Phase::FailBack),
         (Phase::Unplug, Phase::Plug),
     ];
@@ -138,7 +141,13 @@ fn cancel_is_taken_up_to_the_transfer_and_nowhere_else() {
         .into_iter()
         .filter(|state| table::can_cancel(*state))
         .collect();
-    let phases = [Phase::Reserve, Phase::FailOver, Phase::Unplug, Phase::Transfer];
+    let phases = [
+        Phase::Reserve,
+        Phase::Queue,
+        Phase::FailOver,
+        Phase::Unplug,
+        Phase::Transfer,
+    ];
     assert_eq!(taken, phases.map(|phase| Work(Leave, phase)));
     for phase in phases {
         assert_eq!(
@@ -151,7 +160,14 @@ fn cancel_is_taken_up_to_the_transfer_and_nowhere_else() {
 /// Turned round, it leaves only if the transfer was at work and the guest is found over there.
 #[test]
 fn after_cancel_no_phase_of_leaving_begins() {
-    for phase in [Phase::Reserve, Phase::FailOver, Phase::Unplug, Phase::Transfer] {
+    let phases = [
+        Phase::Reserve,
+        Phase::Queue,
+        Phase::FailOver,
+        Phase::Unplug,
+        Phase::Transfer,
+    ];
+    for phase in phases {
         for (_, next) in rows(Work(Turn, phase)) {
             assert!(!matches!(next, Work(Turn, _)) || next.phase() == Some(phase));
             assert!(
@@ -204,8 +220,60 @@ fn the_destination_never_gives_up() {
                     assert_eq!((state, happening), (Work(Arrive, Phase::Await), H::Closed))
                 }
                 Done(Outcome::Left) => assert_eq!(state, Work(Arrive, Phase::Release)),
+                Done(Outcome::OnStandby) => assert_eq!(state, Work(Withdraw, Phase::Release)),
                 _ => {}
             }
+        }
+    }
+}
+
+/// No VF is given up before the transfer may start: the queue comes before anything is done to the guest.
+#[test]
+fn the_queue_comes_before_the_guest_is_touched() {
+    for state in all() {
+        for (happening, next) in rows(state) {
+            if next == Work(Leave, Phase::FailOver) {
+                assert_eq!((state, happening), (Work(Leave, Phase::Queue), H::Done));
+            }
+        }
+    }
+}
+
+/// Decelerate: only what was asked for takes a VF from a guest that stays, never before its traffic left it, and what
+/// fails of it is accelerated again.
+#[test]
+fn a_guest_that_stays_is_decelerated_only_when_that_was_asked_for() {
+    for state in all() {
+        for (happening, next) in rows(state) {
+            match next {
+                Work(Withdraw, Phase::FailOver) => assert!(matches!(state, Work(Halt, _)), "{state}"),
+                Work(Withdraw, Phase::Unplug) => assert_eq!(state, Work(Withdraw, Phase::FailOver)),
+                Work(Halt, _) => assert_eq!(happening, H::StandbyAsked, "{state}"),
+                _ => {}
+            }
+        }
+    }
+    for phase in [Phase::FailOver, Phase::Unplug] {
+        let failed = table::next(Work(Withdraw, phase), H::Failed);
+        assert_eq!(failed, Ok(Work(Arrive, Phase::Hold)));
+    }
+    // An unplug that was asked for cannot be withdrawn, and here it is what was wanted: it is waited for.
+    let only = [
+        (H::Done, Work(Withdraw, Phase::Release)),
+        (H::Left, Work(Arrive, Phase::Release)),
+    ];
+    assert_eq!(rows(Rest(Withdraw, Phase::Unplug)), only);
+}
+
+/// Another VF changes nothing of what is waited for.
+#[test]
+fn another_vf_is_taken_only_at_rest() {
+    for state in all() {
+        if let Ok(next) = table::next(state, H::Swapped) {
+            assert!(
+                matches!(state, Rest(Arrive | Return, Phase::Plug)) && next == state,
+                "{state}"
+            );
         }
     }
 }

@@ -58,6 +58,13 @@ impl Model {
         Ok(())
     }
 
+    /// On its standby, with nothing of a VF.
+    pub(crate) fn lowered(&self, guest: GuestId, at: HostId) -> bool {
+        let standby = |ports: &super::Ports| ports.active == Port::Standby && ports.nic == Nic::None;
+        self.body(guest, at)
+            .is_some_and(|body| body.ports.iter().all(standby))
+    }
+
     /// Nothing of any guest is left on a host where it does not run.
     pub(crate) fn leftovers(&self, at: HostId) -> Result<(), String> {
         let host = &self.hosts[at];

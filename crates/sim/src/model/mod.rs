@@ -10,7 +10,7 @@ mod packets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use godwit_migration::{MacAddress, PciAddress};
+use godwit_migration::{MacAddress, PciAddress, Policy};
 use tokio::time::Instant;
 
 pub(crate) use self::libvirt::{Fate, Stage, Transfer};
@@ -100,8 +100,8 @@ pub struct Pair {
 pub struct Guest {
     /// Its name and UUID.
     pub id: godwit_migration::Guest,
-    /// Its domain has the metadata.
-    pub managed: bool,
+    /// What the metadata of its domain says; none: it has none.
+    pub managed: Option<Policy>,
     /// Its agent answers.
     pub agent: bool,
     /// Its memory, bytes.
@@ -255,6 +255,12 @@ impl Model {
             (body.domain == Domain::Running && !guest.stale.contains(host)).then_some(*host)
         };
         guest.at.iter().filter_map(running).collect()
+    }
+
+    /// It went on to another host, by whatever means.
+    pub(crate) fn running_on_other(&self, uuid: &str, host: HostId) -> bool {
+        self.find(uuid)
+            .is_some_and(|guest| self.running_on(guest) != [host])
     }
 
     /// The two hosts hear each other.

@@ -1,6 +1,7 @@
 //! Storms: seeded random faults and requests over the real loop, faster than time; then it is calm, and everything
 //! must settle well. A storm follows from its seed alone, so that one that failed can be looked at again.
 
+mod guests;
 mod one;
 mod pairs;
 mod plan;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Layout,
     chance::Chance,
-    cluster::{Cluster, Journals, cancel},
+    cluster::{Cluster, Journals, LOOKS_AFTER, cancel},
     model::{Domain, GuestId, HostId},
     pace::Pace,
     world::PretendWorld,
@@ -104,6 +104,11 @@ impl Storm {
         tokio::time::sleep_until(begun + STORMY).await;
         self.calm().await?;
         self.settle().await?;
+        // Who was put on standby stays there until somebody asks otherwise.
+        for guest in 0..self.plan.layout.guests {
+            self.accelerate(guest).await;
+        }
+        self.settle().await?;
         verdict::check(self).await?;
         verdict::count(self).await?;
         self.once_more().await
@@ -124,6 +129,8 @@ impl Storm {
                 }
             }
             Act::Cancel(guest) => self.cancel(guest).await,
+            Act::Standby(guest) => self.standby(guest).await,
+            Act::Accelerate(guest) => self.accelerate(guest).await,
             Act::Crash(host, down) => {
                 self.tally().crashes += 1;
                 self.cluster.crash(host);
@@ -189,6 +196,7 @@ impl Storm {
             guest,
             destination: Layout::host_name(to),
             request_id: ask.request.clone(),
+            policy: ask.policy.into(),
         };
         let desk = MigrationDesk(seat.coordinator.clone());
         tokio::select! {
@@ -269,7 +277,9 @@ impl Storm {
             for host in 0..self.cluster.hosts() {
                 let all = self.migrations(host, "").await?;
                 let of = |migration: &api::Migration| format!("host {host}: {}", told(migration));
-                open.extend(all.iter().filter(|migration| !migration.ended).map(of));
+                let short = verdict::is_short(self, host).await;
+                let waits = |record: &api::Migration| !(record.ended || short && verdict::waits(record));
+                open.extend(all.iter().filter(|record| waits(record)).map(of));
             }
             if open.is_empty() {
                 return Ok(());
@@ -310,6 +320,7 @@ impl Storm {
                 of: Some(here),
                 to: To::Host(to),
                 request: format!("once more {guest}"),
+                policy: api::Policy::Unspecified,
             };
             match self.request(&ask).await {
                 Ok(_) => {}
@@ -328,6 +339,9 @@ impl Storm {
                 ));
             }
         }
+        // Who was left on its standby meanwhile is looked after by its host.
+        tokio::time::sleep(2 * LOOKS_AFTER).await;
+        self.settle().await?;
         verdict::check(self).await
     }
 

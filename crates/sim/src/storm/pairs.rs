@@ -88,6 +88,7 @@ pub(super) fn plan(number: u64) -> Plan {
         of: Some(0),
         to: To::Host(1),
         request: "request".into(),
+        policy: godwit_api::v1::Policy::Unspecified,
     };
     Plan {
         layout: Layout {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use godwit_api::v1 as api;
 use godwit_migration::Phase;
 
 use crate::{
@@ -30,6 +31,10 @@ pub(super) struct Plan {
 pub(super) enum Act {
     /// A request, once or several times at once.
     Migrate(Ask, u8),
+    /// The guest is to be on its standby, where it is.
+    Standby(GuestId),
+    /// The guest is to be on its VF, where it is.
+    Accelerate(GuestId),
     /// Cancel of whatever is under way for the guest.
     Cancel(GuestId),
     Crash(HostId, Duration),
@@ -46,6 +51,7 @@ pub(super) struct Ask {
     pub(super) of: Option<HostId>,
     pub(super) to: To,
     pub(super) request: String,
+    pub(super) policy: api::Policy,
 }
 
 /// A destination.
@@ -73,6 +79,14 @@ impl Plan {
         for _ in 0..chance.below(3) {
             let (host, time) = (chance.below(layout.hosts), seconds(&mut chance, 40));
             acts.push((chance.between(0, 100_000), Act::Cut(host, time)));
+        }
+        for _ in 0..chance.below(4) {
+            let guest = chance.below(layout.guests);
+            let act = match chance.one_in(3) {
+                true => Act::Accelerate(guest),
+                false => Act::Standby(guest),
+            };
+            acts.push((chance.between(0, 120_000), act));
         }
         if chance.one_in(4) {
             acts.push((chance.between(0, 100_000), Act::Stop(chance.below(layout.guests))));
@@ -119,6 +133,7 @@ fn requests(chance: &mut Chance, layout: &Layout, acts: &mut Vec<(u64, Act)>) {
                 false => To::On(1 + chance.below(layout.hosts - 1)),
             },
             request: format!("request-{number}"),
+            policy: policy(chance),
         };
         let at = chance.between(0, 90_000);
         let times = if chance.one_in(5) { 3 } else { 1 };
@@ -129,6 +144,15 @@ fn requests(chance: &mut Chance, layout: &Layout, acts: &mut Vec<(u64, Act)>) {
         if chance.one_in(4) {
             acts.push((at + chance.between(0, 12_000), Act::Cancel(guest)));
         }
+    }
+}
+
+/// Mostly the guest's own.
+fn policy(chance: &mut Chance) -> api::Policy {
+    match chance.below(10) {
+        0 | 1 => api::Policy::Prefer,
+        2 => api::Policy::StandbyOnly,
+        _ => api::Policy::Unspecified,
     }
 }
 
@@ -166,10 +190,10 @@ fn kind(chance: &mut Chance, phase: Phase) -> Kind {
         Kind::Half,
         Kind::Hang,
     ];
-    // Awaiting cannot fail, and only libvirt's job can hang in a transfer.
+    // Awaiting cannot fail, only libvirt's job can hang in a transfer, and a queue is waited in without a deadline.
     let possible = match phase {
-        Phase::Await => &all[..5],
-        Phase::Transfer => &all[..7],
+        Phase::Await | Phase::Hold => &all[..5],
+        Phase::Transfer | Phase::Queue => &all[..7],
         _ => &all[..],
     };
     chance.pick(possible)

@@ -45,8 +45,12 @@ impl Attempt<'_> {
         }
         self.look().await?;
         self.copy_on().await?;
-        for pair in 0..self.job.brief.pairs.len() {
-            let vf = self.vf_of(pair)?;
+        let vfs: Vec<Option<PciAddress>> = {
+            let brief = &self.job.brief;
+            brief.pairs.iter().map(|pair| brief.vf_here(pair)).collect()
+        };
+        for (pair, vf) in vfs.iter().enumerate() {
+            let Some(vf) = *vf else { continue };
             self.step("attach", 300, |model| {
                 if !model.runs(guest, host) {
                     return Err(self.left(model));
@@ -61,11 +65,10 @@ impl Attempt<'_> {
             })
             .await?;
         }
-        let vfs = (0..self.job.brief.pairs.len())
-            .map(|pair| self.vf_of(pair))
-            .collect::<Work<Vec<_>>>()?;
         self.each_pair("put the MAC on", 20, |model, pair| {
-            model.steer(host, guest, pair, vfs[pair]);
+            if let Some(vf) = vfs[pair] {
+                model.steer(host, guest, pair, vf);
+            }
             Ok(())
         })
         .await?;
@@ -74,19 +77,18 @@ impl Attempt<'_> {
             let ports = model.ports_mut(guest, host).and_then(|ports| ports.get_mut(pair));
             match ports {
                 Some(ports) if ports.nic != Nic::None => ports.nic = Nic::Up,
+                _ if vfs[pair].is_none() => {}
                 _ => return Err(Event::Failed(cause("PLUG", "the VF left again"))),
             }
             Ok(())
         })
         .await?;
-        let plugged: Vec<String> = vfs.iter().map(|vf| format!("{vf} is plugged")).collect();
+        let plugged: Vec<String> = vfs
+            .iter()
+            .flatten()
+            .map(|vf| format!("{vf} is plugged"))
+            .collect();
         Ok(Report::of(plugged.join("; ")))
-    }
-
-    pub(super) fn vf_of(&self, pair: usize) -> Work<PciAddress> {
-        let brief = &self.job.brief;
-        let missing = || Event::Failed(cause("NO_VF", "no VF is held here"));
-        brief.vf_here(&brief.pairs[pair]).ok_or_else(missing)
     }
 
     pub(super) async fn fail_back(&self) -> Work<Report> {
@@ -103,6 +105,8 @@ impl Attempt<'_> {
                     ports.active = Port::Vf;
                     Ok(())
                 }
+                // It was on its standby before, and is put back there.
+                _ if self.job.brief.vf_here(&self.job.brief.pairs[pair]).is_none() => Ok(()),
                 _ => Err(Event::Failed(cause("FAIL_BACK", "the VF is not up in the guest"))),
             }
         })

@@ -39,7 +39,8 @@ impl PretendWorld {
             guest: found.id.clone(),
             state: state.into(),
             running,
-            managed: found.managed,
+            managed: found.managed.is_some(),
+            policy: found.managed.unwrap_or_default(),
             pairs: body.map(|body| pairs(found, body)).unwrap_or_default(),
             agent: match (running, found.agent, body) {
                 (false, ..) => Err(format!("the guest is {state}")),
@@ -67,12 +68,12 @@ impl PretendWorld {
 /// Of a managed guest those of its metadata, of another those that have a VF.
 fn pairs(guest: &model::Guest, body: &Body) -> Vec<PairFacts> {
     let pairs = guest.pairs.iter().zip(&body.ports).enumerate();
-    let known = pairs.filter(|(_, (_, ports))| guest.managed || ports.vf.is_some());
+    let known = pairs.filter(|(_, (_, ports))| guest.managed.is_some() || ports.vf.is_some());
     let facts = |(index, (pair, ports)): (usize, (&model::Pair, &model::Ports))| PairFacts {
         mac: pair.standby.then_some(pair.mac),
         primary_mac: Some(pair.mac),
         standby: pair.standby.then(|| format!("ua-standby{index}")),
-        primary: ports.vf.map(|_| format!("ua-primary{index}")),
+        primary: (guest.managed.is_some() || ports.vf.is_some()).then(|| format!("ua-primary{index}")),
         vf: ports.vf,
         pool: Some(pair.pool.clone()),
     };

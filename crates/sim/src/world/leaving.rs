@@ -11,6 +11,8 @@ use crate::model::{Domain, GuestId, HostId, Nic, Port};
 
 /// How long a guest takes to let a VF go, milliseconds.
 const LETS_GO: u64 = 600;
+/// How often who waits for room asks for it.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// A removal wakes who waits for it; this often it is looked for all the same.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -42,6 +44,19 @@ impl Attempt<'_> {
             held,
             ..Report::of(detail)
         })
+    }
+
+    /// The guest keeps its VF until the destination has room for it.
+    pub(super) async fn queue(&self) -> Work<Report> {
+        loop {
+            self.look().await?;
+            let place = self.world.ask_admit(&self.job).await.map_err(Event::Failed)?;
+            self.job.place.send_replace(place);
+            if place == 0 {
+                return Ok(Report::of("both hosts have room"));
+            }
+            tokio::time::sleep(self.world.shared.pace.exactly(ASK_AGAIN)).await;
+        }
     }
 
     pub(super) async fn fail_over(&self) -> Work<Report> {

@@ -21,7 +21,7 @@ use std::{
 use godwit_api::v1 as api;
 use godwit_coordinator::{Coordinator, Job, World};
 use godwit_migration::{
-    Brief, Cause, Course, Event, Guest, Pair, Phase, Role, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Course, Event, Guest, Pair, Phase, Policy, Role, Sighting, State, Vf, preflight::GuestFacts,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -211,6 +211,11 @@ impl PretendWorld {
         let attempt = Attempt::new(self, job, guest, phase);
         let worked = match phase {
             Phase::Reserve => attempt.reserve().await,
+            Phase::Queue => attempt.queue().await,
+            Phase::Hold => Err(Event::Failed(cause(
+                "DEFECT",
+                "the coordinator holds VFs by itself",
+            ))),
             Phase::FailOver => attempt.fail_over().await,
             Phase::Unplug => attempt.unplug().await,
             Phase::Transfer => attempt.transfer().await,
@@ -262,11 +267,11 @@ impl World for PretendWorld {
         Ok(self.guest_facts(named))
     }
 
-    async fn adopt(&self, guest: &Guest, _: &[Pair]) -> Result<(), Cause> {
+    async fn adopt(&self, guest: &Guest, _: &[Pair], policy: Policy) -> Result<(), Cause> {
         self.living(tokio::time::sleep(self.shared.pace.of(20))).await;
         let mut model = self.model();
         if let Some(guest) = model.find(&guest.uuid) {
-            model.guests[guest].managed = true;
+            model.guests[guest].managed = Some(policy);
         }
         Ok(())
     }

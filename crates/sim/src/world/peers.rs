@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use godwit_api::{
     peer::v1::{
-        ArrivalRequest, GreetRequest, LookRequest, ReserveRequest, Sighting as WireSighting,
+        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, ReserveRequest, Sighting as WireSighting,
         UnreserveRequest, WantedPair, peer_service_server::PeerService,
     },
     v1 as api,
@@ -34,14 +34,26 @@ impl PretendWorld {
             guest: job.brief.guest.name.clone(),
             guest_uuid: job.brief.guest.uuid.clone(),
             pairs: job.brief.pairs.iter().map(wanted).collect(),
+            policy: words::policy(job.brief.policy).into(),
         };
         let ask = async |desk: PeerDesk<_>, request| desk.reserve(request).await;
         let answer = self.ask(&job.brief, job.deadline, request, ask).await?;
         let read =
             |held: &godwit_api::peer::v1::HeldVf| Some((held.mac.parse().ok()?, held.vf.parse().ok()?));
         let held: Option<Vec<_>> = answer.held.iter().map(read).collect();
-        held.filter(|held| held.len() == job.brief.pairs.len())
+        let may_lack = job.brief.policy != godwit_migration::Policy::Require;
+        held.filter(|held| held.len() == job.brief.pairs.len() || (may_lack && held.is_empty()))
             .ok_or_else(|| cause("PEER_ANSWER", "it does not hold what was asked for"))
+    }
+
+    /// Its place in the destination's queue; 0: it may begin.
+    pub(super) async fn ask_admit(&self, job: &Job) -> Result<u32, Cause> {
+        let request = AdmitRequest {
+            migration_id: job.brief.id.clone(),
+        };
+        let ask = async |desk: PeerDesk<_>, request| desk.admit(request).await;
+        let answer = self.ask(&job.brief, REQUEST, request, ask).await?;
+        Ok(answer.place)
     }
 
     pub(super) async fn ask_unreserve(&self, job: &Job) -> Result<(), Cause> {

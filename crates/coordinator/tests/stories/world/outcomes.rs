@@ -3,12 +3,12 @@
 use godwit_api::peer::v1::{self as peer, peer_service_server::PeerService};
 use godwit_coordinator::{Job, words};
 use godwit_migration::{
-    Acceleration, Brief, DestinationView, Event, Figures, Phase, PhaseSpan, Report, Sighting, SourceView,
-    VfUse, Whereabouts,
+    Acceleration, Brief, DestinationView, Event, Figures, Phase, PhaseSpan, Report, Role, Sighting,
+    SourceView, VfUse, Whereabouts,
 };
 use tonic::{Response, Status};
 
-use super::Pretend;
+use super::{Knobs, Pretend};
 use crate::facts;
 
 impl Pretend {
@@ -89,7 +89,25 @@ impl Pretend {
         for vf in knobs.vfs.iter_mut().filter(|vf| mine.contains(&vf.address)) {
             vf.usage = usage.clone();
         }
+        if brief.role != Role::Source {
+            self.show(&mut knobs, brief, matches!(usage, VfUse::Guest(_)));
+        }
         Event::Done(Report::of(format!("{usage:?}")))
+    }
+}
+
+impl Pretend {
+    /// The guest as it is now, with or without its VFs.
+    fn show(&self, knobs: &mut Knobs, brief: &Brief, plugged: bool) {
+        let facts = knobs.guests.iter_mut().filter(|facts| facts.guest == brief.guest);
+        for facts in facts {
+            for (pair, known) in facts.pairs.iter_mut().zip(&brief.pairs) {
+                pair.vf = brief.vf_here(known).filter(|_| plugged);
+            }
+            for seen in facts.agent.iter_mut().flatten() {
+                (seen.has_primary, seen.on_primary) = (plugged, plugged);
+            }
+        }
     }
 }
 

@@ -1,0 +1,179 @@
+//! The transfer: libvirt's migration proper, attended to its end.
+
+use std::time::Duration;
+
+use godwit_coordinator::Job;
+use godwit_migration::{Course, Event, Figures, Report, State};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{RealWorld, Work, failed, leaving::is_wished, reachable, uuid};
+use crate::{
+    cause::{CauseExt, cause},
+    libvirt::{
+        self, JobKind, JobStats, LibvirtError, MigrateRequest, RunState, XmlOf,
+        edit::{with_metadata, without_hostdevs},
+    },
+};
+
+/// How often a transfer's figures are read.
+const FIGURES: Duration = Duration::from_millis(500);
+
+impl RealWorld {
+    /// Whatever came of it: the next phase looks where the guest is.
+    pub(super) async fn transfer(&self, job: &Job) -> Work<Report> {
+        let id = uuid(&job.brief)?;
+        let told =
+            |error: &LibvirtError| failed("TRANSFER", "libvirt could not be asked for the transfer", error);
+        reachable(&self.libvirt, Duration::from_secs(60))
+            .await
+            .map_err(|error| told(&error))?;
+        let state = self.libvirt.state(id).await.map_err(|error| told(&error))?;
+        let runs = matches!(state.as_ref().map(|state| state.run), Some(RunState::Running(_)));
+        let persistent = state.is_some_and(|state| state.persistent);
+        let going = self.libvirt.job(id).await.unwrap_or(JobKind::None) == JobKind::OutgoingMigration;
+        let turned = matches!(job.state, State::Work(Course::Turn, _));
+        if !going && (!runs || turned || self.sent_before(job).await) {
+            return Ok(Report::of("no transfer is running"));
+        }
+        let ended = if going {
+            self.attend(job, async { Ok(()) }, turned).await
+        } else {
+            let request = self.migrate_request(job, id, persistent).await?;
+            self.evidence.begin(id);
+            self.attend(job, self.libvirt.migrate(request), turned).await
+        };
+        self.aborted().remove(&job.brief.id);
+        let figures = self.evidence.of(id).figures.as_ref().map(figures);
+        match ended {
+            Ok(()) => Ok(Report {
+                figures,
+                ..Report::of("libvirt says the transfer went well")
+            }),
+            Err(error) => Err(failed("TRANSFER", "libvirt ended the transfer", &error)
+                .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))),
+        }
+    }
+
+    /// The destination's persistent definition has the standby and the metadata, and no VF of this host.
+    async fn migrate_request(&self, job: &Job, id: uuid::Uuid, persistent: bool) -> Work<MigrateRequest> {
+        let peer = self.peers.peer(&job.brief.destination).map_err(Event::Failed)?;
+        let persistent_xml = match persistent {
+            true => Some(
+                self.persistent_xml(id, &job.brief.guest.name)
+                    .await
+                    .map_err(Event::Failed)?,
+            ),
+            false => None,
+        };
+        Ok(MigrateRequest {
+            uuid: id,
+            destination: peer.migrate_uri.clone(),
+            migration_uri: peer.memory_uri.clone(),
+            persistent,
+            live_xml: None,
+            persistent_xml,
+            bandwidth_mib_s: None,
+        })
+    }
+
+    /// The persistent XML as it should be on any host: metadata in, VFs out.
+    pub(super) async fn persistent_xml(
+        &self,
+        id: uuid::Uuid,
+        guest: &str,
+    ) -> Result<String, godwit_migration::Cause> {
+        let told = || {
+            cause(
+                "PERSISTENT_XML",
+                format!("the persistent XML of `{guest}` cannot be made right"),
+            )
+        };
+        let text = self
+            .libvirt
+            .xml(id, XmlOf::Persistent)
+            .await
+            .map_err(|error| told().because(&error))?;
+        let wish = self.wish(id).await.map_err(|why| told().because(&*why))?;
+        let Some(wish) = wish else { return Ok(text) };
+        let ours = |hostdev: &libvirt::xml::HostDev| is_wished(&wish, hostdev);
+        let text = without_hostdevs(&text, ours).map_err(|error| told().because(&error))?;
+        with_metadata(&text, &wish.to_namespaced()).map_err(|error| told().because(&error))
+    }
+
+    /// Waits for the end of the job, tells its figures, and ends it early when that is asked for.
+    async fn attend(
+        &self,
+        job: &Job,
+        call: impl Future<Output = Result<(), LibvirtError>>,
+        turned: bool,
+    ) -> Result<(), LibvirtError> {
+        let id = job.brief.guest.uuid.parse().unwrap_or_default();
+        let end = Instant::now() + job.deadline;
+        let mut tick = tokio::time::interval(FIGURES);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tokio::pin!(call);
+        let mut returned = None;
+        loop {
+            tokio::select! {
+                result = &mut call, if returned.is_none() => returned = Some(result),
+                _ = tick.tick() => {
+                    let stats = self.libvirt.job_stats(id).await;
+                    if let Ok(Some(stats)) = &stats {
+                        job.progress.send_replace(Some(figures(stats)));
+                    }
+                    // The call may return (or have been made by a process that died) while the job goes on.
+                    let over = !matches!(stats, Ok(Some(_)) | Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }));
+                    if let Some(result) = returned.take_if(|_| over) {
+                        return result;
+                    }
+                    if turned || Instant::now() >= end || self.aborted().contains(&job.brief.id) {
+                        self.abort_now(id).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn abort_now(&self, id: uuid::Uuid) {
+        match self.libvirt.abort_job(id).await {
+            Ok(()) => info!(guest = %id, "transfer: abort asked"),
+            Err(error) => warn!(guest = %id, "transfer: abort: {error}"),
+        }
+    }
+
+    pub(super) fn aborted(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<String>> {
+        self.aborted
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+pub(super) fn figures(stats: &JobStats) -> Figures {
+    Figures {
+        memory_total: stats.memory.total.unwrap_or_default(),
+        memory_processed: stats.memory.processed.unwrap_or_default(),
+        memory_remaining: stats.memory.remaining.unwrap_or_default(),
+        rate: stats.memory_bps.unwrap_or_default(),
+        elapsed_ms: stats.elapsed_ms.unwrap_or_default(),
+        iteration: stats.iteration.unwrap_or_default().try_into().unwrap_or(u32::MAX),
+        // While the job runs it is QEMU's guess; it is a measurement only of one that has ended.
+        downtime_ms: stats
+            .downtime_ms
+            .filter(|_| stats.phase != libvirt::JobPhase::Active),
+    }
+}
+
+/// A hint on an event's cause.
+trait WithHint {
+    fn with_hint(self, hint: String) -> Self;
+}
+
+impl WithHint for Event {
+    fn with_hint(self, hint: String) -> Event {
+        match self {
+            Event::Failed(cause) => Event::Failed(cause.hint(hint)),
+            other => other,
+        }
+    }
+}
