@@ -339,7 +339,7 @@ mod tests {
         );
         assert_eq!(
             says("\"require\"", "\"hope\""),
-            "Godwit's metadata: is no policy `hope`"
+            "Godwit's metadata: `hope` is no policy; they are require, prefer and standby-only"
         );
         assert_eq!(
             says("ua-godwit-1", "hostdev0"),
