@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::{Host, Place, guest, ssh};
+use crate::guest::WEB_1;
+use crate::{Host, Place, ssh};
 
 /// Packets that went through each path while somebody watched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,14 +41,12 @@ pub fn watch(place: &Place, host: Host, time: Duration) -> Result<Traffic> {
 }
 
 fn read(place: &Place, host: Host) -> Result<Traffic> {
-    let vf = guest::state(place, host)?
-        .vf()
-        .map_or((0, 0), |vf| (vf.rx, vf.tx));
+    let vf = WEB_1.state(place, host)?.vf().map_or((0, 0), |vf| (vf.rx, vf.tx));
     // libvirt names the tap; what the tap receives is what the guest sends.
     let line = format!(
         "cd /sys/class/net/$(virsh -q domiflist {} | awk '$2 == \"bridge\" {{print $1}}')/statistics && \
          cat tx_packets rx_packets",
-        guest::NAME
+        WEB_1
     );
     let text = ssh::output(place, host, &line).context("the guest's tap")?;
     let mut numbers = text.lines().map(|line| line.trim().parse::<u64>());

@@ -10,8 +10,14 @@
 //!      | HOST-pf          | HOST-up                             | HOST-mg
 //!      pf0, the PF        up0, the only port of br0             mg0 10.78.0.1 (alpha), .2 (beta):
 //!      | VF               | tap                                   ssh, godwitd, libvirt, the transfer
-//!      igbvf  ---bond0--- virtio-net         guest web-1, 10.77.0.100
+//!      igbvf  ---bond0--- virtio-net         guest web-1, 10.77.0.100; web-2, .101, when asked for
 //! ```
+//!
+//! That is the topology `uplink`, which every story begins with. In the topology `pf` the port of br0 is pf0
+//! itself, and up0 is idle: `cargo xtask rig topology pf`, see [`topology`]. Hosts and guests stay up meanwhile.
+//!
+//! Trouble to be had: a guest that hears of no unplug until it reboots ([`guest::Guest::ignore_unplugs`]), a daemon
+//! or a libvirtd that is stopped, killed or restarted (`rig-service` on the hosts), a host without power.
 //!
 //! It knows Godwit only from outside: its binaries, its configuration file and its command line.
 
@@ -40,6 +46,7 @@ pub mod small;
 pub mod ssh;
 pub mod timeline;
 pub mod tls;
+pub mod topology;
 
 pub use host::Host;
 pub use place::Place;

@@ -10,7 +10,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::{Host, Place, network};
 
-const PORT: u16 = 4555;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the guest answered.
@@ -24,11 +23,11 @@ pub struct Answer {
 
 /// One request: `state`, `prefer-vf` or `sh COMMAND`. `limit` bounds every wait for a line of the answer; what
 /// is sent before the guest listens is lost, so while it boots the limit should be short.
-pub fn ask(place: &Place, host: Host, request: &str, limit: Duration) -> Result<Answer> {
+pub fn ask(place: &Place, (host, port): (Host, u16), request: &str, limit: Duration) -> Result<Answer> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Another process may have talked on this line before: its ids must not be ours.
     let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let address: SocketAddr = format!("{}:{PORT}", host.address()).parse()?;
+    let address: SocketAddr = format!("{}:{port}", host.address()).parse()?;
     let mut stream = network::connect(place, address, CONNECT_LIMIT)
         .with_context(|| format!("the guest's line on {host}"))?;
     stream.set_read_timeout(Some(limit))?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{Host, Place, command, guest, host, ssh};
+use crate::guest::Guest;
+use crate::{Host, Place, command, host, ssh};
 
 const COLLECT: &str = "cd / && (dmesg >/tmp/dmesg.log; virsh list --all >/tmp/domains.txt; \
     for domain in $(virsh -q list --all --name); do virsh dumpxml $domain >/tmp/$domain.xml; done; \
@@ -13,7 +14,7 @@ const COLLECT: &str = "cd / && (dmesg >/tmp/dmesg.log; virsh list --all >/tmp/do
     tar --create --ignore-failed-read var/log/libvirt $(ls -d var/log/*.log var/log/*.console tmp/*.log \
     tmp/*.txt tmp/*.xml var/lib/godwit 2>/dev/null)";
 
-/// Copies everything into `dir`, one directory per host, and what the guest itself has to say.
+/// Copies everything into `dir`, one directory per host, and what the guests themselves have to say.
 pub fn collect(place: &Place, dir: &Path) -> Result<()> {
     for host in Host::ALL {
         let dir = dir.join(host.name());
@@ -37,11 +38,15 @@ pub fn collect(place: &Place, dir: &Path) -> Result<()> {
             fs::remove_file(archive)?;
         }
     }
-    if let Some(host) = guest::locate(place)? {
+    for guest in Guest::ALL {
+        let Some(host) = guest.locate(place)? else {
+            continue;
+        };
         let ask = "dmesg; cat /proc/net/bonding/bond0; ip address; ip route; ps";
-        let said =
-            guest::shell(place, host, ask).map_or_else(|error| format!("{error:#}"), |answer| answer.text);
-        fs::write(dir.join("guest.txt"), said)?;
+        let said = guest
+            .shell(place, host, ask)
+            .map_or_else(|error| format!("{error:#}"), |answer| answer.text);
+        fs::write(dir.join(format!("{guest}.txt")), said)?;
     }
     Ok(())
 }

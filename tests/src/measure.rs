@@ -9,10 +9,11 @@ use anyhow::{Result, ensure};
 
 use crate::counters::{self, Traffic};
 use crate::godwit::{self, Migration, Move};
+use crate::guest::{WEB_1, domain_state};
 use crate::losses::{Loss, by_phase};
 use crate::prober::Prober;
 use crate::timeline::{Span, spans};
-use crate::{Host, Place, clock, guest, ssh};
+use crate::{Host, Place, clock, ssh};
 
 /// Datagrams a second, each way.
 pub const RATE: u32 = 100;
@@ -61,7 +62,7 @@ pub fn one_move(
     }
     let prober = Prober::start(place, probe, RATE)?;
     sleep(MARGIN);
-    let mut running = Move::begin(place, from, guest::NAME, to.name())?;
+    let mut running = Move::begin(place, from, WEB_1.name, to.name())?;
     let (code, complaint) = running.follow(MOVE_LIMIT, &mut tell)?;
     sleep(MARGIN);
     let moved = has_moved(place, from)?;
@@ -85,21 +86,21 @@ pub fn one_move(
         accelerated: traffic.is_accelerated(u64::from(RATE) * WATCH.as_secs()),
         traffic,
         moved,
-        answered: guest::answers(place),
+        answered: WEB_1.answers(place),
         migration,
     })
 }
 
 /// By libvirt on both hosts.
 fn has_moved(place: &Place, from: Host) -> Result<bool> {
-    let there = guest::domain_state(place, from.other(), guest::NAME)?;
-    let here = guest::domain_state(place, from, guest::NAME)?;
+    let there = domain_state(place, from.other(), WEB_1.name)?;
+    let here = domain_state(place, from, WEB_1.name)?;
     Ok(there == "running" && here != "running")
 }
 
 /// libvirt keeps QEMU's figures of the last job with the domain that came.
 fn downtime(place: &Place, to: Host) -> Option<u64> {
-    let line = format!("virsh -q domjobinfo {} --completed --keep-completed", guest::NAME);
+    let line = format!("virsh -q domjobinfo {} --completed --keep-completed", WEB_1.name);
     let text = ssh::output(place, to, &line).ok()?;
     let words = text
         .lines()

@@ -66,6 +66,12 @@ pub fn forget_neighbours(place: &Place) -> Result<()> {
     ip(place, "neigh flush dev br-data")
 }
 
+/// Makes client and switch forget where guests were, after the hosts' wiring has changed.
+pub fn forget_guests(place: &Place) -> Result<()> {
+    ip(place, "link set br-data type bridge fdb_flush")?;
+    forget_neighbours(place)
+}
+
 /// Opens a connection from inside the namespace.
 pub fn connect(place: &Place, address: SocketAddr, timeout: Duration) -> Result<TcpStream> {
     // A namespace belongs to a thread and a socket keeps the one it was made in, so a thread of its own makes it.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::{Place, command, guest};
+use crate::guest::WEB_1;
+use crate::{Place, command};
 
 /// One line of its record. Times are seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -66,14 +67,7 @@ impl Prober {
         let mut command = command::command("ip", ["netns", "exec", &place.namespace()]);
         command
             .arg(binary)
-            .args([
-                "run",
-                "--to",
-                guest::ADDRESS,
-                "--rate",
-                &rate.to_string(),
-                "--out",
-            ])
+            .args(["run", "--to", WEB_1.address, "--rate", &rate.to_string(), "--out"])
             .arg(&record);
         let mut child = command
             .stdin(Stdio::piped())
@@ -106,6 +100,23 @@ impl Prober {
         );
         Ok(lines)
     }
+}
+
+/// How many numbers were sent, both ways, and how many of them never came.
+pub fn sent_and_lost(record: &[Line]) -> (u64, u64) {
+    let (mut sent, mut lost) = (0, 0);
+    for line in record {
+        match line {
+            Line::Sent { arrived: false, .. } | Line::Missing { .. } => lost += 1,
+            Line::Total {
+                sent: here,
+                guest_sent: there,
+                ..
+            } => sent += here + there,
+            Line::Sent { .. } | Line::Received { .. } => {}
+        }
+    }
+    (sent, lost)
 }
 
 impl Drop for Prober {

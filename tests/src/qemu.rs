@@ -65,11 +65,13 @@ pub fn host(place: &Place, images: &Images, host: Host) -> Result<()> {
             "{device},netdev={port},mac=02:00:00:00:{id:02x}:{byte:02x},romfile="
         ));
     }
+    // Without `-D` it would have no place for its last words once it runs in the background.
+    let log = run.join(format!("{host}.qemu.log"));
+    qemu.args(["-d", "unimp", "-D"]).arg(&log);
     qemu.arg("-daemonize")
         .arg("-pidfile")
         .arg(host::pid_file(place, host));
 
-    let log = run.join(format!("{host}.qemu.log"));
     let errors = File::create(&log)?;
     let status = qemu
         .stdin(Stdio::null())

@@ -5,8 +5,9 @@ use std::time::Instant;
 use anyhow::Result;
 use rustix::process::geteuid;
 
+use crate::guest::Guest;
 use crate::images::Images;
-use crate::{Host, Place, build, clock, guest, host, images, install, network, say, setup, ssh};
+use crate::{Host, Place, build, clock, host, images, install, network, say, setup, ssh};
 
 /// A rig in its place.
 #[derive(Clone, Debug)]
@@ -124,21 +125,20 @@ impl Rig {
                 pid.as_raw_nonzero(),
                 host.address()
             ));
-            let ask =
-                "rig-service status libvirtd; rig-service status godwitd; rig-vf list; virsh -q list --all";
+            let ask = "rig-service status libvirtd; rig-service status godwitd; rig-vf list; \
+                 bridge link show master br0; virsh -q list --all";
             let command = format!("{{ {ask}; }} 2>&1 | sed 's/^/  /'");
             let answer = ssh::output(&self.place, host, &command);
             text.push_str(&answer.unwrap_or_else(|_| "  does not answer; it may be starting\n".into()));
         }
-        let found = match guest::locate(&self.place) {
-            Ok(Some(host)) => format!("guest {} runs on {host}\n", guest::NAME),
-            Ok(None) => format!("guest {} does not run\n", guest::NAME),
-            Err(_) => format!(
-                "guest {} is not found while a host does not answer\n",
-                guest::NAME
-            ),
-        };
-        text.push_str(&found);
+        for guest in Guest::ALL {
+            let found = match guest.locate(&self.place) {
+                Ok(Some(host)) => format!("guest {guest} runs on {host}\n"),
+                Ok(None) => format!("guest {guest} does not run\n"),
+                Err(_) => format!("guest {guest} is not found while a host does not answer\n"),
+            };
+            text.push_str(&found);
+        }
         Ok(text)
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use godwit_rig::guest::{Guest, WEB_1};
 use godwit_rig::rig::Up;
-use godwit_rig::{Host, Rig, build, guest, images, install, line, logs, setup, ssh};
+use godwit_rig::topology::{self, Topology};
+use godwit_rig::{Host, Rig, build, images, install, logs, setup, ssh};
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
@@ -40,9 +42,16 @@ pub(crate) enum Task {
         switch: String,
         host: Host,
     },
-    /// The guest web-1.
-    #[command(subcommand)]
-    Guest(Guest),
+    /// What the standbys' bridge hangs on: a NIC of its own, or the PF.
+    Topology { topology: Topology },
+    /// A guest.
+    Guest {
+        /// web-1 or web-2.
+        #[arg(long, default_value_t = WEB_1)]
+        name: Guest,
+        #[command(subcommand)]
+        task: GuestTask,
+    },
     /// Collect the logs of hosts and guest.
     Logs {
         /// Where to.
@@ -51,7 +60,7 @@ pub(crate) enum Task {
 }
 
 #[derive(Subcommand)]
-pub(crate) enum Guest {
+pub(crate) enum GuestTask {
     /// Start it, with its traffic on a VF.
     Start {
         #[arg(default_value = "alpha")]
@@ -63,6 +72,11 @@ pub(crate) enum Guest {
     State,
     /// Boot it again from inside.
     Reboot,
+    /// Whether it hears that a device is to be unplugged; a reboot makes it hear again.
+    Unplugs {
+        #[arg(value_parser = ["ignore", "heed"])]
+        answer: String,
+    },
     /// Run a shell command in it, whatever its network does.
     Sh {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -100,7 +114,8 @@ pub(crate) fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Power { switch, host } if switch == "on" => rig.power_on(host)?,
         Task::Power { host, .. } => rig.power_off(host)?,
-        Task::Guest(task) => return run_guest(&rig, task),
+        Task::Topology { topology } => topology::set(&rig.place, topology)?,
+        Task::Guest { name, task } => return run_guest(&rig, name, task),
         Task::Logs { dir } => {
             let dir = dir.unwrap_or_else(|| rig.place.dir.join("logs/by-hand"));
             logs::collect(&rig.place, &dir)?;
@@ -110,22 +125,28 @@ pub(crate) fn run(task: Task) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_guest(rig: &Rig, task: Guest) -> Result<ExitCode> {
+fn run_guest(rig: &Rig, guest: Guest, task: GuestTask) -> Result<ExitCode> {
     let place = &rig.place;
     let located = || {
-        guest::locate(place)?.context("the guest does not run; start it with `cargo xtask rig guest start`")
+        let hint =
+            || format!("{guest} does not run; start it with `cargo xtask rig guest --name {guest} start`");
+        guest.locate(place)?.with_context(hint)
     };
     match task {
-        Guest::Start { host } => guest::start(place, host)?,
-        Guest::Stop => guest::stop(place)?,
-        Guest::Reboot => guest::reboot(place, located()?)?,
-        Guest::State => {
+        GuestTask::Start { host } => guest.start(place, host)?,
+        GuestTask::Stop => guest.stop(place)?,
+        GuestTask::Reboot => guest.reboot(place, located()?)?,
+        GuestTask::State => {
             let host = located()?;
-            let answer = line::ask(place, host, "state", Duration::from_secs(10))?;
+            let answer = guest.ask(place, host, "state", Duration::from_secs(10))?;
             print(&format!("runs on {host}\n{}", answer.text));
         }
-        Guest::Sh { command } => {
-            let answer = guest::shell(place, located()?, &command.join(" "))?;
+        GuestTask::Unplugs { answer } => match answer == "heed" {
+            true => guest.heed_unplugs(place, located()?)?,
+            false => guest.ignore_unplugs(place, located()?)?,
+        },
+        GuestTask::Sh { command } => {
+            let answer = guest.shell(place, located()?, &command.join(" "))?;
             print(&answer.text);
             return Ok(ExitCode::from(answer.status as u8));
         }

@@ -1,0 +1,103 @@
+//! What the standbys' bridge hangs on, on both hosts: a NIC of its own, or the PF whose VFs the guests have.
+//! Switched while hosts and guests run; a host that is switched on is in [`Topology::Uplink`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, ensure};
+
+use crate::guest::Guest;
+use crate::{Host, Place, network, ssh};
+
+/// Where a standby's frames leave the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Through `up0`. The outer switch sees standby and VF on two ports.
+    Uplink,
+    /// Through `pf0`. The outer switch sees one port; the NIC's embedded switch tells standby and VF apart.
+    Pf,
+}
+
+impl Topology {
+    /// Both.
+    pub const ALL: [Topology; 2] = [Topology::Uplink, Topology::Pf];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Topology::Uplink => "uplink",
+            Topology::Pf => "pf",
+        }
+    }
+
+    /// The bridge's port to the outside.
+    fn port(self) -> &'static str {
+        match self {
+            Topology::Uplink => "up0",
+            Topology::Pf => "pf0",
+        }
+    }
+
+    /// Shell commands that make a host so. QEMU's igb has two flaws that the PF as a port meets. While a VF lives,
+    /// the PF is given no frame for an address that is not its own: every guest's is told to it (`self`). And it
+    /// gets back what it broadcasts, so that the bridge would learn its own guests behind it: it must not learn.
+    fn commands(self) -> String {
+        let entries = |verb: &str| {
+            let each = Guest::ALL.map(|guest| format!("bridge fdb {verb} {} dev pf0 self", guest.mac));
+            each.join(" && ")
+        };
+        match self {
+            Topology::Uplink => format!(
+                "ip link set pf0 nomaster && {{ {}; }} && ip link set up0 master br0",
+                entries("del")
+            ),
+            Topology::Pf => format!(
+                "ip link set up0 nomaster && ip link set pf0 master br0 && \
+                 bridge link set dev pf0 learning off && {}",
+                entries("replace")
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Topology {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Topology, String> {
+        let found = Topology::ALL.into_iter().find(|topology| topology.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no topology; they are uplink and pf"))
+    }
+}
+
+/// Makes both hosts so. Guests should be on their VFs, or their traffic waits until they send.
+pub fn set(place: &Place, topology: Topology) -> Result<()> {
+    let mut changed = false;
+    for host in Host::ALL {
+        if !is_set(place, host, topology)? {
+            ssh::run(place, host, &topology.commands())?;
+            ensure!(
+                is_set(place, host, topology)?,
+                "{host} is not in topology {topology}"
+            );
+            changed = true;
+        }
+    }
+    match changed {
+        true => network::forget_guests(place),
+        false => Ok(()),
+    }
+}
+
+fn is_set(place: &Place, host: Host, topology: Topology) -> Result<bool> {
+    let ports = ssh::output(place, host, "ls /sys/class/net/br0/brif")?;
+    let has = |topology: Topology| ports.lines().any(|port| port == topology.port());
+    Ok(Topology::ALL
+        .into_iter()
+        .all(|each| has(each) == (each == topology)))
+}
