@@ -16,7 +16,7 @@ mod transfer;
 use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
 
 use godwit_api::v1 as api;
-use godwit_coordinator::{Job, World};
+use godwit_coordinator::{Job, World, retry};
 use godwit_migration::{
     Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Policy, Sighting, Vf, preflight::GuestFacts,
 };
@@ -31,6 +31,9 @@ use crate::{
     peers::Peers,
     vf::Vfs,
 };
+
+/// How long libvirtd may be away while it is asked for what a guest has.
+const RESTART: Duration = Duration::from_secs(30);
 
 /// What a phase's work ends with when it does not end well.
 type Work<T> = Result<T, Event>;
@@ -67,20 +70,22 @@ impl RealWorld {
         self.libvirt.events()
     }
 
-    /// The guest's live devices; [`Event::Left`] when it does not run here.
+    /// The guest's live devices; [`Event::Left`] when it does not run here. While libvirtd is being restarted it waits.
     async fn devices(&self, brief: &Brief) -> Work<DomainDevices> {
         let uuid = uuid(brief)?;
-        let state = self
-            .libvirt
-            .state(uuid)
+        let read = || async {
+            let run = self.libvirt.state(uuid).await?.map(|state| state.run);
+            match run {
+                Some(run) if run.is_active() => self.libvirt.xml(uuid, XmlOf::Live).await.map(Ok),
+                other => Ok(Err(other)),
+            }
+        };
+        let lost = |error: &LibvirtError| matches!(error, LibvirtError::ConnectionLost { .. });
+        let text = retry::Policy::NEAR
+            .retry(RESTART, lost, read)
             .await
-            .map_err(|error| failed("LIBVIRT", "libvirt does not answer", &error))?;
-        match state.map(|state| state.run) {
-            Some(run) if run.is_active() => {}
-            other => return Err(Event::Left(self.gone(brief, other))),
-        }
-        let text = self.libvirt.xml(uuid, XmlOf::Live).await;
-        let text = text.map_err(|error| failed("LIBVIRT", "the domain's XML cannot be read", &error))?;
+            .map_err(|error| failed("LIBVIRT", "the domain's XML cannot be read", &error))?;
+        let text = text.map_err(|run| Event::Left(self.gone(brief, run)))?;
         DomainDevices::parse(&text).map_err(|error| failed("DOMAIN_XML", "the domain's XML is odd", &error))
     }
 
