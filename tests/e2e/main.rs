@@ -2,9 +2,11 @@
 //! `cargo test -p godwit-rig --test e2e [-- PART-OF-A-NAME...]`. With `--slice COMMIT`, the part of them that a quick
 //! run tells for that commit.
 
+mod invariants;
 mod moves;
 mod refusals;
 mod stage;
+mod troubles;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -19,7 +21,12 @@ type Story = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
 /// least.
-const CLASSES: [(&str, &[Story]); 3] = [("refusals", REFUSALS), ("moves", MOVES), ("restarts", RESTARTS)];
+const CLASSES: [(&str, &[Story]); 4] = [
+    ("refusals", REFUSALS),
+    ("moves", MOVES),
+    ("restarts", RESTARTS),
+    ("unplugs", UNPLUGS),
+];
 
 const REFUSALS: &[Story] = &[
     ("usage_is_explained", refusals::usage),
@@ -58,6 +65,11 @@ const MOVES: &[Story] = &[
     ("there_and_back_again", moves::there_and_back),
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
+    ("two_guests_pass_each_other", moves::two_guests),
+    (
+        "there_and_back_with_the_bridge_on_the_pf",
+        moves::bridge_on_the_pf,
+    ),
 ];
 
 const RESTARTS: &[Story] = &[
@@ -66,6 +78,41 @@ const RESTARTS: &[Story] = &[
         moves::without_the_source,
     ),
     ("a_daemon_started_again_goes_on", moves::daemon_started_again),
+    (
+        "the_destinations_daemon_dies_after_reserve",
+        troubles::destination_dies,
+    ),
+    (
+        "libvirtd_restarted_on_the_source_at_the_fail_over",
+        troubles::libvirtd_at_the_fail_over,
+    ),
+    (
+        "libvirtd_restarted_on_the_source_at_the_unplug",
+        troubles::libvirtd_at_the_unplug,
+    ),
+    (
+        "libvirtd_restarted_on_the_source_during_the_transfer",
+        troubles::source_libvirtd_in_the_transfer,
+    ),
+    (
+        "libvirtd_restarted_at_the_destination_during_the_transfer",
+        troubles::destination_libvirtd_in_the_transfer,
+    ),
+    (
+        "libvirtd_restarted_at_the_destination_at_the_plug",
+        troubles::libvirtd_at_the_plug,
+    ),
+];
+
+const UNPLUGS: &[Story] = &[
+    (
+        "a_guest_deaf_to_unplugs_stays_until_it_reboots",
+        troubles::deaf_until_reboot,
+    ),
+    (
+        "a_guest_that_hears_again_is_asked_again",
+        troubles::deaf_for_a_while,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -115,7 +162,10 @@ fn passes(rig: &Rig, (name, story): &Story) -> bool {
         place: rig.place.clone(),
     };
     let started = Instant::now();
-    let told = stage.set().and_then(|()| story(&stage));
+    let told = stage
+        .set()
+        .and_then(|()| story(&stage))
+        .and_then(|()| invariants::hold(&stage.place));
     let seconds = started.elapsed().as_secs_f64();
     match told {
         Ok(()) => {

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use godwit_rig::command::wait_for;
-use godwit_rig::{Host, guest, ready};
+use godwit_rig::godwit::{self, Move};
+use godwit_rig::guest::{self, WEB_1, WEB_2};
+use godwit_rig::prober::{self, Prober};
+use godwit_rig::topology::{self, Topology};
+use godwit_rig::{Host, build, ready};
 
 use crate::stage::{PATIENCE, Stage};
 
@@ -19,7 +23,7 @@ pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
 
 pub(crate) fn stored_domain(stage: &Stage) -> Result<()> {
     ready::move_to(&stage.place, Host::Beta)?;
-    let stored = guest::xml(&stage.place, Host::Beta, guest::NAME, true)?;
+    let stored = guest::xml(&stage.place, Host::Beta, WEB_1.name, true)?;
     ensure!(
         stored.contains("urn:godwit:domain:1"),
         "the stored domain lacks Godwit's metadata:\n{stored}"
@@ -40,9 +44,9 @@ pub(crate) fn stored_domain(stage: &Stage) -> Result<()> {
 }
 
 pub(crate) fn after_a_reboot(stage: &Stage) -> Result<()> {
-    guest::reboot(&stage.place, Host::Alpha)?;
+    WEB_1.reboot(&stage.place, Host::Alpha)?;
     wait_for("the agent", PATIENCE, || {
-        Ok(guest::state(&stage.place, Host::Alpha)?.agent)
+        Ok(WEB_1.state(&stage.place, Host::Alpha)?.agent)
     })?;
     ready::move_to(&stage.place, Host::Beta)?;
     stage.guest_is_accelerated_on(Host::Beta)
@@ -92,4 +96,32 @@ pub(crate) fn daemon_started_again(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)?;
     // How the waiting command ended is its own affair; it must have ended.
     moving.finish(Duration::from_secs(60)).map(drop)
+}
+
+pub(crate) fn two_guests(stage: &Stage) -> Result<()> {
+    WEB_2.start(&stage.place, Host::Beta)?;
+    godwit::adopt(&stage.place, Host::Beta, WEB_2.name)?;
+    let mut moves = [
+        stage.begin_move()?,
+        Move::begin(&stage.place, Host::Beta, WEB_2.name, "alpha")?,
+    ];
+    for moving in &mut moves {
+        let (code, said) = moving.finish(PATIENCE)?;
+        ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    }
+    stage.is_accelerated_on(WEB_1, Host::Beta)?;
+    stage.is_accelerated_on(WEB_2, Host::Alpha)
+}
+
+pub(crate) fn bridge_on_the_pf(stage: &Stage) -> Result<()> {
+    topology::set(&stage.place, Topology::Pf)?;
+    let probe = build::build_static(&stage.place, "godwit-probe")?;
+    let prober = Prober::start(&stage.place, &probe, 50)?;
+    there_and_back(stage)?;
+    // The guest's own pauses are a few datagrams each; a bridge that is deaf to its guests loses all of a phase.
+    let (sent, lost) = prober::sent_and_lost(&prober.stop(&stage.place)?);
+    ensure!(lost * 10 < sent, "{lost} of {sent} datagrams were lost");
+    topology::set(&stage.place, Topology::Uplink)?;
+    ensure!(WEB_1.answers(&stage.place), "{WEB_1} does not answer");
+    Ok(())
 }

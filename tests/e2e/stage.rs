@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Answer, Migration, Move};
-use godwit_rig::{Host, Place, guest, ready, ssh};
+use godwit_rig::guest::{self, Guest, WEB_1};
+use godwit_rig::{Host, Place, ready, ssh};
 
 /// How long anything may take that is not a measurement: on a busy machine everything is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
@@ -18,6 +19,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Sets it, whatever the story before left.
     pub(crate) fn set(&self) -> Result<()> {
+        self.usual_deadlines()?;
         ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
         self.transfer_speed(FULL_SPEED)
     }
@@ -29,7 +31,7 @@ impl Stage {
 
     /// Begins a move of the guest from alpha to beta.
     pub(crate) fn begin_move(&self) -> Result<Move> {
-        Move::begin(&self.place, Host::Alpha, guest::NAME, "beta")
+        Move::begin(&self.place, Host::Alpha, WEB_1.name, "beta")
     }
 
     /// Begins a move and follows it into its transfer, which then takes long enough to do something meanwhile.
@@ -47,9 +49,29 @@ impl Stage {
         Ok(moving)
     }
 
-    /// Starts or stops a host's daemon.
+    /// Starts, stops, kills or restarts a host's daemon.
     pub(crate) fn daemon(&self, host: Host, action: &str) -> Result<()> {
         self.on(host, &format!("rig-service {action} godwitd")).map(drop)
+    }
+
+    /// The same for its libvirtd.
+    pub(crate) fn libvirtd(&self, host: Host, action: &str) -> Result<()> {
+        self.on(host, &format!("rig-service {action} libvirtd")).map(drop)
+    }
+
+    /// Gives alpha's daemon a deadline for a phase, in seconds, until the next story.
+    pub(crate) fn deadline(&self, phase: &str, seconds: u32) -> Result<()> {
+        let line = format!("printf '[deadlines]\n{phase} = {seconds}\n' >>{CONFIGURATION}");
+        self.on(Host::Alpha, &line)?;
+        self.daemon(Host::Alpha, "restart")
+    }
+
+    fn usual_deadlines(&self) -> Result<()> {
+        let line = format!(
+            "! grep -q deadlines {CONFIGURATION} || \
+             {{ sed -i '/deadlines/,$d' {CONFIGURATION} && rig-service restart godwitd; }}"
+        );
+        self.on(Host::Alpha, &line).map(drop)
     }
 
     /// Runs a shell command on a host.
@@ -59,31 +81,45 @@ impl Stage {
 
     /// The live domain of the guest on alpha.
     pub(crate) fn live_xml(&self) -> Result<String> {
-        guest::xml(&self.place, Host::Alpha, guest::NAME, false)
+        guest::xml(&self.place, Host::Alpha, WEB_1.name, false)
     }
 
     /// libvirt's word for the guest's state on a host; "" when it does not know it.
     pub(crate) fn guest_on(&self, host: Host) -> Result<String> {
-        guest::domain_state(&self.place, host, guest::NAME)
+        guest::domain_state(&self.place, host, WEB_1.name)
     }
 
     /// Waits until the guest runs on a host, and only there, with its traffic on its VF, and answers.
     pub(crate) fn guest_is_accelerated_on(&self, host: Host) -> Result<()> {
-        wait_for(&format!("the guest on its VF on {host}"), PATIENCE, || {
-            Ok(guest::state(&self.place, host)?.is_on_vf().then_some(()))
+        self.is_accelerated_on(WEB_1, host)
+    }
+
+    /// The same of any guest.
+    pub(crate) fn is_accelerated_on(&self, guest: Guest, host: Host) -> Result<()> {
+        wait_for(&format!("{guest} on its VF on {host}"), PATIENCE, || {
+            Ok(guest.state(&self.place, host)?.is_on_vf().then_some(()))
         })?;
-        ensure!(
-            self.guest_on(host)? == "running",
-            "the guest does not run on {host}"
-        );
-        let elsewhere = self.guest_on(host.other())?;
+        self.runs_on(guest, host)
+    }
+
+    /// The guest runs on a host, and only there, with its traffic on its standby, and answers.
+    pub(crate) fn guest_is_on_standby_on(&self, host: Host) -> Result<()> {
+        let state = WEB_1.state(&self.place, host)?;
+        ensure!(state.is_on_standby(), "{WEB_1} is not on its standby: {state:?}");
+        self.runs_on(WEB_1, host)
+    }
+
+    fn runs_on(&self, guest: Guest, host: Host) -> Result<()> {
+        let on = |host| guest::domain_state(&self.place, host, guest.name);
+        ensure!(on(host)? == "running", "{guest} does not run on {host}");
+        let elsewhere = on(host.other())?;
         ensure!(
             elsewhere != "running" && elsewhere != "paused",
-            "the guest is {elsewhere} on {} too",
+            "{guest} is {elsewhere} on {} too",
             host.other()
         );
         wait_for("the guest's answer", PATIENCE, || {
-            Ok(guest::answers(&self.place).then_some(()))
+            Ok(guest.answers(&self.place).then_some(()))
         })
     }
 
@@ -118,6 +154,9 @@ impl Stage {
             .map(drop)
     }
 }
+
+/// Of a host's daemon.
+const CONFIGURATION: &str = "/etc/godwit/godwitd.toml";
 
 /// The greatest that libvirt takes.
 const FULL_SPEED: u64 = 8_796_093_022_207;

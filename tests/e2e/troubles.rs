@@ -1,0 +1,140 @@
+//! Stories of hosts and guests that fail meanwhile.
+
+use anyhow::{Result, ensure};
+use godwit_rig::Host;
+use godwit_rig::command::wait_for;
+use godwit_rig::godwit::{Migration, Move};
+use godwit_rig::guest::WEB_1;
+
+use crate::stage::{PATIENCE, Stage};
+
+pub(crate) fn deaf_until_reboot(stage: &Stage) -> Result<()> {
+    let id = leave_an_unplug_pending(stage)?;
+    WEB_1.reboot(&stage.place, Host::Alpha)?;
+    stays_accelerated(stage, &id)
+}
+
+pub(crate) fn deaf_for_a_while(stage: &Stage) -> Result<()> {
+    let id = leave_an_unplug_pending(stage)?;
+    WEB_1.heed_unplugs(&stage.place, Host::Alpha)?;
+    stays_accelerated(stage, &id)
+}
+
+/// An unplug that cannot be withdrawn, with the guest on its standby.
+fn leave_an_unplug_pending(stage: &Stage) -> Result<String> {
+    stage.deadline("unplug", 20)?;
+    WEB_1.ignore_unplugs(&stage.place, Host::Alpha)?;
+    let mut moving = stage.begin_move()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 5, "exit code {code} instead of 5: {said}");
+    ensure!(said.contains("unplug pending"), "{said}");
+    let migration = stage.migration(Host::Alpha, &moving.last.id, |_| true)?;
+    ensure!(migration.needs_person && !migration.ended, "{migration:?}");
+    ensure!(
+        migration.phase == "unplug" && migration.moved == "no",
+        "{migration:?}"
+    );
+    ensure!(migration.acceleration == "standby", "{migration:?}");
+    stage.guest_is_on_standby_on(Host::Alpha)?;
+    ensure!(stage.live_xml()?.contains("<hostdev"), "the VF has left");
+    ensure!(stage.guest_on(Host::Beta)?.is_empty(), "beta knows the guest");
+    Ok(migration.id)
+}
+
+/// It ends on the source, on its VF.
+fn stays_accelerated(stage: &Stage, id: &str) -> Result<()> {
+    let migration = stage.migration(Host::Alpha, id, |migration| migration.ended)?;
+    ensure!(
+        migration.moved == "no" && migration.acceleration == "accelerated",
+        "{migration:?}"
+    );
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    ensure!(stage.guest_on(Host::Beta)?.is_empty(), "beta knows the guest");
+    Ok(())
+}
+
+/// It ends at the destination, on its VF, and nobody is needed.
+fn arrives_accelerated(stage: &Stage, id: &str) -> Result<()> {
+    for host in Host::ALL {
+        let migration = stage.migration(host, id, |migration| migration.ended)?;
+        ensure!(
+            migration.moved == "yes" && !migration.needs_person,
+            "{migration:?}"
+        );
+    }
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+pub(crate) fn destination_dies(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    begun(&mut moving, "fail-over")?;
+    stage.daemon(Host::Beta, "kill")?;
+    wait_for("the guest on beta", PATIENCE, || {
+        Ok(
+            (stage.guest_on(Host::Beta)? == "running" && stage.guest_on(Host::Alpha)?.is_empty())
+                .then_some(()),
+        )
+    })?;
+    stage.guest_is_on_standby_on(Host::Beta)?;
+    let knows = |migration: &Migration| migration.moved == "yes";
+    let migration = stage.migration(Host::Alpha, &moving.last.id, knows)?;
+    ensure!(
+        migration.acceleration != "accelerated" && !migration.needs_person,
+        "alpha cannot know: {migration:?}"
+    );
+    stage.daemon(Host::Beta, "start")?;
+    arrives_accelerated(stage, &moving.last.id)
+}
+
+pub(crate) fn libvirtd_at_the_fail_over(stage: &Stage) -> Result<()> {
+    outlives_a_restart_of_libvirtd(stage, "fail-over")
+}
+
+pub(crate) fn libvirtd_at_the_unplug(stage: &Stage) -> Result<()> {
+    outlives_a_restart_of_libvirtd(stage, "unplug")
+}
+
+/// Before the transfer nothing is lost with the source's libvirtd, so the move goes on.
+fn outlives_a_restart_of_libvirtd(stage: &Stage, phase: &str) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    begun(&mut moving, phase)?;
+    stage.libvirtd(Host::Alpha, "restart")?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    arrives_accelerated(stage, &moving.last.id)
+}
+
+pub(crate) fn source_libvirtd_in_the_transfer(stage: &Stage) -> Result<()> {
+    is_undone_by_a_restart_of_libvirtd(stage, Host::Alpha)
+}
+
+pub(crate) fn destination_libvirtd_in_the_transfer(stage: &Stage) -> Result<()> {
+    is_undone_by_a_restart_of_libvirtd(stage, Host::Beta)
+}
+
+/// The transfer is libvirt's own and dies with it, on either side; the guest has not moved and gets its VF back.
+fn is_undone_by_a_restart_of_libvirtd(stage: &Stage, host: Host) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    stage.libvirtd(host, "restart")?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 4, "exit code {code} instead of 4: {said}");
+    stays_accelerated(stage, &moving.last.id)
+}
+
+pub(crate) fn libvirtd_at_the_plug(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    // Not before the source has seen its guest go: the transfer's last step needs both libvirtds.
+    begun(&mut moving, "release")?;
+    stage.migration(Host::Beta, &moving.last.id, |migration| {
+        migration.has_begun("plug")
+    })?;
+    stage.libvirtd(Host::Beta, "restart")?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    // A plug that lost its answer is tried again; who waits may hear "on standby" before.
+    ensure!(code == 0 || code == 3, "exit code {code}: {said}");
+    arrives_accelerated(stage, &moving.last.id)
+}
+
+fn begun(moving: &mut Move, phase: &str) -> Result<()> {
+    moving.until(phase, PATIENCE, |migration| migration.has_begun(phase))
+}
