@@ -162,8 +162,9 @@ fn passes(rig: &Rig, (name, story): &Story) -> bool {
         place: rig.place.clone(),
     };
     let started = Instant::now();
-    let told = stage
-        .set()
+    let told = rig
+        .keep_on()
+        .and_then(|()| stage.set())
         .and_then(|()| story(&stage))
         .and_then(|()| invariants::hold(&stage.place));
     let seconds = started.elapsed().as_secs_f64();

@@ -95,6 +95,17 @@ impl Rig {
         self.ready(host)
     }
 
+    /// Switches on what is off: a story may have pulled a plug, and the emulation itself can die.
+    pub fn keep_on(&self) -> Result<()> {
+        for host in Host::ALL {
+            if host::process(&self.place, host).is_none() {
+                say(format!("{host} is off"));
+                self.power_on(host)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Pulls one host's plug.
     pub fn power_off(&self, host: Host) -> Result<()> {
         let _lock = self.place.lock()?;

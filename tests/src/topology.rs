@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::{Result, ensure};
 
 use crate::guest::Guest;
-use crate::{Host, Place, network, ssh};
+use crate::{Host, Place, network, say, ssh};
 
 /// Where a standby's frames leave the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +88,14 @@ pub fn set(place: &Place, topology: Topology) -> Result<()> {
             changed = true;
         }
     }
-    match changed {
-        true => network::forget_guests(place),
-        false => Ok(()),
+    if changed {
+        say(format!(
+            "topology {topology}: the bridges hang on {}",
+            topology.port()
+        ));
+        network::forget_guests(place)?;
     }
+    Ok(())
 }
 
 fn is_set(place: &Place, host: Host, topology: Topology) -> Result<bool> {
