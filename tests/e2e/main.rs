@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use godwit_rig::rig::Up;
-use godwit_rig::{Rig, logs, slice};
+use godwit_rig::{Host, Rig, logs, slice};
 
 use crate::stage::Stage;
 
@@ -176,7 +176,17 @@ fn passes(rig: &Rig, (name, story): &Story) -> bool {
         Err(error) => {
             println!("test {name} ... FAILED ({seconds:.1} s)\n  {error:#}");
             logs::after_failure(&rig.place, name);
+            sweep(&stage);
             false
+        }
+    }
+}
+
+/// What a story that failed left on unused VFs is not the next one's failure.
+fn sweep(stage: &Stage) {
+    for host in Host::ALL {
+        if let Err(error) = stage.on(host, "rig-vf sweep") {
+            godwit_rig::say(format!("the VFs of {host} are not swept: {error:#}"));
         }
     }
 }
