@@ -2,7 +2,6 @@
 //! `cargo test -p godwit-rig --test e2e [-- PART-OF-A-NAME...]`. With `--slice COMMIT`, the part of them that a quick
 //! run tells for that commit.
 
-mod invariants;
 mod moves;
 mod refusals;
 mod stage;
@@ -13,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use godwit_rig::rig::Up;
-use godwit_rig::{Host, Rig, logs, slice};
+use godwit_rig::{Host, Rig, invariants, logs, slice};
 
 use crate::stage::Stage;
 

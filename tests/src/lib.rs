@@ -30,6 +30,7 @@ pub mod guest;
 pub mod host;
 pub mod images;
 pub mod install;
+pub mod invariants;
 pub mod line;
 pub mod logs;
 pub mod losses;

@@ -44,16 +44,16 @@ impl Topology {
     fn commands(self) -> String {
         let entries = |verb: &str| {
             let each = Guest::ALL.map(|guest| format!("bridge fdb {verb} {} dev pf0 self", guest.mac));
-            each.join(" && ")
+            each.join("; ")
         };
         match self {
             Topology::Uplink => format!(
-                "ip link set pf0 nomaster && {{ {}; }} && ip link set up0 master br0",
+                "{{ {}; }} 2>/dev/null; ip link set pf0 nomaster; ip link set up0 master br0",
                 entries("del")
             ),
             Topology::Pf => format!(
-                "ip link set up0 nomaster && ip link set pf0 master br0 && \
-                 bridge link set dev pf0 learning off && {}",
+                "{}; ip link set up0 nomaster; ip link set pf0 master br0; \
+                 bridge link set dev pf0 learning off",
                 entries("replace")
             ),
         }
@@ -98,10 +98,19 @@ pub fn set(place: &Place, topology: Topology) -> Result<()> {
     Ok(())
 }
 
+/// Whether the one port is there, and every guest's address or none is told to the PF.
 fn is_set(place: &Place, host: Host, topology: Topology) -> Result<bool> {
-    let ports = ssh::output(place, host, "ls /sys/class/net/br0/brif")?;
-    let has = |topology: Topology| ports.lines().any(|port| port == topology.port());
-    Ok(Topology::ALL
+    let text = ssh::output(place, host, "ls /sys/class/net/br0/brif; bridge fdb show dev pf0")?;
+    let has = |topology: Topology| text.lines().any(|line| line == topology.port());
+    let told = |guest: &Guest| {
+        text.lines()
+            .any(|line| line.starts_with(guest.mac) && line.contains("self"))
+    };
+    let ports = Topology::ALL
         .into_iter()
-        .all(|each| has(each) == (each == topology)))
+        .all(|each| has(each) == (each == topology));
+    Ok(ports
+        && Guest::ALL
+            .iter()
+            .all(|guest| told(guest) == (topology == Topology::Pf)))
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::command::wait_for;
+use crate::guest::{Guest, WEB_1};
+use crate::{Host, Place, ssh};
 use anyhow::{Context, Result, bail, ensure};
-use godwit_rig::command::wait_for;
-use godwit_rig::guest::{Guest, WEB_1};
-use godwit_rig::{Host, Place, ssh};
 
 /// A guest that has just moved leaves a VF behind that its host is still to clean.
 const CLEANING: Duration = Duration::from_secs(60);
@@ -48,10 +48,12 @@ struct Vf {
 
 /// Every guest runs on one host, no VF is in two guests, a VF that no domain has carries no guest's address, and
 /// the guests answer.
-pub(crate) fn hold(place: &Place) -> Result<()> {
+pub fn hold(place: &Place) -> Result<()> {
     let seen = look(place)?;
     for guest in Guest::ALL {
-        runs_once(&seen, guest, place)?;
+        if runs_once(&seen, guest)? {
+            ensure!(guest.answers(place), "{guest} does not answer");
+        }
     }
     seen.iter().try_for_each(Seen::shares_nothing)?;
     wait_for("VFs that no domain has are clean", CLEANING, || {
@@ -67,19 +69,18 @@ fn look(place: &Place) -> Result<Vec<Seen>> {
     each.collect()
 }
 
-/// The second guest may be on neither host.
-fn runs_once(seen: &[Seen], guest: Guest, place: &Place) -> Result<()> {
+/// Whether it runs at all; the second guest need not.
+fn runs_once(seen: &[Seen], guest: Guest) -> Result<bool> {
     let lives = seen.iter().flat_map(|seen| &seen.domains);
     let lives: Vec<&str> = lives
         .filter(|(name, state)| name == guest.name && state != "shut")
         .map(|(_, state)| state.as_str())
         .collect();
     match lives.as_slice() {
-        ["running"] => ensure!(guest.answers(place), "{guest} does not answer"),
-        [] if guest != WEB_1 => {}
+        ["running"] => Ok(true),
+        [] if guest != WEB_1 => Ok(false),
         other => bail!("{guest} is {other:?} on the two hosts: {seen:?}"),
     }
-    Ok(())
 }
 
 impl Seen {
@@ -131,5 +132,58 @@ impl Seen {
     fn owners(&self, vf: &Vf) -> usize {
         let has = |(_, address): &&(String, String)| *address == vf.address;
         self.devices.iter().filter(has).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Seen, runs_once};
+    use crate::guest::{WEB_1, WEB_2};
+
+    const WELL: &str = "domain web-1 running\ndomain asleep shut\nhas web-1 0000:01:10.0\n\
+                        vf 0000:01:10.0 52:54:00:aa:00:10 77\nvf 0000:01:10.2 00:00:00:00:00:00\n";
+
+    fn seen(from: &str, to: &str) -> Seen {
+        assert!(WELL.contains(from));
+        Seen::read(&WELL.replace(from, to)).unwrap()
+    }
+
+    #[test]
+    fn what_is_well_passes() {
+        let seen = seen("", "");
+        seen.shares_nothing().unwrap();
+        seen.is_clean().unwrap();
+        assert!(runs_once(&[seen], WEB_1).unwrap());
+    }
+
+    #[test]
+    fn a_guest_on_two_hosts_or_none_is_seen() {
+        for (here, there) in [("running", "running"), ("running", "paused"), ("shut", "shut")] {
+            let both = [here, there].map(|state| seen("web-1 running", &format!("web-1 {state}")));
+            runs_once(&both, WEB_1).unwrap_err();
+        }
+        assert!(!runs_once(&[seen("", "")], WEB_2).unwrap());
+    }
+
+    #[test]
+    fn a_vf_with_two_owners_or_a_hidden_one_is_seen() {
+        for (from, to) in [
+            ("has web-1", "has web-2 0000:01:10.0\nhas web-1"),
+            ("00:10 77", "00:10 77 78"),
+            ("00:10 77", "00:10"),
+        ] {
+            seen(from, to).shares_nothing().unwrap_err();
+        }
+    }
+
+    #[test]
+    fn an_address_left_behind_is_seen() {
+        seen("00:00:00:00:00:00", WEB_1.mac).is_clean().unwrap_err();
+    }
+
+    #[test]
+    fn a_host_that_shows_nothing_is_not_well() {
+        Seen::read("").unwrap_err();
+        Seen::read("vf 0000:01:10.0\n").unwrap_err();
     }
 }
