@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use godwit_rig::rig::Up;
-use godwit_rig::{Host, Rig, invariants, logs, slice};
+use godwit_rig::{Host, Rig, host, invariants, logs, slice};
 
 use crate::stage::Stage;
 
@@ -117,7 +117,7 @@ const UNPLUGS: &[Story] = &[
 fn main() -> ExitCode {
     let (stories, all) = wanted(std::env::args().skip(1).collect());
     println!("\nrunning {} tests", stories.len());
-    let rig = match Rig::from_environment().and_then(|rig| rig.up(Up::default()).map(|()| rig)) {
+    let rig = match brought_up() {
         Ok(rig) => rig,
         Err(error) => {
             println!("the rig does not start, so nothing was tested: {error:#}");
@@ -131,6 +131,18 @@ fn main() -> ExitCode {
         .map(|(name, _)| *name)
         .collect();
     conclude(stories.len(), &failed, all, started.elapsed().as_secs_f64())
+}
+
+/// What hangs from before is switched off and on first.
+fn brought_up() -> Result<Rig> {
+    let rig = Rig::from_environment()?;
+    if Host::ALL
+        .iter()
+        .any(|host| host::process(&rig.place, *host).is_some())
+    {
+        rig.keep_on()?;
+    }
+    rig.up(Up::default()).map(|()| rig)
 }
 
 /// The stories to be told, and how many there are: those with one of the words in their name, or those of a

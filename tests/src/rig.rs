@@ -95,11 +95,13 @@ impl Rig {
         self.ready(host)
     }
 
-    /// Switches on what is off: a story may have pulled a plug, and the emulation itself can die.
+    /// Switches on what is off, and off and on what hangs: a story may have pulled a plug, and the emulation itself
+    /// can die, or lose an interrupt for ever.
     pub fn keep_on(&self) -> Result<()> {
         for host in Host::ALL {
-            if host::process(&self.place, host).is_none() {
-                say(format!("{host} is off"));
+            if host::process(&self.place, host).is_none() || !ssh::answers(&self.place, host) {
+                say(format!("{host} is off or hangs"));
+                self.power_off(host)?;
                 self.power_on(host)?;
             }
         }

@@ -51,6 +51,14 @@ pub fn run_with(place: &Place, host: Host, line: &str, input: &[u8]) -> Result<(
     Ok(())
 }
 
+/// Whether the host answers; one that hangs keeps nobody waiting.
+pub fn answers(place: &Place, host: Host) -> bool {
+    let inner = command(place, host, "true");
+    let mut bounded = command::command("timeout", ["30"]);
+    bounded.arg(inner.get_program()).args(inner.get_args());
+    command::succeeds(&mut bounded)
+}
+
 /// Opens the shared connection.
 pub fn connect(place: &Place, host: Host) -> Result<()> {
     command::wait_for("ssh", Duration::from_secs(60), || {
