@@ -8,6 +8,7 @@
 
 mod clock;
 mod coordinator;
+pub mod faults;
 mod holds;
 mod host_service;
 mod journal;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use godwit_coordinator::Coordinator;
+use godwit_coordinator::{Coordinator, World};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::{libvirt::Event, world::RealWorld};
+use crate::libvirt::Event;
 
 /// What no event told is found all the same.
 const OFTEN: Duration = Duration::from_secs(30);
@@ -14,7 +14,7 @@ const OFTEN: Duration = Duration::from_secs(30);
 const BURST: Duration = Duration::from_secs(1);
 
 /// For as long as the daemon lives.
-pub(crate) async fn look_after(coordinator: Coordinator<RealWorld>, mut events: Receiver<Event>) {
+pub(crate) async fn look_after<W: World>(coordinator: Coordinator<W>, mut events: Receiver<Event>) {
     loop {
         let told = tokio::time::timeout(OFTEN, change(&mut events)).await;
         if told == Ok(false) {

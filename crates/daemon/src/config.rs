@@ -1,5 +1,7 @@
 //! The configuration file. Every key is documented here and in docs/operations.md; unknown keys are refused.
 
+mod faults;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -8,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use godwit_coordinator::{Deadlines, Limits};
+use godwit_coordinator::{Deadlines, Limits, faults::Fault};
 use godwit_migration::Phase;
 use serde::Deserialize;
 
@@ -43,6 +45,9 @@ pub(crate) struct Config {
     /// How many transfers at once.
     #[serde(default)]
     pub(crate) limits: LimitsTable,
+    /// What is to go wrong on purpose. Refused without `--allow-faults`.
+    #[serde(default, rename = "fault")]
+    pub(crate) faults: Vec<FaultTable>,
 }
 
 /// How many transfers at once; more wait, with their VFs.
@@ -96,6 +101,25 @@ pub(crate) struct Pool {
     pub(crate) name: String,
     /// Interface names of its PFs.
     pub(crate) pfs: Vec<String>,
+}
+
+/// Something that is to go wrong on purpose.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FaultTable {
+    /// What goes wrong.
+    kind: faults::KindName,
+    /// How often, counted over restarts. Default 1.
+    #[serde(default = "faults::once")]
+    times: u32,
+    /// `fail`, `pause`, `die`: in which phase.
+    phase: Option<PhaseName>,
+    /// `pause`: for how long.
+    seconds: Option<u64>,
+    /// `die`: when. Default `before`.
+    moment: Option<faults::MomentName>,
+    /// `die` at moment `during`: so long after the work began.
+    after_ms: Option<u64>,
 }
 
 /// A phase as a key.
@@ -177,6 +201,7 @@ impl Config {
         if !(1..=64).contains(&outgoing) || !(1..=64).contains(&incoming) {
             return Err("limits.outgoing and limits.incoming are 1 to 64 transfers".into());
         }
+        self.faults()?;
         match self
             .deadlines
             .iter()
@@ -191,6 +216,11 @@ impl Config {
     pub(crate) fn limits(&self) -> Limits {
         let LimitsTable { outgoing, incoming } = self.limits;
         Limits { outgoing, incoming }
+    }
+
+    /// What is to go wrong on purpose.
+    pub(crate) fn faults(&self) -> Result<Vec<Fault>, String> {
+        faults::read(&self.faults)
     }
 
     /// The phases' deadlines.
@@ -287,6 +317,8 @@ fail-over = 7
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));
+        let fault = wrong("[deadlines]", "[[fault]]\nkind = \"dye\"\n[deadlines]");
+        assert!(fault.ends_with("did you mean `die`?"), "{fault}");
         let plain = wrong(
             "[tls]\nca = \"ca.pem\"\ncertificate = \"host.pem\"\nkey = \"host.key\"\n",
             "",

@@ -14,12 +14,17 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
-use godwit_coordinator::{Coordinator, Journal, Settings};
+use godwit_coordinator::{
+    Coordinator, Journal, Settings,
+    faults::{Faults, Faulty},
+};
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
+    agent::Agents,
     config::Config,
     libvirt::Libvirt,
     peers::{Keys, Peers},
@@ -40,6 +45,9 @@ struct Args {
     /// Read and check the configuration, then end.
     #[arg(long)]
     check: bool,
+    /// Let the configuration's [[fault]] tables strike: for tests of a host, never for one that people rely on.
+    #[arg(long)]
+    allow_faults: bool,
 }
 
 fn main() -> ExitCode {
@@ -71,6 +79,11 @@ fn say(error: &anyhow::Error) {
 fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
     let keys = Keys::read(&config).context("[tls]")?;
+    let faults = config.faults.len();
+    anyhow::ensure!(
+        faults == 0 || args.allow_faults,
+        "the configuration orders {faults} [[fault]] on purpose, and godwitd was started without --allow-faults"
+    );
     if args.check {
         return Ok(());
     }
@@ -89,14 +102,17 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         .with_context(|| format!("state directory {}", config.state.display()))?;
     let journal = Journal::open(&config.state)?;
     let socket = server::bind(&config.socket)?;
-    let world = Arc::new(real_world(&config, keys.as_ref())?);
+    let faults = config.faults().map_err(anyhow::Error::msg)?;
+    let faults = Arc::new(Faults::open(&config.state, faults, die)?);
+    let world = Arc::new(real_world(&config, keys.as_ref(), &faults)?);
+    let events = world.events();
+    let world = Arc::new(Faulty::new(world, faults));
     let settings = Settings {
         host: config.host.clone(),
         peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
         deadlines: config.deadlines(),
         limits: config.limits(),
     };
-    let events = world.events();
     let coordinator = Coordinator::start(settings.clone(), world, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
 
@@ -124,7 +140,13 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn real_world(config: &Config, keys: Option<&Keys>) -> anyhow::Result<RealWorld> {
+/// As by `kill -9`: nothing is put in order.
+fn die() {
+    // Should the kernel refuse, the phase at hand still goes no further.
+    let _ = kill_process(getpid(), Signal::KILL);
+}
+
+fn real_world(config: &Config, keys: Option<&Keys>, faults: &Arc<Faults>) -> anyhow::Result<RealWorld> {
     let peers = Peers::new(config, keys).context("[[peer]]")?;
     let pools = config
         .pools
@@ -137,6 +159,7 @@ fn real_world(config: &Config, keys: Option<&Keys>) -> anyhow::Result<RealWorld>
         libvirt,
         Vfs::new(&pools),
         peers,
+        Agents::with(Arc::clone(faults)),
     ))
 }
 
@@ -145,5 +168,47 @@ async fn asked_to_stop() -> std::io::Result<&'static str> {
     tokio::select! {
         _ = term.recv() => Ok("SIGTERM"),
         _ = int.recv() => Ok("SIGINT"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn faults_on_purpose_need_the_flag() {
+        let place = tempfile::tempdir().unwrap();
+        let config = place.path().join("godwitd.toml");
+        let checked = |text: &str, allow_faults| {
+            std::fs::write(&config, text).unwrap();
+            run(&Args {
+                config: config.clone(),
+                check: true,
+                allow_faults,
+            })
+        };
+        let fault = "host = \"alpha\"\n[[fault]]\nkind = \"silent\"\n";
+        assert_eq!(
+            checked(fault, false).unwrap_err().to_string(),
+            "the configuration orders 1 [[fault]] on purpose, and godwitd was started without --allow-faults"
+        );
+        assert!(checked(fault, true).is_ok());
+        assert!(checked("host = \"alpha\"\n", false).is_ok());
+    }
+
+    #[test]
+    fn death_on_purpose_is_a_kill() {
+        const CHILD: &str = "GODWIT_TEST_DIES";
+        if std::env::var_os(CHILD).is_some() {
+            die();
+        }
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::death_on_purpose_is_a_kill"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        assert_eq!(child.status.signal(), Some(9), "{child:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     pin::Pin,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -17,10 +17,12 @@ use godwit_api::{
 use godwit_coordinator::{
     Caller, Coordinator, Deadlines, GuestDesk, Journal, JournalError, Limits, MigrationDesk, PeerDesk,
     Settings,
+    faults::{Fault, Faults, Faulty, Kind},
 };
 use godwit_migration::{Phase, Sighting, VfUse};
 use prost::Message;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{facts, peek::Peek, world::Pretend};
@@ -33,13 +35,15 @@ pub struct Host {
     peers: Vec<String>,
     directory: TempDir,
     pub limits: Limits,
+    faults: Mutex<Vec<Fault>>,
+    deaths: watch::Sender<u32>,
 }
 
 /// A living daemon, as its callers see it.
 #[derive(Clone)]
 pub struct Desk {
     pub world: Arc<Pretend>,
-    pub coordinator: Coordinator<Pretend>,
+    pub coordinator: Coordinator<Faulty<Pretend>>,
     database: PathBuf,
 }
 
@@ -81,7 +85,28 @@ impl Host {
             peers,
             directory,
             limits: Limits::default(),
+            faults: Mutex::default(),
+            deaths: watch::Sender::new(0),
         }
+    }
+
+    /// The configuration of the lives to come has this fault too.
+    pub fn fault(&self, kind: Kind, times: u32) {
+        self.faults.lock().unwrap().push(Fault { kind, times });
+    }
+
+    pub fn without_faults(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
+    /// Waits until daemons of this host died of a fault so often.
+    pub async fn died(&self, times: u32) {
+        let mut deaths = self.deaths.subscribe();
+        deaths.wait_for(|deaths| *deaths >= times).await.unwrap();
+    }
+
+    pub fn deaths(&self) -> u32 {
+        *self.deaths.borrow()
     }
 
     pub fn directory(&self) -> &std::path::Path {
@@ -125,7 +150,11 @@ impl Host {
             deadlines: Deadlines::new([]),
             limits: self.limits,
         };
-        let coordinator = Coordinator::start(settings, Arc::clone(&self.world), journal).await?;
+        let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
+        let die = move || deaths.send_modify(|deaths| *deaths += 1);
+        let faults = Arc::new(Faults::open(self.directory.path(), faults, die).unwrap());
+        let world = Arc::new(Faulty::new(Arc::clone(&self.world), faults));
+        let coordinator = Coordinator::start(settings, world, journal).await?;
         Ok(Desk {
             world: Arc::clone(&self.world),
             coordinator,
@@ -378,7 +407,7 @@ impl Desk {
         }
     }
 
-    pub fn peer_desk(&self) -> PeerDesk<Pretend> {
+    pub fn peer_desk(&self) -> PeerDesk<Faulty<Pretend>> {
         PeerDesk(self.coordinator.clone())
     }
 

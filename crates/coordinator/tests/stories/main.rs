@@ -10,6 +10,7 @@ mod cancels;
 mod closings;
 mod facts;
 mod failures;
+mod faults;
 mod guests;
 mod holds;
 mod host;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use godwit_api::v1::Failure;
-use godwit_coordinator::{Caller, Job, PeerDesk, World, words};
+use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, Phase, Policy, Sighting, State, Vf, preflight::GuestFacts,
 };
@@ -58,7 +58,7 @@ pub struct Knobs {
 
 /// The other host, as this one asks it.
 struct Link {
-    desk: PeerDesk<Pretend>,
+    desk: PeerDesk<Faulty<Pretend>>,
     world: Arc<Pretend>,
 }
 
@@ -166,7 +166,7 @@ impl Pretend {
         }
     }
 
-    pub fn link(&self, world: &Arc<Pretend>, desk: PeerDesk<Pretend>) {
+    pub fn link(&self, world: &Arc<Pretend>, desk: PeerDesk<Faulty<Pretend>>) {
         let world = Arc::clone(world);
         *self.link.lock().unwrap() = Some(Arc::new(Link { desk, world }));
     }

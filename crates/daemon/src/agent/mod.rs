@@ -13,6 +13,7 @@ use std::{
 use godwit_api::agent::v1::{
     self as api, AdoptPrimary, FailBack, FailOver, Inspect, PairRef, ReleasePrimary, guest_frame, host_frame,
 };
+use godwit_coordinator::faults::Faults;
 use godwit_migration::{MacAddress, preflight::PairSeen};
 use tokio::time::Instant;
 
@@ -67,12 +68,21 @@ pub(crate) struct Switched {
 }
 
 /// The agents of this host's guests. One request at a time for each: QEMU serves one client per channel.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Agents {
     turns: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
+    faults: Arc<Faults>,
 }
 
 impl Agents {
+    /// Agents that these faults may make silent.
+    pub(crate) fn with(faults: Arc<Faults>) -> Agents {
+        Agents {
+            turns: Arc::default(),
+            faults,
+        }
+    }
+
     /// What the agent sees of its pairs.
     pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Vec<api::Pair>, AgentError> {
         match self
@@ -155,6 +165,9 @@ impl Agents {
             host_frame::Body::ReleasePrimary(_) => ("ReleasePrimary", within),
             host_frame::Body::AdoptPrimary(_) => ("AdoptPrimary", within),
         };
+        if self.faults.no_agent() {
+            return Err(AgentError::Silent { within });
+        }
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);

@@ -13,6 +13,10 @@ use super::*;
 
 const WITHIN: Duration = Duration::from_millis(1500);
 
+fn agents() -> Agents {
+    Agents::with(Arc::new(Faults::none()))
+}
+
 /// A guest that answers each frame with what `answer` makes of it, after `first` bytes of its own.
 async fn guest<F>(first: Vec<u8>, answer: F) -> (tempfile::TempDir, PathBuf)
 where
@@ -90,7 +94,7 @@ async fn a_confirmed_switch_is_told_in_printable_words() {
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(3)))]
     })
     .await;
-    let told = Agents::default().fail_over(&path, mac(), WITHIN).await.unwrap();
+    let told = agents().fail_over(&path, mac(), WITHIN).await.unwrap();
     assert_eq!(
         told,
         Switched {
@@ -107,7 +111,7 @@ async fn a_switch_without_a_frame_is_no_confirmation() {
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(0)))]
     })
     .await;
-    let told = Agents::default().fail_over(&path, mac(), WITHIN).await;
+    let told = agents().fail_over(&path, mac(), WITHIN).await;
     assert!(
         matches!(told, Err(AgentError::Odd { verb: "FailOver" })),
         "{told:?}"
@@ -136,7 +140,7 @@ async fn garbage_torn_frames_and_other_sessions_are_passed_over() {
         vec![stale, early, right]
     })
     .await;
-    Agents::default().fail_over(&path, mac(), WITHIN).await.unwrap();
+    agents().fail_over(&path, mac(), WITHIN).await.unwrap();
 }
 
 #[tokio::test]
@@ -152,7 +156,7 @@ async fn a_refusal_keeps_its_reason_and_loses_its_control_characters() {
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
     })
     .await;
-    let told = Agents::default().release(&path, mac(), WITHIN).await.unwrap_err();
+    let told = agents().release(&path, mac(), WITHIN).await.unwrap_err();
     let AgentError::Refused { reason, detail, .. } = &told else {
         panic!("{told:?}")
     };
@@ -167,7 +171,7 @@ async fn a_refusal_keeps_its_reason_and_loses_its_control_characters() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_guest_costs_the_deadline_and_no_more() {
     let (_kept, path) = guest(Vec::new(), |_| Vec::new()).await;
-    let told = Agents::default().inspect(&path, WITHIN).await.unwrap_err();
+    let told = agents().inspect(&path, WITHIN).await.unwrap_err();
     assert!(
         matches!(told, AgentError::Silent { .. }) && told.is_passing(),
         "{told:?}"
@@ -181,7 +185,7 @@ async fn a_flood_is_cut_off() {
             stream.write_all(&[1; 65536]).await.ok()?;
         }
     });
-    let told = Agents::default()
+    let told = agents()
         .inspect(&path, Duration::from_secs(30))
         .await
         .unwrap_err();
@@ -190,7 +194,7 @@ async fn a_flood_is_cut_off() {
 
 #[tokio::test]
 async fn a_channel_that_is_not_there_is_named() {
-    let told = Agents::default()
+    let told = agents()
         .inspect(Path::new("/nonexistent/agent"), WITHIN)
         .await
         .unwrap_err();
@@ -236,4 +240,24 @@ fn only_a_bond_with_a_living_standby_has_no_problem() {
         ..Default::default()
     };
     assert!(seen(&[nameless]).is_empty());
+}
+
+#[tokio::test]
+async fn a_fault_on_purpose_takes_the_agent_for_so_many_questions() {
+    let state = tempfile::tempdir().unwrap();
+    let fault = godwit_coordinator::faults::Fault {
+        kind: godwit_coordinator::faults::Kind::NoAgent,
+        times: 2,
+    };
+    let agents = Agents::with(Arc::new(Faults::open(state.path(), vec![fault], || {}).unwrap()));
+    let nobody = Path::new("/nonexistent/agent");
+    for _ in 0..2 {
+        let told = agents.fail_over(nobody, mac(), WITHIN).await.unwrap_err();
+        assert!(matches!(told, AgentError::Silent { .. }), "{told:?}");
+    }
+    let told = agents.fail_over(nobody, mac(), WITHIN).await.unwrap_err();
+    assert!(
+        matches!(told, AgentError::Closed { .. }),
+        "the third is put: {told:?}"
+    );
 }

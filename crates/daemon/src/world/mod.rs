@@ -51,9 +51,9 @@ pub(crate) struct RealWorld {
 }
 
 impl RealWorld {
-    pub(crate) fn new(host: String, libvirt: Libvirt, vfs: Vfs, peers: Peers) -> RealWorld {
+    pub(crate) fn new(host: String, libvirt: Libvirt, vfs: Vfs, peers: Peers, agents: Agents) -> RealWorld {
         let evidence = Evidence::watch(&libvirt);
-        let (agents, aborted) = (Agents::default(), Mutex::default());
+        let aborted = Mutex::default();
         RealWorld {
             host,
             libvirt,
