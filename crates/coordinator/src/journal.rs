@@ -4,44 +4,32 @@
 //! it is on disk. An entry and what it does to the holds are one transaction. Damage is named,
 //! never repaired in silence.
 
+mod ballast;
+mod disk;
 mod error;
+mod open;
 mod owner;
 
-use std::{
-    fs::{File, TryLockError},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use godwit_migration::{Brief, Entry, Illegal, Migration};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::error::JournalError;
-use self::owner::Owner;
+pub(crate) use self::open::SCHEMA_VERSION;
+use self::{
+    ballast::Ballast,
+    disk::{Disk, Room, Unwritten},
+    open::{connect, lock},
+    owner::Owner,
+};
 use crate::holds::{self, Hold, HoldChange};
-
-pub(crate) const SCHEMA_VERSION: i64 = 2;
-const SCHEMA: &str = "
-    CREATE TABLE migrations (
-        id TEXT PRIMARY KEY, request_id TEXT UNIQUE, begun_ms INTEGER NOT NULL,
-        guest TEXT NOT NULL, guest_uuid TEXT NOT NULL, ended INTEGER NOT NULL, brief TEXT NOT NULL
-    ) STRICT;
-    CREATE INDEX open_migrations ON migrations (ended) WHERE ended = 0;
-    CREATE TABLE entries (
-        migration TEXT NOT NULL REFERENCES migrations (id), seq INTEGER NOT NULL, entry TEXT NOT NULL,
-        PRIMARY KEY (migration, seq)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE holds (
-        vf TEXT PRIMARY KEY, migration TEXT NOT NULL REFERENCES migrations (id), quarantined TEXT
-    ) STRICT;
-    CREATE TABLE pfs_set_aside (pf TEXT PRIMARY KEY) STRICT;
-";
 
 /// At most this many calls wait for the journal's thread.
 const QUEUE: usize = 256;
 
-type Task = Box<dyn FnOnce(&mut Connection) + Send>;
+type Task = Box<dyn FnOnce(&mut Disk) + Send>;
 
 /// The journal of this host. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,12 +46,14 @@ impl Journal {
     pub fn open(directory: &Path) -> Result<Journal, JournalError> {
         let path = directory.join("godwit.db");
         let lock = lock(directory, &path)?;
-        let mut connection = connect(&path)?;
+        let mut disk = Disk::new(connect(&path)?, Some(Ballast::of(directory)));
         let (tasks, mut queue) = mpsc::channel::<Task>(QUEUE);
         let spawned = std::thread::Builder::new().name("journal".into()).spawn(move || {
+            // Without it nothing new is begun; what is open goes on.
+            let _ = disk.make_ballast();
             let _held_as_long_as_the_database_is_open = lock;
             while let Some(task) = queue.blocking_recv() {
-                task(&mut connection);
+                task(&mut disk);
             }
         });
         spawned.map_err(|_| JournalError::Closed)?;
@@ -79,7 +69,7 @@ impl Journal {
     /// [`JournalError::Database`], if SQLite has no memory.
     pub fn in_memory() -> Result<Journal, JournalError> {
         let path = PathBuf::from(":memory:");
-        let owner = Owner::caller(connect(&path)?);
+        let owner = Owner::caller(Disk::new(connect(&path)?, None));
         Ok(Journal { path, owner })
     }
 
@@ -92,7 +82,8 @@ impl Journal {
         }
     }
 
-    /// Begins a migration with its holds, and what happened to it already, in one transaction.
+    /// Begins a migration with its holds, and what happened to it already, in one transaction. Not without the space
+    /// that its end may need; one that has ended already is a promise to another host, and may take from that space.
     pub(crate) async fn begin(
         &self,
         migration: &Migration,
@@ -105,8 +96,9 @@ impl Journal {
             .map_err(|error| self.damaged(&brief.id, &error))?;
         let holds = holds::of(&brief);
         let text = self.text(&brief)?;
+        let room = if ended { Room::Last } else { Room::Kept };
         let taken = self
-            .write(move |tx| {
+            .write(room, move |tx| {
                 for vf in &holds {
                     let by = "SELECT migration FROM holds WHERE vf = ?1";
                     if let Some(by) = tx.query_row(by, [vf], |row| row.get(0)).optional()? {
@@ -150,7 +142,7 @@ impl Journal {
             return Ok(());
         };
         let entry = serde_json::to_string(entry).map_err(|error| self.damaged(&id, &error))?;
-        self.write(move |tx| {
+        self.write(Room::Last, move |tx| {
             tx.execute(
                 "INSERT INTO entries VALUES (?1, ?2, ?3)",
                 params![id, seq as i64, entry],
@@ -159,7 +151,7 @@ impl Journal {
                 "UPDATE migrations SET ended = ?2 WHERE id = ?1",
                 params![id, ended],
             )?;
-            match change {
+            match &change {
                 HoldChange::Keep => {}
                 HoldChange::Free => {
                     tx.execute(
@@ -170,16 +162,16 @@ impl Journal {
                 HoldChange::Quarantine(why) => {
                     tx.execute(
                         "UPDATE holds SET quarantined = ?2 WHERE migration = ?1",
-                        [&id, &why],
+                        [&id, why],
                     )?;
                 }
-                HoldChange::Take(vfs) => take(tx, &id, &vfs)?,
+                HoldChange::Take(vfs) => take(tx, &id, vfs)?,
                 HoldChange::Swap { bad, taken, because } => {
-                    for vf in &bad {
+                    for vf in bad {
                         let set = "UPDATE holds SET quarantined = ?3 WHERE migration = ?1 AND vf = ?2";
-                        tx.execute(set, [&id, vf, &because])?;
+                        tx.execute(set, [&id, vf, because])?;
                     }
-                    take(tx, &id, &taken)?;
+                    take(tx, &id, taken)?;
                 }
             }
             Ok(())
@@ -194,7 +186,8 @@ impl Journal {
             true => "INSERT OR IGNORE INTO pfs_set_aside VALUES (?1)",
             false => "DELETE FROM pfs_set_aside WHERE pf = ?1",
         };
-        self.write(move |tx| tx.execute(sql, [pf]).map(drop)).await
+        let room = if aside { Room::Kept } else { Room::Last };
+        self.write(room, move |tx| tx.execute(sql, [&pf]).map(drop)).await
     }
 
     /// PFs whose VFs are kept from everybody.
@@ -280,32 +273,45 @@ impl Journal {
 
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        room: Room,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
-        self.run(move |connection| {
-            let tx = connection.transaction()?;
-            let value = work(&tx)?;
-            tx.commit()?;
-            Ok(value)
-        })
-        .await
+        match self.ask(move |disk| disk.write(room, work)).await? {
+            Ok(value) => Ok(value),
+            Err(Unwritten::Ballast(source)) => Err(JournalError::Full {
+                path: self.path.clone(),
+                source,
+            }),
+            Err(Unwritten::Database(source)) => Err(self.database(source)),
+        }
     }
 
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
+        let result = self.ask(|disk| work(&mut disk.connection)).await?;
+        result.map_err(|source| self.database(source))
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Disk) -> T + Send + 'static,
+    ) -> Result<T, JournalError> {
         let (answer, answered) = oneshot::channel();
-        let task: Task = Box::new(move |connection| {
+        let task: Task = Box::new(move |disk| {
             // A caller that went away does not want the answer.
-            let _ = answer.send(work(connection));
+            let _ = answer.send(work(disk));
         });
         let answered = async { answered.await.map_err(|_| JournalError::Closed) };
-        let result = self.owner.run(task, answered).await?;
-        result.map_err(|source| JournalError::Database {
+        self.owner.run(task, answered).await
+    }
+
+    fn database(&self, source: rusqlite::Error) -> JournalError {
+        JournalError::Database {
             path: self.path.clone(),
             source,
-        })
+        }
     }
 }
 
@@ -348,60 +354,5 @@ fn read(connection: &Connection, sql: &str, values: &[String]) -> rusqlite::Resu
     Ok(rows)
 }
 
-fn lock(directory: &Path, path: &Path) -> Result<File, JournalError> {
-    let failed = |error| JournalError::Database {
-        path: path.into(),
-        source: rusqlite::Error::ToSqlConversionFailure(Box::new(error)),
-    };
-    let file = File::create(directory.join("godwitd.lock")).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.into() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
-}
-
-fn connect(path: &Path) -> Result<Connection, JournalError> {
-    let failed = |source| JournalError::Database {
-        path: path.to_path_buf(),
-        source,
-    };
-    let connection = Connection::open(path).map_err(failed)?;
-    // Read before anything is set: a database that is not ours stays as it is.
-    let (found, tables) = version(&connection).map_err(failed)?;
-    let new = found == 0 && tables == 0;
-    if found != SCHEMA_VERSION && !new {
-        return Err(JournalError::Schema {
-            path: path.into(),
-            found,
-            known: SCHEMA_VERSION,
-        });
-    }
-    prepare(&connection).map_err(failed)?;
-    if new {
-        create(&connection).map_err(failed)?;
-    }
-    Ok(connection)
-}
-
-/// The schema's version, and how many tables there are.
-fn version(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    connection.busy_timeout(Duration::from_secs(2))?;
-    let number = |sql| connection.query_row(sql, [], |row| row.get(0));
-    Ok((
-        number("PRAGMA user_version")?,
-        number("SELECT count(*) FROM sqlite_schema")?,
-    ))
-}
-
-fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)
-}
-
-fn create(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!(
-        "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-    ))
-}
+#[cfg(test)]
+mod tests;

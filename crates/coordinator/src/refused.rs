@@ -107,6 +107,7 @@ impl Refused {
             },
             Refused::Cause(_) | Refused::NotNow(_) => Code::FailedPrecondition,
             Refused::Journal(JournalError::Held { .. }) => Code::FailedPrecondition,
+            Refused::Journal(JournalError::Full { .. }) => Code::ResourceExhausted,
             Refused::Journal(_) => Code::Internal,
             Refused::UnknownMigration { .. } => Code::NotFound,
             Refused::Invalid(_) => Code::InvalidArgument,
@@ -121,6 +122,14 @@ impl Refused {
             Refused::Cause(cause) => (cause.reason.as_str(), cause.hint.clone(), cause.causes.clone()),
             Refused::Journal(JournalError::Held { by, .. }) => {
                 ("VF_HELD", format!("godwit status {by}"), Vec::new())
+            }
+            Refused::Journal(JournalError::Full { path, source }) => {
+                let directory = path.parent().unwrap_or(path).display();
+                (
+                    "JOURNAL_FULL",
+                    format!("df -h {directory}"),
+                    vec![source.to_string()],
+                )
             }
             Refused::Journal(_) => ("JOURNAL", "journalctl -u godwitd".into(), Vec::new()),
             Refused::UnknownMigration { .. } => ("MIGRATION_UNKNOWN", "godwit status".into(), Vec::new()),

@@ -13,6 +13,14 @@ pub enum JournalError {
         /// SQLite's words.
         source: rusqlite::Error,
     },
+    /// There is no space for what ending a migration may need, so none is begun.
+    #[error("journal {path}: there is no space for a new migration to end in")]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// Another program wrote it, or a newer Godwit.
     #[error("journal {path} has schema version {found}; this godwitd knows version {known}")]
     Schema {

@@ -5,10 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
-use super::{JournalError, Task};
+use super::{Disk, JournalError, Task};
 use crate::clock;
 
 #[derive(Clone, Debug)]
@@ -21,7 +20,7 @@ pub(super) struct Owner {
 #[derive(Clone, Debug)]
 enum At {
     Thread(mpsc::Sender<Task>),
-    Caller(Arc<Mutex<Connection>>),
+    Caller(Arc<Mutex<Disk>>),
 }
 
 impl Owner {
@@ -32,9 +31,9 @@ impl Owner {
         }
     }
 
-    pub(super) fn caller(connection: Connection) -> Owner {
+    pub(super) fn caller(disk: Disk) -> Owner {
         Owner {
-            at: At::Caller(Arc::new(Mutex::new(connection))),
+            at: At::Caller(Arc::new(Mutex::new(disk))),
             dead: None,
         }
     }
@@ -58,9 +57,9 @@ impl Owner {
                     tasks.send(task).await.map_err(|_| JournalError::Closed)?;
                     answered.await
                 }
-                At::Caller(connection) => {
+                At::Caller(disk) => {
                     clock::disk().await;
-                    task(&mut connection.lock().unwrap_or_else(PoisonError::into_inner));
+                    task(&mut disk.lock().unwrap_or_else(PoisonError::into_inner));
                     clock::disk().await;
                     answered.await
                 }

@@ -11,6 +11,7 @@ mod closings;
 mod facts;
 mod failures;
 mod faults;
+mod full;
 mod guests;
 mod holds;
 mod host;
