@@ -17,6 +17,7 @@ Examples:
   godwit migrate web-1 beta --wait       move it, and see every phase
   godwit migrate web-1 beta --json       begin the move; the migration as JSON
   godwit list --guest web-1              the newest migrations of web-1
+  godwit history --guest web-1           what became of web-1's migrations
   godwit show 0198c0de                   all about one; the start of its id is enough
   godwit watch 0198c0de                  see its phases as they come, as with --wait
   godwit cancel 0198c0de                 turn it round
@@ -75,6 +76,8 @@ pub(crate) enum Command {
     },
     /// Show the newest migrations of this host
     List(List),
+    /// Show the migrations that have ended, newest first: outcome, when, how long, and why if it failed
+    History(List),
     /// Show all about one migration
     Show(Show),
     /// Turn a migration round at its next phase boundary; refused once the guest has left
@@ -295,6 +298,8 @@ mod tests {
             vec!["godwit", "status", "0198", "--limit", "5"],
             vec!["godwit", "list", "--limit", "1001"],
             vec!["godwit", "list", "--guest", ""],
+            vec!["godwit", "history", "--limit", "0"],
+            vec!["godwit", "history", "--state", "/tmp"],
             vec!["godwit", "show"],
             vec!["godwit", "show", "0198", "--state", "/tmp"],
             vec!["godwit", "watch"],

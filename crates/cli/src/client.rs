@@ -11,7 +11,7 @@ use godwit_api::v1::migration_service_client::MigrationServiceClient;
 use godwit_api::v1::{
     AdoptGuestRequest, CancelMigrationRequest, CreateMigrationRequest, GetMigrationRequest, Guest, Hold,
     Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest,
-    Migration, Vf, WatchMigrationRequest, WatchMigrationResponse,
+    Migration, MigrationFilter, Vf, WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -86,8 +86,14 @@ impl Client {
     }
 
     /// The newest migrations, of one guest or, when it is empty, of all.
-    pub(crate) async fn list(&mut self, guest: String, limit: u32) -> Result<Vec<Migration>, Error> {
-        let request = ListMigrationsRequest { limit, guest };
+    pub(crate) async fn list(
+        &mut self,
+        guest: String,
+        filter: MigrationFilter,
+        limit: u32,
+    ) -> Result<Vec<Migration>, Error> {
+        let filter = filter.into();
+        let request = ListMigrationsRequest { limit, guest, filter };
         Ok(within(DEADLINE, request, |r| self.migrations.list_migrations(r))
             .await?
             .migrations)

@@ -5,6 +5,7 @@ mod cancel;
 mod completions;
 mod follow;
 mod guests;
+mod history;
 mod holds;
 mod hosts;
 mod list;
@@ -31,6 +32,10 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::List(wanted) => match wanted.from.journal() {
             Some(directory) => offline::list(directory, wanted, out),
             None => list::list(daemon().await?, wanted.guest.as_deref(), wanted.limit, out).await,
+        },
+        Command::History(wanted) => match wanted.from.journal() {
+            Some(directory) => offline::history(directory, wanted, out),
+            None => history::history(daemon().await?, wanted, out).await,
         },
         Command::Show(wanted) => match wanted.from.journal() {
             Some(directory) => offline::show(directory, &wanted.id, out),

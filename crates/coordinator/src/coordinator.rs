@@ -96,6 +96,8 @@ impl<W: World> Coordinator<W> {
                 state = %migration.state(), "taken up again");
             coordinator.run(migration, true);
         }
+        let forgetful = coordinator.clone();
+        tokio::spawn(async move { forgetful.forget().await });
         Ok(coordinator)
     }
 
@@ -184,6 +186,7 @@ impl<W: World> Coordinator<W> {
         tokio::spawn(async move {
             operation.run().await;
             coordinator.operations().remove(&id);
+            coordinator.forget().await;
         });
     }
 

@@ -7,6 +7,7 @@
 mod ballast;
 mod disk;
 mod error;
+mod history;
 mod open;
 mod owner;
 
@@ -24,7 +25,10 @@ use self::{
     open::{connect, lock},
     owner::Owner,
 };
-use crate::holds::{self, Hold, HoldChange};
+use crate::{
+    history::Which,
+    holds::{self, Hold, HoldChange},
+};
 
 /// At most this many calls wait for the journal's thread.
 const QUEUE: usize = 256;
@@ -209,10 +213,17 @@ impl Journal {
     }
 
     /// The newest migrations, of one guest (name or UUID) or of all.
-    pub(crate) async fn newest(&self, guest: &str, limit: u32) -> Result<Vec<Migration>, JournalError> {
+    pub(crate) async fn newest(
+        &self,
+        guest: &str,
+        which: Which,
+        limit: u32,
+    ) -> Result<Vec<Migration>, JournalError> {
         let sql = "SELECT id, begun_ms, brief FROM migrations
-            WHERE ?1 = '' OR guest = ?1 OR guest_uuid = ?1 ORDER BY begun_ms DESC, id DESC LIMIT ?2";
-        self.select(sql, vec![guest.to_owned(), limit.to_string()]).await
+            WHERE (?1 = '' OR guest = ?1 OR guest_uuid = ?1) AND (?2 = '' OR ended = ?2)
+            ORDER BY begun_ms DESC, id DESC LIMIT ?3";
+        let values = vec![guest.to_owned(), which.ended().to_owned(), limit.to_string()];
+        self.select(sql, values).await
     }
 
     /// The migrations whose id begins so; at most two, enough to see whether it is one.

@@ -9,6 +9,7 @@
 mod clock;
 mod coordinator;
 pub mod faults;
+mod history;
 mod holds;
 mod host_service;
 mod journal;
@@ -25,6 +26,7 @@ mod world;
 
 pub use clock::repeatable;
 pub use coordinator::Coordinator;
+pub use history::{History, Which};
 pub use host_service::HostDesk;
 pub use journal::{Journal, JournalError};
 pub use peer_service::{Caller, PeerDesk};

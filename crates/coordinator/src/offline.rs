@@ -16,7 +16,7 @@ use godwit_api::v1 as api;
 use godwit_migration::{Brief, Entry, Migration};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, config::DbConfig, params};
 
-use crate::{holds::Hold, host_service, journal::SCHEMA_VERSION, operation::View, words};
+use crate::{Which, holds::Hold, host_service, journal::SCHEMA_VERSION, operation::View, words};
 
 /// A daemon that begins to use the journal at this moment has it for itself for so long at most.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -130,20 +130,22 @@ impl OfflineError {
 ///
 /// # Errors
 /// See [`OfflineError`].
-pub fn list(directory: &Path, guest: &str, limit: u32) -> Result<Look<Vec<api::Migration>>, OfflineError> {
+pub fn list(
+    directory: &Path,
+    guest: &str,
+    which: Which,
+    limit: u32,
+) -> Result<Look<Vec<api::Migration>>, OfflineError> {
     look(directory, |journal| {
         let rows = journal.rows(
-            "WHERE ?1 = '' OR guest = ?1 OR guest_uuid = ?1 ORDER BY begun_ms DESC, id DESC LIMIT ?2",
-            params![guest, limit],
+            "WHERE (?1 = '' OR guest = ?1 OR guest_uuid = ?1) AND (?2 = '' OR ended = ?2)
+             ORDER BY begun_ms DESC, id DESC LIMIT ?3",
+            params![guest, which.ended(), limit],
         )?;
-        let (mut found, mut damaged) = (Vec::new(), Vec::new());
-        for row in rows {
-            match journal.migration(row) {
-                Ok(migration) => found.push(migration),
-                Err(error) => damaged.push(error),
-            }
-        }
-        Ok((found, damaged))
+        let read = rows.into_iter().map(|row| journal.migration(row));
+        let (found, damaged): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
+        let damaged = damaged.into_iter().filter_map(Result::err);
+        Ok((found.into_iter().flatten().collect(), damaged.collect()))
     })
 }
 

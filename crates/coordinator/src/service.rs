@@ -10,7 +10,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    Coordinator, Refused, World,
+    Coordinator, Refused, Which, World,
     coordinator::{Found, Wanted},
     operation::View,
     words,
@@ -73,9 +73,14 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             0 => 100,
             limit => limit.min(LIST_LIMIT),
         };
+        let which = match asked.filter() {
+            api::MigrationFilter::Unspecified => Which::All,
+            api::MigrationFilter::Open => Which::Open,
+            api::MigrationFilter::Ended => Which::Ended,
+        };
         let migrations = self
             .0
-            .list(&asked.guest, limit)
+            .list(&asked.guest, which, limit)
             .await?
             .iter()
             .map(words::migration)

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use godwit_migration::Phase;
 
+use crate::History;
+
 /// How long each phase may take.
 #[derive(Clone, Debug)]
 pub struct Deadlines(BTreeMap<Phase, Duration>);
@@ -45,6 +47,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// How many transfers at once.
     pub limits: Limits,
+    /// How much is kept of what has ended.
+    pub history: History,
 }
 
 /// How many transfers at once; more wait in the order in which they came, with their VFs.

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use godwit_coordinator::{Deadlines, Limits, faults::Fault};
+use godwit_coordinator::{Deadlines, History, Limits, faults::Fault};
 use godwit_migration::Phase;
 use serde::Deserialize;
 
@@ -45,6 +45,9 @@ pub(crate) struct Config {
     /// How many transfers at once.
     #[serde(default)]
     pub(crate) limits: LimitsTable,
+    /// How much is kept of migrations that have ended.
+    #[serde(default)]
+    pub(crate) history: HistoryTable,
     /// What is to go wrong on purpose. Refused without `--allow-faults`.
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<FaultTable>,
@@ -103,6 +106,16 @@ pub(crate) struct Pool {
     pub(crate) pfs: Vec<String>,
 }
 
+/// What is kept of migrations that have ended.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HistoryTable {
+    /// At most this many. Default 1,000.
+    keep: usize,
+    /// None that ended more than this many days ago. Default 90.
+    days: u32,
+}
+
 /// Something that is to go wrong on purpose.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +147,13 @@ pub(crate) enum ConfigError {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("configuration {path}: {detail}")]
     Wrong { path: PathBuf, detail: String },
+}
+
+impl Default for HistoryTable {
+    fn default() -> HistoryTable {
+        let History { keep, days } = History::default();
+        HistoryTable { keep, days }
+    }
 }
 
 fn default_socket() -> PathBuf {
@@ -202,6 +222,10 @@ impl Config {
             return Err("limits.outgoing and limits.incoming are 1 to 64 transfers".into());
         }
         self.faults()?;
+        let HistoryTable { keep, days } = self.history;
+        if !(1..=1_000_000).contains(&keep) || !(1..=36_500).contains(&days) {
+            return Err("history.keep is not 1 to 1000000, or history.days not 1 to 36500".into());
+        }
         match self
             .deadlines
             .iter()
@@ -221,6 +245,12 @@ impl Config {
     /// What is to go wrong on purpose.
     pub(crate) fn faults(&self) -> Result<Vec<Fault>, String> {
         faults::read(&self.faults)
+    }
+
+    /// How much is kept of migrations that have ended.
+    pub(crate) fn history(&self) -> History {
+        let HistoryTable { keep, days } = self.history;
+        History { keep, days }
     }
 
     /// The phases' deadlines.
@@ -296,6 +326,12 @@ fail-over = 7
         assert_eq!(config.deadlines().of(Phase::FailOver), Duration::from_secs(7));
         assert_eq!(config.deadlines().of(Phase::Unplug), Duration::from_secs(60));
         assert_eq!(config.limits(), Limits::default());
+        assert_eq!(config.history(), History { keep: 1000, days: 90 });
+        let short = WHOLE.replace("[deadlines]", "[history]\ndays = 7\n[deadlines]");
+        assert_eq!(
+            Config::parse(&short).unwrap().history(),
+            History { keep: 1000, days: 7 }
+        );
     }
 
     #[test]
@@ -317,6 +353,9 @@ fail-over = 7
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));
+        let history = |keys: &str| wrong("[deadlines]", &format!("[history]\n{keys}\n[deadlines]"));
+        assert!(history("keep = 0").contains("history.keep is not 1 to"));
+        assert!(history("days = 0").contains("history.days not 1 to"));
         let fault = wrong("[deadlines]", "[[fault]]\nkind = \"dye\"\n[deadlines]");
         assert!(fault.ends_with("did you mean `die`?"), "{fault}");
         let plain = wrong(

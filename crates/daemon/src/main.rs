@@ -112,6 +112,7 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
         deadlines: config.deadlines(),
         limits: config.limits(),
+        history: config.history(),
     };
     let coordinator = Coordinator::start(settings.clone(), world, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");

@@ -11,6 +11,7 @@
 
 mod address;
 mod brief;
+mod cause;
 mod migration;
 mod phase;
 pub mod preflight;
@@ -21,7 +22,8 @@ mod whereabouts;
 
 pub use address::{BadAddress, MacAddress, PciAddress};
 pub use brief::{Brief, Guest, Pair, Policy, Role};
-pub use migration::{Acceleration, Cause, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
+pub use cause::Cause;
+pub use migration::{Acceleration, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
 pub use phase::{Course, Outcome, Phase, State, Verdict};
 pub use refusal::{GuestRefusal, HostRefusal, Refusal};
 pub use table::{Happening, Illegal};

@@ -5,7 +5,7 @@ mod outcomes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Brief, MacAddress, PciAddress, Policy, Role,
+    Brief, Cause, MacAddress, PciAddress, Policy, Role,
     phase::{Outcome, Phase, State, Verdict},
     table::{self, Happening, Illegal},
 };
@@ -122,24 +122,6 @@ impl Report {
             ..Report::default()
         }
     }
-}
-
-/// Why something failed: for people a sentence, its causes and the next command; for programs a word.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cause {
-    /// Stable word, `UPPER_CASE`.
-    pub reason: String,
-    /// One sentence.
-    pub message: String,
-    /// From near to far.
-    #[serde(default)]
-    pub causes: Vec<String>,
-    /// The next command to type; empty where there is none.
-    #[serde(default)]
-    pub hint: String,
-    /// The VF that did not work, where another might.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vf: Option<PciAddress>,
 }
 
 /// libvirt's figures of a transfer.
@@ -388,7 +370,7 @@ impl Migration {
 fn told(event: &Event) -> (bool, String) {
     match event {
         Event::Done(report) => (false, report.detail.clone()),
-        Event::Failed(cause) | Event::Silent(cause) | Event::Left(cause) => (true, cause.message.clone()),
+        Event::Failed(cause) | Event::Silent(cause) | Event::Left(cause) => (true, cause.sentence()),
         Event::Located { detail, .. } => (false, detail.clone()),
         Event::Closed => (false, "closed".into()),
         Event::CancelAsked => (false, "cancel asked".into()),

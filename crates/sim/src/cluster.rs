@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use godwit_api::v1::{CancelMigrationRequest, migration_service_server::MigrationService};
-use godwit_coordinator::{Coordinator, Deadlines, Journal, Limits, MigrationDesk, Settings};
+use godwit_coordinator::{Coordinator, Deadlines, History, Journal, Limits, MigrationDesk, Settings};
 use godwit_migration::Phase;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -80,6 +80,7 @@ impl Cluster {
             peers: others.map(|(_, name)| name.clone()).collect(),
             deadlines: self.deadlines.clone(),
             limits: Limits::default(),
+            history: History::default(),
         };
         let (life, dead) = watch::channel(false);
         let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));

@@ -38,6 +38,8 @@ pub struct ListMigrationsRequest {
     /// Only those of this guest (name or UUID); empty: all.
     #[prost(string, tag = "2")]
     pub guest: ::prost::alloc::string::String,
+    #[prost(enumeration = "MigrationFilter", tag = "3")]
+    pub filter: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListMigrationsResponse {
@@ -411,6 +413,39 @@ pub struct Hold {
     /// When its migration began here.
     #[prost(message, optional, tag = "6")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Which migrations are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MigrationFilter {
+    /// All.
+    Unspecified = 0,
+    /// Those that have not ended: at work, or resting.
+    Open = 1,
+    /// Those that have ended: the history.
+    Ended = 2,
+}
+impl MigrationFilter {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MIGRATION_FILTER_UNSPECIFIED",
+            Self::Open => "MIGRATION_FILTER_OPEN",
+            Self::Ended => "MIGRATION_FILTER_ENDED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MIGRATION_FILTER_UNSPECIFIED" => Some(Self::Unspecified),
+            "MIGRATION_FILTER_OPEN" => Some(Self::Open),
+            "MIGRATION_FILTER_ENDED" => Some(Self::Ended),
+            _ => None,
+        }
+    }
 }
 /// This host's part in a migration; or an operation on a guest that stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -1,6 +1,6 @@
 //! `godwit list`, and `godwit status` without an id.
 
-use godwit_api::v1::Migration;
+use godwit_api::v1::{Migration, MigrationFilter};
 
 use crate::client::Client;
 use crate::exit;
@@ -15,7 +15,13 @@ pub(super) async fn list(
     limit: u32,
     out: &mut Output,
 ) -> Result<u8, Error> {
-    let migrations = client.list(guest.unwrap_or_default().to_owned(), limit).await?;
+    let migrations = client
+        .list(
+            guest.unwrap_or_default().to_owned(),
+            MigrationFilter::Unspecified,
+            limit,
+        )
+        .await?;
     tell(&migrations, guest, out)?;
     Ok(exit::DONE)
 }

@@ -1,11 +1,14 @@
-//! `--offline`: the views of `list`, `show` and `holds` out of the journal itself, when `godwitd` hangs or is gone.
+//! `--offline`: the views of `list`, `history`, `show` and `holds` out of the journal itself, when `godwitd` hangs or is gone.
 
 use std::path::Path;
 
-use godwit_coordinator::offline::{self, Look, OfflineError};
+use godwit_coordinator::{
+    Which,
+    offline::{self, Look, OfflineError},
+};
 use jiff::Timestamp;
 
-use super::{holds, list, show};
+use super::{history, holds, list, show};
 use crate::args::List;
 use crate::exit;
 use crate::failure::Error;
@@ -14,9 +17,19 @@ use crate::view::words;
 
 pub(super) fn list(directory: &Path, wanted: &List, out: &mut Output) -> Result<u8, Error> {
     let guest = wanted.guest.as_deref();
-    let look = offline::list(directory, guest.unwrap_or_default(), wanted.limit).map_err(refused)?;
+    let look = offline::list(directory, guest.unwrap_or_default(), Which::All, wanted.limit);
+    let look = look.map_err(refused)?;
     out.note(&origin(&look, Timestamp::now()))?;
     list::tell(&look.found, guest, out)?;
+    Ok(tell_damage(&look.damaged, out))
+}
+
+pub(super) fn history(directory: &Path, wanted: &List, out: &mut Output) -> Result<u8, Error> {
+    let guest = wanted.guest.as_deref();
+    let look = offline::list(directory, guest.unwrap_or_default(), Which::Ended, wanted.limit);
+    let look = look.map_err(refused)?;
+    out.note(&origin(&look, Timestamp::now()))?;
+    history::tell(&look.found, guest, out)?;
     Ok(tell_damage(&look.damaged, out))
 }
 

@@ -91,6 +91,33 @@ fn every_command_as_text() {
 }
 
 #[test]
+fn history_is_what_has_ended() {
+    let (_dir, socket) = place();
+    let script = Script {
+        list: vec![
+            accelerated(),
+            Migration {
+                id: "0197aaaa-1".into(),
+                timeline: accelerated().timeline,
+                ..rolled_back()
+            },
+        ],
+        ..Script::default()
+    };
+    let daemon = Daemon::start(&socket, script);
+    let told = run(&socket, &["history", "--limit", "7", "--guest", "web-1"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""));
+    insta::assert_snapshot!(told.out, @"
+    ID        GUEST  FROM -> TO     OUTCOME             ENDED                 TOOK   WHY
+    0198c0de  web-1  alpha -> beta  moved, accelerated  2026-01-02 03:04:12Z  7.0 s
+    0197aaaa  web-1  alpha -> beta  rolled back         2026-01-02 03:04:12Z  7.0 s  the transfer to beta failed
+    ");
+    let all = run(&socket, &["history", "--json"]).json().remove(0);
+    assert_eq!(all["migrations"][1]["failure"]["reason"], "TRANSFER_FAILED");
+    assert_eq!(daemon.asked(), ["history 7 web-1", "history 20"]);
+}
+
+#[test]
 fn status_is_list_and_show_in_one_word() {
     let (_dir, socket) = place();
     let daemon = Daemon::start(&socket, everything());
@@ -136,6 +163,9 @@ fn nothing_there() {
     let of = run(&socket, &["list", "--guest", "web-1"]);
     assert_eq!(of.out, "There are no migrations of web-1.\n");
     assert_eq!(run(&socket, &["list", "--json"]).out, "{\"migrations\":[]}\n");
+    assert_eq!(run(&socket, &["history"]).out, "No migration has ended yet.\n");
+    let of = run(&socket, &["history", "--guest", "web-1"]);
+    assert_eq!(of.out, "No migration of web-1 has ended yet.\n");
     assert_eq!(run(&socket, &["guests"]).out, "This host has no guests.\n");
     assert_eq!(run(&socket, &["guests", "--json"]).out, "{\"guests\":[]}\n");
 }

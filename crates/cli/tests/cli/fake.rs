@@ -199,8 +199,15 @@ impl MigrationService for Fake {
         &self,
         request: Request<ListMigrationsRequest>,
     ) -> Result<Response<ListMigrationsResponse>, Status> {
-        let ListMigrationsRequest { limit, guest } = request.into_inner();
-        let question = format!("list {limit} {guest}").trim_end().to_owned();
+        let asked = request.into_inner();
+        let verb = match asked.filter() {
+            MigrationFilter::Unspecified => "list",
+            MigrationFilter::Open => "open",
+            MigrationFilter::Ended => "history",
+        };
+        let question = format!("{verb} {} {}", asked.limit, asked.guest)
+            .trim_end()
+            .to_owned();
         let migrations = self
             .answer(question, &[Answer::Yes(self.script.list.clone())])
             .await?;

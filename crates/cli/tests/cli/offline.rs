@@ -222,6 +222,40 @@ fn json_is_the_same_as_online_and_says_aside_where_it_is_from() {
 }
 
 #[test]
+fn history_is_what_has_ended() {
+    let (dir, _) = place();
+    drop(Journal::open(dir.path()).unwrap());
+    fill(dir.path());
+    let empty = offline(dir.path(), &["history"]);
+    assert!(
+        empty.out.ends_with("\nNo migration has ended yet.\n"),
+        "{}",
+        empty.out
+    );
+    let mut aborted = migration("0196aaaa-1111-7222-8333-444455556666", "web-2", "0000:01:10.6");
+    let cause = Cause {
+        reason: "NO_FREE_VF".into(),
+        message: "beta has no free VF in pool blue".into(),
+        ..Cause::default()
+    };
+    for (ms, event) in [
+        (300, Event::Failed(cause)),
+        (700, Event::Done(Report::of("beta holds nothing"))),
+    ] {
+        let at_ms = BEGUN + ms;
+        aborted.apply(Entry { at_ms, event }).unwrap();
+    }
+    write(dir.path(), &aborted, "NULL");
+    let run = offline(dir.path(), &["history", "--limit", "5"]);
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    insta::assert_snapshot!(ageless(&run.out), @"
+    Read offline from DIR/godwit.db; its newest entry is AGE old (2026-01-02 03:04:06Z).
+    ID        GUEST  FROM -> TO     OUTCOME      ENDED                 TOOK    WHY
+    0196aaaa  web-2  alpha -> beta  rolled back  2026-01-02 03:04:05Z  700 ms  beta has no free VF in pool blue
+    ");
+}
+
+#[test]
 fn the_age_is_that_of_the_newest_entry() {
     let (dir, _) = place();
     drop(Journal::open(dir.path()).unwrap());

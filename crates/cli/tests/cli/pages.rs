@@ -5,12 +5,13 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "guests",
     "adopt",
     "migrate",
     "watch",
     "list",
+    "history",
     "show",
     "cancel",
     "status",

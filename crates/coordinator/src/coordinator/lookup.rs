@@ -4,7 +4,7 @@ use godwit_migration::Migration;
 use tokio::sync::watch;
 
 use super::Coordinator;
-use crate::{Refused, World, operation::View};
+use crate::{JournalError, Refused, Which, World, operation::View};
 
 /// A migration that was looked for.
 pub(crate) enum Found {
@@ -59,13 +59,18 @@ impl<W: World> Coordinator<W> {
     }
 
     /// The newest migrations.
-    pub(crate) async fn list(&self, guest: &str, limit: u32) -> Result<Vec<View>, Refused> {
-        let listed = self.0.journal.newest(guest, limit).await?;
+    pub(crate) async fn list(&self, guest: &str, which: Which, limit: u32) -> Result<Vec<View>, Refused> {
+        let listed = self.0.journal.newest(guest, which, limit).await?;
         let now = |migration: Migration| match self.watch(&migration.brief.id) {
             Some(watch) => watch.borrow().clone(),
             None => View::of(migration),
         };
         Ok(listed.into_iter().map(now).collect())
+    }
+
+    /// Forgets what need not be kept any longer; how many migrations that were.
+    pub(crate) async fn forget_as_of(&self, now_ms: i64) -> Result<usize, JournalError> {
+        self.0.journal.forget(self.0.settings.history, now_ms).await
     }
 
     /// The changes of a running migration; none when it does not run.

@@ -10,7 +10,7 @@ use godwit_migration::{
 use tracing::{info, warn};
 
 use super::Coordinator;
-use crate::{Refused, World, clock::new_id, operation::View};
+use crate::{Refused, Which, World, clock::new_id, operation::View};
 
 /// How long a request waits for a guest to be on its standby before something else is done with it.
 const TAKE_OVER: Duration = Duration::from_secs(90);
@@ -77,7 +77,7 @@ impl<W: World> Coordinator<W> {
         if !idle || preflight::movable(&facts).is_err() {
             return Ok(());
         }
-        let newest = self.0.journal.newest(&facts.guest.uuid, 1).await?;
+        let newest = self.0.journal.newest(&facts.guest.uuid, Which::All, 1).await?;
         if newest.first().is_some_and(Migration::keeps_standby) {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl<W: World> Coordinator<W> {
         self.vf_was_freed();
         let mut begun = Vec::new();
         for facts in facts.into_iter().filter(preflight::wants_vf) {
-            let newest = self.0.journal.newest(&facts.guest.uuid, 1).await?;
+            let newest = self.0.journal.newest(&facts.guest.uuid, Which::All, 1).await?;
             if !newest.first().is_some_and(Migration::keeps_standby) {
                 begun.push(self.accelerate(&facts.guest.uuid).await);
             }

@@ -6,7 +6,7 @@ use godwit_migration::{Cause, Event, Guest, Pair, Policy, Sighting, preflight::G
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Deadlines, Job, Journal, Limits, Settings};
+use crate::{Deadlines, History, Job, Journal, Limits, Settings};
 
 struct Pretend;
 
@@ -78,6 +78,7 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         peers: peers.iter().map(|peer| (*peer).into()).collect(),
         deadlines: Deadlines::new([]),
         limits: Limits::default(),
+        history: History::default(),
     };
     let journal = Journal::open(directory.path()).unwrap();
     let coordinator = Coordinator::start(settings, Arc::new(Pretend), journal)

@@ -17,6 +17,7 @@ const SCHEMA: &str = "
         guest TEXT NOT NULL, guest_uuid TEXT NOT NULL, ended INTEGER NOT NULL, brief TEXT NOT NULL
     ) STRICT;
     CREATE INDEX open_migrations ON migrations (ended) WHERE ended = 0;
+    CREATE INDEX migrations_by_age ON migrations (ended, begun_ms, id);
     CREATE TABLE entries (
         migration TEXT NOT NULL REFERENCES migrations (id), seq INTEGER NOT NULL, entry TEXT NOT NULL,
         PRIMARY KEY (migration, seq)

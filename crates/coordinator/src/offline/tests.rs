@@ -117,14 +117,20 @@ fn told(error: &OfflineError) -> String {
 /// All that can be asked of it is as it should be, and it is as it was.
 fn check(directory: &Path) {
     let before = files(directory);
-    let all = list(directory, "", 10).unwrap();
+    let all = list(directory, "", Which::All, 10).unwrap();
     assert_eq!(ids(&all), [NEW, OTHER, OLD], "newest first");
     assert_eq!((all.newest_ms, all.damaged.len()), (Some(5_000), 0));
     assert_eq!(all.path, directory.join("godwit.db"));
-    assert_eq!(ids(&list(directory, "", 2).unwrap()), [NEW, OTHER]);
-    assert_eq!(ids(&list(directory, "web-1", 10).unwrap()), [OLD]);
-    assert_eq!(ids(&list(directory, "uuid-of-db-1", 10).unwrap()), [OTHER]);
-    assert_eq!(ids(&list(directory, "web-9", 10).unwrap()), [""; 0]);
+    assert_eq!(ids(&list(directory, "", Which::All, 2).unwrap()), [NEW, OTHER]);
+    assert_eq!(ids(&list(directory, "web-1", Which::All, 10).unwrap()), [OLD]);
+    assert_eq!(
+        ids(&list(directory, "uuid-of-db-1", Which::All, 10).unwrap()),
+        [OTHER]
+    );
+    assert_eq!(ids(&list(directory, "web-9", Which::All, 10).unwrap()), [""; 0]);
+    let of = |which| list(directory, "", which, 10).unwrap();
+    let (open, ended) = (of(Which::Open), of(Which::Ended));
+    assert_eq!((ids(&open).len(), ids(&ended).len()), (3, 0));
     let one = show(directory, "01a20918-0000-7000-8000-000000000001")
         .unwrap()
         .found;
@@ -156,7 +162,10 @@ async fn while_the_daemon_runs() {
         .begin(&migration("01a2aaaa", "web-3", "0000:01:10.6", 9_000), None)
         .await
         .unwrap();
-    assert_eq!(list(directory.path(), "", 1).unwrap().newest_ms, Some(9_000));
+    assert_eq!(
+        list(directory.path(), "", Which::All, 1).unwrap().newest_ms,
+        Some(9_000)
+    );
 }
 
 #[tokio::test]
@@ -220,7 +229,7 @@ async fn one_damaged_migration_is_named_and_the_others_are_told() {
         let directory = stopped().await;
         spoil(directory.path(), spoilt);
         let before = files(directory.path());
-        let look = list(directory.path(), "", 10).unwrap();
+        let look = list(directory.path(), "", Which::All, 10).unwrap();
         assert_eq!(ids(&look), [NEW, OTHER], "{spoilt}");
         let [damaged] = &look.damaged[..] else {
             panic!("{:?}", look.damaged)
@@ -269,7 +278,7 @@ async fn a_newer_schema_is_named_and_left_alone() {
     let directory = stopped().await;
     spoil(directory.path(), "PRAGMA user_version = 7; DROP TABLE holds");
     let before = files(directory.path());
-    let error = told(&list(directory.path(), "", 10).unwrap_err());
+    let error = told(&list(directory.path(), "", Which::All, 10).unwrap_err());
     assert!(error.starts_with("JOURNAL_SCHEMA: journal "), "{error}");
     assert!(
         error.contains("has schema version 7; this godwit knows version 2"),
@@ -295,7 +304,7 @@ async fn a_damaged_database_is_named_and_left_alone() {
     ] {
         fs::write(&path, &bytes).unwrap();
         for error in [
-            list(directory.path(), "", 10).unwrap_err(),
+            list(directory.path(), "", Which::All, 10).unwrap_err(),
             show(directory.path(), OLD).unwrap_err(),
             holds(directory.path()).unwrap_err(),
         ] {
@@ -309,12 +318,12 @@ async fn a_damaged_database_is_named_and_left_alone() {
 #[test]
 fn no_journal() {
     let directory = tempfile::tempdir().unwrap();
-    let error = list(directory.path(), "", 10).unwrap_err();
+    let error = list(directory.path(), "", Which::All, 10).unwrap_err();
     assert!(matches!(error, OfflineError::Missing { .. }), "{error:?}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "one was made");
-    let error = list(&directory.path().join("nowhere"), "", 10).unwrap_err();
+    let error = list(&directory.path().join("nowhere"), "", Which::All, 10).unwrap_err();
     assert!(matches!(error, OfflineError::Missing { .. }), "{error:?}");
     fs::create_dir(directory.path().join("godwit.db")).unwrap();
-    let error = told(&list(directory.path(), "", 10).unwrap_err());
+    let error = told(&list(directory.path(), "", Which::All, 10).unwrap_err());
     assert!(error.starts_with("JOURNAL_UNREADABLE"), "{error}");
 }

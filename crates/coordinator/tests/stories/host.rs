@@ -15,8 +15,8 @@ use godwit_api::{
     },
 };
 use godwit_coordinator::{
-    Caller, Coordinator, Deadlines, GuestDesk, Journal, JournalError, Limits, MigrationDesk, PeerDesk,
-    Settings,
+    Caller, Coordinator, Deadlines, GuestDesk, History, Journal, JournalError, Limits, MigrationDesk,
+    PeerDesk, Settings,
     faults::{Fault, Faults, Faulty, Kind},
 };
 use godwit_migration::{Phase, Sighting, VfUse};
@@ -37,6 +37,7 @@ pub struct Host {
     pub limits: Limits,
     faults: Mutex<Vec<Fault>>,
     deaths: watch::Sender<u32>,
+    history: Mutex<History>,
 }
 
 /// A living daemon, as its callers see it.
@@ -87,6 +88,7 @@ impl Host {
             limits: Limits::default(),
             faults: Mutex::default(),
             deaths: watch::Sender::new(0),
+            history: Mutex::default(),
         }
     }
 
@@ -97,6 +99,11 @@ impl Host {
 
     pub fn without_faults(&self) {
         self.faults.lock().unwrap().clear();
+    }
+
+    /// How much is kept of what ended, in the lives to come.
+    pub fn keeps(&self, keep: usize, days: u32) {
+        *self.history.lock().unwrap() = History { keep, days };
     }
 
     /// Waits until daemons of this host died of a fault so often.
@@ -149,6 +156,7 @@ impl Host {
             peers: self.peers.clone(),
             deadlines: Deadlines::new([]),
             limits: self.limits,
+            history: *self.history.lock().unwrap(),
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
         let die = move || deaths.send_modify(|deaths| *deaths += 1);
@@ -276,10 +284,21 @@ impl Desk {
     }
 
     pub async fn list(&self, guest: &str, limit: u32) -> Vec<api::Migration> {
+        self.filtered(guest, limit, api::MigrationFilter::Unspecified)
+            .await
+    }
+
+    pub async fn filtered(
+        &self,
+        guest: &str,
+        limit: u32,
+        filter: api::MigrationFilter,
+    ) -> Vec<api::Migration> {
         let desk = MigrationDesk(self.coordinator.clone());
         let asked = api::ListMigrationsRequest {
             limit,
             guest: guest.into(),
+            filter: filter.into(),
         };
         desk.list_migrations(Request::new(asked))
             .await

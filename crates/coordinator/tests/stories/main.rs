@@ -13,6 +13,7 @@ mod failures;
 mod faults;
 mod full;
 mod guests;
+mod history;
 mod holds;
 mod host;
 mod journal;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use godwit_api::peer::v1::{ArrivalRequest, peer_service_client::PeerServiceClient};
-use godwit_coordinator::{Deadlines, Job, Journal, Limits, Settings};
+use godwit_coordinator::{Deadlines, History, Job, Journal, Limits, Settings};
 use godwit_migration::{Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, preflight::GuestFacts};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::{
@@ -79,6 +79,7 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         peers: vec!["alpha".into()],
         deadlines: Deadlines::new([]),
         limits: Limits::default(),
+        history: History::default(),
     };
     let journal = Journal::open(state).unwrap();
     let coordinator = Coordinator::start(settings, Arc::new(Empty), journal)

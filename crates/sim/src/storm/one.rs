@@ -235,6 +235,7 @@ impl Storm {
         let request = ListMigrationsRequest {
             limit: 1000,
             guest: guest.into(),
+            filter: api::MigrationFilter::Unspecified.into(),
         };
         let answer = desk.list_migrations(Request::new(request)).await;
         answer
