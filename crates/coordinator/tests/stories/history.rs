@@ -75,7 +75,7 @@ fn more_than_is_kept_is_forgotten_at_start_and_after_each_end() {
         assert_eq!(no.failure.reason, "MIGRATION_UNKNOWN");
         assert_eq!(
             alpha.get(&all[3]).await.unwrap().timeline.len(),
-            7,
+            8,
             "the others are whole"
         );
     });
@@ -128,7 +128,7 @@ fn what_is_open_and_what_keeps_a_vf_is_never_forgotten() {
         alpha.world.free(Phase::Transfer);
         assert_eq!(alpha.ended(&open).await.moved(), Moved::Yes, "it goes on");
         assert_eq!(
-            alpha.peek().holds_of(&dirty).len(),
+            alpha.peek().quarantined().len(),
             1,
             "and that is still in quarantine"
         );
