@@ -45,7 +45,7 @@ struct Args {
     /// Read and check the configuration, then end.
     #[arg(long)]
     check: bool,
-    /// Let the configuration's [[fault]] tables strike: for tests of a host, never for one that people rely on.
+    /// Let the `[[fault]]` tables of the configuration strike: for tests of a host, never for one that people rely on.
     #[arg(long)]
     allow_faults: bool,
 }

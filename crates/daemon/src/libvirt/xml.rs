@@ -7,6 +7,8 @@ use godwit_migration::{MacAddress, PciAddress};
 use roxmltree::{Document, Node};
 use uuid::Uuid;
 
+pub(crate) mod hotplug;
+
 /// The parts of a domain that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DomainDevices {
@@ -18,6 +20,8 @@ pub(crate) struct DomainDevices {
     pub memory_kib: u64,
     /// Machine type (`pc-q35-10.0`).
     pub machine: String,
+    /// Its slots have only their button: an unplug takes 6 s, and a second request within 5 s cancels the first.
+    pub native_hotplug: bool,
     /// Network interfaces that QEMU emulates.
     pub nics: Vec<Nic>,
     /// Host PCI devices, plain or as an interface.
@@ -142,16 +146,16 @@ impl DomainDevices {
         };
         let devices = child(domain, "devices").ok_or(XmlError::Missing("devices"))?;
         let os_type = child(domain, "os").and_then(|os| child(os, "type"));
+        let machine = os_type.and_then(|node| node.attribute("machine"));
+        let machine = machine.unwrap_or_default();
         Ok(DomainDevices {
             name: text("name")?.to_owned(),
             uuid: text("uuid")?
                 .parse()
                 .map_err(|_| XmlError::Missing("valid uuid"))?,
             memory_kib: memory_kib(domain)?,
-            machine: os_type
-                .and_then(|node| node.attribute("machine"))
-                .unwrap_or_default()
-                .to_owned(),
+            machine: machine.to_owned(),
+            native_hotplug: hotplug::is_native(machine, domain),
             nics: devices.children().filter_map(nic).collect(),
             hostdevs: devices.children().filter_map(hostdev).collect(),
             channels: devices.children().filter_map(channel).collect(),

@@ -10,7 +10,7 @@ use tracing::debug;
 use super::{RealWorld, Work, each, failed, reachable, uuid};
 use crate::{
     cause::{CauseExt, cause},
-    libvirt::{self, LibvirtError, metadata::GuestWish, xml::DomainDevices},
+    libvirt::{self, LibvirtError, metadata::GuestWish, xml::DomainDevices, xml::hotplug::BUTTON},
 };
 
 /// How often who waits for room at the destination asks for it.
@@ -18,6 +18,26 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A device's removal is noticed by its event; this often the domain is read all the same.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A VF that the guest is asked for.
+struct Unplug<'a> {
+    job: &'a Job,
+    pair: &'a Pair,
+    /// As it is in the guest now.
+    alias: String,
+    /// By the button of its slot.
+    native: bool,
+}
+
+impl Unplug<'_> {
+    /// How long it is waited for: the deadline, and never less than a button takes.
+    fn patience(&self) -> Duration {
+        match self.native {
+            true => self.job.deadline.max(BUTTON),
+            false => self.job.deadline,
+        }
+    }
+}
 
 impl RealWorld {
     pub(super) async fn reserve(&self, job: &Job) -> Work<Report> {
@@ -97,14 +117,28 @@ impl RealWorld {
 
     async fn unplug_one(&self, job: &Job, pair: &Pair) -> Work<String> {
         let mut events = self.libvirt.events();
-        let Some(alias) = alias_of(&self.devices(&job.brief).await?, pair) else {
+        let devices = self.devices(&job.brief).await?;
+        let Some(alias) = alias_of(&devices, pair) else {
             return Ok(format!("the VF of {} has left already", pair.mac));
         };
+        let wanted = Unplug {
+            job,
+            pair,
+            alias,
+            native: devices.native_hotplug,
+        };
+        // A process that died may have pressed the button just now, and a second press would cancel the first.
+        if wanted.native && job.taken_up {
+            let pressed = self.await_removal(&wanted, BUTTON, &mut events).await;
+            if !matches!(pressed, Err(Event::Silent(_))) {
+                return pressed;
+            }
+        }
         let resting = matches!(job.state, State::Rest(..));
         let perhaps_asked = resting || job.taken_up;
         // Asked (again) only of a guest that confirms its standby: it may have been rebooted since.
         let asked = match self.let_go(job, pair).await {
-            Ok(()) => self.ask_unplug(job, &alias).await,
+            Ok(()) => self.ask_unplug(&wanted).await,
             Err(event) => Err(event),
         };
         match asked {
@@ -112,31 +146,30 @@ impl RealWorld {
             Err(event) => debug!(migration = %job.brief.id, ?event, "the unplug was not asked for again"),
             Ok(()) => {}
         }
-        self.await_removal(job, pair, &alias, &mut events).await
+        self.await_removal(&wanted, wanted.patience(), &mut events).await
     }
 
     /// Until the guest has let go, by the domain's own XML; the event only wakes.
     async fn await_removal(
         &self,
-        job: &Job,
-        pair: &Pair,
-        alias: &str,
+        wanted: &Unplug<'_>,
+        within: Duration,
         events: &mut broadcast::Receiver<libvirt::Event>,
     ) -> Work<String> {
-        let end = Instant::now() + job.deadline;
+        let end = Instant::now() + within;
         loop {
-            match self.devices(&job.brief).await {
-                Ok(devices) if alias_of(&devices, pair).is_none() => {
-                    return Ok(format!("{alias} has left the guest"));
+            match self.devices(&wanted.job.brief).await {
+                Ok(devices) if alias_of(&devices, wanted.pair).is_none() => {
+                    return Ok(format!("{} has left the guest", wanted.alias));
                 }
                 Err(left @ Event::Left(_)) => return Err(left),
                 // Not readable now (libvirtd restarts): looked at again.
                 Ok(_) | Err(_) => {}
             }
             if Instant::now() >= end {
-                return Err(silent(job, pair, alias));
+                return Err(silent(wanted));
             }
-            removal(events, alias, end.min(Instant::now() + LOOK_AGAIN)).await;
+            removal(events, &wanted.alias, end.min(Instant::now() + LOOK_AGAIN)).await;
         }
     }
 
@@ -162,22 +195,25 @@ impl RealWorld {
     }
 
     /// One request. When the connection breaks nobody knows whether it was heard, so it is asked again: a repeated
-    /// request is harmless, a lost one would be waited for in vain.
-    async fn ask_unplug(&self, job: &Job, alias: &str) -> Work<()> {
-        let id = uuid(&job.brief)?;
+    /// request is harmless (where there is a button, once its time is over), a lost one would be waited for in vain.
+    async fn ask_unplug(&self, wanted: &Unplug<'_>) -> Work<()> {
+        let id = uuid(&wanted.job.brief)?;
         let mut lost = false;
-        let end = Instant::now() + job.deadline;
+        let end = Instant::now() + wanted.patience();
         loop {
-            match self.libvirt.detach_alias(id, alias.to_owned()).await {
+            match self.libvirt.detach_alias(id, wanted.alias.clone()).await {
                 Ok(()) | Err(LibvirtError::NoDevice { .. }) => return Ok(()),
                 Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. })
                     if Instant::now() < end =>
                 {
                     lost = true;
+                    if wanted.native {
+                        tokio::time::sleep(BUTTON).await;
+                    }
                     let _ = reachable(&self.libvirt, LOOK_AGAIN).await;
                 }
                 Err(error) => {
-                    let message = format!("libvirt did not ask the guest for {alias}");
+                    let message = format!("libvirt did not ask the guest for {}", wanted.alias);
                     let cause = cause("UNPLUG_REFUSED", message).because(&error);
                     return Err(if lost {
                         Event::Silent(cause)
@@ -263,12 +299,13 @@ pub(super) fn is_wished(wish: &GuestWish, hostdev: &libvirt::xml::HostDev) -> bo
     interface || wish.pairs.iter().any(|pair| alias == Some(&pair.primary_alias))
 }
 
-fn silent(job: &Job, pair: &Pair, alias: &str) -> Event {
-    let (guest, seconds) = (&job.brief.guest.name, job.deadline.as_secs());
+fn silent(wanted: &Unplug<'_>) -> Event {
+    let (guest, seconds) = (&wanted.job.brief.guest.name, wanted.patience().as_secs());
+    let (alias, mac) = (&wanted.alias, wanted.pair.mac);
     Event::Silent(
         cause(
             "UNPLUG_PENDING",
-            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {}) and has not answered in {seconds} s; its traffic is on the standby", pair.mac),
+            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {mac}) and has not answered in {seconds} s; its traffic is on the standby"),
         )
         .hint(format!("in {guest}: see who holds the VF; a reboot of the guest completes the unplug")),
     )
