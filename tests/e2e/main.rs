@@ -2,6 +2,7 @@
 //! `cargo test -p godwit-rig --test e2e [-- PART-OF-A-NAME...]`. With `--slice COMMIT`, the part of them that a quick
 //! run tells for that commit.
 
+mod cuts;
 mod moves;
 mod refusals;
 mod stage;
@@ -20,11 +21,12 @@ type Story = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
 /// least.
-const CLASSES: [(&str, &[Story]); 4] = [
+const CLASSES: [(&str, &[Story]); 5] = [
     ("refusals", REFUSALS),
     ("moves", MOVES),
     ("restarts", RESTARTS),
     ("unplugs", UNPLUGS),
+    ("cuts", CUTS),
 ];
 
 const REFUSALS: &[Story] = &[
@@ -111,6 +113,27 @@ const UNPLUGS: &[Story] = &[
     (
         "a_guest_that_hears_again_is_asked_again",
         troubles::deaf_for_a_while,
+    ),
+];
+
+const CUTS: &[Story] = &[
+    ("the_link_is_cut_in_the_transfer", cuts::link_cut_in_the_transfer),
+    (
+        "the_destination_loses_its_power_in_the_transfer",
+        cuts::destination_off_in_the_transfer,
+    ),
+    (
+        "the_source_loses_its_power_as_the_guest_arrives",
+        cuts::source_off_on_arrival,
+    ),
+    ("the_link_is_cut_as_the_guest_arrives", cuts::link_cut_on_arrival),
+    (
+        "the_agent_is_killed_at_the_fail_over",
+        cuts::agent_killed_at_the_fail_over,
+    ),
+    (
+        "the_guest_is_shut_down_in_the_transfer",
+        cuts::guest_shut_down_in_the_transfer,
     ),
 ];
 

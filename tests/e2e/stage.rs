@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Answer, Migration, Move};
 use godwit_rig::guest::{self, Guest, WEB_1};
-use godwit_rig::{Host, Place, ready, ssh};
+use godwit_rig::{Host, Place, network, ready, ssh};
 
 /// How long anything may take that is not a measurement: on a busy machine everything is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
@@ -19,6 +19,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Sets it, whatever the story before left.
     pub(crate) fn set(&self) -> Result<()> {
+        network::part(&self.place, false)?;
         self.usual_deadlines()?;
         ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
         self.transfer_speed(FULL_SPEED)

@@ -56,6 +56,16 @@ pub fn down(place: &Place) -> Result<()> {
     Ok(())
 }
 
+/// Keeps the two hosts from hearing each other, or lets them again; this machine hears both all the while.
+pub fn part(place: &Place, parted: bool) -> Result<()> {
+    let switch = if parted { "on" } else { "off" };
+    for host in Host::ALL {
+        let mut bridge = command("bridge", ["-n", &place.namespace(), "link", "set", "dev"]);
+        run(bridge.arg(format!("{host}-mg")).args(["isolated", switch]))?;
+    }
+    Ok(())
+}
+
 /// Whether it is there.
 pub fn is_up(place: &Place) -> bool {
     namespace(place).exists()

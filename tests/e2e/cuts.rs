@@ -1,0 +1,144 @@
+//! Stories in which hosts lose each other, or their power, at the worst moment. What must be so afterwards is looked up
+//! after every story; here each says what its end is.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::guest::WEB_1;
+use godwit_rig::{Host, Rig, guest, network};
+
+use crate::stage::{PATIENCE, Stage};
+
+/// libvirt's own keepalive takes half a minute to see that the other side has gone.
+const LONG: Duration = Duration::from_secs(400);
+
+/// The guest never left, so it has its VF back while the hosts still cannot hear each other; what the destination held is
+/// freed when they can.
+pub(crate) fn link_cut_in_the_transfer(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    network::part(&stage.place, true)?;
+    let (code, said) = moving.finish(LONG)?;
+    ensure!(code == 4, "exit code {code} instead of 4: {said}");
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    network::part(&stage.place, false)?;
+    stage.migration(Host::Beta, &id, |migration| migration.ended)?;
+    stage
+        .migration(Host::Alpha, &id, |migration| {
+            migration.ended && migration.moved == "no"
+        })
+        .map(drop)
+}
+
+/// The destination loses its power while memory is copied.
+pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    let rig = rig(stage);
+    rig.power_off(Host::Beta)?;
+    let (code, said) = moving.finish(LONG)?;
+    ensure!(code == 4, "exit code {code} instead of 4: {said}");
+    wait_for("the guest on its VF on alpha", PATIENCE, || {
+        Ok(WEB_1.state(&stage.place, Host::Alpha)?.is_on_vf().then_some(()))
+    })?;
+    rig.power_on(Host::Beta)?;
+    stage
+        .migration(Host::Alpha, &id, |migration| {
+            migration.ended && migration.moved == "no"
+        })
+        .map(drop)
+}
+
+/// The source loses its power as soon as the guest runs at the destination, which has to finish by itself.
+pub(crate) fn source_off_on_arrival(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    arrival(stage, &mut moving)?;
+    let id = moving.last.id.clone();
+    let rig = rig(stage);
+    rig.power_off(Host::Alpha)?;
+    drop(moving);
+    wait_for("the guest on its VF on beta", PATIENCE, || {
+        Ok(WEB_1.state(&stage.place, Host::Beta)?.is_on_vf().then_some(()))
+    })?;
+    stage.migration(Host::Beta, &id, |migration| {
+        migration.ended && migration.acceleration == "accelerated"
+    })?;
+    rig.power_on(Host::Alpha)?;
+    stage.migration(Host::Alpha, &id, |migration| migration.moved == "yes")?;
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// The hosts lose each other as soon as the guest runs at the destination. libvirt's source may or may not have heard
+/// that it arrived: if not, it runs its own copy again after its keepalive. Whatever it does, in the end one copy runs,
+/// on its VF.
+pub(crate) fn link_cut_on_arrival(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    arrival(stage, &mut moving)?;
+    network::part(&stage.place, true)?;
+    let id = moving.last.id.clone();
+    wait_for("the guest on its VF on beta", PATIENCE, || {
+        Ok(WEB_1.state(&stage.place, Host::Beta)?.is_on_vf().then_some(()))
+    })?;
+    // Longer than the keepalive: from here on libvirt does nothing more by itself.
+    std::thread::sleep(Duration::from_secs(45));
+    let copy = stage.guest_on(Host::Alpha)?;
+    godwit_rig::say(format!("after the keepalive, alpha's copy is {copy:?}"));
+    network::part(&stage.place, false)?;
+    stage.migration(Host::Alpha, &id, |migration| migration.moved == "yes")?;
+    let left = stage.guest_on(Host::Alpha)?;
+    ensure!(left != "running", "alpha still runs its copy");
+    if left == "paused" {
+        // Told, and never destroyed by Godwit; a person does that.
+        stage.on(
+            Host::Alpha,
+            "virsh -q destroy web-1; virsh -q undefine web-1; true",
+        )?;
+    }
+    drop(moving);
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// The agent dies while the traffic is being moved; another is started by whoever keeps it.
+pub(crate) fn agent_killed_at_the_fail_over(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    moving.until("the queue", PATIENCE, |migration| migration.has_begun("queue"))?;
+    WEB_1.shell(&stage.place, Host::Alpha, "kill -9 $(cat /run/godwit-agent.pid)")?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    // It came in time or it did not: the guest is on a VF either way.
+    match code {
+        0 => stage.guest_is_accelerated_on(Host::Beta),
+        4 => stage.guest_is_accelerated_on(Host::Alpha),
+        code => anyhow::bail!("exit code {code}: {said}"),
+    }
+}
+
+/// A guest that is shut down while it is moved has gone, and leaves nothing behind.
+pub(crate) fn guest_shut_down_in_the_transfer(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    stage.on(Host::Alpha, "virsh -q destroy web-1")?;
+    let (code, said) = moving.finish(LONG)?;
+    ensure!(code == 5, "exit code {code} instead of 5: {said}");
+    for host in Host::ALL {
+        stage.migration(host, &id, |migration| migration.ended)?;
+        let holds = godwit_rig::godwit::run(&stage.place, host, "--json holds")?.out;
+        ensure!(holds.contains("\"holds\":[]"), "{host} still holds: {holds}");
+    }
+    guest::WEB_1.start(&stage.place, Host::Alpha)
+}
+
+/// Until libvirt says that the guest runs on beta, asked again without a pause.
+fn arrival(stage: &Stage, moving: &mut godwit_rig::godwit::Move) -> Result<()> {
+    moving.until("the transfer", PATIENCE, |migration| {
+        migration.has_begun("transfer")
+    })?;
+    let look = "for n in $(seq 2400); do [ \"$(virsh -q domstate web-1 2>/dev/null)\" = running ] && exit 0; done; exit 1";
+    stage.on(Host::Beta, look).map(drop)
+}
+
+fn rig(stage: &Stage) -> Rig {
+    Rig {
+        place: stage.place.clone(),
+    }
+}
