@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use godwit_sim::{
-    Layout,
+    Layout, bench,
     faults::Wanted,
     serve::{self, Options, Sim},
     storm::{self, Wanted as Storms},
@@ -85,6 +85,18 @@ struct World {
 pub(crate) enum Command {
     /// Run storms of faults over the real loop, faster than time
     Storm(Storm),
+    /// Measure what the coordinator adds to a migration; one JSON object
+    Bench(Bench),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bench {
+    /// How many migrations
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    moves: u32,
+    /// A directory on the disk that the journals are to be written to
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    state: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -152,6 +164,15 @@ impl Args {
             say("  godwit migrate web-1 beta --wait")?;
         }
         Ok(())
+    }
+}
+
+impl Bench {
+    pub(crate) fn options(&self) -> bench::Options {
+        bench::Options {
+            moves: self.moves as usize,
+            state: self.state.clone(),
+        }
     }
 }
 

@@ -2,10 +2,12 @@
 //! control plane; and seeded storms of faults over the same loop.
 //!
 //! Read `model` for what the world is, `world` for what the phases do in it, `faults` for what can go wrong,
-//! `storm` for what is done to it and what must hold at the end. Never linked into `godwitd`.
+//! `storm` for what is done to it and what must hold at the end, `bench` for what the coordinator costs. Never
+//! linked into `godwitd`.
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 mod chance;
 mod cluster;
 pub mod faults;
@@ -14,6 +16,7 @@ pub mod model;
 mod mortal;
 mod pace;
 pub mod serve;
+mod stopwatch;
 pub mod storm;
 mod world;
 

@@ -1,4 +1,4 @@
-//! `godwit-sim`: Godwit's API over pretend hosts, without root; and storms.
+//! `godwit-sim`: Godwit's API over pretend hosts, without root; storms; and a bench.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use godwit_sim::{
+    bench,
     serve::{Options, Sim},
     storm,
 };
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match &args.command {
         Some(Command::Storm(options)) => storms(options),
+        Some(Command::Bench(options)) => bench(&options.options()),
         None => {
             say::log();
             serve(&args)
@@ -34,11 +36,21 @@ fn main() -> ExitCode {
     })
 }
 
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build()
+}
+
+fn bench(options: &bench::Options) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let report = runtime.block_on(bench::run(options))?;
+    runtime.shutdown_background();
+    say(&serde_json::to_string(&report)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn serve(args: &Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let ended = runtime.block_on(serve_until_told(args.options(), args));
     runtime.shutdown_background();
     ended

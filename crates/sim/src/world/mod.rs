@@ -30,6 +30,7 @@ use crate::{
     faults::Kind,
     model::{Domain, GuestId, HostId, Model},
     pace::Pace,
+    stopwatch::{Stopwatch, What},
 };
 
 /// What a phase's work ends with when it does not end well.
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     /// The coordinator of each host, as long as it lives.
     seats: Vec<Mutex<Option<Seat>>>,
     pub(crate) pace: Pace,
+    pub(crate) stopwatch: Stopwatch,
     /// What the world asks of whoever runs it.
     pub(crate) orders: mpsc::UnboundedSender<Order>,
     /// The host's holds are compared with the switch at the start of every phase.
@@ -99,6 +101,7 @@ impl Shared {
             seats: model.hosts.iter().map(|_| Mutex::default()).collect(),
             model: Mutex::new(model),
             pace,
+            stopwatch: Stopwatch::default(),
             orders,
             strict,
         }
@@ -197,10 +200,7 @@ impl PretendWorld {
         }
     }
 
-    async fn worked(&self, job: Job) -> Event {
-        let Some(phase) = job.state.phase() else {
-            return Event::Failed(cause("DEFECT", "work was asked for after the end"));
-        };
+    async fn worked(&self, job: Job, phase: Phase) -> Event {
         let Some(guest) = self.model().find(&job.brief.guest.uuid) else {
             return Event::Left(cause("GUEST_LEFT", "no such guest in this world"));
         };
@@ -254,7 +254,14 @@ impl PretendWorld {
 
 impl World for PretendWorld {
     async fn work(&self, job: Job) -> Event {
-        self.living(self.worked(job)).await
+        let Some(phase) = job.state.phase() else {
+            return Event::Failed(cause("DEFECT", "work was asked for after the end"));
+        };
+        let work = self.living(self.worked(job, phase));
+        self.shared
+            .stopwatch
+            .time(self.host, What::Phase(phase), work)
+            .await
     }
 
     async fn abort(&self, brief: &Brief) -> Result<(), Cause> {
@@ -263,8 +270,11 @@ impl World for PretendWorld {
     }
 
     async fn guests(&self, named: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
-        self.living(tokio::time::sleep(self.shared.pace.of(5))).await;
-        Ok(self.guest_facts(named))
+        let facts = async {
+            self.living(tokio::time::sleep(self.shared.pace.of(5))).await;
+            self.guest_facts(named)
+        };
+        Ok(self.shared.stopwatch.time(self.host, What::Look, facts).await)
     }
 
     async fn adopt(&self, guest: &Guest, _: &[Pair], policy: Policy) -> Result<(), Cause> {
@@ -281,8 +291,11 @@ impl World for PretendWorld {
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {
-        self.living(tokio::time::sleep(self.shared.pace.of(2))).await;
-        self.sighted(uuid)
+        let look = async {
+            self.living(tokio::time::sleep(self.shared.pace.of(2))).await;
+            self.sighted(uuid)
+        };
+        self.shared.stopwatch.time(self.host, What::Look, look).await
     }
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {

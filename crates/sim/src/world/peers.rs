@@ -17,6 +17,7 @@ use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
 use super::{PretendWorld, cause};
+use crate::stopwatch::What;
 
 /// One request is not waited for longer.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -153,10 +154,12 @@ impl PretendWorld {
         let seat = seat.ok_or_else(|| Status::unavailable("connection refused"))?;
         let mut request = Request::new(request);
         request.extensions_mut().insert(Caller(self.name.clone()));
+        let answered = call(PeerDesk(seat.coordinator.clone()), request);
+        let answered = self.shared.stopwatch.time(self.host, What::PeerAnswers, answered);
         let answer = tokio::select! {
             biased;
             () = seat.death() => Err(Status::unavailable("connection reset")),
-            answer = call(PeerDesk(seat.coordinator.clone()), request) => answer,
+            answer = answered => answer,
         };
         self.wire(there).await?;
         answer
