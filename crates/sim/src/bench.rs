@@ -139,7 +139,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let mut layout = Layout::new(2, 1);
     layout.extras = false;
     let journals = Journals::Under(directory.path().to_owned());
-    let (cluster, orders) = Cluster::new(layout.build(), Pace::Speed(SPEED), &journals, false)?;
+    let (cluster, orders) = Cluster::new(layout.build(), Pace::Bench(SPEED), &journals, false)?;
     tokio::spawn(Arc::clone(&cluster).obey(orders));
     for host in 0..cluster.hosts() {
         cluster.start(host).await?;

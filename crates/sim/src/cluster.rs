@@ -48,7 +48,7 @@ impl Cluster {
             .map(|name| journals.open(name))
             .collect::<anyhow::Result<_>>()?;
         let deadlines = Deadlines::new([]);
-        let compressed = |phase: &Phase| (*phase, pace.exactly(deadlines.of(*phase)));
+        let compressed = |phase: &Phase| (*phase, pace.deadline(deadlines.of(*phase)));
         let deadlines = Deadlines::new(
             Phase::ALL
                 .iter()

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's own commands. Needs neither libvirt nor protoc.
 
+mod bench;
 mod dated;
 mod demo;
 mod report;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Tests, the demo and the rig.
+/// Tests, the demo, the bench and the rig.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
@@ -24,6 +25,8 @@ struct Arguments {
 enum Task {
     /// From a fresh machine to a measured move of a guest with a VF.
     Demo(demo::Arguments),
+    /// What Godwit costs, beside what was aimed at.
+    Bench(bench::Arguments),
     /// Everything a change must pass.
     Test(test::Arguments),
     /// Two hosts with real SR-IOV on this machine, and a guest.
@@ -34,6 +37,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Rig(task) => rig::run(task),
     };
