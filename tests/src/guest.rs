@@ -84,9 +84,9 @@ pub struct Nic {
 }
 
 impl State {
-    /// The VF's port.
+    /// The VF's port, or what stands for it in a flat guest.
     pub fn vf(&self) -> Option<&Nic> {
-        self.nics.iter().find(|nic| nic.driver == "igbvf")
+        self.nics.iter().find(|nic| nic.driver != "virtio_net")
     }
 
     /// Whether the bond's traffic goes through the VF.
@@ -100,7 +100,7 @@ impl State {
         standby.is_some_and(|nic| nic.works && nic.name == self.active)
     }
 
-    fn read(text: &str) -> State {
+    pub(crate) fn read(text: &str) -> State {
         let mut state = State::default();
         for line in text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -75,9 +75,13 @@ impl FromStr for Host {
 
 /// Its process, if it is on.
 pub fn process(place: &Place, host: Host) -> Option<Pid> {
-    let file = pid_file(place, host);
-    let pid = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
-    // Ids are used again: only a process that was told of this very file is the host.
+    process_of(&pid_file(place, host))
+}
+
+/// The machine that wrote its process id into the file, if it runs.
+pub(crate) fn process_of(file: &Path) -> Option<Pid> {
+    let pid = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    // Ids are used again: only a process that was told of this very file is the machine.
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let name = file.to_string_lossy();
     line.split(|byte| *byte == 0)

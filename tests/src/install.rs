@@ -19,7 +19,8 @@ const MANIFEST: &str = "/var/lib/rig-installed";
 pub fn install(place: &Place, images: &Images, parts: &Parts) -> Result<()> {
     let common = place.dir.join("install/common");
     start_again(&common)?;
-    guest_initramfs(&common, images, parts)?;
+    let agent = parts.godwit.as_ref().map(|godwit| godwit.agent.as_path());
+    guest_initramfs(&common, images, &parts.probe, agent)?;
     if let Some(godwit) = &parts.godwit {
         // Before the hosts are served at once, each of which would make the authority they share.
         tls::make(place)?;
@@ -121,12 +122,17 @@ fn configuration(place: &Place, host: Host, dir: &Path) -> Result<()> {
 
 /// The guest's kernel unpacks one archive after the other, so the binaries need no new image. A guest that runs
 /// keeps the ones it started with: the file `build`, there and beside the archive, tells whether they are these.
-fn guest_initramfs(common: &Path, images: &Images, parts: &Parts) -> Result<()> {
+pub(crate) fn guest_initramfs(
+    common: &Path,
+    images: &Images,
+    probe: &Path,
+    agent: Option<&Path>,
+) -> Result<()> {
     let tree = common.join("overlay");
     fs::create_dir_all(tree.join("bin"))?;
-    fs::copy(&parts.probe, tree.join("bin/godwit-probe"))?;
-    if let Some(godwit) = &parts.godwit {
-        fs::copy(&godwit.agent, tree.join("bin/godwit-agent"))?;
+    fs::copy(probe, tree.join("bin/godwit-probe"))?;
+    if let Some(agent) = agent {
+        fs::copy(agent, tree.join("bin/godwit-agent"))?;
     }
     let key = Key::new().files(files_below(&tree)?)?;
     let key = format!("{:016x}\n", key.0);
@@ -150,7 +156,7 @@ fn guest_initramfs(common: &Path, images: &Images, parts: &Parts) -> Result<()> 
     Ok(fs::write(dir.join("guest.cpio"), bytes)?)
 }
 
-fn start_again(dir: &Path) -> Result<()> {
+pub(crate) fn start_again(dir: &Path) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir)?;
     }

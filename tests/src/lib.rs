@@ -19,12 +19,16 @@
 //! Trouble to be had: a guest that hears of no unplug until it reboots ([`guest::Guest::ignore_unplugs`]), a daemon
 //! or a libvirtd that is stopped, killed or restarted (`rig-service` on the hosts), a host without power.
 //!
+//! The flat arm (`flat`) is the same guest alone, on this machine's own QEMU process: for tests of agent and bond
+//! that need no host, at ten times the packets.
+//!
 //! It knows Godwit only from outside: its binaries, its configuration file and its command line.
 
 pub mod build;
 pub mod clock;
 pub mod command;
 pub mod counters;
+pub mod flat;
 pub mod godwit;
 pub mod guest;
 pub mod host;

@@ -22,11 +22,28 @@ const PORTS: [(&str, &str); 3] = [("mg", "br-mgmt"), ("up", "br-data"), ("pf", "
 
 /// Makes what is not there yet.
 pub fn up(place: &Place) -> Result<()> {
+    bridges(place, &BRIDGES)?;
+    for host in Host::ALL {
+        for (port, bridge) in PORTS {
+            tap(place, &format!("{host}-{port}"), bridge)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes what is not there yet of a network for one guest without hosts: one bridge, these taps.
+pub(crate) fn up_flat(place: &Place, taps: [&str; 2]) -> Result<()> {
+    bridges(place, &BRIDGES[..1])?;
+    taps.into_iter()
+        .try_for_each(|name| tap(place, name, BRIDGES[0].0))
+}
+
+fn bridges(place: &Place, bridges: &[(&str, &str)]) -> Result<()> {
     if !namespace(place).exists() {
         run(&mut command("ip", ["netns", "add", &place.namespace()]))?;
     }
     ip(place, "link set lo up")?;
-    for (bridge, address) in BRIDGES {
+    for (bridge, address) in bridges {
         if !exists(place, bridge) {
             ip(
                 place,
@@ -36,16 +53,14 @@ pub fn up(place: &Place) -> Result<()> {
         ip(place, &format!("addr replace {address} dev {bridge}"))?;
         ip(place, &format!("link set {bridge} up"))?;
     }
-    for host in Host::ALL {
-        for (port, bridge) in PORTS {
-            let tap = format!("{host}-{port}");
-            if !exists(place, &tap) {
-                ip(place, &format!("tuntap add dev {tap} mode tap"))?;
-            }
-            ip(place, &format!("link set {tap} master {bridge} up"))?;
-        }
-    }
     Ok(())
+}
+
+fn tap(place: &Place, name: &str, bridge: &str) -> Result<()> {
+    if !exists(place, name) {
+        ip(place, &format!("tuntap add dev {name} mode tap"))?;
+    }
+    ip(place, &format!("link set {name} master {bridge} up"))
 }
 
 /// Removes all of it.

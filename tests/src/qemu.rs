@@ -144,7 +144,7 @@ fn disk(qemu: &mut Command, image: &Path, format: &str, cache: &str) {
 }
 
 /// Appends `VARIABLE=value loader options program` to a command line that ends in `env`.
-fn loader(command: &mut Command, images: &Images, program: &str) {
+pub(crate) fn loader(command: &mut Command, images: &Images, program: &str) {
     let root = images.root();
     let libraries = root.join(LIBRARIES);
     command.arg(format!("QEMU_MODULE_DIR={}", libraries.join("qemu").display()));

@@ -1,0 +1,106 @@
+//! Stories of agent and bond on the flat arm of the rig. Run them with `cargo xtask test`, or alone:
+//! `cargo test -p godwit-rig --test flat [-- PART-OF-A-NAME...]`.
+
+mod agent;
+mod stories;
+mod traffic;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use godwit_rig::flat::Flat;
+use godwit_rig::{Rig, setup};
+
+use crate::agent::Agent;
+
+type Story = (&'static str, fn(&mut Flat) -> Result<()>);
+
+const STORIES: [Story; 6] = [
+    ("the_agent_sees_the_pair", stories::sees_the_pair),
+    (
+        "half_a_frame_does_not_hide_the_whole_one_after_it",
+        stories::half_a_frame,
+    ),
+    ("fail_over_and_back_under_traffic", stories::over_and_back),
+    (
+        "unplugged_on_standby_and_plugged_again",
+        stories::unplugged_and_plugged,
+    ),
+    (
+        "an_agent_that_dies_leaves_the_traffic_on_the_standby",
+        stories::agent_dies_on_standby,
+    ),
+    (
+        "an_agent_that_dies_leaves_the_traffic_on_the_primary",
+        stories::agent_dies_on_primary,
+    ),
+];
+
+fn main() -> ExitCode {
+    // Options of the usual harness have no meaning here.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let stories: Vec<&Story> = STORIES
+        .iter()
+        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
+        .collect();
+    println!("\nrunning {} tests", stories.len());
+    let started = Instant::now();
+    let up = setup::install()
+        .and_then(|()| Rig::from_environment())
+        .and_then(|rig| Flat::up(&rig.place));
+    let mut flat = match up {
+        Ok(flat) => flat,
+        Err(error) => {
+            println!("the flat guest does not start, so nothing was tested: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("the guest is up after {:.1} s", started.elapsed().as_secs_f64());
+    let failed = stories.iter().filter(|story| !passes(&mut flat, story)).count();
+    let (passed, filtered) = (stories.len() - failed, STORIES.len() - stories.len());
+    let good = failed == 0 && passed > 0;
+    println!(
+        "\ntest result: {}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
+         finished in {:.2}s\n",
+        if good { "ok" } else { "FAILED" },
+        started.elapsed().as_secs_f64()
+    );
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn passes(flat: &mut Flat, (name, story): &Story) -> bool {
+    let started = Instant::now();
+    let told = begin(flat)
+        .context("the story cannot begin")
+        .and_then(|()| story(flat));
+    let seconds = started.elapsed().as_secs_f64();
+    match told {
+        Ok(()) => println!("test {name} ... ok ({seconds:.1} s)"),
+        Err(error) => {
+            println!("test {name} ... FAILED ({seconds:.1} s)\n  {error:#}");
+            let ask = "dmesg | tail -20; cat /proc/net/bonding/bond0; ip -s link; ps";
+            if let Ok(answer) = flat.shell(ask) {
+                println!("{}", answer.text);
+            }
+            return false;
+        }
+    }
+    true
+}
+
+/// Every story begins with the primary plugged, the traffic on it, and an agent that answers.
+fn begin(flat: &mut Flat) -> Result<()> {
+    if !flat.is_plugged()? {
+        flat.plug()?;
+    }
+    flat.prefer_primary()?;
+    Agent::open(&flat.channel()).map(drop)
+}

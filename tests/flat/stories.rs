@@ -1,0 +1,140 @@
+//! The stories, a few lines each.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use godwit_api::agent::v1::{Inspect, Pair, PairKind, Port, PortRole, host_frame};
+use godwit_rig::command::wait_for;
+use godwit_rig::flat::Flat;
+use godwit_rig::guest::WEB_1;
+
+use crate::agent::Agent;
+use crate::traffic::{Traffic, lossless};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn sees_the_pair(flat: &mut Flat) -> Result<()> {
+    let seen = Agent::open(&flat.channel())?.inspect()?;
+    let [pair] = seen.pairs.as_slice() else {
+        anyhow::bail!("not one pair: {seen:?}")
+    };
+    ensure!(pair.kind() == PairKind::Bond && pair.mac == WEB_1.mac, "{pair:?}");
+    let (standby, primary) = (port(pair, PortRole::Standby)?, port(pair, PortRole::Primary)?);
+    ensure!(
+        standby.driver == "virtio_net" && standby.permanent_mac == WEB_1.mac,
+        "{standby:?}"
+    );
+    ensure!(primary.driver == "igb" && primary.carrier, "{primary:?}");
+    ensure!(pair.active == primary.name, "{pair:?}");
+    // The kernel's own words, by the rig's line.
+    ensure!(flat.state()?.active == primary.name, "{pair:?}");
+    Ok(())
+}
+
+pub(crate) fn half_a_frame(flat: &mut Flat) -> Result<()> {
+    // One that is never finished: its host has gone.
+    let mut gone = Agent::silent(&flat.channel())?;
+    let (_, frame) = gone.frame(host_frame::Body::Inspect(Inspect {}))?;
+    gone.write(&frame[..frame.len() / 2])?;
+    drop(gone);
+    let mut agent = Agent::open(&flat.channel())?;
+    // And one that its own writer begins anew.
+    let (_, frame) = agent.frame(host_frame::Body::Inspect(Inspect {}))?;
+    agent.write(&frame[..frame.len() - 3])?;
+    ensure!(agent.inspect()?.pairs.len() == 1, "the pair is not seen");
+    Ok(())
+}
+
+pub(crate) fn over_and_back(flat: &mut Flat) -> Result<()> {
+    let mut agent = Agent::open(&flat.channel())?;
+    let mut traffic = Traffic::start(flat)?;
+    for _ in 0..3 {
+        let over = traffic.step("fail over", || agent.fail_over())?;
+        is_active(flat, "virtio_net", &over.active)?;
+        let back = traffic.step("fail back", || agent.fail_back())?;
+        is_active(flat, "igb", &back.active)?;
+    }
+    let again = agent.fail_back()?;
+    ensure!(again.already, "it was there already: {again:?}");
+    let losses = traffic.stop(flat)?;
+    lossless(&losses, "fail over")
+}
+
+pub(crate) fn unplugged_and_plugged(flat: &mut Flat) -> Result<()> {
+    let mut agent = Agent::open(&flat.channel())?;
+    let mut traffic = Traffic::start(flat)?;
+    traffic.step("fail over", || agent.fail_over())?;
+    traffic.step("unplug", || {
+        agent.release()?;
+        flat.unplug()
+    })?;
+    ensure!(!flat.is_plugged()?, "it is still plugged");
+    ensure!(flat.state()?.vf().is_none(), "the guest still has it");
+    traffic.step("on the standby", || Ok(()))?;
+    traffic.step("plug", || flat.plug())?;
+    let adopted = traffic.step("adopt", || agent.adopt())?;
+    ensure!(
+        flat.state()?.active != adopted,
+        "the traffic moved before it was told to"
+    );
+    let back = traffic.step("fail back", || agent.fail_back())?;
+    ensure!(back.active == adopted, "{back:?}");
+    is_active(flat, "igb", &back.active)?;
+    let losses = traffic.stop(flat)?;
+    for step in ["fail over", "unplug", "on the standby"] {
+        lossless(&losses, step)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn agent_dies_on_standby(flat: &mut Flat) -> Result<()> {
+    let mut agent = Agent::open(&flat.channel())?;
+    let standby = agent.fail_over()?.active;
+    drop(agent);
+    agent_dies(flat, "virtio_net", &standby)?;
+    let back = Agent::open(&flat.channel())?.fail_back()?;
+    is_active(flat, "igb", &back.active)
+}
+
+pub(crate) fn agent_dies_on_primary(flat: &mut Flat) -> Result<()> {
+    let primary = flat.state()?.active;
+    agent_dies(flat, "igb", &primary)?;
+    let over = Agent::open(&flat.channel())?.fail_over()?;
+    is_active(flat, "virtio_net", &over.active)
+}
+
+/// Killed under traffic; the next one changes nothing by itself.
+fn agent_dies(flat: &mut Flat, driver: &str, active: &str) -> Result<()> {
+    let (before, _) = flat.state()?.agent.context("no agent runs")?;
+    let mut traffic = Traffic::start(flat)?;
+    traffic.step("without an agent", || {
+        flat.shell(&format!("kill -9 {before}"))?;
+        wait_for("the next agent", PATIENCE, || {
+            Ok(flat.state()?.agent.filter(|(pid, _)| *pid != before))
+        })
+    })?;
+    is_active(flat, driver, active)?;
+    traffic.step("the next agent", || Agent::open(&flat.channel())?.inspect())?;
+    is_active(flat, driver, active)?;
+    let losses = traffic.stop(flat)?;
+    lossless(&losses, "without an agent")?;
+    lossless(&losses, "the next agent")
+}
+
+/// The agent's word, and the kernel's, by the rig's line.
+fn is_active(flat: &Flat, driver: &str, name: &str) -> Result<()> {
+    let state = flat.state()?;
+    let nic = state.nics.iter().find(|nic| nic.name == state.active);
+    let nic = nic.with_context(|| format!("no active port: {state:?}"))?;
+    ensure!(
+        nic.driver == driver && nic.works,
+        "{driver} is not active: {state:?}"
+    );
+    ensure!(nic.name == name, "the agent says {name}, the kernel {}", nic.name);
+    Ok(())
+}
+
+fn port(pair: &Pair, role: PortRole) -> Result<&Port> {
+    let found = pair.ports.iter().find(|port| port.role() == role);
+    found.with_context(|| format!("no {role:?} in {pair:?}"))
+}
