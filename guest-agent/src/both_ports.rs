@@ -57,6 +57,20 @@ impl BothPorts {
         Ok(Some(accepting))
     }
 
+    /// What is still to be undone waits as long as these live, and a second longer: a switch looks at the bond before it
+    /// asks for both ports, and what it saw must still be so then.
+    pub(crate) fn keep(&self) -> Vec<Accepting> {
+        let bonds: Vec<u32> = self.lock().keys().copied().collect();
+        let keep = |bond| {
+            self.stop_undoing(bond);
+            Accepting {
+                both_ports: self.clone(),
+                bond,
+            }
+        };
+        bonds.into_iter().map(keep).collect()
+    }
+
     /// Undoes now what is still to be undone.
     pub(crate) async fn settle(&self) {
         let bonds: Vec<u32> = self.lock().keys().copied().collect();
@@ -96,6 +110,10 @@ impl Drop for Accepting {
             sleep(LINGER).await;
             both_ports.undo(bond).await;
         });
-        self.both_ports.lock().insert(bond, Some(undo.abort_handle()));
+        let former = self.both_ports.lock().insert(bond, Some(undo.abort_handle()));
+        // Of two guards of one bond the last one's second counts.
+        if let Some(Some(former)) = former {
+            former.abort();
+        }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) async fn switch(
     to: PortRole,
     patience: &mut Patience,
 ) -> Result<Switched, Refusal> {
+    let _still_accepting = guest.both_ports.keep();
     let (pair, target) = ready(guest, standby, to, patience).await?;
     let bond = pair.bond()?;
     let already = bond.active == Some(target.index);

@@ -60,6 +60,18 @@ pub(crate) fn over_and_back(flat: &mut Flat) -> Result<()> {
     lossless(&losses, "fail over")
 }
 
+/// After a switch both ports accept for a second more. A switch that begins as that ends must not lose by it.
+pub(crate) fn closely(flat: &mut Flat) -> Result<()> {
+    let mut agent = Agent::open(&flat.channel())?;
+    let mut traffic = Traffic::start(flat)?;
+    for pause in (940..1040).step_by(10).map(Duration::from_millis) {
+        traffic.step_then("fail over", pause, || agent.fail_over())?;
+        traffic.step_then("fail back", pause, || agent.fail_back())?;
+    }
+    let losses = traffic.stop(flat)?;
+    lossless(&losses, "fail over")
+}
+
 pub(crate) fn unplugged_and_plugged(flat: &mut Flat) -> Result<()> {
     let mut agent = Agent::open(&flat.channel())?;
     let mut traffic = Traffic::start(flat)?;

@@ -34,9 +34,19 @@ impl Traffic {
 
     /// Does it, and counts until some time after it: a step's losses are its own and its consequences'.
     pub(crate) fn step<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.step_then(name, QUIET, work)
+    }
+
+    /// The same with another time after it.
+    pub(crate) fn step_then<T>(
+        &mut self,
+        name: &str,
+        quiet: Duration,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let from = now();
         let done = work()?;
-        sleep(QUIET);
+        sleep(quiet);
         self.steps.push(Span {
             host: "flat".into(),
             name: name.into(),
