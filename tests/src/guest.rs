@@ -261,7 +261,7 @@ impl Guest {
     }
 
     /// Plugs an unused VF into the running guest; the stored one stays without.
-    fn plug(self, place: &Place, host: Host) -> Result<()> {
+    pub(crate) fn plug(self, place: &Place, host: Host) -> Result<()> {
         let address = ssh::output(place, host, &format!("rig-vf take {}", self.mac))?;
         let xml = vf_xml(place, address.trim())?;
         let attach = format!("virsh -q attach-device {self} /dev/stdin --live");

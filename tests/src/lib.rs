@@ -24,6 +24,7 @@
 //!
 //! It knows Godwit only from outside: its binaries, its configuration file and its command line.
 
+pub mod between;
 pub mod build;
 pub mod clock;
 pub mod command;
@@ -45,6 +46,7 @@ pub mod prober;
 pub mod qemu;
 pub mod ready;
 pub mod rig;
+pub mod script;
 pub mod setup;
 pub mod slice;
 pub mod small;

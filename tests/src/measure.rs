@@ -19,12 +19,12 @@ use crate::{Host, Place, clock, ssh};
 pub const RATE: u32 = 100;
 
 /// Quiet time before and after, so that a loss near the edges is seen.
-const MARGIN: Duration = Duration::from_secs(3);
+pub(crate) const MARGIN: Duration = Duration::from_secs(3);
 const WATCH: Duration = Duration::from_secs(3);
 const MOVE_LIMIT: Duration = Duration::from_secs(300);
 
 /// What one move was like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// The exit code of `godwit migrate --wait`.
     pub code: i32,
@@ -49,45 +49,61 @@ pub struct Measured {
 }
 
 /// Moves the guest under traffic. `tell` hears of every new phase.
-pub fn one_move(
+pub fn one_move(place: &Place, probe: &Path, from: Host, tell: impl FnMut(&Migration)) -> Result<Measured> {
+    begun_move(place, probe, from, tell).map(|(_, measured)| measured)
+}
+
+/// The same with the time of the command, by this machine's clock: a record begins later.
+pub fn begun_move(
     place: &Place,
     probe: &Path,
     from: Host,
     mut tell: impl FnMut(&Migration),
-) -> Result<Measured> {
-    let to = from.other();
+) -> Result<(f64, Measured)> {
     let mut ahead = HashMap::new();
     for host in Host::ALL {
         ahead.insert(host.name(), clock::offset(place, host)?);
     }
     let prober = Prober::start(place, probe, RATE)?;
     sleep(MARGIN);
-    let mut running = Move::begin(place, from, WEB_1.name, to.name())?;
+    let begun = clock::now();
+    let mut running = Move::begin(place, from, WEB_1.name, from.other().name())?;
     let (code, complaint) = running.follow(MOVE_LIMIT, &mut tell)?;
     sleep(MARGIN);
-    let moved = has_moved(place, from)?;
-    let traffic = if moved {
-        counters::watch(place, to, WATCH)?
-    } else {
-        Traffic::default()
-    };
+    let seen = afterwards(place, from)?;
     let record = prober.stop(place)?;
 
     let id = running.last.id.clone();
     ensure!(!id.is_empty(), "no migration began: {}", complaint.trim_end());
     let migration = godwit::status(place, from, &id).unwrap_or_else(|_| running.last.clone());
     let spans = spans(&migration, |host| ahead.get(host).copied().unwrap_or_default())?;
-    Ok(Measured {
+    let told = migration.progress.as_ref().and_then(|known| known.downtime_ms);
+    let measured = Measured {
         code,
         complaint,
         losses: by_phase(&record, &spans),
         spans,
-        downtime_ms: downtime(place, to).or(migration.progress.as_ref().and_then(|known| known.downtime_ms)),
+        downtime_ms: downtime(place, from.other()).or(told),
+        answered: WEB_1.answers(place),
+        migration,
+        ..seen
+    };
+    Ok((begun, measured))
+}
+
+/// Where guest and traffic are, whoever moved them.
+pub(crate) fn afterwards(place: &Place, from: Host) -> Result<Measured> {
+    let moved = has_moved(place, from)?;
+    let traffic = if moved {
+        counters::watch(place, from.other(), WATCH)?
+    } else {
+        Traffic::default()
+    };
+    Ok(Measured {
         accelerated: traffic.is_accelerated(u64::from(RATE) * WATCH.as_secs()),
         traffic,
         moved,
-        answered: WEB_1.answers(place),
-        migration,
+        ..Measured::default()
     })
 }
 
@@ -99,7 +115,7 @@ fn has_moved(place: &Place, from: Host) -> Result<bool> {
 }
 
 /// libvirt keeps QEMU's figures of the last job with the domain that came.
-fn downtime(place: &Place, to: Host) -> Option<u64> {
+pub(crate) fn downtime(place: &Place, to: Host) -> Option<u64> {
     let line = format!("virsh -q domjobinfo {} --completed --keep-completed", WEB_1.name);
     let text = ssh::output(place, to, &line).ok()?;
     let words = text

@@ -23,6 +23,8 @@ pub struct Up {
     pub fresh: bool,
     /// Without Godwit's binaries; for work on the rig itself.
     pub without_godwit: bool,
+    /// With optimised binaries on the hosts; for figures.
+    pub optimised: bool,
 }
 
 impl Rig {
@@ -42,7 +44,7 @@ impl Rig {
         setup::install()?;
         let parts = match up.without_godwit {
             true => build::build_without_godwit(&self.place)?,
-            false => build::build(&self.place)?,
+            false => build::build(&self.place, up.optimised)?,
         };
         let _lock = self.place.lock()?;
         let images = images::build(&self.place)?;

@@ -65,7 +65,8 @@ pub fn phase_at(spans: &[Span], at: f64) -> &str {
     }
 }
 
-fn seconds(time: &str) -> Result<f64> {
+/// Seconds since 1970 of a time as Godwit writes it.
+pub(crate) fn seconds(time: &str) -> Result<f64> {
     let time: jiff::Timestamp = time
         .parse()
         .with_context(|| format!("{time:?} is no RFC 3339 time"))?;

@@ -2,6 +2,7 @@
 //! nothing can be measured. What each figure has in it is told in `docs/benchmarks.md`.
 
 mod native;
+mod rig;
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -84,6 +85,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     print(&memory.text);
     let guests = native::guests(&rig.place)?;
     print(&guests.text);
+    let moves = match arguments.no_rig {
+        true => None,
+        false => Some(rig::moves(&rig, arguments.moves)?),
+    };
+    match &moves {
+        Some(moves) => print(&moves.text),
+        None => print("Not measured: moves on the rig (--no-rig).\n"),
+    }
     let machine = json!({
         "processors": std::thread::available_parallelism().map_or(0, usize::from),
         "load_before": before,
@@ -95,6 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "coordinator": coordinator.json,
         "memory": memory.json,
         "guests": guests.json,
+        "moves": moves.map_or(Value::Null, |moves| moves.json),
     });
     print(&format!("{all}\n"));
     Ok(ExitCode::SUCCESS)

@@ -93,6 +93,7 @@ pub(crate) fn run(task: Task) -> Result<ExitCode> {
         } => rig.up(Up {
             fresh,
             without_godwit,
+            ..Up::default()
         })?,
         Task::Down => rig.down()?,
         Task::Status => print(&rig.status()?),
@@ -102,7 +103,7 @@ pub(crate) fn run(task: Task) -> Result<ExitCode> {
             images::build(&rig.place)?;
         }
         Task::Install => {
-            let parts = build::build(&rig.place)?;
+            let parts = build::build(&rig.place, false)?;
             let _lock = rig.place.lock()?;
             install::install(&rig.place, &images::build(&rig.place)?, &parts)?;
         }
