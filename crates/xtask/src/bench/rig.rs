@@ -227,6 +227,11 @@ fn table(by_godwit: &[Moved], by_script: &[Moved]) -> String {
         0,
     );
     row("lost to the guest", &|moved| moved.lost().to_guest.1 as f64, 0);
+    let in_transfer = |moved: &Moved| {
+        let losses = &moved.measured.losses;
+        losses.get("transfer").map_or(0.0, |loss| loss.to_guest.1 as f64)
+    };
+    row("  in the transfer", &in_transfer, 0);
     row(
         "lost from the guest",
         &|moved| moved.lost().from_guest.1 as f64,
