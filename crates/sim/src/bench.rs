@@ -171,7 +171,7 @@ async fn one(cluster: &Cluster, from: HostId) -> anyhow::Result<Measured> {
     let request = CreateMigrationRequest {
         guest: GUEST.into(),
         destination: Layout::host_name(to),
-        request_id: String::new(),
+        ..Default::default()
     };
     let desk = MigrationDesk(source.clone());
     let created = desk.create_migration(Request::new(request)).await?.into_inner();
