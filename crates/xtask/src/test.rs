@@ -133,6 +133,8 @@ fn on_the_rig(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
 }
 
 fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
+    let flat = ["test", "--locked", "--package", "godwit-rig", "--test", "flat"];
+    steps.heard("agent and bond, flat", &flat)?;
     steps.step("rig up", |steps| {
         steps.rig.up(Up {
             fresh: true,
@@ -156,6 +158,7 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
         steps
             .heard("five measured moves", &["xtask", "demo", "--moves", "5"])
             .context("a measured move went wrong")?;
+        steps.heard("benchmarks", &["xtask", "bench", "--moves", "4"])?;
     }
     Ok(())
 }
