@@ -291,7 +291,8 @@ mod tests {
         let names: Vec<&str> = report.parts.iter().map(|row| row.part.as_str()).collect();
         let both = ["request to reserve", "reserve, asked by the source"];
         let source = [
-            "reserve to fail-over",
+            "reserve to queue",
+            "queue to fail-over",
             "fail-over to unplug",
             "unplug to transfer",
             "transfer to locate",
@@ -303,7 +304,7 @@ mod tests {
         let wanted: Vec<&str> = both.into_iter().chain(source).chain(destination).collect();
         assert_eq!(names, wanted);
         // A beginning on each host, and an outcome of each phase.
-        assert_eq!(report.transactions, 12);
+        assert_eq!(report.transactions, 13);
         assert!(report.whole.median_ms >= report.on_the_way.median_ms);
         // Every part did something: a write at the least.
         assert!(

@@ -59,8 +59,12 @@ pub(super) fn of(notes: &[Note], ends: Ends) -> Vec<Part> {
         },
     ];
     // From the transfer on, the guest's next step is the destination's affair.
-    let leaves =
-        |next: Option<Phase>| matches!(next, Some(Phase::FailOver | Phase::Unplug | Phase::Transfer));
+    let leaves = |next: Option<Phase>| {
+        matches!(
+            next,
+            Some(Phase::Queue | Phase::FailOver | Phase::Unplug | Phase::Transfer)
+        )
+    };
     parts.extend(gaps("source", &here, ends.here, leaves));
     let there = phases(notes, destination);
     parts.extend(gaps("destination", &there, ends.there, |next| next.is_some()));

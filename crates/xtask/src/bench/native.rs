@@ -97,8 +97,9 @@ pub(super) fn memory(place: &Place) -> Result<Part> {
             let list: Value =
                 serde_json::from_str(&sim.godwit("alpha", &["--json", "list", "--limit", "100"])?)?;
             let all = list["migrations"].as_array().context("no list")?;
-            let transferring = all.iter().filter(|each| each["phase"] == "transfer").count();
-            Ok((transferring == count).then_some(()))
+            // How many transfer at once is limited; the others stand in the queue for it.
+            let far = |each: &&Value| each["phase"] == "transfer" || each["phase"] == "queue";
+            Ok((all.iter().filter(far).count() == count).then_some(()))
         })?;
         figures.push((count, sim.resident_mb()?));
     }

@@ -142,7 +142,7 @@ impl Moved {
 
 /// What the guest's next step waits for.
 fn on_the_way(one: &Between) -> bool {
-    ["reserve", "fail-over", "unplug", "await", "plug"].contains(&one.after.as_str())
+    ["reserve", "queue", "fail-over", "unplug", "await", "plug"].contains(&one.after.as_str())
 }
 
 fn told(by_godwit: &[Moved], by_script: &[Moved], daemons_mb: &[[f64; 2]]) -> Part {
