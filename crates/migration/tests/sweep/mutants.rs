@@ -2,8 +2,8 @@
 //! must find it and say what it does to the guest.
 
 use godwit_migration::{
-    Course, DestinationView, Happening, Illegal, Outcome, Phase, Sighting, SourceView, State, Verdict,
-    Whereabouts, table,
+    Course, DestinationView, Happening, Illegal, Outcome, Phase, Policy, Sighting, SourceView, State,
+    Verdict, Whereabouts, table,
 };
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     faults::Fault,
     most_failures,
     works::{self, *},
-    world::{Fate, World},
+    world::{DESTINATION, Fate, World},
 };
 use Happening as H;
 use State::{Done, Rest, Work};
@@ -286,4 +286,58 @@ fn the_standby_does_not_accept_before_the_switch_steers_to_it() {
         Fate::Success,
         "a frame from the client does not come to the guest",
     );
+}
+
+/// The same of a guest that stays: what may go wrong while it is put on its standby.
+#[test]
+fn a_silent_unplug_on_the_way_down_counts_as_failed() {
+    let rules =
+        table_with!((Work(Course::Withdraw, Phase::Unplug), H::Silent) => Work(Course::Arrive, Phase::Hold));
+    let mut start = Cluster::new(World::new(Fate::Success), rules);
+    while start.daemons[DESTINATION].state != Work(Course::Arrive, Phase::FailBack) {
+        start.tick();
+    }
+    // From now on the guest answers no unplug for a while.
+    start.world.silent = 60;
+    let tally = Sweep::new(start, &Fault::ALL, 2).run();
+    let failure = tally.failure.expect("the sweep found nothing");
+    assert!(
+        failure.contains("the VF left while it carried the traffic"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn a_standby_that_failed_counts_as_done() {
+    let rules = table_with!((Work(Course::Withdraw, Phase::FailOver), H::Failed) => Done(Outcome::OnStandby));
+    finds(rules, Fate::Success, "a VF is held although all is over");
+}
+
+#[test]
+fn a_guest_that_wants_no_vf_ends_without_tidying_up() {
+    let rules = table_with!((Work(Course::Arrive, Phase::Hold), H::Unwanted) => Done(Outcome::OnStandby));
+    let mut world = World::new(Fate::Success);
+    world.policy = Policy::StandbyOnly;
+    finds_in(rules, world, "the PF still gets copies");
+}
+
+#[test]
+fn a_vf_is_plugged_that_was_not_held() {
+    let rules = work_with!(Phase::Hold => &[("look", still_here)]);
+    let mut world = World::new(Fate::Success);
+    world.policy = Policy::Prefer;
+    world.taken_for = 9;
+    let vf = &mut world.hosts[DESTINATION].vf;
+    (vf.free, vf.taken) = (false, true);
+    finds_in(rules, world, "a VF that nobody set aside is plugged");
+}
+
+/// The phase at work is torn apart instead of being ended: the plug comes after the unplug was looked for.
+#[test]
+fn standby_that_is_asked_for_forgets_the_vf() {
+    let rules = table_with!(
+        (Work(Course::Halt, Phase::Hold | Phase::Plug | Phase::FailBack), H::Done | H::Failed)
+            => Work(Course::Withdraw, Phase::Release)
+    );
+    finds(rules, Fate::Success, "VF");
 }
