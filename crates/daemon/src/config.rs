@@ -14,6 +14,8 @@ use godwit_coordinator::{Deadlines, History, Limits, faults::Fault};
 use godwit_migration::Phase;
 use serde::Deserialize;
 
+use crate::world::doubt::{Doubt, OnUnknown};
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,12 +47,25 @@ pub(crate) struct Config {
     /// How many transfers at once.
     #[serde(default)]
     pub(crate) limits: LimitsTable,
+    /// A guest that runs here and may run at its destination as well.
+    #[serde(default)]
+    pub(crate) unknown: UnknownTable,
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
     /// What is to go wrong on purpose. Refused without `--allow-faults`.
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<FaultTable>,
+}
+
+/// A guest that runs here and may run at its destination as well, which cannot be asked.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct UnknownTable {
+    /// `auto` (the default), `keep` or `suspend`.
+    pub(crate) policy: OnUnknown,
+    /// libvirt's lock manager keeps two copies from one disk. Default false.
+    pub(crate) disk_locks: bool,
 }
 
 /// How many transfers at once; more wait, with their VFs.
@@ -234,6 +249,12 @@ impl Config {
             Some((phase, _)) => Err(format!("deadlines.{} is not 1 to 86400 seconds", phase.0)),
             None => Ok(()),
         }
+    }
+
+    /// How this host deals with a guest that may run twice.
+    pub(crate) fn doubt(&self) -> Doubt {
+        let UnknownTable { policy, disk_locks } = self.unknown;
+        Doubt { policy, disk_locks }
     }
 
     /// How many transfers at once.

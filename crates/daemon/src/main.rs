@@ -161,7 +161,8 @@ fn real_world(config: &Config, keys: Option<&Keys>, faults: &Arc<Faults>) -> any
         Vfs::new(&pools),
         peers,
         Agents::with(Arc::clone(faults)),
-    ))
+    )
+    .doubting(config.doubt()))
 }
 
 async fn asked_to_stop() -> std::io::Result<&'static str> {

@@ -30,9 +30,33 @@ impl RealWorld {
         if let Some(cause) = silent {
             detail = format!("{detail} ({})", cause.message);
         }
+        if found == Whereabouts::Unknown && self.may_run_twice(job, source, destination).await {
+            detail = match self.suspend_here(job).await {
+                Ok(()) => format!("{detail}; the copy here is paused until it is"),
+                Err(_) => format!("{detail}; the copy here could not be paused"),
+            };
+        }
         Event::Located {
             verdict: found.verdict(),
             detail,
+        }
+    }
+
+    async fn suspend_here(&self, job: &Job) -> Work<()> {
+        let suspended = self.libvirt.suspend(uuid(&job.brief)?).await;
+        suspended.map_err(|error| failed("SUSPEND", "the copy here could not be paused", &error))
+    }
+
+    /// It runs here, the destination may have run it, cannot be asked, and both copies could spoil something.
+    async fn may_run_twice(&self, job: &Job, source: SourceView, destination: DestinationView) -> bool {
+        let doubtful = source.job_over && source.switched_over && source.sighting == Sighting::Running;
+        if !doubtful || destination.sighting != Sighting::Unreadable {
+            return false;
+        }
+        match self.devices(&job.brief).await {
+            Ok(devices) => self.doubt.pauses(&devices.disks),
+            // What cannot be read is looked at again by the next attempt.
+            Err(_) => false,
         }
     }
 

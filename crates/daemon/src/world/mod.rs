@@ -7,6 +7,7 @@
 
 mod accelerate;
 mod arriving;
+pub(crate) mod doubt;
 mod evidence;
 mod facts;
 mod leaving;
@@ -23,7 +24,7 @@ use godwit_migration::{
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use self::evidence::Evidence;
+use self::{doubt::Doubt, evidence::Evidence};
 use crate::{
     agent::{self, Agents},
     cause::{CauseExt, cause, refused},
@@ -48,6 +49,7 @@ pub(crate) struct RealWorld {
     evidence: Evidence,
     /// Migrations whose transfer is to end early.
     aborted: Mutex<HashSet<String>>,
+    doubt: Doubt,
 }
 
 impl RealWorld {
@@ -62,7 +64,13 @@ impl RealWorld {
             peers,
             evidence,
             aborted,
+            doubt: Doubt::default(),
         }
+    }
+
+    /// With another way to deal with a guest that may run twice.
+    pub(crate) fn doubting(self, doubt: Doubt) -> RealWorld {
+        RealWorld { doubt, ..self }
     }
 
     /// What libvirt tells on its own.
