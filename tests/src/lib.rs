@@ -17,7 +17,8 @@
 //! itself, and up0 is idle: `cargo xtask rig topology pf`, see [`topology`]. Hosts and guests stay up meanwhile.
 //!
 //! Trouble to be had: a guest that hears of no unplug until it reboots ([`guest::Guest::ignore_unplugs`]), a daemon
-//! or a libvirtd that is stopped, killed or restarted (`rig-service` on the hosts), a host without power.
+//! or a libvirtd that is stopped, killed or restarted (`rig-service` on the hosts), a daemon with faults on purpose
+//! ([`faults`]), a host without power.
 //!
 //! The flat arm (`flat`) is the same guest alone, on this machine's own QEMU process: for tests of agent and bond
 //! that need no host, at ten times the packets.
@@ -29,6 +30,7 @@ pub mod build;
 pub mod clock;
 pub mod command;
 pub mod counters;
+pub mod faults;
 pub mod flat;
 pub mod godwit;
 pub mod guest;
@@ -51,6 +53,7 @@ pub mod setup;
 pub mod slice;
 pub mod small;
 pub mod ssh;
+pub mod supervisor;
 pub mod timeline;
 pub mod tls;
 pub mod topology;
