@@ -2,8 +2,11 @@
 //! `cargo test -p godwit-rig --test e2e [-- PART-OF-A-NAME...]`. With `--slice COMMIT`, the part of them that a quick
 //! run tells for that commit.
 
+mod arrivals;
 mod cuts;
+mod kills;
 mod moves;
+mod policies;
 mod refusals;
 mod stage;
 mod troubles;
@@ -15,21 +18,47 @@ use anyhow::Result;
 use godwit_rig::rig::Up;
 use godwit_rig::{Host, Rig, host, invariants, logs, slice};
 
+use crate::kills::Kill;
 use crate::stage::Stage;
 
-type Story = (&'static str, fn(&Stage) -> Result<()>);
+type Told = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
-/// least.
-const CLASSES: [(&str, &[Story]); 5] = [
+/// least. The class `kills` is made of a table.
+const CLASSES: [(&str, &[Told]); 7] = [
     ("refusals", REFUSALS),
     ("moves", MOVES),
+    ("arrivals", ARRIVALS),
+    ("policies", POLICIES),
     ("restarts", RESTARTS),
     ("unplugs", UNPLUGS),
     ("cuts", CUTS),
 ];
 
-const REFUSALS: &[Story] = &[
+struct Story {
+    class: &'static str,
+    name: String,
+    tell: Box<dyn Fn(&Stage) -> Result<()>>,
+}
+
+fn all_stories() -> Vec<Story> {
+    let of_class = |(class, stories): (&'static str, &'static [Told])| {
+        stories.iter().map(move |(name, tell)| Story {
+            class,
+            name: (*name).into(),
+            tell: Box::new(tell),
+        })
+    };
+    let kill = |kill: Kill| Story {
+        class: "kills",
+        name: kill.name(),
+        tell: Box::new(move |stage| kill.tell(stage)),
+    };
+    let written = CLASSES.into_iter().flat_map(of_class);
+    written.chain(Kill::all().map(kill)).collect()
+}
+
+const REFUSALS: &[Told] = &[
     ("usage_is_explained", refusals::usage),
     ("an_unknown_guest_is_refused", refusals::unknown_guest),
     ("a_guest_that_is_shut_off_is_refused", refusals::shut_off_guest),
@@ -58,7 +87,7 @@ const REFUSALS: &[Story] = &[
     ),
 ];
 
-const MOVES: &[Story] = &[
+const MOVES: &[Told] = &[
     (
         "cancel_during_the_transfer_puts_the_guest_back_on_its_vf",
         moves::cancelled,
@@ -73,7 +102,25 @@ const MOVES: &[Story] = &[
     ),
 ];
 
-const RESTARTS: &[Story] = &[
+const ARRIVALS: &[Told] = &[
+    ("a_vf_taken_by_hand_comes_back", arrivals::vf_taken_by_hand),
+    ("a_cold_start_gets_its_vf", arrivals::cold_start),
+    (
+        "a_guest_moved_by_plain_virsh_is_accelerated",
+        arrivals::by_plain_virsh,
+    ),
+    (
+        "a_vf_that_will_not_plug_is_tried_again",
+        arrivals::vf_that_will_not_plug,
+    ),
+];
+
+const POLICIES: &[Told] = &[(
+    "a_guest_that_prefers_a_vf_moves_without_and_gets_one",
+    policies::prefer,
+)];
+
+const RESTARTS: &[Told] = &[
     (
         "the_destination_finishes_without_the_source",
         moves::without_the_source,
@@ -105,7 +152,7 @@ const RESTARTS: &[Story] = &[
     ),
 ];
 
-const UNPLUGS: &[Story] = &[
+const UNPLUGS: &[Told] = &[
     (
         "a_guest_deaf_to_unplugs_stays_until_it_reboots",
         troubles::deaf_until_reboot,
@@ -116,7 +163,7 @@ const UNPLUGS: &[Story] = &[
     ),
 ];
 
-const CUTS: &[Story] = &[
+const CUTS: &[Told] = &[
     ("the_link_is_cut_in_the_transfer", cuts::link_cut_in_the_transfer),
     (
         "the_destination_loses_its_power_in_the_transfer",
@@ -138,7 +185,8 @@ const CUTS: &[Story] = &[
 ];
 
 fn main() -> ExitCode {
-    let (stories, all) = wanted(std::env::args().skip(1).collect());
+    let all = all_stories();
+    let stories = wanted(&all, &std::env::args().skip(1).collect::<Vec<_>>());
     println!("\nrunning {} tests", stories.len());
     let rig = match brought_up() {
         Ok(rig) => rig,
@@ -151,9 +199,9 @@ fn main() -> ExitCode {
     let failed: Vec<&str> = stories
         .iter()
         .filter(|story| !passes(&rig, story))
-        .map(|(name, _)| *name)
+        .map(|story| story.name.as_str())
         .collect();
-    conclude(stories.len(), &failed, all, started.elapsed().as_secs_f64())
+    conclude(stories.len(), &failed, all.len(), started.elapsed().as_secs_f64())
 }
 
 /// What hangs from before is switched off and on first.
@@ -168,30 +216,24 @@ fn brought_up() -> Result<Rig> {
     rig.up(Up::default()).map(|()| rig)
 }
 
-/// The stories to be told, and how many there are: those with one of the words in their name, or those of a
-/// commit's slice, or all. Options of the usual harness have no meaning here.
-fn wanted(words: Vec<String>) -> (Vec<&'static Story>, usize) {
-    let all: Vec<(&str, &Story)> = CLASSES
-        .iter()
-        .flat_map(|(class, stories)| stories.iter().map(|story| (*class, story)))
-        .collect();
-    let count = all.len();
+/// The stories to be told: those with one of the words in their name, or those of a commit's slice, or all. Options
+/// of the usual harness have no meaning here.
+fn wanted<'a>(all: &'a [Story], words: &[String]) -> Vec<&'a Story> {
     let slice = words.iter().position(|word| word == "--slice");
     if let Some(commit) = slice.and_then(|at| words.get(at + 1)) {
-        let classes: Vec<&str> = all.iter().map(|(class, _)| *class).collect();
-        let told = slice::of(commit, &classes).into_iter().map(|index| all[index].1);
-        return (told.collect(), count);
+        let classes: Vec<&str> = all.iter().map(|story| story.class).collect();
+        return slice::of(commit, &classes)
+            .into_iter()
+            .map(|index| &all[index])
+            .collect();
     }
     let parts: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let fits = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
-    let told = all
-        .into_iter()
-        .map(|(_, story)| story)
-        .filter(|(name, _)| fits(name));
-    (told.collect(), count)
+    all.iter().filter(|story| fits(&story.name)).collect()
 }
 
-fn passes(rig: &Rig, (name, story): &Story) -> bool {
+fn passes(rig: &Rig, story: &Story) -> bool {
+    let name = &story.name;
     let stage = Stage {
         place: rig.place.clone(),
     };
@@ -199,7 +241,7 @@ fn passes(rig: &Rig, (name, story): &Story) -> bool {
     let told = rig
         .keep_on()
         .and_then(|()| stage.set())
-        .and_then(|()| story(&stage))
+        .and_then(|()| (story.tell)(&stage))
         .and_then(|()| invariants::hold(&stage.place));
     let seconds = started.elapsed().as_secs_f64();
     match told {

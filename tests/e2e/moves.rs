@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Move};
-use godwit_rig::guest::{self, WEB_1, WEB_2};
+use godwit_rig::guest::{WEB_1, WEB_2};
 use godwit_rig::prober::{self, Prober};
 use godwit_rig::topology::{self, Topology};
 use godwit_rig::{Host, build, ready};
@@ -23,19 +23,7 @@ pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
 
 pub(crate) fn stored_domain(stage: &Stage) -> Result<()> {
     ready::move_to(&stage.place, Host::Beta)?;
-    let stored = guest::xml(&stage.place, Host::Beta, WEB_1.name, true)?;
-    ensure!(
-        stored.contains("urn:godwit:domain:1"),
-        "the stored domain lacks Godwit's metadata:\n{stored}"
-    );
-    ensure!(
-        stored.contains("ua-standby0"),
-        "the stored domain lacks the standby:\n{stored}"
-    );
-    ensure!(
-        !stored.contains("<hostdev"),
-        "the stored domain has a VF, so a cold start may fail:\n{stored}"
-    );
+    stage.stored_domain_is_right(Host::Beta)?;
     ensure!(
         stage.guest_on(Host::Alpha)?.is_empty(),
         "alpha still knows the guest"

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Answer, Migration, Move};
 use godwit_rig::guest::{self, Guest, WEB_1};
-use godwit_rig::{Host, Place, network, ready, ssh};
+use godwit_rig::{Host, Place, faults, network, ready, ssh};
 
 /// How long anything may take that is not a measurement: on a busy machine everything is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
@@ -20,8 +20,12 @@ impl Stage {
     /// Sets it, whatever the story before left.
     pub(crate) fn set(&self) -> Result<()> {
         network::part(&self.place, false)?;
+        for host in Host::ALL {
+            faults::none(&self.place, host)?;
+        }
         self.usual_deadlines()?;
         ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
+        self.policy(Host::Alpha, "require")?;
         self.transfer_speed(FULL_SPEED)
     }
 
@@ -73,6 +77,38 @@ impl Stage {
              {{ sed -i '/deadlines/,$d' {CONFIGURATION} && rig-service restart godwitd; }}"
         );
         self.on(Host::Alpha, &line).map(drop)
+    }
+
+    /// Gives the guest a policy, as a person would who edits its metadata; it takes the policy along when it moves.
+    pub(crate) fn policy(&self, host: Host, policy: &str) -> Result<()> {
+        let line = format!(
+            "now=$(virsh -q metadata {WEB_1} urn:godwit:domain:1) && \
+             new=$(echo \"$now\" | sed '1s/ policy=\"[a-z-]*\"/ policy=\"{policy}\"/') && \
+             {{ [ \"$now\" = \"$new\" ] || virsh -q metadata {WEB_1} urn:godwit:domain:1 --live --config \
+             --key godwit --set \"$new\"; }} && \
+             virsh -q metadata {WEB_1} urn:godwit:domain:1 | grep -q 'policy=\"{policy}\"'"
+        );
+        self.on(host, &line)
+            .map(drop)
+            .with_context(|| format!("{WEB_1} has no policy {policy}"))
+    }
+
+    /// What is stored of the guest on a host has what it should have, and no VF, so that it starts anywhere.
+    pub(crate) fn stored_domain_is_right(&self, host: Host) -> Result<()> {
+        let stored = guest::xml(&self.place, host, WEB_1.name, true)?;
+        ensure!(
+            stored.contains("urn:godwit:domain:1"),
+            "the stored domain lacks Godwit's metadata:\n{stored}"
+        );
+        ensure!(
+            stored.contains("ua-standby0"),
+            "the stored domain lacks the standby:\n{stored}"
+        );
+        ensure!(
+            !stored.contains("<hostdev"),
+            "the stored domain has a VF, so a cold start may fail:\n{stored}"
+        );
+        Ok(())
     }
 
     /// Runs a shell command on a host.

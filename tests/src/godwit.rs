@@ -54,6 +54,18 @@ pub struct Migration {
     pub timeline: Vec<Step>,
     /// The transfer's progress.
     pub progress: Option<Progress>,
+    /// What failed, if something did.
+    pub failure: Option<Failure>,
+}
+
+/// Why something failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Failure {
+    /// For programs, as `NO_FREE_VF`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
 }
 
 /// One phase on one host.
@@ -85,6 +97,15 @@ pub struct Progress {
 }
 
 impl Migration {
+    /// Whether the guest has moved and where it is then, or stays; none while that is not known.
+    pub fn final_host(&self) -> Option<&str> {
+        match self.moved.as_str() {
+            "yes" => Some(&self.destination),
+            "no" => Some(&self.source),
+            _ => None,
+        }
+    }
+
     /// Whether the phase has begun, now or earlier: updates come in bursts and may leave some out.
     pub fn has_begun(&self, phase: &str) -> bool {
         self.phase == phase || self.timeline.iter().any(|step| step.phase == phase)

@@ -1,10 +1,12 @@
 //! Which stories a quick run tells: one of each class, and of the rest a part that follows from the commit's id, so
-//! that a few commits tell them all.
+//! that a few commits tell them all. Of a large class it is a smaller part, and takes more commits.
 
 use crate::images::Key;
 
 /// Of what is left after one of each class, one in so many.
 const PART: u64 = 4;
+/// And no more of one class than this.
+const MOST: usize = 3;
 
 /// The numbers of the stories that the commit's slice has, in their order. `classes` names the class of each story.
 pub fn of(commit: &str, classes: &[&str]) -> Vec<usize> {
@@ -21,7 +23,11 @@ pub fn of(commit: &str, classes: &[&str]) -> Vec<usize> {
             .collect();
         chosen.push(of_class[(turn % of_class.len() as u64) as usize]);
     }
-    let rest = (0..classes.len()).filter(|index| (*index as u64 + turn).is_multiple_of(PART));
+    let rest = (0..classes.len()).filter(|index| {
+        let size = classes.iter().filter(|class| **class == classes[*index]).count();
+        let part = PART.max(size.div_ceil(MOST) as u64);
+        (*index as u64).wrapping_add(turn).is_multiple_of(part)
+    });
     chosen.extend(rest);
     chosen.sort_unstable();
     chosen.dedup();
@@ -59,6 +65,19 @@ mod tests {
                 .for_each(|index| told[index] = true);
         }
         assert_eq!(told, [true; CLASSES.len()]);
+    }
+
+    #[test]
+    fn a_large_class_has_its_share_and_is_told_in_the_end() {
+        let classes = [&CLASSES[..], &["kill"; 33]].concat();
+        let mut told = vec![false; classes.len()];
+        for commit in 0..100 {
+            let slice = of(&format!("{commit:040x}"), &classes);
+            let kills = slice.iter().filter(|index| classes[**index] == "kill").count();
+            assert!((1..=4).contains(&kills), "{commit}: {slice:?}");
+            slice.into_iter().for_each(|index| told[index] = true);
+        }
+        assert!(told.into_iter().all(|told| told));
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! Stories of a guest that has no VF where it is, and nobody who asks: its host accelerates it by itself.
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::faults::{Fault, Faults};
+use godwit_rig::godwit::{self, Migration};
+use godwit_rig::guest::{self, WEB_1};
+use godwit_rig::{Host, ready};
+
+use crate::stage::{PATIENCE, Stage};
+
+pub(crate) fn by_plain_virsh(stage: &Stage) -> Result<()> {
+    // Somebody without Godwit: alpha's daemon would put the VF back at once.
+    stage.daemon(Host::Alpha, "stop")?;
+    take_vf(stage)?;
+    wait_for("the VF has left", PATIENCE, || {
+        Ok((!stage.live_xml()?.contains("<hostdev")).then_some(()))
+    })?;
+    wait_for("the guest on its standby", PATIENCE, || {
+        Ok(WEB_1
+            .state(&stage.place, Host::Alpha)?
+            .is_on_standby()
+            .then_some(()))
+    })?;
+    stage.on(Host::Alpha, "rig-vf sweep")?;
+    let known = known(stage, Host::Beta)?;
+    let migrate = format!(
+        "virsh -q migrate --live --p2p --persistent --undefinesource {WEB_1} qemu+tcp://{}/system",
+        Host::Beta.address()
+    );
+    stage.on(Host::Alpha, &migrate)?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    was_accelerated(stage, Host::Beta, &known)?;
+    stage.stored_domain_is_right(Host::Beta)?;
+    stage.daemon(Host::Alpha, "start")
+}
+
+pub(crate) fn vf_taken_by_hand(stage: &Stage) -> Result<()> {
+    let known = known(stage, Host::Alpha)?;
+    take_vf(stage)?;
+    was_accelerated(stage, Host::Alpha, &known)?;
+    stage.guest_is_accelerated_on(Host::Alpha)
+}
+
+pub(crate) fn cold_start(stage: &Stage) -> Result<()> {
+    let known = known(stage, Host::Alpha)?;
+    let boot = WEB_1.state(&stage.place, Host::Alpha)?.boot;
+    stage.on(
+        Host::Alpha,
+        &format!("virsh -q destroy {WEB_1} && virsh -q start {WEB_1}"),
+    )?;
+    ensure!(!stage.live_xml()?.contains("<hostdev"), "it started with a VF");
+    was_accelerated(stage, Host::Alpha, &known)?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    let state = WEB_1.state(&stage.place, Host::Alpha)?;
+    ensure!(state.boot != boot, "it did not boot");
+    stage.stored_domain_is_right(Host::Alpha)
+}
+
+pub(crate) fn vf_that_will_not_plug(stage: &Stage) -> Result<()> {
+    let _faults = Faults::order(&stage.place, Host::Beta, &[Fault::Fail("plug", 2)])?;
+    let mut moving = stage.begin_move()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 3, "exit code {code} instead of 3: {said}");
+    let migration = stage.migration(Host::Beta, &moving.last.id, |migration| migration.ended)?;
+    let failures = |migration: &Migration| {
+        let plugs = migration.timeline.iter().filter(|step| step.phase == "plug");
+        plugs.filter(|step| step.failed).count()
+    };
+    ensure!(failures(&migration) >= 1, "no plug has failed: {migration:?}");
+    ensure!(
+        migration.moved == "yes" && migration.acceleration == "accelerated",
+        "{migration:?}"
+    );
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// As a person would who knows nothing of Godwit.
+fn take_vf(stage: &Stage) -> Result<()> {
+    let xml = stage.live_xml()?;
+    let start = xml.find("<hostdev ").context("the guest has no VF")?;
+    let length = xml[start..].find("</hostdev>").context("half a VF")? + "</hostdev>".len();
+    let device = &xml[start..start + length];
+    let detach = format!("virsh -q detach-device {WEB_1} /dev/stdin --live");
+    godwit_rig::ssh::run_with(&stage.place, Host::Alpha, &detach, device.as_bytes())
+}
+
+/// The ids of what a host knows.
+fn known(stage: &Stage, host: Host) -> Result<Vec<String>> {
+    let all = godwit::migrations(&stage.place, host)?;
+    Ok(all.into_iter().map(|migration| migration.id).collect())
+}
+
+/// By the host's own doing: something new is there, and it has ended with the guest on its VF.
+fn was_accelerated(stage: &Stage, host: Host, known: &[String]) -> Result<()> {
+    let new = |migration: &Migration| {
+        let by_itself = migration.source == migration.destination && migration.source == host.name();
+        by_itself && !known.contains(&migration.id) && migration.guest == WEB_1.name
+    };
+    let migration = wait_for(&format!("{host} accelerates {WEB_1}"), PATIENCE, || {
+        let found = godwit::migrations(&stage.place, host)?.into_iter().find(new);
+        Ok(found.filter(|migration| migration.ended))
+    })?;
+    ensure!(
+        migration.acceleration == "accelerated" && migration.has_begun("plug"),
+        "{migration:?}"
+    );
+    ensure!(ready::nothing_is_open(&stage.place).is_ok(), "something is open");
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Stories of guests that may do without a VF.
+
+use anyhow::{Result, ensure};
+use godwit_rig::Host;
+use godwit_rig::godwit::Migration;
+use godwit_rig::small::{Device, Small};
+
+use crate::stage::{PATIENCE, Stage};
+
+pub(crate) fn prefer(stage: &Stage) -> Result<()> {
+    stage.policy(Host::Alpha, "prefer")?;
+    let first = Small::start(&stage.place, Host::Beta, "occupier-1", &[Device::Vf])?;
+    let _second = Small::start(&stage.place, Host::Beta, "occupier-2", &[Device::Vf])?;
+    let mut moving = stage.begin_move()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 3, "exit code {code} instead of 3: {said}");
+    stage.guest_is_on_standby_on(Host::Beta)?;
+    let waits = |migration: &Migration| migration.settled;
+    let migration = stage.migration(Host::Beta, &moving.last.id, waits)?;
+    ensure!(
+        migration.acceleration == "standby" && !migration.ended && !migration.needs_person,
+        "{migration:?}"
+    );
+    let reason = migration.failure.as_ref().map(|failure| failure.reason.as_str());
+    ensure!(reason == Some("NO_FREE_VF"), "{migration:?}");
+    drop(first);
+    let migration = stage.migration(Host::Beta, &moving.last.id, |migration| migration.ended)?;
+    ensure!(migration.acceleration == "accelerated", "{migration:?}");
+    stage.guest_is_accelerated_on(Host::Beta)
+}
