@@ -35,10 +35,12 @@ const CLASSES: [(&str, &[Told]); 7] = [
     ("cuts", CUTS),
 ];
 
+type Tell = dyn Fn(&Stage) -> Result<()>;
+
 struct Story {
     class: &'static str,
     name: String,
-    tell: Box<dyn Fn(&Stage) -> Result<()>>,
+    tell: Box<Tell>,
 }
 
 fn all_stories() -> Vec<Story> {
