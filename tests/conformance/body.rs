@@ -1,0 +1,172 @@
+//! The scenarios: what is asked, and what must come of it, wherever it is.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use godwit_rig::Host::{self, Alpha, Beta};
+use godwit_rig::faults::{Fault, Moment};
+use godwit_rig::godwit::{Answer, Migration};
+
+/// Longer than anything takes; on the rig much is slow.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Hosts, a guest and godwit's daemons, pretended or real.
+pub(crate) trait Arm {
+    /// `web-1` runs on alpha on its VF, managed, and nothing is under way. These faults are ordered. `full`: beta has
+    /// no VF to give.
+    fn begin(&mut self, faults: &[(Host, Fault)], full: bool) -> Result<()>;
+    /// Runs `godwit ARGUMENTS` on a host.
+    fn godwit(&self, host: Host, arguments: &str) -> Result<Answer>;
+    /// What this world itself says is as it must be.
+    fn end(&mut self) -> Result<()>;
+}
+
+/// A scenario and its name.
+pub(crate) type Scenario = (&'static str, fn(&mut dyn Arm) -> Result<()>);
+
+pub(crate) const SCENARIOS: [Scenario; 11] = [
+    ("there_and_back", there_and_back),
+    ("what_cannot_be_is_refused", refused),
+    ("a_fail_over_that_fails_is_undone", |arm| undone(arm, "fail-over")),
+    ("a_plug_that_fails_is_tried_again", plug_fails),
+    ("the_source_dies_at_the_fail_over", |arm| {
+        dies(arm, Alpha, "fail-over")
+    }),
+    ("the_source_dies_at_the_unplug", |arm| dies(arm, Alpha, "unplug")),
+    ("the_source_dies_at_the_transfer", |arm| {
+        dies(arm, Alpha, "transfer")
+    }),
+    ("the_destination_dies_at_the_plug", |arm| dies(arm, Beta, "plug")),
+    ("the_destination_dies_at_the_fail_back", |arm| {
+        dies(arm, Beta, "fail-back")
+    }),
+    ("standby_and_accelerate", standby_and_accelerate),
+    ("a_guest_that_prefers_a_vf_goes_without", prefers),
+];
+
+fn there_and_back(arm: &mut dyn Arm) -> Result<()> {
+    arm.begin(&[], false)?;
+    says(arm, Alpha, "migrate web-1 beta --wait", 0)?;
+    is_on(arm, Beta, "accelerated")?;
+    says(arm, Beta, "migrate web-1 alpha --wait", 0)?;
+    is_on(arm, Alpha, "accelerated")
+}
+
+fn refused(arm: &mut dyn Arm) -> Result<()> {
+    arm.begin(&[], false)?;
+    for (asked, reason) in [
+        ("migrate nobody beta", "GUEST_UNKNOWN"),
+        ("migrate web-1 gamma", "HOST_UNKNOWN"),
+        ("migrate web-1 alpha", "HOST_IS_SOURCE"),
+        ("show 01234567", "MIGRATION_UNKNOWN"),
+        ("standby --pf pf9", "PF_UNKNOWN"),
+    ] {
+        let answer = says(arm, Alpha, &format!("--json {asked}"), 1)?;
+        ensure!(answer.out.contains(reason), "{asked}: {}", answer.out);
+    }
+    is_on(arm, Alpha, "accelerated")
+}
+
+fn undone(arm: &mut dyn Arm, phase: &'static str) -> Result<()> {
+    arm.begin(&[(Alpha, Fault::Fail(phase, 1))], false)?;
+    says(arm, Alpha, "migrate web-1 beta --wait", 4)?;
+    is_on(arm, Alpha, "accelerated")
+}
+
+fn plug_fails(arm: &mut dyn Arm) -> Result<()> {
+    arm.begin(&[(Beta, Fault::Fail("plug", 2))], false)?;
+    says(arm, Alpha, "migrate web-1 beta --wait", 3)?;
+    is_on(arm, Beta, "accelerated")
+}
+
+/// The daemon dies in the phase and is started again; whichever way the move then goes, the guest ends on a VF.
+fn dies(arm: &mut dyn Arm, host: Host, phase: &'static str) -> Result<()> {
+    arm.begin(&[(host, Fault::Die(Moment::Before, phase))], false)?;
+    // Its answer may die with the daemon.
+    arm.godwit(Alpha, "migrate web-1 beta")?;
+    let migration = newest(arm, Alpha, |migration| migration.ended)?;
+    ensure!(!migration.needs_person, "{migration:?}");
+    let end = match migration.moved.as_str() {
+        "yes" => Beta,
+        "no" => Alpha,
+        other => bail!("the guest has moved: {other}; {migration:?}"),
+    };
+    is_on(arm, end, "accelerated")
+}
+
+fn standby_and_accelerate(arm: &mut dyn Arm) -> Result<()> {
+    arm.begin(&[], false)?;
+    says(arm, Alpha, "standby web-1 --wait", 0)?;
+    is_on(arm, Alpha, "standby")?;
+    // It stays there although somebody looks after it, and may move from there.
+    says(arm, Alpha, "migrate web-1 beta --wait", 0)?;
+    is_on(arm, Beta, "accelerated")?;
+    says(arm, Beta, "standby web-1 --wait", 0)?;
+    says(arm, Beta, "accelerate web-1 --wait", 0)?;
+    is_on(arm, Beta, "accelerated")
+}
+
+fn prefers(arm: &mut dyn Arm) -> Result<()> {
+    arm.begin(&[], true)?;
+    let no = says(arm, Alpha, "--json migrate web-1 beta", 1)?;
+    ensure!(no.out.contains("NO_FREE_VF"), "{}", no.out);
+    says(arm, Alpha, "migrate web-1 beta --wait --policy prefer", 3)?;
+    is_on(arm, Beta, "standby")?;
+    let rests = newest(arm, Beta, |migration| migration.settled)?;
+    ensure!(rests.phase == "hold" && !rests.ended, "{rests:?}");
+    // Back where its own VF is.
+    says(arm, Beta, "migrate web-1 alpha --wait", 0)?;
+    is_on(arm, Alpha, "accelerated")
+}
+
+/// Runs it and expects that exit code.
+fn says(arm: &dyn Arm, host: Host, arguments: &str, code: i32) -> Result<Answer> {
+    let answer = arm.godwit(host, arguments)?;
+    let Answer { code: got, out, err } = &answer;
+    ensure!(
+        *got == code,
+        "godwit {arguments} on {host}: exit code {got}, not {code}: {out}{err}"
+    );
+    Ok(answer)
+}
+
+/// Waits until the guest is there, with its traffic there, and nothing is under way that is not at rest.
+fn is_on(arm: &dyn Arm, host: Host, acceleration: &str) -> Result<()> {
+    waits(&format!("web-1 on {host}, {acceleration}"), || {
+        let answer = arm.godwit(host, "--json guests")?;
+        let all: serde_json::Value = serde_json::from_str(&answer.out).with_context(|| answer.err.clone())?;
+        let guests = all["guests"].as_array().cloned().unwrap_or_default();
+        let here = guests.iter().find(|guest| guest["name"] == "web-1");
+        Ok(here.is_some_and(|guest| guest["state"] == "running" && guest["acceleration"] == acceleration))
+    })
+}
+
+/// The newest migration that a host knows, once it is so.
+fn newest(arm: &dyn Arm, host: Host, so: impl Fn(&Migration) -> bool) -> Result<Migration> {
+    #[derive(serde::Deserialize)]
+    struct All {
+        migrations: Vec<Migration>,
+    }
+    let mut found = Migration::default();
+    waits(&format!("the newest migration of {host}"), || {
+        let answer = arm.godwit(host, "--json list --limit 1")?;
+        // A daemon that has just died does not answer.
+        let Ok(mut all) = serde_json::from_str::<All>(&answer.out) else {
+            return Ok(false);
+        };
+        found = all.migrations.pop().unwrap_or_default();
+        Ok(!found.id.is_empty() && so(&found))
+    })?;
+    Ok(found)
+}
+
+fn waits(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if is_so()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    bail!("{what}: not within {} s", PATIENCE.as_secs())
+}

@@ -1,0 +1,75 @@
+//! One body of scenarios, two arms: the simulator and the rig. A simulator is believed only as far as that goes.
+//!
+//! `cargo test -p godwit-rig --test conformance -- sim` (seconds, without root) or `-- rig`; a part of a name after it
+//! tells only those scenarios. `cargo xtask test` runs both.
+
+mod body;
+mod rig;
+mod sim;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::body::{Arm, SCENARIOS, Scenario};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let (arm, parts) = match words.split_first() {
+        Some((arm, parts)) => (arm.as_str(), parts),
+        None => ("sim", &[][..]),
+    };
+    let fits = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
+    let wanted: Vec<&Scenario> = SCENARIOS.iter().filter(|(name, _)| fits(name)).collect();
+    println!("\nrunning {} tests", wanted.len());
+    let mut arm = match armed(arm) {
+        Ok(arm) => arm,
+        Err(error) => {
+            println!("the arm cannot be had, so nothing was tested: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let started = Instant::now();
+    let failed = wanted
+        .iter()
+        .filter(|scenario| !passes(arm.as_mut(), scenario))
+        .count();
+    let verdict = if failed == 0 && !wanted.is_empty() {
+        "ok"
+    } else {
+        "FAILED"
+    };
+    println!(
+        "\ntest result: {verdict}. {} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        wanted.len() - failed,
+        SCENARIOS.len() - wanted.len(),
+        started.elapsed().as_secs_f64()
+    );
+    match verdict {
+        "ok" => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn armed(name: &str) -> Result<Box<dyn Arm>> {
+    Ok(match name {
+        "sim" => Box::new(sim::Sim::new()?),
+        "rig" => Box::new(rig::OnRig::new()?),
+        other => bail!("no such arm: {other}; there are sim and rig"),
+    })
+}
+
+fn passes(arm: &mut dyn Arm, (name, scenario): &Scenario) -> bool {
+    let started = Instant::now();
+    let told = scenario(arm).and_then(|()| arm.end());
+    let seconds = started.elapsed().as_secs_f64();
+    match told {
+        Ok(()) => println!("test {name} ... ok ({seconds:.1} s)"),
+        Err(ref error) => println!("test {name} ... FAILED ({seconds:.1} s)\n  {error:#}"),
+    }
+    told.is_ok()
+}

@@ -1,0 +1,71 @@
+//! The rig as an arm.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use godwit_rig::faults::{self, Fault, Faults};
+use godwit_rig::godwit::{self, Answer};
+use godwit_rig::rig::Up;
+use godwit_rig::small::{Device, Small};
+use godwit_rig::supervisor::Supervisor;
+use godwit_rig::{Host, Place, Rig, invariants, ready};
+
+use crate::body::Arm;
+
+/// The rig's place lives as long as this process, so that what is borrowed from it can be kept in here.
+pub(crate) struct OnRig {
+    place: &'static Place,
+    faults: Vec<Faults<'static>>,
+    supervisors: Vec<Supervisor<'static>>,
+    occupiers: Vec<Small<'static>>,
+}
+
+impl OnRig {
+    /// Brings the rig up.
+    pub(crate) fn new() -> Result<OnRig> {
+        let rig = Rig::from_environment()?;
+        rig.up(Up::default())?;
+        Ok(OnRig {
+            place: Box::leak(Box::new(rig.place)),
+            faults: Vec::new(),
+            supervisors: Vec::new(),
+            occupiers: Vec::new(),
+        })
+    }
+}
+
+impl Arm for OnRig {
+    fn begin(&mut self, ordered: &[(Host, Fault)], full: bool) -> Result<()> {
+        self.supervisors.clear();
+        self.faults.clear();
+        self.occupiers.clear();
+        for host in Host::ALL {
+            faults::none(self.place, host)?;
+        }
+        ready::on(self.place, Host::Alpha)?;
+        for name in ["occupier-1", "occupier-2"].into_iter().filter(|_| full) {
+            self.occupiers
+                .push(Small::start(self.place, Host::Beta, name, &[Device::Vf])?);
+        }
+        for (host, fault) in ordered {
+            self.faults.push(Faults::order(self.place, *host, &[*fault])?);
+            if matches!(fault, Fault::Die(..)) {
+                self.supervisors.push(Supervisor::watch(self.place, *host)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn godwit(&self, host: Host, arguments: &str) -> Result<Answer> {
+        godwit::run(self.place, host, arguments)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        for supervisor in self.supervisors.drain(..) {
+            supervisor.died(Duration::from_secs(60))?;
+        }
+        self.faults.clear();
+        self.occupiers.clear();
+        invariants::hold(self.place)
+    }
+}
