@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
-use godwit_api::v1::Failure;
+use godwit_api::v1::{self as api, Failure};
 
 use crate::exit;
 use crate::output::Output;
@@ -21,14 +21,23 @@ Examples:
   godwit show 0198c0de                   all about one; the start of its id is enough
   godwit watch 0198c0de                  see its phases as they come, as with --wait
   godwit cancel 0198c0de                 turn it round
+  godwit migrate web-1 beta --policy prefer  move it, also when beta has no free VF
+  godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
+  godwit accelerate web-1 --wait         it gets a VF again
+  godwit standby --pf enp1s0f0           all guests of a PF, to repair it
+  godwit retry 0198c0de                  try now what rests
+  godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer
 
 Exit codes:
   0  done; with --wait, and of watch: the guest moved and is accelerated
-  1  refused or failed
+     (accelerate: it is accelerated; standby: it is on its standby)
+  1  refused or failed; of several guests: one was refused; of a guest that was to stay: it left
   2  wrong usage
   3  the guest moved but is on standby, or its acceleration was not observed (--wait, watch)
+     (accelerate: it rests on its standby, and is tried again)
   4  rolled back: the guest stays where it was (--wait, watch)
+     (standby: it could not be had, and the guest is accelerated again)
   5  a person is needed (--wait, watch)
   130  interrupted with ctrl-C; a migration goes on without its watcher
   141  the reader of the output went away";
@@ -64,10 +73,28 @@ pub(crate) enum Command {
         /// Name or UUID of a guest of this host
         #[arg(value_parser = word)]
         guest: String,
+        /// Whether it must have a VF where it moves [default: the one that it has, or require]
+        #[arg(long, value_enum)]
+        policy: Option<Policy>,
     },
     /// Move a guest to another host
     #[command(after_help = MIGRATE_MORE)]
     Migrate(Migrate),
+    /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until the guest leaves
+    #[command(after_help = STANDBY_MORE)]
+    Standby(Stay),
+    /// Give a guest on standby, or all guests of a PF, a VF and move the traffic there; retried while there is none
+    #[command(after_help = ACCELERATE_MORE)]
+    Accelerate(Stay),
+    /// Try at once what rests, instead of after its pause
+    Retry {
+        /// Id of a migration, or the first characters of it (at least 4)
+        #[arg(value_parser = word)]
+        id: String,
+    },
+    /// Say which host runs the guest of a migration that cannot locate it
+    #[command(after_help = RESOLVE_MORE)]
+    Resolve(Resolve),
     /// Follow a migration until it is settled; its outcome is the exit code, as with migrate --wait
     Watch {
         /// Id of a migration, or the first characters of it (at least 4)
@@ -165,6 +192,65 @@ impl From {
     }
 }
 
+/// A guest that stays, or several.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Stay {
+    #[command(flatten)]
+    pub(crate) whom: Whom,
+    /// Show every phase until it is settled
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// One of the two.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Whom {
+    /// Name or UUID of a guest that runs on this host
+    #[arg(value_parser = word)]
+    pub(crate) guest: Option<String>,
+    /// All guests of this PF: its interface name, as `godwit vfs` shows it
+    #[arg(long, value_parser = word)]
+    pub(crate) pf: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resolve {
+    /// Id of a migration, or the first characters of it (at least 4)
+    #[arg(value_parser = word)]
+    pub(crate) id: String,
+    /// The migration's source or destination, whichever runs the guest
+    #[arg(long, value_name = "HOST", value_parser = word)]
+    pub(crate) runs_on: String,
+    /// Also against what this host sees; a copy that runs here as well is suspended
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Whether a guest must, should, or need not have a VF where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Policy {
+    /// No VF held at the destination, no move
+    Require,
+    /// It moves in any case, and is accelerated as soon as a VF is free
+    Prefer,
+    /// It moves, and stays on its standby
+    StandbyOnly,
+}
+
+impl Policy {
+    /// As the wire has it; unspecified where nothing was typed.
+    pub(crate) fn wire(policy: Option<Policy>) -> i32 {
+        match policy {
+            None => api::Policy::Unspecified,
+            Some(Policy::Require) => api::Policy::Require,
+            Some(Policy::Prefer) => api::Policy::Prefer,
+            Some(Policy::StandbyOnly) => api::Policy::StandbyOnly,
+        }
+        .into()
+    }
+}
+
 /// A screenful.
 const FEW: u32 = 20;
 
@@ -183,6 +269,18 @@ Examples:
   godwit man | man -l -              read it now
   godwit man /usr/share/man/man1     install the pages: godwit.1, godwit-migrate.1, ...";
 
+const STANDBY_MORE: &str = "\
+The traffic is moved and confirmed before the VF is taken. What cannot be done is undone: the guest is then accelerated again (exit code 4).
+With --pf nobody is given a VF of that PF either, until `godwit accelerate --pf PF`. A guest that stays on standby by its own request
+is not among those that this accelerates; it waits for `godwit accelerate GUEST`.";
+
+const ACCELERATE_MORE: &str = "\
+Without a free VF the guest rests on its standby (exit code 3), and gets the next one that becomes free.";
+
+const RESOLVE_MORE: &str = "\
+Look first, on both hosts: virsh domstate GUEST --reason. A wrong answer can end with the guest on two hosts, so what is said against
+the evidence of this host is refused; --force overrides that. The answer is kept in the migration's timeline.";
+
 const MIGRATE_MORE: &str = "\
 Without --wait the command ends when the daemon has accepted the migration; `godwit show ID` shows it.
 With --wait it ends when nothing more is to be expected; its exit code is the outcome (see godwit --help).
@@ -199,6 +297,9 @@ pub(crate) struct Migrate {
     /// Show every phase until the migration is settled
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Whether it must have a VF at the destination [default: the guest's own policy]
+    #[arg(long, value_enum)]
+    pub(crate) policy: Option<Policy>,
     /// Name this request, 1 to 128 bytes: the same name gives the same migration again [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub(crate) request_id: Option<String>,
@@ -303,6 +404,13 @@ mod tests {
             vec!["godwit", "show"],
             vec!["godwit", "show", "0198", "--state", "/tmp"],
             vec!["godwit", "watch"],
+            vec!["godwit", "standby"],
+            vec!["godwit", "standby", "web-1", "--pf", "enp1s0f0"],
+            vec!["godwit", "accelerate", "--wait"],
+            vec!["godwit", "accelerate", "--pf", ""],
+            vec!["godwit", "resolve", "0198"],
+            vec!["godwit", "resolve", "0198", "--runs-on", ""],
+            vec!["godwit", "adopt", "web-1", "--policy", "hope"],
             vec!["godwit", "completions", "csh"],
             vec!["godwit", "migrate", "web-1"],
             vec!["godwit", "migrate", "web-1", "beta", "--request-id", ""],

@@ -9,9 +9,11 @@ use godwit_api::v1::guest_service_client::GuestServiceClient;
 use godwit_api::v1::host_service_client::HostServiceClient;
 use godwit_api::v1::migration_service_client::MigrationServiceClient;
 use godwit_api::v1::{
-    AdoptGuestRequest, CancelMigrationRequest, CreateMigrationRequest, GetMigrationRequest, Guest, Hold,
-    Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest,
-    Migration, MigrationFilter, Vf, WatchMigrationRequest, WatchMigrationResponse,
+    AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest,
+    CreateMigrationRequest, Failure, GetMigrationRequest, Guest, Hold, Host, ListGuestsRequest,
+    ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest, Migration, MigrationFilter,
+    ResolveMigrationRequest, RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf,
+    WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -24,8 +26,10 @@ use crate::failure::Error;
 
 /// Most questions are answered from memory.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Adopting asks the guest's agent too, which may have to be waited for.
-const ADOPT_DEADLINE: Duration = Duration::from_secs(60);
+/// The guest's agent is asked too, and may have to be waited for.
+const AGENT_DEADLINE: Duration = Duration::from_secs(60);
+/// One guest after the other, each with its agent.
+const PF_DEADLINE: Duration = Duration::from_secs(600);
 /// A daemon that hangs while nothing is asked of it is noticed by a ping of HTTP/2 that stays unanswered.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_DEADLINE: Duration = Duration::from_secs(20);
@@ -33,7 +37,7 @@ const PING_DEADLINE: Duration = Duration::from_secs(20);
 const LARGEST_ANSWER: usize = 32 << 20;
 
 /// A connection to the daemon of this host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
     migrations: MigrationServiceClient<Channel>,
@@ -135,16 +139,49 @@ impl Client {
         )
     }
 
-    pub(crate) async fn adopt(&mut self, guest: String) -> Result<Guest, Error> {
-        let answer = within(
-            ADOPT_DEADLINE,
-            AdoptGuestRequest {
-                guest,
-                ..Default::default()
-            },
-            |r| self.guests.adopt_guest(r),
-        )
-        .await?;
+    pub(crate) async fn retry(&mut self, id: String) -> Result<Migration, Error> {
+        let request = RetryMigrationRequest { id };
+        let answer = within(DEADLINE, request, |r| self.migrations.retry_migration(r)).await?;
+        answer.migration.ok_or(Error::Ended("it named the migration"))
+    }
+
+    pub(crate) async fn resolve(&mut self, request: ResolveMigrationRequest) -> Result<Migration, Error> {
+        let answer = within(DEADLINE, request, |r| self.migrations.resolve_migration(r)).await?;
+        answer.migration.ok_or(Error::Ended("it named the migration"))
+    }
+
+    pub(crate) async fn standby(&mut self, guest: String) -> Result<Migration, Error> {
+        let request = StandbyGuestRequest { guest };
+        let answer = within(AGENT_DEADLINE, request, |r| self.guests.standby_guest(r)).await?;
+        answer.operation.ok_or(Error::Ended("it named the operation"))
+    }
+
+    pub(crate) async fn accelerate(&mut self, guest: String) -> Result<Migration, Error> {
+        let request = AccelerateGuestRequest { guest };
+        let answer = within(AGENT_DEADLINE, request, |r| self.guests.accelerate_guest(r)).await?;
+        answer.operation.ok_or(Error::Ended("it named the operation"))
+    }
+
+    pub(crate) async fn standby_pf(&mut self, pf: String) -> Result<Begun, Error> {
+        let request = StandbyPfRequest { pf };
+        let answer = within(PF_DEADLINE, request, |r| self.hosts.standby_pf(r)).await?;
+        Ok(Begun {
+            operations: answer.operations,
+            refused: answer.refused,
+        })
+    }
+
+    pub(crate) async fn accelerate_pf(&mut self, pf: String) -> Result<Begun, Error> {
+        let request = AcceleratePfRequest { pf };
+        let answer = within(PF_DEADLINE, request, |r| self.hosts.accelerate_pf(r)).await?;
+        Ok(Begun {
+            operations: answer.operations,
+            refused: answer.refused,
+        })
+    }
+
+    pub(crate) async fn adopt(&mut self, request: AdoptGuestRequest) -> Result<Guest, Error> {
+        let answer = within(AGENT_DEADLINE, request, |r| self.guests.adopt_guest(r)).await?;
         answer.guest.ok_or(Error::Ended("it named the guest"))
     }
 
@@ -162,6 +199,14 @@ impl Client {
         });
         opened.await.unwrap_or(Err(Error::Silent { deadline: DEADLINE }))
     }
+}
+
+/// What came of a request about several guests.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) operations: Vec<Migration>,
+    /// Why the others were not begun.
+    pub(crate) refused: Vec<Failure>,
 }
 
 /// What the daemon tells about a migration, change by change.

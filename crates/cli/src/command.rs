@@ -12,7 +12,10 @@ mod list;
 mod man;
 mod migrate;
 mod offline;
+mod resolve;
+mod retry;
 mod show;
+mod stay;
 mod vfs;
 mod watch;
 
@@ -26,8 +29,12 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
     let daemon = || Client::connect(&args.socket);
     match &args.command {
         Command::Guests => guests::guests(daemon().await?, out).await,
-        Command::Adopt { guest } => adopt::adopt(daemon().await?, guest, out).await,
+        Command::Adopt { guest, policy } => adopt::adopt(daemon().await?, guest, *policy, out).await,
         Command::Migrate(options) => migrate::migrate(daemon().await?, options, out).await,
+        Command::Standby(wanted) => stay::standby(daemon().await?, wanted, out).await,
+        Command::Accelerate(wanted) => stay::accelerate(daemon().await?, wanted, out).await,
+        Command::Retry { id } => retry::retry(daemon().await?, id, out).await,
+        Command::Resolve(wanted) => resolve::resolve(daemon().await?, wanted, out).await,
         Command::Watch { id } => watch::watch(daemon().await?, id, out).await,
         Command::List(wanted) => match wanted.from.journal() {
             Some(directory) => offline::list(directory, wanted, out),

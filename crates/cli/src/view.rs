@@ -7,6 +7,7 @@ pub(crate) mod outcome;
 pub(crate) mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
+pub(crate) mod stays;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod words;

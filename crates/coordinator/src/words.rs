@@ -2,7 +2,8 @@
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Acceleration, Cause, Figures, Guest, Migration, Moved, Pair, Phase, PhaseSpan, Policy, Role,
+    Acceleration, Cause, Course, Figures, Guest, Migration, Moved, Pair, Phase, PhaseSpan, Policy, Role,
+    State,
     preflight::{GuestFacts, PairFacts},
 };
 use prost_types::Timestamp;
@@ -59,12 +60,12 @@ pub fn policy_of(value: api::Policy) -> Option<Policy> {
     Policy::ALL.into_iter().find(|known| policy(*known) == value)
 }
 
-/// What failed, for as long as it matters: a guest that is accelerated at its destination has no failure.
+/// What failed, for as long as it matters: a guest that is as it was asked for has no failure.
 fn failure(value: &Migration) -> Option<api::Failure> {
-    let stays = matches!(value.brief.role, Role::Accelerate | Role::Decelerate);
-    let came = value.moved() == Moved::Yes && value.acceleration() == Acceleration::Accelerated;
-    let well = came || (stays && value.ended() && value.moved() != Moved::Gone);
-    let cause = value.failure().filter(|_| !well)?.clone();
+    let cause = match (value.state(), value.failure()) {
+        (State::Rest(Course::Leave, Phase::Locate), cause) => not_located(value, cause),
+        (_, cause) => cause.filter(|_| !is_well(value))?.clone(),
+    };
     let hint = match cause.hint.is_empty() {
         true => format!("godwit status {}", value.brief.id),
         false => cause.hint,
@@ -75,6 +76,44 @@ fn failure(value: &Migration) -> Option<api::Failure> {
         causes: cause.causes,
         hint,
     })
+}
+
+fn is_well(value: &Migration) -> bool {
+    let accelerated = value.acceleration() == Acceleration::Accelerated;
+    match value.brief.role {
+        Role::Source | Role::Destination => value.moved() == Moved::Yes && accelerated,
+        Role::Accelerate => value.ended() && value.moved() != Moved::Gone,
+        // Ended on its VF it is not on its standby.
+        Role::Decelerate => value.ended() && value.moved() != Moved::Gone && !accelerated,
+    }
+}
+
+/// What went before explains it, and the evidence; what is to be done is a person's.
+fn not_located(value: &Migration, before: Option<&Cause>) -> Cause {
+    let brief = &value.brief;
+    let spans = value.spans();
+    let seen = spans
+        .iter()
+        .rev()
+        .find(|span| span.phase == Phase::Locate && span.ended_ms.is_some());
+    let seen = seen
+        .map(|span| span.detail.clone())
+        .filter(|seen| !seen.is_empty());
+    let mut causes: Vec<String> = seen.into_iter().chain(before.map(Cause::sentence)).collect();
+    causes.dedup();
+    Cause {
+        reason: "GUEST_NOT_LOCATED".into(),
+        message: format!(
+            "it is not known whether {} or {} runs guest `{}`",
+            brief.source, brief.destination, brief.guest.name
+        ),
+        causes,
+        hint: format!(
+            "look on both: virsh domstate {} --reason; then: godwit resolve {} --runs-on HOST",
+            brief.guest.name, brief.id
+        ),
+        vf: None,
+    }
 }
 
 fn acceleration(value: &Acceleration) -> (api::Acceleration, Option<Timestamp>, String) {

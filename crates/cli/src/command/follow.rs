@@ -1,4 +1,4 @@
-//! Showing a migration until it is settled: `migrate --wait` and `watch`.
+//! Showing a migration, or an operation on a guest that stays, until it is settled: `--wait` and `watch`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::client::Client;
-use crate::exit;
+use crate::exit::{self, Wish};
 use crate::failure::Error;
 use crate::output::Output;
 use crate::view::progress::Progress;
@@ -18,15 +18,34 @@ use crate::watch::{Heard, Watch};
 /// How often the live line is drawn again although the daemon said nothing new.
 const REDRAW: Duration = Duration::from_millis(500);
 
+/// Shows it until it is settled, or until ctrl-C; gives the exit code.
+pub(super) async fn to_its_end(
+    client: Client,
+    wish: Wish,
+    migration: &Migration,
+    out: &mut Output,
+) -> Result<u8, Error> {
+    let settled = tokio::select! {
+        settled = follow(client, wish, migration, out) => Some(settled),
+        () = interrupted() => None,
+    };
+    match settled {
+        Some(settled) => settled.map(|migration| exit::exit_code(wish, &migration)),
+        None => leave(migration, out),
+    }
+}
+
 /// Shows the migration until it is settled.
 pub(super) async fn follow(
     client: Client,
+    wish: Wish,
     migration: &Migration,
     out: &mut Output,
 ) -> Result<Migration, Error> {
     if !out.is_json() {
-        out.line(&way(migration))?;
+        out.line(&outcome::way(wish, migration))?;
     }
+    let noun = outcome::noun(migration).to_lowercase();
     let mut watch = Watch::new(client, migration.id.clone());
     let mut progress = Progress::new(migration);
     let mut ticks = interval(REDRAW);
@@ -35,9 +54,9 @@ pub(super) async fn follow(
         let migration = match hear(&mut watch, &progress, &mut ticks, out).await? {
             Heard::Away => {
                 progress.lost();
-                out.note(
-                    "The connection to godwitd was lost. The migration goes on; looking for godwitd ...",
-                )?;
+                out.note(&format!(
+                    "The connection to godwitd was lost. The {noun} goes on; looking for godwitd ..."
+                ))?;
                 continue;
             }
             Heard::Back(migration) => {
@@ -48,7 +67,7 @@ pub(super) async fn follow(
         };
         show(&migration, &mut progress, out)?;
         if migration.settled {
-            end(&migration, out)?;
+            end(wish, &migration, out)?;
             return Ok(*migration);
         }
     }
@@ -80,12 +99,12 @@ fn show(migration: &Migration, progress: &mut Progress, out: &mut Output) -> Res
 }
 
 /// The two outcomes, and why it failed if it did. On standby is not a failure: its reason is in the sentence.
-fn end(migration: &Migration, out: &mut Output) -> Result<(), Error> {
+fn end(wish: Wish, migration: &Migration, out: &mut Output) -> Result<(), Error> {
     if !out.is_json() {
         out.lines(outcome::sentences(migration))?;
     }
     let failure = migration.failure.as_ref();
-    match exit::exit_code(migration) {
+    match exit::exit_code(wish, migration) {
         exit::DONE => {}
         exit::ON_STANDBY => {
             if let Some(failure) = failure.filter(|failure| !failure.hint.is_empty()) {
@@ -102,25 +121,23 @@ fn end(migration: &Migration, out: &mut Output) -> Result<(), Error> {
 }
 
 /// ctrl-C ends the watching, not the migration.
-pub(super) fn leave(id: &str, out: &mut Output) -> Result<u8, Error> {
+pub(super) fn leave(migration: &Migration, out: &mut Output) -> Result<u8, Error> {
+    let (id, noun) = (&migration.id, outcome::noun(migration).to_lowercase());
     out.leave()?;
-    out.note("No longer watched: the migration goes on.")?;
+    out.note(&format!("No longer watched: the {noun} goes on."))?;
     out.note(&format!("To see it:     godwit show {id}"))?;
-    out.note(&format!("To cancel it:  godwit cancel {id}"))?;
+    if !outcome::stays(migration) {
+        out.note(&format!("To cancel it:  godwit cancel {id}"))?;
+    }
     out.note(&format!("To wait again: godwit watch {id}"))?;
     Ok(exit::INTERRUPTED)
 }
 
-/// What it is about, in one line.
-pub(super) fn way(migration: &Migration) -> String {
-    let Migration {
-        id,
-        guest,
-        source,
-        destination,
-        ..
-    } = migration;
-    format!("Migration {id}: {guest} moves from {source} to {destination}.")
+/// What was begun, and how to see it.
+pub(super) fn begun(wish: Wish, migration: &Migration, out: &mut Output) -> Result<(), Error> {
+    out.line(&outcome::way(wish, migration))?;
+    out.line(&format!("To see it:      godwit show {}", migration.id))?;
+    out.line(&format!("To wait for it: godwit watch {}", migration.id))
 }
 
 /// Waits for ctrl-C; for ever if there is no way to hear it (it then ends the process as usual).

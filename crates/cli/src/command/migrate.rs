@@ -1,4 +1,4 @@
-//! `godwit migrate GUEST HOST [--wait]`.
+//! `godwit migrate GUEST HOST [--wait] [--policy POLICY]`.
 
 use std::cell::OnceCell;
 
@@ -6,12 +6,12 @@ use godwit_api::v1::{CreateMigrationRequest, Migration};
 use uuid::Uuid;
 
 use super::follow;
-use crate::args::Migrate;
+use crate::args::{Migrate, Policy};
 use crate::client::Client;
-use crate::exit;
+use crate::exit::{self, Wish};
 use crate::failure::Error;
 use crate::output::Output;
-use crate::view::json;
+use crate::view::{json, words};
 use crate::watch::{PATIENCE, Retry};
 
 pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output) -> Result<u8, Error> {
@@ -22,19 +22,19 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
             .request_id
             .clone()
             .unwrap_or_else(|| Uuid::new_v4().to_string()),
-        policy: 0,
+        policy: Policy::wire(options.policy),
     };
     if !options.wait {
         return begin(client, &request, out).await;
     }
-    let id = OnceCell::new();
+    let accepted = OnceCell::new();
     let settled = tokio::select! {
-        settled = wait(client, &request, &id, out) => Some(settled),
+        settled = wait(client, &request, &accepted, out) => Some(settled),
         () = follow::interrupted() => None,
     };
-    match (settled, id.get()) {
-        (Some(settled), _) => settled.map(|migration| exit::exit_code(&migration)),
-        (None, Some(id)) => follow::leave(id, out),
+    match (settled, accepted.get()) {
+        (Some(settled), _) => settled.map(|migration| exit::exit_code(Wish::Move, &migration)),
+        (None, Some(migration)) => follow::leave(migration, out),
         (None, None) => leave(&request, out),
     }
 }
@@ -44,9 +44,7 @@ async fn begin(mut client: Client, request: &CreateMigrationRequest, out: &mut O
     if out.is_json() {
         out.json(&json::Migration::from(&migration))?;
     } else {
-        out.line(&follow::way(&migration))?;
-        out.line(&format!("To see it:      godwit show {}", migration.id))?;
-        out.line(&format!("To wait for it: godwit watch {}", migration.id))?;
+        follow::begun(Wish::Move, &migration, out)?;
     }
     Ok(exit::DONE)
 }
@@ -74,17 +72,12 @@ async fn create(
             answered => return answered,
         }
     }
-    let CreateMigrationRequest {
-        guest,
-        destination,
-        request_id,
-        ..
-    } = request;
     Err(Error::Lost {
-        lost: format!("it is not known whether the migration of {guest} was accepted"),
-        hint: format!(
-            "godwit migrate {guest} {destination} --request-id {request_id} (it never makes a second one)"
+        lost: format!(
+            "it is not known whether the migration of {} was accepted",
+            request.guest
         ),
+        hint: format!("{} (it never makes a second one)", again(request, "")),
         patience: PATIENCE,
         source: Box::new(lost),
     })
@@ -94,27 +87,34 @@ async fn create(
 async fn wait(
     mut client: Client,
     request: &CreateMigrationRequest,
-    id: &OnceCell<String>,
+    accepted: &OnceCell<Migration>,
     out: &mut Output,
 ) -> Result<Migration, Error> {
     let migration = create(&mut client, request, out).await?;
-    id.get_or_init(|| migration.id.clone());
-    follow::follow(client, &migration, out).await
+    accepted.get_or_init(|| migration.clone());
+    follow::follow(client, Wish::Move, &migration, out).await
 }
 
 /// ctrl-C before there was an answer: nobody knows whether there will be a migration.
 fn leave(request: &CreateMigrationRequest, out: &mut Output) -> Result<u8, Error> {
+    out.leave()?;
+    out.note("Interrupted before godwitd answered: it is not known whether the migration was accepted.")?;
+    out.note(&format!("To see:        godwit list --guest {}", request.guest))?;
+    out.note(&format!("To wait again: {}", again(request, " --wait")))?;
+    Ok(exit::INTERRUPTED)
+}
+
+/// What to type to make the same request again.
+fn again(request: &CreateMigrationRequest, wait: &str) -> String {
     let CreateMigrationRequest {
         guest,
         destination,
         request_id,
         ..
     } = request;
-    out.leave()?;
-    out.note("Interrupted before godwitd answered: it is not known whether the migration was accepted.")?;
-    out.note(&format!("To see:        godwit list --guest {guest}"))?;
-    out.note(&format!(
-        "To wait again: godwit migrate {guest} {destination} --wait --request-id {request_id}"
-    ))?;
-    Ok(exit::INTERRUPTED)
+    let policy = words::policy(request.policy());
+    let policy = policy
+        .map(|policy| format!(" --policy {policy}"))
+        .unwrap_or_default();
+    format!("godwit migrate {guest} {destination}{wait}{policy} --request-id {request_id}")
 }

@@ -26,7 +26,7 @@ pub(crate) fn migrations(migrations: &[Migration], width: Option<usize>) -> Vec<
         table.row([
             id.into(),
             migration.guest.as_str().into(),
-            format!("{} -> {}", migration.source, migration.destination).into(),
+            outcome::hosts(migration).into(),
             outcome::brief(migration).into(),
             words::to_second(ended).into(),
             took.map_or_else(|| "-".into(), words::length).into(),

@@ -33,6 +33,9 @@ pub(crate) struct Migration<'a> {
     progress: Option<Progress>,
     failure: Option<Failure<'a>>,
     pairs: Vec<Pair<'a>>,
+    policy: Option<String>,
+    /// From 1; 0: it does not wait for other transfers.
+    queue_place: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +81,22 @@ pub(crate) struct Migrations<'a> {
     migrations: Vec<Migration<'a>>,
 }
 
+/// `godwit standby --pf` and `accelerate --pf`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Begun<'a> {
+    operations: Vec<Migration<'a>>,
+    refused: Vec<Failure<'a>>,
+}
+
+impl<'a> Begun<'a> {
+    pub(crate) fn of(operations: &'a [api::Migration], refused: &'a [api::Failure]) -> Begun<'a> {
+        Begun {
+            operations: operations.iter().map(Migration::from).collect(),
+            refused: refused.iter().map(Failure::from).collect(),
+        }
+    }
+}
+
 /// A command that failed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Refusal<'a> {
@@ -109,6 +128,7 @@ pub(crate) struct Guest<'a> {
     pairs: Vec<GuestPair<'a>>,
     migration: &'a str,
     problem: &'a str,
+    policy: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +169,8 @@ impl<'a> From<&'a api::Migration> for Migration<'a> {
             progress: m.progress.as_ref().map(Progress::from),
             failure: m.failure.as_ref().map(Failure::from),
             pairs: m.pairs.iter().map(Pair::from).collect(),
+            policy: words::policy(m.policy()),
+            queue_place: m.queue_place,
         }
     }
 }
@@ -242,6 +264,7 @@ impl<'a> From<&'a api::Guest> for Guest<'a> {
             pairs: guest.pairs.iter().map(GuestPair::from).collect(),
             migration: &guest.migration,
             problem: &guest.problem,
+            policy: words::policy(guest.policy()),
         }
     }
 }

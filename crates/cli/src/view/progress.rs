@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use godwit_api::v1::{Migration, Phase, PhaseRecord};
 use jiff::Timestamp;
 
-use super::words;
+use super::{outcome, words};
 
 /// Without a terminal the figures of the transfer come at most this often, in milliseconds.
 const FIGURES_EVERY: u64 = 5_000;
@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     figures: Option<Timestamp>,
     cancelled: bool,
     away: bool,
+    /// Its place in the queue.
+    place: u32,
 }
 
 /// Two hosts' records are mixed, and a phase can be worked on again: this names one attempt.
@@ -40,6 +42,7 @@ impl Progress {
             figures: None,
             cancelled: false,
             away: false,
+            place: 0,
         }
     }
 
@@ -61,6 +64,7 @@ impl Progress {
             lines.extend(self.phase_line(record, live));
         }
         if !live {
+            lines.extend(self.queue_line());
             lines.extend(self.figures_line(now));
         }
         lines
@@ -76,8 +80,8 @@ impl Progress {
         }
         match self.running() {
             None => format!("  waiting for the next phase, {elapsed}"),
-            Some(record) => match self.memory(record) {
-                Some(memory) => format!("  {}  {memory}, {elapsed}", self.name(record)),
+            Some(record) => match self.memory(record).or_else(|| self.queue(record)) {
+                Some(now) => format!("  {}  {now}, {elapsed}", self.name(record)),
                 None => format!("  {}  {elapsed}", self.name(record)),
             },
         }
@@ -106,6 +110,18 @@ impl Progress {
             );
         }
         line
+    }
+
+    /// Each time that the queue has moved.
+    fn queue_line(&mut self) -> Option<String> {
+        let before = std::mem::replace(&mut self.place, self.last.queue_place);
+        let moved = before != self.place;
+        let record = self.running().filter(|_| moved)?;
+        Some(format!("  {}  {}", self.name(record), self.queue(record)?))
+    }
+
+    fn queue(&self, record: &PhaseRecord) -> Option<String> {
+        outcome::waits(&self.last).filter(|_| record.phase() == Phase::Queue)
     }
 
     fn figures_line(&mut self, now: Timestamp) -> Option<String> {
@@ -204,6 +220,31 @@ mod tests {
           alpha  fail-over  1.0 s
         ");
         insta::assert_snapshot!(progress.live(at(4_800)), @"  alpha  transfer   312 of 512 MiB, 60 %, 98.3 MiB/s, 4 s");
+    }
+
+    #[test]
+    fn the_queue_is_told_each_time_that_it_has_moved() {
+        let (mut progress, mut lines) = (Progress::new(&sample::queued()), Vec::new());
+        for place in [3, 3, 2, 1, 0] {
+            let migration = Migration {
+                queue_place: place,
+                ..sample::queued()
+            };
+            lines.extend(progress.news(&migration, at(0), false));
+            lines.push(progress.live(at(5_000)));
+        }
+        insta::assert_snapshot!(lines.join("\n"), @"
+        alpha  reserve    412 ms    beta holds 0000:01:10.2
+        alpha  queue      started
+        alpha  queue      waits for other transfers, place 3
+        alpha  queue      waits for other transfers, place 3, 5 s
+        alpha  queue      waits for other transfers, place 3, 5 s
+        alpha  queue      waits for other transfers, place 2
+        alpha  queue      waits for other transfers, place 2, 5 s
+        alpha  queue      waits for other transfers, place 1
+        alpha  queue      waits for other transfers, place 1, 5 s
+        alpha  queue      5 s
+        ");
     }
 
     #[test]

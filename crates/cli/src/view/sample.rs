@@ -2,7 +2,7 @@
 
 use godwit_api::v1::{
     Acceleration, Failure, Guest, GuestPair, Hold, Host, Migration, Moved, PairStatus, Phase, PhaseRecord,
-    Role, TransferProgress, Vf, VfUsage,
+    Policy, Role, TransferProgress, Vf, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -73,6 +73,49 @@ pub(crate) fn running() -> Migration {
             destination_vf: "0000:01:10.2".into(),
         }],
         ..Migration::default()
+    }
+}
+
+/// A guest that stays, on the way to its VF.
+pub(crate) fn accelerating() -> Migration {
+    let pair = PairStatus {
+        mac: "52:54:00:00:00:01".into(),
+        pool: "blue".into(),
+        source_vf: String::new(),
+        destination_vf: "0000:01:10.4".into(),
+    };
+    Migration {
+        destination: "alpha".into(),
+        role: Role::Accelerate.into(),
+        phase: Phase::Plug.into(),
+        moved: Moved::No.into(),
+        because: "the VF was pulled".into(),
+        timeline: vec![
+            record("alpha", Phase::Hold, 0, Some(40), "alpha holds 0000:01:10.4"),
+            record("alpha", Phase::Plug, 40, None, ""),
+        ],
+        progress: None,
+        pairs: vec![pair],
+        policy: Policy::Prefer.into(),
+        ..running()
+    }
+}
+
+/// With its VF still, until others have been transferred.
+pub(crate) fn queued() -> Migration {
+    Migration {
+        phase: Phase::Queue.into(),
+        acceleration: Acceleration::Accelerated.into(),
+        standby_since: None,
+        because: String::new(),
+        timeline: vec![
+            record("alpha", Phase::Reserve, 0, Some(412), "beta holds 0000:01:10.2"),
+            record("alpha", Phase::Queue, 412, None, ""),
+        ],
+        progress: None,
+        policy: Policy::Require.into(),
+        queue_place: 2,
+        ..running()
     }
 }
 

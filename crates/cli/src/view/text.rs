@@ -1,6 +1,6 @@
 //! What the commands print for people.
 
-use godwit_api::v1::{Acceleration, Guest, Migration, PhaseRecord};
+use godwit_api::v1::{Acceleration, Guest, Migration, PhaseRecord, Policy};
 use jiff::Timestamp;
 
 use super::table::{Cell, Fit, Table};
@@ -21,7 +21,7 @@ pub(crate) fn migrations(migrations: &[Migration], width: Option<usize>) -> Vec<
         table.row([
             id.into(),
             migration.guest.as_str().into(),
-            format!("{} -> {}", migration.source, migration.destination).into(),
+            outcome::hosts(migration).into(),
             outcome::brief(migration).into(),
             words::to_second(since(migration)).into(),
         ]);
@@ -67,7 +67,7 @@ pub(crate) fn guests(guests: &[Guest], width: Option<usize>) -> Vec<String> {
         table.row([
             guest.name.as_str().into(),
             guest.state.as_str().into(),
-            yes_no(guest.managed),
+            managed(guest).into(),
             traffic(guest.acceleration()).into(),
             yes_no(guest.agent),
             pairs_of(guest).into(),
@@ -83,8 +83,14 @@ pub(crate) fn adopted(guest: &Guest, width: Option<usize>) -> Vec<String> {
         1 => "1 pair".into(),
         n => format!("{n} pairs"),
     };
+    let policy = words::policy(guest.policy());
+    let policy = policy.map(|policy| format!(" and the policy {policy}"));
     let mut lines = vec![
-        format!("{} is managed now, with {count}:", guest.name),
+        format!(
+            "{} is managed now, with {count}{}:",
+            guest.name,
+            policy.unwrap_or_default()
+        ),
         String::new(),
     ];
     let mut table = Table::new([
@@ -111,28 +117,36 @@ pub(crate) fn adopted(guest: &Guest, width: Option<usize>) -> Vec<String> {
 }
 
 fn head(migration: &Migration) -> Vec<String> {
-    let role = words::role(migration.role()).map(|role| format!(" (this host is the {role})"));
+    let phase = words::phase_or_dash(migration.phase());
+    let why = outcome::waits(migration)
+        .map(|why| format!(", {why}"))
+        .unwrap_or_default();
     let state = match (migration.ended, migration.settled) {
         (true, _) => "ended".into(),
-        (false, true) => format!("rests at {}", words::phase_or_dash(migration.phase())),
-        (false, false) => format!("at work on {}", words::phase_or_dash(migration.phase())),
+        (false, true) => format!("rests at {phase}{why}"),
+        (false, false) => format!("at work on {phase}{why}"),
     };
     let cancelled = if migration.cancelled { ", cancelled" } else { "" };
-    vec![
-        format!("Migration  {}", migration.id),
+    let mut lines = vec![
+        format!("{:<10} {}", outcome::noun(migration), migration.id),
         format!("guest      {} ({})", migration.guest, migration.guest_uuid),
-        format!(
-            "way        {} -> {}{}",
-            migration.source,
-            migration.destination,
-            role.unwrap_or_default()
-        ),
-        format!(
-            "created    {}",
-            words::to_second(words::time(migration.created.as_ref()))
-        ),
-        format!("state      {state}{cancelled}"),
-    ]
+    ];
+    lines.push(match outcome::stays(migration) {
+        true => format!("host       {}", migration.source),
+        false => {
+            let role = words::role(migration.role()).map(|role| format!(" (this host is the {role})"));
+            format!(
+                "way        {}{}",
+                outcome::hosts(migration),
+                role.unwrap_or_default()
+            )
+        }
+    });
+    lines.extend(words::policy(migration.policy()).map(|policy| format!("policy     {policy}")));
+    let created = words::to_second(words::time(migration.created.as_ref()));
+    lines.push(format!("created    {created}"));
+    lines.push(format!("state      {state}{cancelled}"));
+    lines
 }
 
 fn at_transfer(migration: &Migration) -> Option<String> {
@@ -182,6 +196,9 @@ fn result(record: &PhaseRecord) -> String {
 }
 
 fn pairs(migration: &Migration, width: Option<usize>) -> Vec<String> {
+    if outcome::stays(migration) {
+        return pairs_here(migration, width);
+    }
     let (source, destination) = (
         format!("VF ON {}", migration.source),
         format!("VF ON {}", migration.destination),
@@ -198,6 +215,18 @@ fn pairs(migration: &Migration, width: Option<usize>) -> Vec<String> {
             pair.pool.as_str().into(),
             or_dash(&pair.source_vf),
             or_dash(&pair.destination_vf),
+        ]);
+    }
+    table.lines(width)
+}
+
+fn pairs_here(migration: &Migration, width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new([("PAIR", Fit::Keep), ("POOL", Fit::Cut), ("VF", Fit::Keep)]);
+    for pair in &migration.pairs {
+        table.row([
+            pair.mac.as_str().into(),
+            pair.pool.as_str().into(),
+            or_dash(outcome::vf_here(pair)),
         ]);
     }
     table.lines(width)
@@ -222,7 +251,7 @@ fn pairs_of(guest: &Guest) -> Vec<String> {
 fn problem(guest: &Guest) -> String {
     match (guest.problem.as_str(), guest.migration.as_str()) {
         ("", "") => String::new(),
-        ("", migration) => format!("(migration {migration} is under way)"),
+        ("", migration) => format!("(under way: {migration})"),
         (problem, _) => problem.into(),
     }
 }
@@ -231,6 +260,15 @@ fn traffic(acceleration: Acceleration) -> String {
     match acceleration {
         Acceleration::Standby => "on standby".into(),
         other => words::acceleration(other).unwrap_or_else(|| "-".into()),
+    }
+}
+
+/// The policy is told where it is not the ordinary one.
+fn managed(guest: &Guest) -> String {
+    match (guest.managed, guest.policy()) {
+        (false, _) => "no".into(),
+        (true, Policy::Unspecified | Policy::Require) => "yes".into(),
+        (true, policy) => format!("yes, {}", words::policy(policy).unwrap_or_default()),
     }
 }
 
@@ -258,11 +296,12 @@ mod tests {
         let mut waiting = sample::running();
         waiting.id = "0197aaaa".into();
         waiting.timeline.clear();
-        insta::assert_snapshot!(migrations(&[sample::running(), other, waiting], None).join("\n"), @"
-        ID        GUEST  FROM -> TO     STATE              SINCE
-        0198c0de  web-1  alpha -> beta  transfer 60 %      2026-01-02 03:04:06Z
-        0198ffff  web-1  alpha -> beta  moved, on standby  2026-01-02 03:04:15Z
-        0197aaaa  web-1  alpha -> beta  transfer 60 %      2026-01-02 03:04:05Z
+        insta::assert_snapshot!(migrations(&[sample::running(), other, waiting, sample::accelerating()], None).join("\n"), @"
+        ID                                    GUEST  FROM -> TO     STATE              SINCE
+        0198c0de-1111-7222-8333-444455556666  web-1  alpha -> beta  transfer 60 %      2026-01-02 03:04:06Z
+        0198ffff-0000                         web-1  alpha -> beta  moved, on standby  2026-01-02 03:04:15Z
+        0197aaaa                              web-1  alpha -> beta  transfer 60 %      2026-01-02 03:04:05Z
+        0198c0de-1111-7222-8333-444455556666  web-1  alpha          accelerate: plug   2026-01-02 03:04:05Z
         ");
     }
 
@@ -318,6 +357,41 @@ mod tests {
     }
 
     #[test]
+    fn one_that_stays_and_one_in_the_queue() {
+        let stays = told(&sample::accelerating(), None);
+        let queued = told(&sample::queued(), None);
+        insta::assert_snapshot!(format!("{stays}\n\n{}", queued.split("\n\nHOST").next().unwrap()), @"
+        Operation  0198c0de-1111-7222-8333-444455556666
+        guest      web-1 (11111111-2222-3333-4444-555555555555)
+        host       alpha
+        policy     prefer
+        created    2026-01-02 03:04:05Z
+        state      at work on plug
+
+        web-1 is being accelerated on alpha.
+        Its traffic is on standby since 2026-01-02 03:04:06Z, because the VF was pulled.
+
+        HOST   PHASE  STARTED        TOOK          RESULT
+        alpha  hold   03:04:05.067Z  40 ms         done: alpha holds 0000:01:10.4
+        alpha  plug   03:04:05.107Z  4.6 s so far  at work
+
+        PAIR               POOL  VF
+        52:54:00:00:00:01  blue  0000:01:10.4
+
+        Migration  0198c0de-1111-7222-8333-444455556666
+        guest      web-1 (11111111-2222-3333-4444-555555555555)
+        way        alpha -> beta (this host is the source)
+        policy     require
+        created    2026-01-02 03:04:05Z
+        state      at work on queue, waits for other transfers, place 2
+
+        It is not decided yet whether web-1 moves from alpha to beta.
+        Its traffic is on the VF 0000:01:10.0.
+        It waits for other transfers, place 2.
+        ");
+    }
+
+    #[test]
     fn one_of_which_nothing_is_known() {
         let lines = super::migration(&Migration::default(), at(0), Some(1));
         assert_eq!(lines[4], "state      at work on -");
@@ -339,18 +413,19 @@ mod tests {
         };
         let moving = Guest {
             name: "web-2".into(),
+            policy: Policy::StandbyOnly.into(),
             migration: "0198c0de".into(),
             ..sample::guest()
         };
         insta::assert_snapshot!(guests(&[sample::guest(), plain, stray, moving], None).join("\n"), @"
-        NAME       STATE     MANAGED  TRAFFIC      AGENT  PAIRS                           PROBLEM
-        web-1      running   yes      accelerated  yes    52:54:00:00:00:01 0000:01:10.0
-                                                          52:54:00:00:00:02 no VF
-        db-1       shut off  no       -            no
-        mail-1[2J  running   yes      on standby   no     52:54:00:00:00:01 0000:01:10.0  the agent does not answer
-                                                          52:54:00:00:00:02 no VF
-        web-2      running   yes      accelerated  yes    52:54:00:00:00:01 0000:01:10.0  (migration 0198c0de is under way)
-                                                          52:54:00:00:00:02 no VF
+        NAME       STATE     MANAGED            TRAFFIC      AGENT  PAIRS                           PROBLEM
+        web-1      running   yes                accelerated  yes    52:54:00:00:00:01 0000:01:10.0
+                                                                    52:54:00:00:00:02 no VF
+        db-1       shut off  no                 -            no
+        mail-1[2J  running   yes                on standby   no     52:54:00:00:00:01 0000:01:10.0  the agent does not answer
+                                                                    52:54:00:00:00:02 no VF
+        web-2      running   yes, standby-only  accelerated  yes    52:54:00:00:00:01 0000:01:10.0  (under way: 0198c0de)
+                                                                    52:54:00:00:00:02 no VF
         ");
     }
 

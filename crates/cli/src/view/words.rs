@@ -1,6 +1,6 @@
 //! Small words: names of enum values, times, lengths of time, sizes.
 
-use godwit_api::v1::{Acceleration, Moved, Phase, PhaseRecord, Role, TransferProgress, VfUsage};
+use godwit_api::v1::{Acceleration, Moved, Phase, PhaseRecord, Policy, Role, TransferProgress, VfUsage};
 use jiff::Timestamp;
 
 const MIB: u64 = 1 << 20;
@@ -25,6 +25,10 @@ pub(crate) fn role(role: Role) -> Option<String> {
 
 pub(crate) fn acceleration(acceleration: Acceleration) -> Option<String> {
     short(acceleration.as_str_name(), "ACCELERATION_")
+}
+
+pub(crate) fn policy(policy: Policy) -> Option<String> {
+    short(policy.as_str_name(), "POLICY_")
 }
 
 pub(crate) fn usage(usage: VfUsage) -> Option<String> {
@@ -137,9 +141,9 @@ mod tests {
 
     #[test]
     fn every_value_has_its_word() {
-        let phases: Vec<_> = (0..=13).map(|n| phase(Phase::try_from(n).unwrap())).collect();
+        let phases: Vec<_> = (0..=15).map(|n| phase(Phase::try_from(n).unwrap())).collect();
         insta::assert_snapshot!(phases.iter().map(|p| p.as_deref().unwrap_or("null")).collect::<Vec<_>>().join("|"),
-            @"null|reserve|fail-over|unplug|transfer|locate|resume|release|follow|await|plug|fail-back|unreserve|suspend");
+            @"null|reserve|fail-over|unplug|transfer|locate|resume|release|follow|await|plug|fail-back|unreserve|suspend|queue|hold");
         let moves: Vec<_> = (0..=5)
             .filter_map(|n| moved(Moved::try_from(n).unwrap()))
             .collect();
@@ -148,8 +152,12 @@ mod tests {
             .filter_map(|n| acceleration(Acceleration::try_from(n).unwrap()))
             .collect();
         insta::assert_snapshot!(accelerations.join("|"), @"accelerated|standby|unknown");
-        let roles: Vec<_> = (0..=2).filter_map(|n| role(Role::try_from(n).unwrap())).collect();
-        insta::assert_snapshot!(roles.join("|"), @"source|destination");
+        let roles: Vec<_> = (0..=4).filter_map(|n| role(Role::try_from(n).unwrap())).collect();
+        insta::assert_snapshot!(roles.join("|"), @"source|destination|accelerate|decelerate");
+        let policies: Vec<_> = (0..=3)
+            .filter_map(|n| policy(Policy::try_from(n).unwrap()))
+            .collect();
+        insta::assert_snapshot!(policies.join("|"), @"require|prefer|standby-only");
         let usages: Vec<_> = (0..=4)
             .filter_map(|n| usage(VfUsage::try_from(n).unwrap()))
             .collect();

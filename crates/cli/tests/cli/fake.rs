@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use godwit_api::v1 as api;
 use godwit_api::v1::guest_service_server::{GuestService, GuestServiceServer};
 use godwit_api::v1::host_service_server::{HostService, HostServiceServer};
 use godwit_api::v1::migration_service_server::{MigrationService, MigrationServiceServer};
@@ -36,13 +35,25 @@ pub(crate) struct Script {
     pub(crate) get: Vec<Answer<Migration>>,
     pub(crate) list: Vec<Migration>,
     pub(crate) cancel: Vec<Answer<Migration>>,
+    pub(crate) retry: Vec<Answer<Migration>>,
+    pub(crate) resolve: Vec<Answer<Migration>>,
     pub(crate) guests: Vec<Guest>,
     pub(crate) adopt: Vec<Answer<Guest>>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) vfs: Vec<Vf>,
     pub(crate) holds: Vec<Hold>,
+    pub(crate) stay: Stay,
     /// A list of steps for each watch; a watch whose steps are over ends.
     pub(crate) watch: Vec<Vec<Step>>,
+}
+
+/// Of guests that stay.
+#[derive(Clone, Default)]
+pub(crate) struct Stay {
+    pub(crate) standby: Vec<Answer<Migration>>,
+    pub(crate) accelerate: Vec<Answer<Migration>>,
+    /// Of both: what was begun, and what was refused.
+    pub(crate) pf: Vec<Answer<(Vec<Migration>, Vec<Failure>)>>,
 }
 
 /// One answer.
@@ -169,6 +180,14 @@ impl Fake {
     }
 }
 
+/// As the end of a question; empty where it was left open.
+fn policy(policy: Policy) -> String {
+    match policy {
+        Policy::Unspecified => String::new(),
+        policy => format!(" {}", policy.as_str_name()),
+    }
+}
+
 #[tonic::async_trait]
 impl MigrationService for Fake {
     async fn create_migration(
@@ -180,8 +199,9 @@ impl MigrationService for Fake {
             destination,
             request_id,
             ..
-        } = request.into_inner();
-        let question = format!("create {guest} {destination} {request_id}");
+        } = request.get_ref().clone();
+        let policy = policy(request.get_ref().policy());
+        let question = format!("create {guest} {destination} {request_id}{policy}");
         let migration = Some(self.answer(question, &self.script.create).await?);
         Ok(Response::new(CreateMigrationResponse { migration }))
     }
@@ -259,16 +279,22 @@ impl MigrationService for Fake {
 
     async fn retry_migration(
         &self,
-        _: Request<api::RetryMigrationRequest>,
-    ) -> Result<Response<api::RetryMigrationResponse>, Status> {
-        Err(Status::unimplemented("retry_migration"))
+        request: Request<RetryMigrationRequest>,
+    ) -> Result<Response<RetryMigrationResponse>, Status> {
+        let question = format!("retry {}", request.into_inner().id);
+        let migration = Some(self.answer(question, &self.script.retry).await?);
+        Ok(Response::new(RetryMigrationResponse { migration }))
     }
 
     async fn resolve_migration(
         &self,
-        _: Request<api::ResolveMigrationRequest>,
-    ) -> Result<Response<api::ResolveMigrationResponse>, Status> {
-        Err(Status::unimplemented("resolve_migration"))
+        request: Request<ResolveMigrationRequest>,
+    ) -> Result<Response<ResolveMigrationResponse>, Status> {
+        let ResolveMigrationRequest { id, runs_on, force } = request.into_inner();
+        let force = if force { " by force" } else { "" };
+        let question = format!("resolve {id} {runs_on}{force}");
+        let migration = Some(self.answer(question, &self.script.resolve).await?);
+        Ok(Response::new(ResolveMigrationResponse { migration }))
     }
 }
 
@@ -288,23 +314,28 @@ impl GuestService for Fake {
         &self,
         request: Request<AdoptGuestRequest>,
     ) -> Result<Response<AdoptGuestResponse>, Status> {
-        let question = format!("adopt {}", request.into_inner().guest);
+        let policy = policy(request.get_ref().policy());
+        let question = format!("adopt {}{policy}", request.into_inner().guest);
         let guest = Some(self.answer(question, &self.script.adopt).await?);
         Ok(Response::new(AdoptGuestResponse { guest }))
     }
 
     async fn standby_guest(
         &self,
-        _: Request<api::StandbyGuestRequest>,
-    ) -> Result<Response<api::StandbyGuestResponse>, Status> {
-        Err(Status::unimplemented("standby_guest"))
+        request: Request<StandbyGuestRequest>,
+    ) -> Result<Response<StandbyGuestResponse>, Status> {
+        let question = format!("standby {}", request.into_inner().guest);
+        let operation = Some(self.answer(question, &self.script.stay.standby).await?);
+        Ok(Response::new(StandbyGuestResponse { operation }))
     }
 
     async fn accelerate_guest(
         &self,
-        _: Request<api::AccelerateGuestRequest>,
-    ) -> Result<Response<api::AccelerateGuestResponse>, Status> {
-        Err(Status::unimplemented("accelerate_guest"))
+        request: Request<AccelerateGuestRequest>,
+    ) -> Result<Response<AccelerateGuestResponse>, Status> {
+        let question = format!("accelerate {}", request.into_inner().guest);
+        let operation = Some(self.answer(question, &self.script.stay.accelerate).await?);
+        Ok(Response::new(AccelerateGuestResponse { operation }))
     }
 }
 
@@ -330,15 +361,19 @@ impl HostService for Fake {
 
     async fn standby_pf(
         &self,
-        _: Request<api::StandbyPfRequest>,
-    ) -> Result<Response<api::StandbyPfResponse>, Status> {
-        Err(Status::unimplemented("standby_pf"))
+        request: Request<StandbyPfRequest>,
+    ) -> Result<Response<StandbyPfResponse>, Status> {
+        let question = format!("standby-pf {}", request.into_inner().pf);
+        let (operations, refused) = self.answer(question, &self.script.stay.pf).await?;
+        Ok(Response::new(StandbyPfResponse { operations, refused }))
     }
 
     async fn accelerate_pf(
         &self,
-        _: Request<api::AcceleratePfRequest>,
-    ) -> Result<Response<api::AcceleratePfResponse>, Status> {
-        Err(Status::unimplemented("accelerate_pf"))
+        request: Request<AcceleratePfRequest>,
+    ) -> Result<Response<AcceleratePfResponse>, Status> {
+        let question = format!("accelerate-pf {}", request.into_inner().pf);
+        let (operations, refused) = self.answer(question, &self.script.stay.pf).await?;
+        Ok(Response::new(AcceleratePfResponse { operations, refused }))
     }
 }

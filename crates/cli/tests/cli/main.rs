@@ -9,6 +9,7 @@ mod hosts;
 mod migrate;
 mod offline;
 mod pages;
+mod stays;
 mod story;
 mod terminal;
 mod watch;

@@ -151,6 +151,7 @@ fn every_view_as_text() {
     Migration  0198c0de-1111-7222-8333-444455556666
     guest  web-1 (11111111-2222-3333-4444-555555555555)
     way  alpha -> beta (this host is the source)
+    policy  require
     created  2026-01-02 03:04:05Z
     state  at work on unplug
 

@@ -5,10 +5,14 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 18] = [
     "guests",
     "adopt",
     "migrate",
+    "standby",
+    "accelerate",
+    "retry",
+    "resolve",
     "watch",
     "list",
     "history",

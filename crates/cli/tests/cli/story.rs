@@ -135,6 +135,68 @@ pub(crate) fn lost() -> Migration {
     }
 }
 
+/// An operation on a guest that stays, begun.
+pub(crate) fn operation(role: Role) -> Migration {
+    let vf = || String::from("0000:01:10.4");
+    let up = role == Role::Accelerate;
+    Migration {
+        destination: "alpha".into(),
+        role: role.into(),
+        phase: if up { Phase::Hold } else { Phase::FailOver }.into(),
+        moved: Moved::No.into(),
+        acceleration: match up {
+            true => Acceleration::Standby,
+            false => Acceleration::Accelerated,
+        }
+        .into(),
+        pairs: vec![PairStatus {
+            mac: "52:54:00:00:00:01".into(),
+            pool: "blue".into(),
+            source_vf: if up { String::new() } else { vf() },
+            destination_vf: if up { vf() } else { String::new() },
+        }],
+        policy: Policy::Prefer.into(),
+        ..accepted()
+    }
+}
+
+/// The operation, settled so.
+pub(crate) fn stayed(role: Role, acceleration: Acceleration) -> Migration {
+    let phases = match role {
+        Role::Accelerate => [Phase::Hold, Phase::Plug, Phase::FailBack],
+        _ => [Phase::FailOver, Phase::Unplug, Phase::Release],
+    };
+    let spans = phases.into_iter().zip(0..);
+    Migration {
+        phase: phases[2].into(),
+        acceleration: acceleration.into(),
+        settled: true,
+        ended: true,
+        timeline: spans
+            .map(|(of, at)| phase("alpha", of, at * 500, Some(at * 500 + 500)))
+            .collect(),
+        ..operation(role)
+    }
+}
+
+/// It rests on its standby, and no VF is free.
+pub(crate) fn waits_for_vf() -> Migration {
+    Migration {
+        phase: Phase::Hold.into(),
+        acceleration: Acceleration::Standby.into(),
+        standby_since: time(0),
+        because: "host alpha has no free VF in pool `blue` (0 of 2 free)".into(),
+        ended: false,
+        timeline: vec![PhaseRecord {
+            failed: true,
+            detail: "host alpha has no free VF in pool `blue` (0 of 2 free)".into(),
+            ..phase("alpha", Phase::Hold, 0, Some(40))
+        }],
+        failure: Some(failure("NO_FREE_VF", "host alpha has no free VF", "godwit vfs")),
+        ..stayed(Role::Accelerate, Acceleration::Standby)
+    }
+}
+
 pub(crate) fn failure(reason: &str, message: &str, hint: &str) -> Failure {
     Failure {
         reason: reason.into(),

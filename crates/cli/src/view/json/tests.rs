@@ -72,7 +72,9 @@ fn a_full_migration() {
           "source_vf": "0000:01:10.0",
           "destination_vf": "0000:01:10.2"
         }
-      ]
+      ],
+      "policy": null,
+      "queue_place": 0
     }
     "#);
 }
@@ -102,7 +104,9 @@ fn an_empty_migration_has_every_field() {
           "timeline": [],
           "progress": null,
           "failure": null,
-          "pairs": []
+          "pairs": [],
+          "policy": null,
+          "queue_place": 0
         }
       ]
     }
@@ -133,7 +137,8 @@ fn guests() {
             }
           ],
           "migration": "",
-          "problem": ""
+          "problem": "",
+          "policy": null
         }
       ]
     }
