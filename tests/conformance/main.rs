@@ -1,7 +1,7 @@
 //! One body of scenarios, two arms: the simulator and the rig. A simulator is believed only as far as that goes.
 //!
 //! `cargo test -p godwit-rig --test conformance -- sim` (seconds, without root) or `-- rig`; a part of a name after it
-//! tells only those scenarios. `cargo xtask test` runs both.
+//! tells only those scenarios, `--slice COMMIT` those of a commit's slice. `cargo xtask test` runs both.
 
 mod body;
 mod rig;
@@ -12,19 +12,14 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use godwit_rig::slice;
+
 use crate::body::{Arm, SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    let (arm, parts) = match words.split_first() {
-        Some((arm, parts)) => (arm.as_str(), parts),
-        None => ("sim", &[][..]),
-    };
-    let fits = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
-    let wanted: Vec<&Scenario> = SCENARIOS.iter().filter(|(name, _)| fits(name)).collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let arm = words.first().map_or("sim", String::as_str);
+    let wanted = wanted(&words);
     println!("\nrunning {} tests", wanted.len());
     let mut arm = match armed(arm) {
         Ok(arm) => arm,
@@ -53,6 +48,22 @@ fn main() -> ExitCode {
         "ok" => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Those of a commit's slice, or those with one of the words in their name, or all.
+fn wanted(words: &[String]) -> Vec<&'static Scenario> {
+    let slice = words.iter().position(|word| word == "--slice");
+    if let Some(commit) = slice.and_then(|at| words.get(at + 1)) {
+        let told = slice::of(commit, &["scenario"; SCENARIOS.len()]);
+        return told.into_iter().map(|index| &SCENARIOS[index]).collect();
+    }
+    let parts: Vec<&String> = words
+        .iter()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let fits = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
+    SCENARIOS.iter().filter(|(name, _)| fits(name)).collect()
 }
 
 fn armed(name: &str) -> Result<Box<dyn Arm>> {

@@ -83,10 +83,25 @@ fn checks(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
     ];
     steps.cargo("documentation", &doc, &[("RUSTDOCFLAGS", "--deny warnings")])?;
     steps.cargo("unit tests", &["test", "--workspace", "--locked"], &[])?;
+    steps.heard("conformance, simulator", &conformance("sim"))?;
     steps.step("crates: licences, sources, versions", |steps| {
         tools::deny(&steps.rig.place)
     })?;
     steps.step("protocols: rules and form", |steps| tools::buf(&steps.rig.place))
+}
+
+/// The scenarios that simulator and rig have in common, on one of the two.
+fn conformance(arm: &str) -> Vec<&str> {
+    let test = [
+        "test",
+        "--locked",
+        "--package",
+        "godwit-rig",
+        "--test",
+        "conformance",
+        "--",
+    ];
+    test.into_iter().chain([arm]).collect()
 }
 
 /// Storms of a debug build in a quick run (there is one, and another would take longer to make than it saves).
@@ -141,6 +156,11 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
             ..Up::default()
         })
     })?;
+    let mut conformance = conformance("rig");
+    if !arguments.all {
+        conformance.extend(["--slice", commit]);
+    }
+    steps.heard("conformance, rig", &conformance)?;
     let mut e2e = vec![
         "test",
         "--locked",

@@ -71,7 +71,11 @@ fn a_standby_that_cannot_be_had_leaves_the_guest_accelerated() {
         let id = alpha.standby("web-1").await.unwrap().id;
         let end = alpha.settled(&id).await;
         assert_eq!((end.ended, end.acceleration()), (true, Acceleration::Accelerated));
-        assert_eq!(end.failure.unwrap().reason, "UNPLUG_REFUSED", "why it is not on its standby");
+        assert_eq!(
+            end.failure.unwrap().reason,
+            "UNPLUG_REFUSED",
+            "why it is not on its standby"
+        );
         assert_eq!(alpha.peek().holds(), [""; 0]);
     });
     use Phase::{FailBack, FailOver, Plug, Unplug};
