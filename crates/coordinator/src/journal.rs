@@ -13,7 +13,7 @@ mod owner;
 
 use std::path::{Path, PathBuf};
 
-use godwit_migration::{Brief, Entry, Illegal, Migration};
+use godwit_migration::{Brief, Entry, Migration};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -261,13 +261,7 @@ impl Journal {
     }
 
     fn replay(&self, row: Row) -> Result<Migration, JournalError> {
-        let brief: Brief = serde_json::from_str(&row.brief).map_err(|error| self.damaged(&row.id, &error))?;
-        let entries = row.entries.iter().map(|text| serde_json::from_str::<Entry>(text));
-        let entries = entries
-            .collect::<Result<_, _>>()
-            .map_err(|error| self.damaged(&row.id, &error))?;
-        Migration::replay(brief, row.begun_ms, entries)
-            .map_err(|error: Illegal| self.damaged(&row.id, &error))
+        value(&row).map_err(|error| self.damaged(&row.id, &*error))
     }
 
     fn text(&self, brief: &Brief) -> Result<String, JournalError> {
@@ -343,6 +337,14 @@ struct Row {
     begun_ms: i64,
     brief: String,
     entries: Vec<String>,
+}
+
+/// What the row says, if it can be read.
+fn value(row: &Row) -> Result<Migration, Box<dyn std::error::Error>> {
+    let brief: Brief = serde_json::from_str(&row.brief)?;
+    let entries = row.entries.iter().map(|text| serde_json::from_str::<Entry>(text));
+    let entries = entries.collect::<Result<_, _>>()?;
+    Ok(Migration::replay(brief, row.begun_ms, entries)?)
 }
 
 fn read(connection: &Connection, sql: &str, values: &[String]) -> rusqlite::Result<Vec<Row>> {

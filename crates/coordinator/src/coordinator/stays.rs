@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use godwit_migration::{
-    Brief, Course, Event, HostRefusal, Migration, Refusal, Role, State,
+    Brief, Course, Event, HostRefusal, Migration, Outcome, Refusal, Role, State,
     preflight::{self, GuestFacts},
 };
 use tracing::{info, warn};
@@ -14,6 +14,9 @@ use crate::{Refused, Which, World, clock::new_id, operation::View};
 
 /// How long a request waits for a guest to be on its standby before something else is done with it.
 const TAKE_OVER: Duration = Duration::from_secs(90);
+
+/// At most so many moves that came to nothing are looked behind.
+const LOOK_BACK: u32 = 100;
 
 impl<W: World> Coordinator<W> {
     /// Puts a guest on its standby; `sticky`: until somebody asks otherwise.
@@ -77,12 +80,20 @@ impl<W: World> Coordinator<W> {
         if !idle || preflight::movable(&facts).is_err() {
             return Ok(());
         }
-        let newest = self.0.journal.newest(&facts.guest.uuid, Which::All, 1).await?;
-        if newest.first().is_some_and(Migration::keeps_standby) {
+        if self.keeps_standby(&facts.guest.uuid).await? {
             return Ok(());
         }
         info!(guest = %facts.guest.name, "on standby without need: it is accelerated");
         self.begin_here(facts, Role::Accelerate, false).await.map(drop)
+    }
+
+    /// Somebody put the guest on its standby, and nothing came of what was asked for since: a move that was refused, or
+    /// undone, leaves that as it was.
+    async fn keeps_standby(&self, uuid: &str) -> Result<bool, Refused> {
+        let newest = self.0.journal.newest(uuid, Which::All, LOOK_BACK).await?;
+        let undone = |migration: &&Migration| migration.state() == State::Done(Outcome::Aborted);
+        let last = newest.iter().find(|migration| !undone(migration));
+        Ok(last.is_some_and(Migration::keeps_standby))
     }
 
     /// A PF is set aside: its guests go to their standby, and nobody gets a VF of it.
@@ -104,8 +115,7 @@ impl<W: World> Coordinator<W> {
         self.vf_was_freed();
         let mut begun = Vec::new();
         for facts in facts.into_iter().filter(preflight::wants_vf) {
-            let newest = self.0.journal.newest(&facts.guest.uuid, Which::All, 1).await?;
-            if !newest.first().is_some_and(Migration::keeps_standby) {
+            if !self.keeps_standby(&facts.guest.uuid).await? {
                 begun.push(self.accelerate(&facts.guest.uuid).await);
             }
         }

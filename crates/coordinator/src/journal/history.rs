@@ -1,9 +1,9 @@
 //! Forgetting what has ended, a page at a time: between two pages the database is anybody's.
 
-use godwit_migration::{Entry, Event};
+use godwit_migration::{Entry, Event, Migration, Outcome, State};
 use rusqlite::{Connection, params};
 
-use super::{Journal, JournalError};
+use super::{Journal, JournalError, read, value};
 use crate::history::{Finished, History};
 
 /// Migrations looked at in one go; with some ten entries each that is a matter of milliseconds.
@@ -52,7 +52,7 @@ fn page(
     let rows = ended(&tx, &walk)?;
     walk.over = rows.len() < PAGE;
     for (id, begun_ms, finished) in rows {
-        if forgets(finished, walk.kept) {
+        if forgets(finished, walk.kept) && !keeps_standby(&tx, &id)? {
             tx.execute("DELETE FROM entries WHERE migration = ?1", [&id])?;
             tx.execute("DELETE FROM migrations WHERE id = ?1", [&id])?;
             walk.forgotten += 1;
@@ -63,6 +63,24 @@ fn page(
     }
     tx.commit()?;
     Ok(walk)
+}
+
+/// It is why its guest is left on standby here: what somebody asked for does not end with the history.
+fn keeps_standby(connection: &Connection, id: &str) -> rusqlite::Result<bool> {
+    let by_id = "SELECT id, begun_ms, brief FROM migrations WHERE id = ?1";
+    let rows = read(connection, by_id, &[id.to_owned()])?;
+    let mut values = rows.iter().filter_map(|row| value(row).ok());
+    if !values.any(|migration: Migration| migration.keeps_standby()) {
+        return Ok(false);
+    }
+    let newer = "SELECT newer.id, newer.begun_ms, newer.brief FROM migrations AS newer, migrations AS this
+            WHERE this.id = ?1 AND newer.guest_uuid = this.guest_uuid
+            AND (newer.begun_ms, newer.id) > (this.begun_ms, this.id)";
+    let newer = read(connection, newer, &[id.to_owned()])?;
+    let undone = State::Done(Outcome::Aborted);
+    Ok(newer
+        .iter()
+        .all(|row| value(row).is_ok_and(|migration| migration.state() == undone)))
 }
 
 type Row = (String, i64, Finished);

@@ -153,6 +153,34 @@ fn a_promise_is_kept_for_seven_days() {
 }
 
 #[test]
+fn a_standby_that_lasts_is_not_forgotten_until_something_else_is_asked_for() {
+    let host = Host::source();
+    let [moved, down] = host.live(async |alpha| {
+        alpha.world.set(|knobs| knobs.guests.push(facts::guest(2)));
+        let moved = alpha.migrate("web-2", "beta").await.unwrap().id;
+        alpha.ended(&moved).await;
+        let down = alpha.standby("web-1").await.unwrap().id;
+        alpha.ended(&down).await;
+        [moved, down]
+    });
+    ages(&host, &moved, 400 * DAY_MS);
+    ages(&host, &down, 400 * DAY_MS);
+    host.keeps(1, 1);
+    host.live(async |alpha| {
+        left(alpha.peek(), &[&down]).await;
+        alpha.coordinator.look_after_guests().await;
+        let all = alpha.peek().migrations();
+        assert!(
+            all.len() == 1 && all[0] == down,
+            "it is left on its standby: {all:?}"
+        );
+        let up = alpha.accelerate("web-1").await.unwrap().id;
+        alpha.settled(&up).await;
+        left(alpha.peek(), &[&up]).await;
+    });
+}
+
+#[test]
 fn a_long_history_is_walked_in_pages() {
     let host = Host::source();
     let first = host.live(async |alpha| moved(&alpha).await);

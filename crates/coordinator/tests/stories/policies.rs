@@ -212,6 +212,10 @@ fn a_person_says_where_the_guest_runs() {
             let id = alpha.migrate("web-1", "beta").await.unwrap().id;
             let rest = alpha.settled(&id).await;
             assert!(rest.needs_person && rest.moved() == Moved::Unknown);
+            let failure = rest.failure.unwrap();
+            assert_eq!(failure.reason, "GUEST_NOT_LOCATED");
+            let command = format!("godwit resolve {id} --runs-on HOST");
+            assert!(failure.hint.ends_with(&command), "{}", failure.hint);
             alpha.world.sees(facts::WEB, here);
             match (alpha.resolve(&id, runs_on, force).await, wanted) {
                 (Ok(_), Ok(moved)) => {

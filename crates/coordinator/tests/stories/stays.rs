@@ -277,6 +277,22 @@ fn a_migration_of_a_guest_on_standby_that_fails_leaves_it_there_and_it_is_wanted
 }
 
 #[test]
+fn a_migration_that_is_refused_or_undone_does_not_end_a_standby_that_somebody_asked_for() {
+    let host = Host::source();
+    host.live_fast(async |alpha| {
+        let down = alpha.standby("web-1").await.unwrap().id;
+        alpha.ended(&down).await;
+        alpha.world.once(Phase::Reserve, failed("NO_FREE_VF"));
+        alpha.migrate("web-1", "beta").await.unwrap_err();
+        alpha.world.once(Phase::Unplug, failed("UNPLUG_REFUSED"));
+        let undone = alpha.migrate("web-1", "beta").await.unwrap().id;
+        assert_eq!(alpha.ended(&undone).await.moved(), Moved::No);
+        alpha.coordinator.look_after_guests().await;
+        assert_eq!(alpha.list("", 0).await.len(), 3, "nothing was begun");
+    });
+}
+
+#[test]
 fn what_is_busy_is_not_touched() {
     let host = Host::source();
     host.live(async |alpha| {
