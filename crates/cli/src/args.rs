@@ -271,8 +271,8 @@ Examples:
 
 const STANDBY_MORE: &str = "\
 The traffic is moved and confirmed before the VF is taken. What cannot be done is undone: the guest is then accelerated again (exit code 4).
-With --pf nobody is given a VF of that PF either, until `godwit accelerate --pf PF`. A guest that stays on standby by its own request
-is not among those that this accelerates; it waits for `godwit accelerate GUEST`.";
+With --pf nobody is given a VF of that PF either, until `godwit accelerate --pf PF`. Its guests get a VF of another PF of their pool
+as soon as one is free. `godwit standby GUEST` is for one guest and lasts until `godwit accelerate GUEST`, whatever becomes of its PF.";
 
 const ACCELERATE_MORE: &str = "\
 Without a free VF the guest rests on its standby (exit code 3), and gets the next one that becomes free.";

@@ -18,6 +18,7 @@ The first minute:
   export GODWIT_SOCKET=.../alpha.sock
   godwit guests
   godwit migrate web-1 beta --wait
+  godwit standby web-1                      and back: godwit accelerate web-1
 
 Faults, PHASE[@HOST]=KIND[:COUNT] (COUNT times, `ever` for always; the phases are those of `godwit status`):
   --fault plug@beta=fail:3                  beta cannot plug three times: the guest waits on standby

@@ -39,7 +39,11 @@ impl Attempt<'_> {
         })
         .await?;
         let vfs: Vec<String> = held.iter().map(|(_, vf)| vf.to_string()).collect();
-        let detail = format!("{} holds {}", self.job.brief.destination, vfs.join(", "));
+        let destination = &self.job.brief.destination;
+        let detail = match vfs.is_empty() {
+            true => format!("{destination} expects the guest, without a VF"),
+            false => format!("{destination} holds {}", vfs.join(", ")),
+        };
         Ok(Report {
             held,
             ..Report::of(detail)
