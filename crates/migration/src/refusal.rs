@@ -160,7 +160,7 @@ fn host_hint(refusal: &HostRefusal) -> String {
             format!("on {host}: add a [[pool]] of that name to the configuration of godwitd")
         }
         HostRefusal::NoFreeVf { host, .. } => {
-            format!("on {host}: free a VF or raise sriov_numvfs; `godwit guests` shows who has them")
+            format!("on {host}: free a VF or raise sriov_numvfs; `godwit vfs` shows who has them")
         }
         HostRefusal::HasGuest { host, uuid, .. } => format!("on {host}: virsh domstate {uuid} --reason"),
         HostRefusal::UnknownPf { host, .. } => format!("on {host}: `godwit vfs` lists them"),
