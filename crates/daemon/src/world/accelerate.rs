@@ -16,7 +16,7 @@ use crate::{
     agent::AgentError,
     cause::{CauseExt, cause},
     libvirt::{
-        XmlOf,
+        JobKind, XmlOf,
         edit::{hostdev_xml, metadata_in},
         metadata::GuestWish,
         xml::DomainDevices,
@@ -50,6 +50,7 @@ impl RealWorld {
             return Ok(format!("{has} is plugged already"));
         }
         self.check_nobody_has(vf).await?;
+        self.check_stays(job).await?;
         let told = |error: crate::vf::VfError| {
             bad(
                 vf,
@@ -72,21 +73,46 @@ impl RealWorld {
         );
         let attached = self.libvirt.attach(id, device).await;
         // What libvirt answers is a hint; the domain is the evidence.
-        match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
-            (Some(has), _) => Ok(format!("{has} is plugged")),
-            (None, Err(error)) if error.is_retryable() => Err(failed(
-                "PLUG",
-                format!("VF {vf} could not be plugged now"),
-                &error,
-            )),
-            (None, Err(error)) => Err(bad(
+        let event = match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
+            (Some(has), _) => return Ok(format!("{has} is plugged")),
+            (None, Err(error)) if error.is_retryable() => {
+                failed("PLUG", format!("VF {vf} could not be plugged now"), &error)
+            }
+            (None, Err(error)) => bad(
                 vf,
                 failed("PLUG", format!("VF {vf} could not be plugged"), &error),
-            )),
-            (None, Ok(())) => Err(Event::Failed(cause(
+            ),
+            (None, Ok(())) => Event::Failed(cause(
                 "PLUG",
                 format!("VF {vf} is not in the domain although libvirt plugged it"),
+            )),
+        };
+        self.take_steering(vf).await;
+        Err(event)
+    }
+
+    /// A VF that did not get into the guest draws none of its frames while the traffic is on the standby.
+    async fn take_steering(&self, vf: PciAddress) {
+        if self.check_nobody_has(vf).await.is_err() {
+            return;
+        }
+        if let Err(error) = self.vfs.set_mac(vf, None).await {
+            warn!(%vf, "a VF that is not plugged keeps the guest's address: {error}");
+        }
+    }
+
+    /// Another tool may be moving the guest away: libvirt would not plug before that has ended.
+    async fn check_stays(&self, job: &Job) -> Work<()> {
+        match self.libvirt.job(uuid(&job.brief)?).await {
+            Ok(JobKind::OutgoingMigration) => Err(Event::Failed(cause(
+                "LEAVING",
+                format!(
+                    "guest `{}` is being moved away by another tool",
+                    job.brief.guest.name
+                ),
             ))),
+            // Whatever else it is, libvirt says so when it is asked to plug.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
