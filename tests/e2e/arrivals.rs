@@ -1,38 +1,46 @@
 //! Stories of a guest that has no VF where it is, and nobody who asks: its host accelerates it by itself.
 
 use anyhow::{Context, Result, ensure};
-use godwit_rig::Host;
 use godwit_rig::command::wait_for;
 use godwit_rig::faults::{Fault, Faults};
 use godwit_rig::godwit::{self, Migration};
 use godwit_rig::guest::WEB_1;
+use godwit_rig::{Host, ssh};
 
 use crate::stage::{PATIENCE, Stage};
 
 pub(crate) fn by_plain_virsh(stage: &Stage) -> Result<()> {
-    // Somebody without Godwit: alpha's daemon would put the VF back at once.
-    stage.daemon(Host::Alpha, "stop")?;
-    take_vf(stage)?;
-    wait_for("the VF has left", PATIENCE, || {
-        Ok((!stage.live_xml()?.contains("<hostdev")).then_some(()))
-    })?;
-    wait_for("the guest on its standby", PATIENCE, || {
-        Ok(WEB_1
-            .state(&stage.place, Host::Alpha)?
-            .is_on_standby()
-            .then_some(()))
-    })?;
-    stage.on(Host::Alpha, "rig-vf sweep")?;
     let known = known(stage, Host::Beta)?;
-    let migrate = format!(
-        "virsh -q migrate --live --p2p --persistent --undefinesource {WEB_1} qemu+tcp://{}/system",
-        Host::Beta.address()
-    );
-    stage.on(Host::Alpha, &migrate)?;
+    leave_without_godwit(stage)?;
+    stage.on(Host::Alpha, &migrate())?;
     stage.guest_is_accelerated_on(Host::Beta)?;
     was_accelerated(stage, Host::Beta, &known)?;
     stage.stored_domain_is_right(Host::Beta)?;
     stage.daemon(Host::Alpha, "start")
+}
+
+/// Alpha's daemon finds a guest that lacks its VF and is on its way out.
+pub(crate) fn daemon_started_in_a_plain_migration(stage: &Stage) -> Result<()> {
+    let (here, there) = (known(stage, Host::Alpha)?, known(stage, Host::Beta)?);
+    leave_without_godwit(stage)?;
+    stage.slow_transfer()?;
+    let mut migrating = ssh::command(&stage.place, Host::Alpha, &migrate()).spawn()?;
+    stage.memory_moves()?;
+    stage.daemon(Host::Alpha, "start")?;
+    let tried = wait_for("an attempt of alpha's", PATIENCE, || {
+        let all = godwit::migrations(&stage.place, Host::Alpha)?;
+        Ok(all.into_iter().find(|migration| !here.contains(&migration.id)))
+    })?;
+    // It rests; meanwhile no VF draws the guest's frames away from its standby.
+    let rests = |migration: &Migration| migration.settled && migration.has_begun("plug");
+    stage.migration(Host::Alpha, &tried.id, rests)?;
+    stage.on(Host::Alpha, &format!("! ip link show pf0 | grep {}", WEB_1.mac))?;
+    ensure!(migrating.wait()?.success(), "virsh migrate failed");
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    was_accelerated(stage, Host::Beta, &there)?;
+    let tried = stage.migration(Host::Alpha, &tried.id, |migration| migration.ended)?;
+    ensure!(tried.acceleration != "accelerated", "{tried:?}");
+    Ok(())
 }
 
 pub(crate) fn vf_taken_by_hand(stage: &Stage) -> Result<()> {
@@ -75,6 +83,28 @@ pub(crate) fn vf_that_will_not_plug(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
+/// The guest is on its standby, ready to be moved by somebody without Godwit: alpha's daemon, which would put the VF
+/// back at once, is stopped.
+fn leave_without_godwit(stage: &Stage) -> Result<()> {
+    stage.daemon(Host::Alpha, "stop")?;
+    take_vf(stage)?;
+    wait_for("the VF has left", PATIENCE, || {
+        Ok((!stage.live_xml()?.contains("<hostdev")).then_some(()))
+    })?;
+    wait_for("the guest on its standby", PATIENCE, || {
+        Ok(WEB_1
+            .state(&stage.place, Host::Alpha)?
+            .is_on_standby()
+            .then_some(()))
+    })?;
+    stage.on(Host::Alpha, "rig-vf sweep").map(drop)
+}
+
+fn migrate() -> String {
+    let to = Host::Beta.address();
+    format!("virsh -q migrate --live --p2p --persistent --undefinesource {WEB_1} qemu+tcp://{to}/system")
+}
+
 /// As a person would who knows nothing of Godwit.
 fn take_vf(stage: &Stage) -> Result<()> {
     let xml = stage.live_xml()?;
@@ -82,7 +112,7 @@ fn take_vf(stage: &Stage) -> Result<()> {
     let length = xml[start..].find("</hostdev>").context("half a VF")? + "</hostdev>".len();
     let device = &xml[start..start + length];
     let detach = format!("virsh -q detach-device {WEB_1} /dev/stdin --live");
-    godwit_rig::ssh::run_with(&stage.place, Host::Alpha, &detach, device.as_bytes())
+    ssh::run_with(&stage.place, Host::Alpha, &detach, device.as_bytes())
 }
 
 /// The ids of what a host knows.

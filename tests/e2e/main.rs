@@ -112,6 +112,10 @@ const ARRIVALS: &[Told] = &[
         arrivals::by_plain_virsh,
     ),
     (
+        "a_daemon_started_in_a_plain_migration_does_no_harm",
+        arrivals::daemon_started_in_a_plain_migration,
+    ),
+    (
         "a_vf_that_will_not_plug_is_tried_again",
         arrivals::vf_that_will_not_plug,
     ),

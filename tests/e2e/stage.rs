@@ -41,17 +41,27 @@ impl Stage {
 
     /// Begins a move and follows it into its transfer, which then takes long enough to do something meanwhile.
     pub(crate) fn begin_slow_move(&self) -> Result<Move> {
-        self.transfer_speed(2)?;
+        self.slow_transfer()?;
         let mut moving = self.begin_move()?;
         moving.until("the transfer", PATIENCE, |migration| {
             migration.has_begun("transfer")
         })?;
-        // The phase is written before its work starts: memory that moves is the work.
+        self.memory_moves()?;
+        Ok(moving)
+    }
+
+    /// Waits for a transfer's work: the phase is written before that starts.
+    pub(crate) fn memory_moves(&self) -> Result<()> {
         let copying = "virsh -q domjobinfo web-1 | grep -q 'Data processed'";
         wait_for("the transfer's first bytes", PATIENCE, || {
             self.on(Host::Alpha, copying).map(Some)
-        })?;
-        Ok(moving)
+        })
+        .map(drop)
+    }
+
+    /// The guest's next transfer takes long enough to do something meanwhile.
+    pub(crate) fn slow_transfer(&self) -> Result<()> {
+        self.transfer_speed(2)
     }
 
     /// Starts, stops, kills or restarts a host's daemon.
