@@ -19,6 +19,8 @@ pub(crate) trait Arm {
     fn godwit(&self, host: Host, arguments: &str) -> Result<Answer>;
     /// What this world itself says is as it must be.
     fn end(&mut self) -> Result<()>;
+    /// Whether the world itself failed, and how: then what was seen says nothing.
+    fn broke(&self) -> Option<String>;
 }
 
 /// A scenario and its name.

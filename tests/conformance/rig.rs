@@ -34,16 +34,21 @@ impl OnRig {
     }
 }
 
+impl OnRig {
+    fn rig(&self) -> Rig {
+        Rig {
+            place: self.place.clone(),
+        }
+    }
+}
+
 impl Arm for OnRig {
     fn begin(&mut self, ordered: &[(Host, Fault)], full: bool) -> Result<()> {
         self.supervisors.clear();
         self.faults.clear();
         self.occupiers.clear();
         // An emulated host dies or hangs now and then by itself; that is no fault of this scenario.
-        let rig = Rig {
-            place: self.place.clone(),
-        };
-        rig.keep_on()?;
+        self.rig().keep_on()?;
         for host in Host::ALL {
             faults::none(self.place, host)?;
         }
@@ -72,5 +77,9 @@ impl Arm for OnRig {
         self.faults.clear();
         self.occupiers.clear();
         invariants::hold(self.place)
+    }
+
+    fn broke(&self) -> Option<String> {
+        self.rig().broke()
     }
 }

@@ -111,6 +111,10 @@ impl Arm for Sim {
     fn end(&mut self) -> Result<()> {
         self.stop()
     }
+
+    fn broke(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Drop for Sim {

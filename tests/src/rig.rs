@@ -110,6 +110,23 @@ impl Rig {
         Ok(())
     }
 
+    /// Whether a host's emulation failed by itself, and how: it died of an assertion of its own, or the host answers
+    /// nobody. What a story saw then says nothing of Godwit. A plug that a story pulled is not meant.
+    pub fn broke(&self) -> Option<String> {
+        Host::ALL.into_iter().find_map(|host| {
+            let log = self.place.run().join(format!("{host}.qemu.log"));
+            let said = std::fs::read_to_string(log).unwrap_or_default();
+            match host::process(&self.place, host) {
+                Some(_) if ssh::answers(&self.place, host) => None,
+                Some(_) => Some(format!("{host} hangs")),
+                None => {
+                    let last = said.lines().find(|line| line.contains("Assertion"))?;
+                    Some(format!("the emulator of {host} died: {last}"))
+                }
+            }
+        })
+    }
+
     /// Pulls one host's plug.
     pub fn power_off(&self, host: Host) -> Result<()> {
         let _lock = self.place.lock()?;
