@@ -43,7 +43,12 @@ pub fn move_to(place: &Place, host: Host) -> Result<()> {
     let mut back = godwit::Move::begin(place, host.other(), WEB_1.name, host.name())?;
     let (code, said) = back.finish(MOVE_LIMIT)?;
     ensure!(code == 0, "godwit migrate ended with {code}: {}", said.trim_end());
-    Ok(())
+    // The source hears of the end a moment after the destination.
+    wait_for(
+        "the end of the move on both hosts",
+        Duration::from_secs(60),
+        || Ok(nothing_is_open(place)?.then_some(())),
+    )
 }
 
 /// Whether the guest runs there with everything it should have, and nothing is under way.
