@@ -19,6 +19,29 @@ pub(crate) fn by_plain_virsh(stage: &Stage) -> Result<()> {
     stage.daemon(Host::Alpha, "start")
 }
 
+/// Put on its standby by a person, it is left there, also by a daemon that starts anew; where it comes to nobody said so.
+pub(crate) fn from_standby(stage: &Stage) -> Result<()> {
+    let there = known(stage, Host::Beta)?;
+    let answer = stage.godwit(&format!("standby {WEB_1} --wait"))?;
+    ensure!(
+        answer.code == 0,
+        "standby: exit code {}: {}",
+        answer.code,
+        answer.err
+    );
+    let here = known(stage, Host::Alpha)?;
+    stage.daemon(Host::Alpha, "restart")?;
+    stage.slow_transfer()?;
+    stage.on(Host::Alpha, &migrate())?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    was_accelerated(stage, Host::Beta, &there)?;
+    ensure!(
+        known(stage, Host::Alpha)? == here,
+        "alpha has not left it where it was put"
+    );
+    stage.stored_domain_is_right(Host::Beta)
+}
+
 /// Alpha's daemon finds a guest that lacks its VF and is on its way out.
 pub(crate) fn daemon_started_in_a_plain_migration(stage: &Stage) -> Result<()> {
     let (here, there) = (known(stage, Host::Alpha)?, known(stage, Host::Beta)?);

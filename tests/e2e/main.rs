@@ -112,6 +112,10 @@ const ARRIVALS: &[Told] = &[
         arrivals::by_plain_virsh,
     ),
     (
+        "a_guest_on_standby_moved_by_plain_virsh_is_accelerated",
+        arrivals::from_standby,
+    ),
+    (
         "a_daemon_started_in_a_plain_migration_does_no_harm",
         arrivals::daemon_started_in_a_plain_migration,
     ),
