@@ -76,8 +76,9 @@ impl<'a> Faults<'a> {
         none(place, host)?;
         let tables: String = faults.iter().map(Fault::to_string).collect();
         let ordered = Faults { place, host };
-        let line =
-            format!("cat >>{CONFIGURATION} && echo --allow-faults >{OPTIONS} && rig-service restart godwitd");
+        let line = format!(
+            "cat >>{CONFIGURATION} && echo --allow-faults >{OPTIONS} && sync && rig-service restart godwitd"
+        );
         ssh::run_with(place, host, &line, tables.as_bytes())?;
         Ok(ordered)
     }
@@ -95,7 +96,7 @@ impl Drop for Faults<'_> {
 pub fn none(place: &Place, host: Host) -> Result<()> {
     let line = format!(
         "[ ! -e {OPTIONS} ] || {{ sed -i '/^\\[\\[fault]]/,$d' {CONFIGURATION} && rm {OPTIONS} && \
-         rig-service restart godwitd; }}"
+         sync && rig-service restart godwitd; }}"
     );
     ssh::run(place, host, &line)
 }
