@@ -171,6 +171,10 @@ const UNPLUGS: &[Told] = &[
         "a_guest_that_hears_again_is_asked_again",
         troubles::deaf_for_a_while,
     ),
+    (
+        "a_guest_that_answers_to_nothing_keeps_its_path",
+        troubles::answers_to_nothing,
+    ),
 ];
 
 const CUTS: &[Told] = &[

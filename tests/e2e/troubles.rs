@@ -1,5 +1,7 @@
 //! Stories of hosts and guests that fail meanwhile.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use godwit_rig::Host;
 use godwit_rig::command::wait_for;
@@ -16,6 +18,24 @@ pub(crate) fn deaf_until_reboot(stage: &Stage) -> Result<()> {
 
 pub(crate) fn deaf_for_a_while(stage: &Stage) -> Result<()> {
     let id = leave_an_unplug_pending(stage)?;
+    WEB_1.heed_unplugs(&stage.place, Host::Alpha)?;
+    stays_accelerated(stage, &id)
+}
+
+/// The agent is silent as well: the guest cannot even be asked again. It stays where it is, with its path, until it answers.
+pub(crate) fn answers_to_nothing(stage: &Stage) -> Result<()> {
+    let id = leave_an_unplug_pending(stage)?;
+    let agent = |signal: &str| {
+        let line = format!("kill -{signal} $(cat /run/godwit-agent.pid)");
+        WEB_1.shell(&stage.place, Host::Alpha, &line).map(drop)
+    };
+    agent("STOP")?;
+    // Attempts come and go.
+    std::thread::sleep(Duration::from_secs(30));
+    stage.guest_is_on_standby_on(Host::Alpha)?;
+    let migration = stage.migration(Host::Alpha, &id, |_| true)?;
+    ensure!(migration.needs_person && !migration.ended, "{migration:?}");
+    agent("CONT")?;
     WEB_1.heed_unplugs(&stage.place, Host::Alpha)?;
     stays_accelerated(stage, &id)
 }
