@@ -69,3 +69,35 @@ fn machine() -> String {
         load.join(" ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use godwit_rig::Rig;
+
+    use super::text;
+    use crate::steps::{Step, Steps};
+
+    #[test]
+    fn a_report_says_what_failed_and_what_was_heard() {
+        let mut steps = Steps::begin(Rig::from_environment().unwrap());
+        steps.done = [("storms", true), ("end-to-end tests", false)]
+            .map(|(name, passed)| Step {
+                name,
+                seconds: 12.34,
+                passed,
+            })
+            .into();
+        steps.heard = vec!["test there_and_back_again ... FAILED (1.0 s)".into()];
+        let text = text(&steps, false, ("2026-01-02", "0123abc", "2 processors, 24 GiB"));
+        assert!(text.starts_with("# Whole run of 2026-01-02\n"), "{text}");
+        for line in [
+            "`cargo xtask test --all` of 0123abc: NOT everything passed, in 0 minutes.",
+            "Machine: 2 processors, 24 GiB.",
+            "| storms | 12.3 | passed |",
+            "| end-to-end tests | 12.3 | **failed** |",
+            "test there_and_back_again ... FAILED (1.0 s)",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+}
