@@ -90,6 +90,7 @@ impl Kill {
             .find(|span| span.name == "fail-back" && span.host == host.name());
         let name = self.name();
         match back {
+            Some(back) if back.to < died => println!("figure {name}: on its VF on {host} already"),
             Some(back) => println!(
                 "figure {name}: on its VF on {host} {:.1} s after the death",
                 back.to - died
