@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Move a guest to another host
     #[command(after_help = MIGRATE_MORE)]
     Migrate(Migrate),
-    /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until the guest leaves
+    /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until Godwit moves it
     #[command(after_help = STANDBY_MORE)]
     Standby(Stay),
     /// Give a guest on standby, or all guests of a PF, a VF and move the traffic there; retried while there is none

@@ -74,6 +74,25 @@ fn checks(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
         "warnings",
     ];
     steps.cargo("clippy", &clippy, &[])?;
+    // `--all-targets` leaves out those that `cargo test` is not to run by itself.
+    let rig_clippy = [
+        "clippy",
+        "--locked",
+        "--package",
+        "godwit-rig",
+        "--test",
+        "e2e",
+        "--test",
+        "flat",
+        "--test",
+        "conformance",
+        "--",
+        "--deny",
+        "warnings",
+        "--allow",
+        "clippy::print_stdout",
+    ];
+    steps.cargo("clippy of the rig's tests", &rig_clippy, &[])?;
     let doc = [
         "doc",
         "--workspace",
