@@ -52,9 +52,9 @@ impl<W: World> Coordinator<W> {
         };
         self.lower(&open, false).await?;
         if let Some(mut watch) = self.watch(&open.brief.id) {
-            let ended = watch.wait_for(|view| view.migration.ended());
-            // One that does not end in time is told as what keeps the guest busy.
-            let _ = tokio::time::timeout(TAKE_OVER, ended).await;
+            let settled = watch.wait_for(|view| !is_lowering(&view.migration));
+            // One that goes on, or does not end in time, is told as what keeps the guest busy.
+            let _ = tokio::time::timeout(TAKE_OVER, settled).await;
         }
         Ok(true)
     }
@@ -191,6 +191,14 @@ fn is_accelerating(open: &Migration) -> bool {
         open.state(),
         State::Work(Course::Arrive | Course::Halt, phase) | State::Rest(Course::Arrive, phase)
             if phase != godwit_migration::Phase::Await && phase != godwit_migration::Phase::Release
+    )
+}
+
+/// On its way to its standby. That may fail, and then it is being accelerated again.
+fn is_lowering(open: &Migration) -> bool {
+    matches!(
+        open.state(),
+        State::Work(Course::Halt | Course::Withdraw, _) | State::Rest(Course::Withdraw, _)
     )
 }
 

@@ -257,6 +257,24 @@ fn a_guest_that_rests_on_its_standby_can_be_migrated() {
 }
 
 #[test]
+fn a_guest_whose_standby_cannot_be_confirmed_is_refused_at_once_and_goes_on_waiting() {
+    let host = lowered(&[VfUse::Guest("other".into())]);
+    host.world.once(Phase::FailOver, failed("AGENT_SILENT"));
+    host.live(async |alpha| {
+        let resting = alpha.accelerate("web-1").await.unwrap().id;
+        alpha.settled(&resting).await;
+        let asked = tokio::time::Instant::now();
+        let no = alpha.migrate("web-1", "beta").await.unwrap_err();
+        assert_eq!(no.failure.reason, "GUEST_BUSY");
+        let waited = asked.elapsed();
+        assert!(waited < std::time::Duration::from_secs(30), "waited {waited:?}");
+        assert!(!alpha.get(&resting).await.unwrap().ended);
+        let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+        assert_eq!(alpha.ended(&id).await.moved(), Moved::Yes);
+    });
+}
+
+#[test]
 fn a_migration_of_a_guest_on_standby_that_fails_leaves_it_there_and_it_is_wanted_again() {
     let host = lowered(&[VfUse::Free]);
     host.world.once(Phase::Unplug, failed("UNPLUG_REFUSED"));
