@@ -12,58 +12,36 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use godwit_rig::slice;
+use godwit_rig::told;
 
 use crate::body::{Arm, SCENARIOS, Scenario};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let arm = words.first().map_or("sim", String::as_str);
-    let wanted = wanted(&words);
-    println!("\nrunning {} tests", wanted.len());
-    let mut arm = match armed(arm) {
-        Ok(arm) => arm,
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let arm = if words.is_empty() {
+        "sim".into()
+    } else {
+        words.remove(0)
+    };
+    let names = SCENARIOS.map(|(name, _)| ("scenario", name));
+    let begun = told::wanted(&names, &words).and_then(|wanted| Ok((wanted, armed(&arm)?)));
+    let (wanted, mut arm) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
-            println!("the arm cannot be had, so nothing was tested: {error:#}");
+            println!("nothing was tested: {error:#}");
             return ExitCode::FAILURE;
         }
     };
+    println!("\nrunning {} tests", wanted.len());
     let started = Instant::now();
-    let failed = wanted
-        .iter()
+    let scenarios = wanted.iter().map(|index| &SCENARIOS[*index]);
+    let failed: Vec<&str> = scenarios
         .filter(|scenario| !passes(arm.as_mut(), scenario))
-        .count();
-    let verdict = if failed == 0 && !wanted.is_empty() {
-        "ok"
-    } else {
-        "FAILED"
-    };
-    println!(
-        "\ntest result: {verdict}. {} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
-        wanted.len() - failed,
-        SCENARIOS.len() - wanted.len(),
-        started.elapsed().as_secs_f64()
-    );
-    match verdict {
-        "ok" => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
-}
-
-/// Those of a commit's slice, or those with one of the words in their name, or all.
-fn wanted(words: &[String]) -> Vec<&'static Scenario> {
-    let slice = words.iter().position(|word| word == "--slice");
-    if let Some(commit) = slice.and_then(|at| words.get(at + 1)) {
-        let told = slice::of(commit, &["scenario"; SCENARIOS.len()]);
-        return told.into_iter().map(|index| &SCENARIOS[index]).collect();
-    }
-    let parts: Vec<&String> = words
-        .iter()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
+        .map(|(name, _)| *name)
         .collect();
-    let fits = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
-    SCENARIOS.iter().filter(|(name, _)| fits(name)).collect()
+    let (text, code) = told::conclude(wanted.len(), &failed, SCENARIOS.len(), started.elapsed());
+    println!("{text}");
+    code
 }
 
 fn armed(name: &str) -> Result<Box<dyn Arm>> {

@@ -1,5 +1,6 @@
 //! The rig as an arm.
 
+use std::fs::File;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -18,18 +19,21 @@ pub(crate) struct OnRig {
     faults: Vec<Faults<'static>>,
     supervisors: Vec<Supervisor<'static>>,
     occupiers: Vec<Small<'static>>,
+    _alone: File,
 }
 
 impl OnRig {
     /// Brings the rig up.
     pub(crate) fn new() -> Result<OnRig> {
         let rig = Rig::from_environment()?;
+        let alone = rig.place.lock_for_stories()?;
         rig.up(Up::default())?;
         Ok(OnRig {
             place: Box::leak(Box::new(rig.place)),
             faults: Vec::new(),
             supervisors: Vec::new(),
             occupiers: Vec::new(),
+            _alone: alone,
         })
     }
 }

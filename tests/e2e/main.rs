@@ -11,12 +11,13 @@ mod refusals;
 mod stage;
 mod troubles;
 
+use std::fs::File;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
 use godwit_rig::rig::Up;
-use godwit_rig::{Host, Rig, host, invariants, logs, slice};
+use godwit_rig::{Host, Rig, host, invariants, logs, told};
 
 use crate::kills::Kill;
 use crate::stage::Stage;
@@ -200,50 +201,43 @@ const CUTS: &[Told] = &[
 
 fn main() -> ExitCode {
     let all = all_stories();
-    let stories = wanted(&all, &std::env::args().skip(1).collect::<Vec<_>>());
-    println!("\nrunning {} tests", stories.len());
-    let rig = match brought_up() {
-        Ok(rig) => rig,
+    let names: Vec<(&str, &str)> = all
+        .iter()
+        .map(|story| (story.class, story.name.as_str()))
+        .collect();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let begun = told::wanted(&names, &words).and_then(|wanted| Ok((wanted, brought_up()?)));
+    let (wanted, (rig, _alone)) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
-            println!("the rig does not start, so nothing was tested: {error:#}");
+            println!("nothing was tested: {error:#}");
             return ExitCode::FAILURE;
         }
     };
+    println!("\nrunning {} tests", wanted.len());
     let started = Instant::now();
+    let stories = wanted.iter().map(|index| &all[*index]);
     let failed: Vec<&str> = stories
-        .iter()
         .filter(|story| !passes(&rig, story))
         .map(|story| story.name.as_str())
         .collect();
-    conclude(stories.len(), &failed, all.len(), started.elapsed().as_secs_f64())
+    let (text, code) = told::conclude(wanted.len(), &failed, all.len(), started.elapsed());
+    println!("{text}");
+    code
 }
 
 /// What hangs from before is switched off and on first.
-fn brought_up() -> Result<Rig> {
+fn brought_up() -> Result<(Rig, File)> {
     let rig = Rig::from_environment()?;
+    let alone = rig.place.lock_for_stories()?;
     if Host::ALL
         .iter()
         .any(|host| host::process(&rig.place, *host).is_some())
     {
         rig.keep_on()?;
     }
-    rig.up(Up::default()).map(|()| rig)
-}
-
-/// The stories to be told: those with one of the words in their name, or those of a commit's slice, or all. Options
-/// of the usual harness have no meaning here.
-fn wanted<'a>(all: &'a [Story], words: &[String]) -> Vec<&'a Story> {
-    let slice = words.iter().position(|word| word == "--slice");
-    if let Some(commit) = slice.and_then(|at| words.get(at + 1)) {
-        let classes: Vec<&str> = all.iter().map(|story| story.class).collect();
-        return slice::of(commit, &classes)
-            .into_iter()
-            .map(|index| &all[index])
-            .collect();
-    }
-    let parts: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let fits = |name: &str| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()));
-    all.iter().filter(|story| fits(&story.name)).collect()
+    rig.up(Up::default())?;
+    Ok((rig, alone))
 }
 
 fn passes(rig: &Rig, story: &Story) -> bool {
@@ -286,23 +280,4 @@ fn sweep(stage: &Stage) {
             godwit_rig::say(format!("the VFs of {host} are not swept: {error:#}"));
         }
     }
-}
-
-fn conclude(run: usize, failed: &[&str], all: usize, seconds: f64) -> ExitCode {
-    if !failed.is_empty() {
-        println!("\nfailures:");
-        failed.iter().for_each(|name| println!("    {name}"));
-    }
-    let (verdict, code) = match failed.is_empty() && run > 0 {
-        true => ("ok", ExitCode::SUCCESS),
-        false => ("FAILED", ExitCode::FAILURE),
-    };
-    let passed = run - failed.len();
-    let filtered = all - run;
-    println!(
-        "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {seconds:.2}s\n",
-        failed.len(),
-    );
-    code
 }

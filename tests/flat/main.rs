@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use godwit_rig::flat::Flat;
-use godwit_rig::{Rig, setup};
+use godwit_rig::{Rig, setup, told};
 
 use crate::agent::Agent;
 
@@ -39,42 +39,32 @@ const STORIES: [Story; 7] = [
 ];
 
 fn main() -> ExitCode {
-    // Options of the usual harness have no meaning here.
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    let stories: Vec<&Story> = STORIES
-        .iter()
-        .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())))
-        .collect();
-    println!("\nrunning {} tests", stories.len());
+    let names = STORIES.map(|(name, _)| ("flat", name));
+    let words: Vec<String> = std::env::args().skip(1).collect();
     let started = Instant::now();
-    let up = setup::install()
-        .and_then(|()| Rig::from_environment())
-        .and_then(|rig| Flat::up(&rig.place));
-    let mut flat = match up {
-        Ok(flat) => flat,
+    let begun = told::wanted(&names, &words).and_then(|wanted| Ok((wanted, brought_up()?)));
+    let (wanted, mut flat) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
-            println!("the flat guest does not start, so nothing was tested: {error:#}");
+            println!("nothing was tested: {error:#}");
             return ExitCode::FAILURE;
         }
     };
+    println!("\nrunning {} tests", wanted.len());
     println!("the guest is up after {:.1} s", started.elapsed().as_secs_f64());
-    let failed = stories.iter().filter(|story| !passes(&mut flat, story)).count();
-    let (passed, filtered) = (stories.len() - failed, STORIES.len() - stories.len());
-    let good = failed == 0 && passed > 0;
-    println!(
-        "\ntest result: {}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {:.2}s\n",
-        if good { "ok" } else { "FAILED" },
-        started.elapsed().as_secs_f64()
-    );
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    let stories = wanted.iter().map(|index| &STORIES[*index]);
+    let failed: Vec<&str> = stories
+        .filter(|story| !passes(&mut flat, story))
+        .map(|(name, _)| *name)
+        .collect();
+    let (text, code) = told::conclude(wanted.len(), &failed, STORIES.len(), started.elapsed());
+    println!("{text}");
+    code
+}
+
+fn brought_up() -> Result<Flat> {
+    setup::install()?;
+    Flat::up(&Rig::from_environment()?.place)
 }
 
 fn passes(flat: &mut Flat, (name, story): &Story) -> bool {

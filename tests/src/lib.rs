@@ -56,6 +56,7 @@ pub mod ssh;
 pub mod supervisor;
 pub mod timeline;
 pub mod tls;
+pub mod told;
 pub mod topology;
 
 pub use host::Host;

@@ -93,10 +93,23 @@ impl Place {
 
     /// Keeps a second rig command from changing the same rig until the returned file is dropped.
     pub fn lock(&self) -> Result<File> {
+        self.lock_file("lock", "another rig command is at work, waiting for it")
+    }
+
+    /// Keeps a second run of stories from the same rig until the returned file is dropped. Rig commands are not kept
+    /// from it: stories use them.
+    pub fn lock_for_stories(&self) -> Result<File> {
+        self.lock_file(
+            "stories",
+            "other stories are told on this rig, waiting for their end",
+        )
+    }
+
+    fn lock_file(&self, name: &str, busy: &str) -> Result<File> {
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot make {}", self.dir.display()))?;
-        let file = File::create(self.dir.join("lock"))?;
+        let file = File::create(self.dir.join(name))?;
         if file.try_lock().is_err() {
-            crate::say("another rig command is at work, waiting for it");
+            crate::say(busy);
             file.lock()?;
         }
         Ok(file)
