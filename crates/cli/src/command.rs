@@ -5,7 +5,6 @@ mod cancel;
 mod completions;
 mod follow;
 mod guests;
-mod history;
 mod holds;
 mod hosts;
 mod list;
@@ -19,7 +18,10 @@ mod stay;
 mod vfs;
 mod watch;
 
-use crate::args::{Args, Command};
+use std::path::Path;
+
+use self::list::Listing;
+use crate::args::{Args, Command, List};
 use crate::client::Client;
 use crate::failure::Error;
 use crate::output::Output;
@@ -36,20 +38,16 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Retry { id } => retry::retry(daemon().await?, id, out).await,
         Command::Resolve(wanted) => resolve::resolve(daemon().await?, wanted, out).await,
         Command::Watch { id } => watch::watch(daemon().await?, id, out).await,
-        Command::List(wanted) => match wanted.from.journal() {
-            Some(directory) => offline::list(directory, wanted, out),
-            None => list::list(daemon().await?, wanted.guest.as_deref(), wanted.limit, out).await,
-        },
-        Command::History(wanted) => match wanted.from.journal() {
-            Some(directory) => offline::history(directory, wanted, out),
-            None => history::history(daemon().await?, wanted, out).await,
-        },
+        Command::List(wanted) => listed(&args.socket, Listing::All, wanted, out).await,
+        Command::History(wanted) => listed(&args.socket, Listing::Ended, wanted, out).await,
         Command::Show(wanted) => match wanted.from.journal() {
             Some(directory) => offline::show(directory, &wanted.id, out),
             None => show::show(daemon().await?, &wanted.id, out).await,
         },
         Command::Status { id: Some(id), .. } => show::show(daemon().await?, id, out).await,
-        Command::Status { id: None, limit } => list::list(daemon().await?, None, *limit, out).await,
+        Command::Status { id: None, limit } => {
+            list::list(daemon().await?, Listing::All, None, *limit, out).await
+        }
         Command::Cancel { id } => cancel::cancel(daemon().await?, id, out).await,
         Command::Hosts => hosts::hosts(daemon().await?, out).await,
         Command::Vfs => vfs::vfs(daemon().await?, out).await,
@@ -60,4 +58,12 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Completions { shell } => completions::completions(*shell, out),
         Command::Man { dir } => man::man(dir.as_deref(), out),
     }
+}
+
+async fn listed(socket: &Path, listing: Listing, wanted: &List, out: &mut Output) -> Result<u8, Error> {
+    if let Some(directory) = wanted.from.journal() {
+        return offline::list(directory, listing, wanted, out);
+    }
+    let client = Client::connect(socket).await?;
+    list::list(client, listing, wanted.guest.as_deref(), wanted.limit, out).await
 }

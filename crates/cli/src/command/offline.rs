@@ -2,34 +2,31 @@
 
 use std::path::Path;
 
-use godwit_coordinator::{
-    Which,
-    offline::{self, Look, OfflineError},
-};
+use godwit_coordinator::offline::{self, Look, OfflineError};
 use jiff::Timestamp;
 
-use super::{history, holds, list, show};
+use super::{
+    holds,
+    list::{self, Listing},
+    show,
+};
 use crate::args::List;
 use crate::exit;
 use crate::failure::Error;
 use crate::output::Output;
 use crate::view::words;
 
-pub(super) fn list(directory: &Path, wanted: &List, out: &mut Output) -> Result<u8, Error> {
+pub(super) fn list(directory: &Path, listing: Listing, wanted: &List, out: &mut Output) -> Result<u8, Error> {
     let guest = wanted.guest.as_deref();
-    let look = offline::list(directory, guest.unwrap_or_default(), Which::All, wanted.limit);
+    let look = offline::list(
+        directory,
+        guest.unwrap_or_default(),
+        listing.which(),
+        wanted.limit,
+    );
     let look = look.map_err(refused)?;
     out.note(&origin(&look, Timestamp::now()))?;
-    list::tell(&look.found, guest, out)?;
-    Ok(tell_damage(&look.damaged, out))
-}
-
-pub(super) fn history(directory: &Path, wanted: &List, out: &mut Output) -> Result<u8, Error> {
-    let guest = wanted.guest.as_deref();
-    let look = offline::list(directory, guest.unwrap_or_default(), Which::Ended, wanted.limit);
-    let look = look.map_err(refused)?;
-    out.note(&origin(&look, Timestamp::now()))?;
-    history::tell(&look.found, guest, out)?;
+    list::tell(&look.found, listing, guest, out)?;
     Ok(tell_damage(&look.damaged, out))
 }
 
