@@ -2,8 +2,8 @@
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Acceleration, Cause, Course, Figures, Guest, Migration, Moved, Pair, Phase, PhaseSpan, Policy, Role,
-    State,
+    Acceleration, Brief, Cause, Course, Figures, Guest, Migration, Moved, Outcome, Pair, Phase, PhaseSpan,
+    Policy, Role, State,
     preflight::{GuestFacts, PairFacts},
 };
 use prost_types::Timestamp;
@@ -67,7 +67,7 @@ fn failure(value: &Migration) -> Option<api::Failure> {
         (_, cause) => cause.filter(|_| !is_well(value))?.clone(),
     };
     let hint = match cause.hint.is_empty() {
-        true => format!("godwit status {}", value.brief.id),
+        true => next_command(value),
         false => cause.hint,
     };
     Some(api::Failure {
@@ -76,6 +76,28 @@ fn failure(value: &Migration) -> Option<api::Failure> {
         causes: cause.causes,
         hint,
     })
+}
+
+/// What to type when the cause itself knows nothing better: once what it names is mended.
+fn next_command(value: &Migration) -> String {
+    let Brief {
+        id,
+        guest,
+        source,
+        destination,
+        ..
+    } = &value.brief;
+    let name = &guest.name;
+    match value.state() {
+        State::Work(..) => format!("godwit watch {id}"),
+        State::Rest(..) => format!("godwit retry {id}"),
+        State::Done(Outcome::Aborted) => format!("godwit migrate {name} {destination}"),
+        State::Done(Outcome::Moved) => format!("on {destination}: godwit status {id}"),
+        State::Done(Outcome::Accelerated) => format!("godwit standby {name}"),
+        State::Done(Outcome::OnStandby) => format!("godwit accelerate {name}"),
+        State::Done(Outcome::Closed) => format!("on {source}: godwit status {id}"),
+        State::Done(Outcome::Gone | Outcome::Left) => "godwit guests".into(),
+    }
 }
 
 fn is_well(value: &Migration) -> bool {

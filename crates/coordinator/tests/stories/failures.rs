@@ -151,7 +151,7 @@ fn work_that_never_ends_has_failed() {
         let failure = end.failure.clone().unwrap();
         assert_eq!(failure.reason, "DEADLINE");
         assert_eq!(failure.message, "fail-over did not end within 30 s");
-        assert_eq!(failure.hint, format!("godwit status {id}"));
+        assert_eq!(failure.hint, "godwit migrate web-1 beta");
         assert_eq!(end.moved(), Moved::No);
     });
 }

@@ -83,6 +83,30 @@ fn a_standby_that_cannot_be_had_leaves_the_guest_accelerated() {
 }
 
 #[test]
+fn a_failure_has_a_next_command_that_is_not_the_one_that_tells_it() {
+    let hintless = |reason: &str| {
+        Event::Failed(godwit_migration::Cause {
+            hint: String::new(),
+            ..cause(reason)
+        })
+    };
+    let host = Host::source();
+    host.world.once(Phase::Unplug, hintless("UNPLUG_REFUSED"));
+    host.live(async |alpha| {
+        let id = alpha.standby("web-1").await.unwrap().id;
+        let end = alpha.ended(&id).await;
+        assert_eq!(end.failure.unwrap().hint, "godwit standby web-1");
+    });
+    let host = lowered(&[VfUse::Free]);
+    host.world.breaks(Phase::Plug, hintless("PLUG"));
+    host.live(async |alpha| {
+        let id = alpha.accelerate("web-1").await.unwrap().id;
+        let rest = alpha.settled(&id).await;
+        assert_eq!(rest.failure.unwrap().hint, format!("godwit retry {id}"));
+    });
+}
+
+#[test]
 fn a_silent_unplug_is_waited_for_and_needs_a_person() {
     let host = Host::source();
     host.world
