@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use godwit_rig::command::{command, output};
 use godwit_rig::rig::Up;
@@ -167,8 +167,18 @@ fn on_the_rig(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
 }
 
 fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
+    // The long run goes on after a failure: hours of stories are not to be lost to one of them.
+    let mut end = Ok(());
+    let mut go_on = |done: Result<()>| match done {
+        Err(failure) if arguments.all => {
+            say(&format!("{failure:#}"));
+            end = Err(failure);
+            Ok(())
+        }
+        done => done,
+    };
     let flat = ["test", "--locked", "--package", "godwit-rig", "--test", "flat"];
-    steps.heard("agent and bond, flat", &flat)?;
+    go_on(steps.heard("agent and bond, flat", &flat))?;
     steps.step("rig up", |steps| {
         steps.rig.up(Up {
             fresh: true,
@@ -179,7 +189,7 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
     if !arguments.all {
         conformance.extend(["--slice", commit]);
     }
-    steps.heard("conformance, rig", &conformance)?;
+    go_on(steps.heard("conformance, rig", &conformance))?;
     let mut e2e = vec![
         "test",
         "--locked",
@@ -192,14 +202,12 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
     if !arguments.all {
         e2e.extend(["--slice", commit]);
     }
-    steps.heard("end-to-end tests", &e2e)?;
+    go_on(steps.heard("end-to-end tests", &e2e))?;
     if arguments.all {
-        steps
-            .heard("five measured moves", &["xtask", "demo", "--moves", "5"])
-            .context("a measured move went wrong")?;
-        steps.heard("benchmarks", &["xtask", "bench", "--moves", "4"])?;
+        go_on(steps.heard("five measured moves", &["xtask", "demo", "--moves", "5"]))?;
+        go_on(steps.heard("benchmarks", &["xtask", "bench", "--moves", "4"]))?;
     }
-    Ok(())
+    end
 }
 
 #[cfg(test)]
