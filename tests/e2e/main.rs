@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use godwit_rig::boots::Unasked;
 use godwit_rig::rig::Up;
 use godwit_rig::{Host, Rig, host, invariants, logs, told};
 
@@ -252,9 +253,12 @@ fn passes(rig: &Rig, story: &Story) -> bool {
             .and_then(|()| (story.tell)(&stage))
             .and_then(|()| invariants::hold(&stage.place))
     };
+    let boots = Unasked::until_now(&rig.place);
     let mut told = tell();
     // Once: an emulation that fails again in the same story is looked at.
-    if let (Err(error), Some(why)) = (&told, rig.broke()) {
+    if let Err(error) = &told
+        && let Some(why) = rig.broke(boots)
+    {
         println!("test {name} ... is told again, for {why}\n  {error:#}");
         told = tell();
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{command, succeeds, wait_for};
 use crate::line::{self, Answer};
-use crate::{Host, Place, network, say, ssh};
+use crate::{Host, Place, boots, network, say, ssh};
 
 /// One guest of the rig: the same on every host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,7 @@ impl Guest {
     /// Makes it boot again, from inside, and waits until it is back on its VF.
     pub fn reboot(self, place: &Place, host: Host) -> Result<()> {
         let before = self.state(place, host)?.boot;
+        boots::ask();
         // The answer would not get out any more.
         self.shell(place, host, "(sleep 1; reboot -f) &")?;
         wait_for("the guest's boot", PATIENCE, || {

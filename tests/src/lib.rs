@@ -26,6 +26,7 @@
 //! It knows Godwit only from outside: its binaries, its configuration file and its command line.
 
 pub mod between;
+pub mod boots;
 pub mod build;
 pub mod clock;
 pub mod command;

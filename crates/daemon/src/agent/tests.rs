@@ -187,7 +187,10 @@ async fn a_switch_that_is_forgotten_is_given_up_before_the_deadline() {
         .fail_over(&path, mac(), Duration::from_secs(30))
         .await
         .unwrap_err();
-    assert!(told.is_forgotten() && !AgentError::Odd { verb: "" }.is_forgotten(), "{told:?}");
+    assert!(
+        told.is_forgotten() && !AgentError::Odd { verb: "" }.is_forgotten(),
+        "{told:?}"
+    );
     let took = started.elapsed();
     assert!(
         took >= PROOF && took <= PROOF + LATE + Duration::from_secs(1),

@@ -96,7 +96,12 @@ impl RealWorld {
     }
 
     /// Asked again of a guest that reboots meanwhile.
-    async fn to_standby(&self, path: &Path, mac: MacAddress, within: Duration) -> Result<Switched, AgentError> {
+    async fn to_standby(
+        &self,
+        path: &Path,
+        mac: MacAddress,
+        within: Duration,
+    ) -> Result<Switched, AgentError> {
         let end = Instant::now() + within;
         let ask = || {
             let left = end.saturating_duration_since(Instant::now());
