@@ -6,6 +6,7 @@ mod arrivals;
 mod cuts;
 mod kills;
 mod moves;
+mod pairs;
 mod policies;
 mod refusals;
 mod stage;
@@ -99,6 +100,11 @@ const MOVES: &[Told] = &[
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
     ("two_guests_pass_each_other", moves::two_guests),
+    ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
+    (
+        "one_vf_of_two_that_will_not_plug_keeps_both_on_standby",
+        pairs::one_of_two_does_not_plug,
+    ),
     (
         "there_and_back_with_the_bridge_on_the_pf",
         moves::bridge_on_the_pf,
