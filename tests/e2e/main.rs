@@ -3,6 +3,7 @@
 //! run tells for that commit.
 
 mod arrivals;
+mod buttons;
 mod cuts;
 mod kills;
 mod moves;
@@ -170,6 +171,7 @@ const RESTARTS: &[Told] = &[
 ];
 
 const UNPLUGS: &[Told] = &[
+    ("a_guest_with_native_hotplug_moves", buttons::moves),
     (
         "a_guest_deaf_to_unplugs_stays_until_it_reboots",
         troubles::deaf_until_reboot,

@@ -24,6 +24,8 @@ pub struct Guest {
     pub address: &'static str,
     /// Its second pair.
     pub second: Option<Pair>,
+    /// libvirt's name of its board.
+    pub machine: &'static str,
     /// The TCP port of its host that leads to the rig's line into it.
     pub port: u16,
 }
@@ -37,6 +39,9 @@ pub struct Pair {
     pub address: &'static str,
 }
 
+/// The newest: it asks its guest for a device by ACPI.
+const ACPI: &str = "q35";
+
 /// The guest that demonstrations and tests move.
 pub const WEB_1: Guest = Guest {
     name: "web-1",
@@ -44,6 +49,7 @@ pub const WEB_1: Guest = Guest {
     mac: "52:54:00:aa:00:10",
     address: "10.77.0.100",
     second: None,
+    machine: ACPI,
     port: 4555,
 };
 
@@ -68,6 +74,18 @@ pub const PAIRS_1: Guest = Guest {
         address: "10.77.1.102",
     }),
     port: 4557,
+    ..WEB_1
+};
+
+/// One that is asked for a device by the button of its slot: the last board of QEMU's without ACPI for that.
+pub const NATIVE_1: Guest = Guest {
+    name: "native-1",
+    uuid: "60d01700-0000-4000-8000-000000000040",
+    mac: "52:54:00:aa:00:40",
+    address: "10.77.0.103",
+    machine: "pc-q35-6.0",
+    port: 4558,
+    ..WEB_1
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -78,7 +96,7 @@ const UNPLUGS: &str = "/sys/firmware/acpi/interrupts/gpe01";
 
 impl Guest {
     /// All of them.
-    pub const ALL: [Guest; 3] = [WEB_1, WEB_2, PAIRS_1];
+    pub const ALL: [Guest; 4] = [WEB_1, WEB_2, PAIRS_1, NATIVE_1];
 
     /// All its pairs, the first one first.
     pub fn pairs(self) -> impl Iterator<Item = Pair> {
@@ -225,6 +243,7 @@ impl Guest {
         template
             .replace("@NAME@", self.name)
             .replace("@UUID@", self.uuid)
+            .replace("@MACHINE@", self.machine)
             .replace("@STANDBYS@", standbys.collect::<String>().trim_end())
             .replace("@ADDRESS@", self.address)
             .replace("@GATEWAY@", network::CLIENT)
@@ -335,7 +354,7 @@ pub fn vf_xml(place: &Place, address: &str, index: usize) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAIRS_1, WEB_1};
+    use super::{NATIVE_1, PAIRS_1, WEB_1};
 
     const TEMPLATE: &str = include_str!("../rig/guest/web.xml");
     const STANDBY: &str = include_str!("../rig/guest/standby.xml");
@@ -359,5 +378,14 @@ mod tests {
     fn there_is_a_port_for_each_device() {
         let ports = TEMPLATE.matches("model='pcie-root-port'").count();
         assert!(ports > 2 * PAIRS_1.pairs().count(), "{ports}");
+    }
+
+    #[test]
+    fn one_guest_has_an_old_board() {
+        assert!(
+            NATIVE_1
+                .fill_in(TEMPLATE, STANDBY)
+                .contains("machine='pc-q35-6.0'")
+        );
     }
 }

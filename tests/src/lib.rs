@@ -13,7 +13,8 @@
 //!      igbvf  ---bond0--- virtio-net         guest web-1, 10.77.0.100
 //! ```
 //!
-//! Other guests start when a story asks for them: `web-2`, like the first; `pairs-1`, of two pairs.
+//! Other guests start when a story asks for them: `web-2`, like the first; `pairs-1`, of two pairs; `native-1`, whose
+//! devices are asked for by the button of their slot.
 //!
 //! That is the topology `uplink`, which every story begins with. In the topology `pf` the port of br0 is pf0
 //! itself, and up0 is idle: `cargo xtask rig topology pf`, see [`topology`]. Hosts and guests stay up meanwhile.
