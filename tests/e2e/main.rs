@@ -3,9 +3,11 @@
 //! run tells for that commit.
 
 mod arrivals;
+mod buttons;
 mod cuts;
 mod kills;
 mod moves;
+mod pairs;
 mod policies;
 mod refusals;
 mod stage;
@@ -100,6 +102,11 @@ const MOVES: &[Told] = &[
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
     ("two_guests_pass_each_other", moves::two_guests),
+    ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
+    (
+        "one_vf_of_two_that_will_not_plug_keeps_both_on_standby",
+        pairs::one_of_two_does_not_plug,
+    ),
     (
         "there_and_back_with_the_bridge_on_the_pf",
         moves::bridge_on_the_pf,
@@ -165,6 +172,7 @@ const RESTARTS: &[Told] = &[
 ];
 
 const UNPLUGS: &[Told] = &[
+    ("a_guest_with_native_hotplug_moves", buttons::moves),
     (
         "a_guest_deaf_to_unplugs_stays_until_it_reboots",
         troubles::deaf_until_reboot,

@@ -151,9 +151,14 @@ impl Stage {
 
     /// The guest runs on a host, and only there, with its traffic on its standby, and answers.
     pub(crate) fn guest_is_on_standby_on(&self, host: Host) -> Result<()> {
-        let state = WEB_1.state(&self.place, host)?;
-        ensure!(state.is_on_standby(), "{WEB_1} is not on its standby: {state:?}");
-        self.runs_on(WEB_1, host)
+        self.is_on_standby_on(WEB_1, host)
+    }
+
+    /// The same of any guest.
+    pub(crate) fn is_on_standby_on(&self, guest: Guest, host: Host) -> Result<()> {
+        let state = guest.state(&self.place, host)?;
+        ensure!(state.is_on_standby(), "{guest} is not on its standby: {state:?}");
+        self.runs_on(guest, host)
     }
 
     fn runs_on(&self, guest: Guest, host: Host) -> Result<()> {

@@ -11,7 +11,12 @@ use super::{RealWorld, Work, each, failed, reachable, uuid};
 use crate::{
     agent::{AgentError, Switched},
     cause::{CauseExt, cause},
-    libvirt::{self, LibvirtError, metadata::GuestWish, xml::DomainDevices, xml::hotplug::BUTTON},
+    libvirt::{
+        self, LibvirtError,
+        metadata::GuestWish,
+        xml::DomainDevices,
+        xml::hotplug::{BUTTON, patience},
+    },
 };
 
 /// How often who waits for room at the destination asks for it.
@@ -31,12 +36,8 @@ struct Unplug<'a> {
 }
 
 impl Unplug<'_> {
-    /// How long it is waited for: the deadline, and never less than a button takes.
     fn patience(&self) -> Duration {
-        match self.native {
-            true => self.job.deadline.max(BUTTON),
-            false => self.job.deadline,
-        }
+        patience(self.native, self.job.deadline)
     }
 }
 
