@@ -79,6 +79,16 @@ pub enum HostRefusal {
     /// No PF of its pools has that name.
     #[error("no PF of {host}'s pools is named `{pf}`; there are: {known}")]
     UnknownPf { host: String, pf: String, known: String },
+    /// No VF of its pools has that address.
+    #[error("no VF of {host}'s pools has the address {vf}")]
+    UnknownVf { host: String, vf: String },
+    /// Somebody uses the VF, or Godwit does not own it.
+    #[error("VF {vf} of {host} is not in quarantine: {usage}")]
+    VfNotQuarantined {
+        host: String,
+        vf: String,
+        usage: String,
+    },
     /// It refuses for a reason of its own.
     #[error("host {host} refuses: {detail}")]
     Refused { host: String, detail: String },
@@ -117,6 +127,8 @@ impl Refusal {
                 HostRefusal::NoFreeVf { .. } => "NO_FREE_VF",
                 HostRefusal::HasGuest { .. } => "HOST_HAS_GUEST",
                 HostRefusal::UnknownPf { .. } => "PF_UNKNOWN",
+                HostRefusal::UnknownVf { .. } => "VF_UNKNOWN",
+                HostRefusal::VfNotQuarantined { .. } => "VF_NOT_QUARANTINED",
                 HostRefusal::Refused { .. } => "HOST_REFUSED",
             },
         }
@@ -163,7 +175,9 @@ fn host_hint(refusal: &HostRefusal) -> String {
             format!("on {host}: free a VF or raise sriov_numvfs; `godwit vfs` shows who has them")
         }
         HostRefusal::HasGuest { host, uuid, .. } => format!("on {host}: virsh domstate {uuid} --reason"),
-        HostRefusal::UnknownPf { host, .. } => format!("on {host}: `godwit vfs` lists them"),
+        HostRefusal::UnknownPf { host, .. }
+        | HostRefusal::UnknownVf { host, .. }
+        | HostRefusal::VfNotQuarantined { host, .. } => format!("on {host}: `godwit vfs` lists them"),
         HostRefusal::Refused { host, .. } => format!("on {host}: journalctl -u godwitd"),
     }
 }
