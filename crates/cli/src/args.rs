@@ -25,6 +25,7 @@ Examples:
   godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
   godwit accelerate web-1 --wait         it gets a VF again
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it
+  godwit vfs release 0000:01:10.4        clean a VF in quarantine, and give it out again
   godwit retry 0198c0de                  try now what rests
   godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer
@@ -124,8 +125,11 @@ pub(crate) enum Command {
     },
     /// Show this host and its peers, each asked now
     Hosts,
-    /// Show the VFs of this host's pools, and who uses them
-    Vfs,
+    /// Show the VFs of this host's pools, and who uses them; keep one from everybody, or give it out again
+    Vfs {
+        #[command(subcommand)]
+        act: Option<VfAct>,
+    },
     /// Show the VFs that this host has set aside
     Holds(Holds),
     /// Print a completion script for a shell
@@ -139,6 +143,26 @@ pub(crate) enum Command {
     Man {
         /// An existing directory for the pages
         dir: Option<PathBuf>,
+    },
+}
+
+/// What is done with a VF.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VfAct {
+    /// Keep a VF from everybody until release; who has it now keeps it
+    Quarantine {
+        /// PCI address of the VF, as `godwit vfs` shows it
+        #[arg(value_parser = word)]
+        vf: String,
+        /// Why, for whoever looks at it later
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        because: String,
+    },
+    /// Reset and clean a VF in quarantine, and give it out again
+    Release {
+        /// PCI address of the VF, as `godwit vfs` shows it
+        #[arg(value_parser = word)]
+        vf: String,
     },
 }
 

@@ -16,7 +16,14 @@ use godwit_api::v1 as api;
 use godwit_migration::{Brief, Entry, Migration};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, config::DbConfig, params};
 
-use crate::{Which, holds::Hold, host_service, journal::{OLDEST_SCHEMA, SCHEMA_VERSION}, operation::View, words};
+use crate::{
+    Which,
+    holds::Hold,
+    host_service,
+    journal::{OLDEST_SCHEMA, SCHEMA_VERSION},
+    operation::View,
+    words,
+};
 
 /// A daemon that begins to use the journal at this moment has it for itself for so long at most.
 const PATIENCE: Duration = Duration::from_secs(2);

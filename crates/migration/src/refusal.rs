@@ -84,11 +84,7 @@ pub enum HostRefusal {
     UnknownVf { host: String, vf: String },
     /// Somebody uses the VF, or Godwit does not own it.
     #[error("VF {vf} of {host} is not in quarantine: {usage}")]
-    VfNotQuarantined {
-        host: String,
-        vf: String,
-        usage: String,
-    },
+    VfNotQuarantined { host: String, vf: String, usage: String },
     /// It refuses for a reason of its own.
     #[error("host {host} refuses: {detail}")]
     Refused { host: String, detail: String },

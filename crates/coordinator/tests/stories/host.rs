@@ -16,8 +16,8 @@ use godwit_api::{
     },
 };
 use godwit_coordinator::{
-    Caller, Coordinator, Deadlines, GuestDesk, History, HostDesk, Journal, JournalError, Limits, MigrationDesk,
-    PeerDesk, Settings,
+    Caller, Coordinator, Deadlines, GuestDesk, History, HostDesk, Journal, JournalError, Limits,
+    MigrationDesk, PeerDesk, Settings,
     faults::{Fault, Faults, Faulty, Kind},
 };
 use godwit_migration::{Phase, Sighting, VfUse};

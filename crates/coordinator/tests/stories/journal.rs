@@ -125,7 +125,8 @@ fn an_older_schema_is_brought_up_with_all_that_is_in_it() {
     host.world.free(Phase::Unplug);
     host.live(async |alpha| {
         assert!(alpha.ended(&id).await.ended);
-        assert_eq!(alpha.quarantine("0000:01:10.1", "its port is broken").await.unwrap(), "guest `web-1` has it");
+        let usage = alpha.quarantine("0000:01:10.1", "broken").await.unwrap();
+        assert_eq!(usage, "quarantined: broken");
     });
 }
 

@@ -20,7 +20,10 @@ fn nobody_gets_it_until_it_is_released_and_clean() {
         beta.world.set(|knobs| knobs.dirty = Some(cause("VF_NOT_CLEAN")));
         let no = beta.release_vf(VF).await.unwrap_err();
         assert_eq!(no.failure.reason, "VF_NOT_CLEAN");
-        assert!(beta.reserve("alpha", facts::reserve(2, 2)).await.is_err(), "still kept");
+        assert!(
+            beta.reserve("alpha", facts::reserve(2, 2)).await.is_err(),
+            "still kept"
+        );
 
         beta.world.set(|knobs| knobs.dirty = None);
         assert_eq!(beta.release_vf(VF).await.unwrap(), "free");
@@ -36,7 +39,9 @@ fn who_has_it_keeps_it() {
     host.live(async |alpha| {
         let vf = "0000:01:10.1";
         assert_eq!(alpha.quarantine(vf, "").await.unwrap(), "guest `web-1` has it");
-        alpha.world.set(|knobs| knobs.vfs = vec![facts::vf(1, VfUse::Free)]);
+        alpha
+            .world
+            .set(|knobs| knobs.vfs = vec![facts::vf(1, VfUse::Free)]);
         let no = alpha.release_vf("0000:01:10.7").await.unwrap_err();
         assert_eq!(no.failure.reason, "VF_UNKNOWN");
         let words = alpha.quarantine("pf0", "").await.unwrap_err().failure.message;
@@ -62,10 +67,7 @@ fn what_is_not_in_quarantine_is_not_touched() {
     });
     host.live(async |beta| {
         beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
-        for (vf, why) in [
-            (VF, "migration"),
-            ("0000:01:10.5", "its driver is igbvf"),
-        ] {
+        for (vf, why) in [(VF, "migration"), ("0000:01:10.5", "its driver is igbvf")] {
             let no = beta.release_vf(vf).await.unwrap_err();
             assert_eq!(no.failure.reason, "VF_NOT_QUARANTINED");
             assert!(no.failure.message.contains(why), "{}", no.failure.message);
@@ -81,11 +83,10 @@ fn one_that_did_not_plug_is_released_too() {
     host.live(async |beta| {
         let mut bad = cause("PLUG");
         bad.vf = Some(facts::address(4));
-        beta.world
-            .once(Phase::Plug, godwit_migration::Event::Failed(bad));
+        beta.world.once(Phase::Plug, godwit_migration::Event::Failed(bad));
         beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
         beta.world.sees(facts::WEB, Sighting::Running);
-        assert!(beta.settled(&facts::migration(1)).await.ended);
+        assert!(beta.ended(&facts::migration(1)).await.ended);
         assert_eq!(beta.release_vf(VF).await.unwrap(), "free");
     });
 }

@@ -12,7 +12,8 @@ use std::{
 use godwit_api::v1::Failure;
 use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
+    preflight::GuestFacts,
 };
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
