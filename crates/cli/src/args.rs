@@ -25,7 +25,6 @@ Examples:
   godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
   godwit accelerate web-1 --wait         it gets a VF again
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it
-  godwit vfs release 0000:01:10.4        clean a VF in quarantine, and give it out again
   godwit retry 0198c0de                  try now what rests
   godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer

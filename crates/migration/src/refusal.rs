@@ -79,15 +79,20 @@ pub enum HostRefusal {
     /// No PF of its pools has that name.
     #[error("no PF of {host}'s pools is named `{pf}`; there are: {known}")]
     UnknownPf { host: String, pf: String, known: String },
-    /// No VF of its pools has that address.
-    #[error("no VF of {host}'s pools has the address {vf}")]
-    UnknownVf { host: String, vf: String },
-    /// Somebody uses the VF, or Godwit does not own it.
-    #[error("VF {vf} of {host} is not in quarantine: {usage}")]
-    VfNotQuarantined { host: String, vf: String, usage: String },
     /// It refuses for a reason of its own.
     #[error("host {host} refuses: {detail}")]
     Refused { host: String, detail: String },
+}
+
+/// Nothing is done with a VF.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum VfRefusal {
+    /// No VF of the host's pools has that address.
+    #[error("no VF of {host}'s pools has the address {vf}")]
+    Unknown { host: String, vf: String },
+    /// Somebody uses the VF, or Godwit does not own it.
+    #[error("VF {vf} of {host} is not in quarantine: {usage}")]
+    NotQuarantined { host: String, vf: String, usage: String },
 }
 
 /// Why a migration is not begun.
@@ -99,6 +104,9 @@ pub enum Refusal {
     /// Because of a host.
     #[error(transparent)]
     Host(#[from] HostRefusal),
+    /// Because of a VF.
+    #[error(transparent)]
+    Vf(#[from] VfRefusal),
 }
 
 impl Refusal {
@@ -123,9 +131,11 @@ impl Refusal {
                 HostRefusal::NoFreeVf { .. } => "NO_FREE_VF",
                 HostRefusal::HasGuest { .. } => "HOST_HAS_GUEST",
                 HostRefusal::UnknownPf { .. } => "PF_UNKNOWN",
-                HostRefusal::UnknownVf { .. } => "VF_UNKNOWN",
-                HostRefusal::VfNotQuarantined { .. } => "VF_NOT_QUARANTINED",
                 HostRefusal::Refused { .. } => "HOST_REFUSED",
+            },
+            Refusal::Vf(refusal) => match refusal {
+                VfRefusal::Unknown { .. } => "VF_UNKNOWN",
+                VfRefusal::NotQuarantined { .. } => "VF_NOT_QUARANTINED",
             },
         }
     }
@@ -135,6 +145,9 @@ impl Refusal {
         match self {
             Refusal::Guest(refusal) => guest_hint(refusal),
             Refusal::Host(refusal) => host_hint(refusal),
+            Refusal::Vf(VfRefusal::Unknown { host, .. } | VfRefusal::NotQuarantined { host, .. }) => {
+                format!("on {host}: `godwit vfs` lists them")
+            }
         }
     }
 }
@@ -171,9 +184,7 @@ fn host_hint(refusal: &HostRefusal) -> String {
             format!("on {host}: free a VF or raise sriov_numvfs; `godwit vfs` shows who has them")
         }
         HostRefusal::HasGuest { host, uuid, .. } => format!("on {host}: virsh domstate {uuid} --reason"),
-        HostRefusal::UnknownPf { host, .. }
-        | HostRefusal::UnknownVf { host, .. }
-        | HostRefusal::VfNotQuarantined { host, .. } => format!("on {host}: `godwit vfs` lists them"),
+        HostRefusal::UnknownPf { host, .. } => format!("on {host}: `godwit vfs` lists them"),
         HostRefusal::Refused { host, .. } => format!("on {host}: journalctl -u godwitd"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use godwit_migration::{Cause, HostRefusal, PciAddress, Phase, Refusal, Vf, VfUse};
+use godwit_migration::{Cause, PciAddress, Phase, Refusal, Vf, VfRefusal, VfUse};
 
 use super::Coordinator;
 use crate::{
@@ -57,7 +57,7 @@ impl<W: World> Coordinator<W> {
             VfUse::Guest(_) | VfUse::Held(_) if by_hand || left => {}
             _ if by_hand || left => self.0.world.clean(vf.address).await.map_err(Refused::Cause)?,
             usage => {
-                let refusal = HostRefusal::VfNotQuarantined {
+                let refusal = VfRefusal::NotQuarantined {
                     host: self.host().into(),
                     vf: address,
                     usage: usage.to_string(),
@@ -75,7 +75,7 @@ impl<W: World> Coordinator<W> {
         let found = self.vfs().await?.into_iter();
         let found = found.into_iter().find(|vf| Some(vf.address) == wanted);
         found.ok_or_else(|| {
-            let refusal = HostRefusal::UnknownVf {
+            let refusal = VfRefusal::Unknown {
                 host: self.host().into(),
                 vf: named.chars().filter(|c| !c.is_control()).take(64).collect(),
             };

@@ -11,8 +11,8 @@ use rusqlite::Connection;
 use super::JournalError;
 
 pub(crate) const SCHEMA_VERSION: i64 = 3;
-/// The oldest that is brought up to it; the offline commands read it as it is.
-pub(crate) const OLDEST_SCHEMA: i64 = 2;
+/// The oldest that is brought up to it.
+const OLDEST_SCHEMA: i64 = 2;
 /// What version 3 has and version 2 has not.
 const SINCE_3: &str = "CREATE TABLE vfs_quarantined (vf TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT;";
 const SCHEMA: &str = "
@@ -31,6 +31,11 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE TABLE pfs_set_aside (pf TEXT PRIMARY KEY) STRICT;
 ";
+
+/// Whether a database of this version can be read, and brought up to ours.
+pub(crate) fn knows_schema(found: i64) -> bool {
+    (OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&found)
+}
 
 pub(super) fn lock(directory: &Path, path: &Path) -> Result<File, JournalError> {
     let failed = |error| JournalError::Database {
@@ -54,7 +59,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, JournalError> {
     // Read before anything is set: a database that is not ours stays as it is.
     let (found, tables) = version(&connection).map_err(failed)?;
     let new = found == 0 && tables == 0;
-    if !(OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&found) && !new {
+    if !knows_schema(found) && !new {
         return Err(JournalError::Schema {
             path: path.into(),
             found,

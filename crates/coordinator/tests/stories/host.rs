@@ -11,13 +11,12 @@ use futures_util::{Stream, StreamExt};
 use godwit_api::{
     peer::v1::{self as peer, peer_service_server::PeerService},
     v1::{
-        self as api, Failure, guest_service_server::GuestService, host_service_server::HostService,
-        migration_service_server::MigrationService,
+        self as api, Failure, guest_service_server::GuestService, migration_service_server::MigrationService,
     },
 };
 use godwit_coordinator::{
-    Caller, Coordinator, Deadlines, GuestDesk, History, HostDesk, Journal, JournalError, Limits,
-    MigrationDesk, PeerDesk, Settings,
+    Caller, Coordinator, Deadlines, GuestDesk, History, Journal, JournalError, Limits, MigrationDesk,
+    PeerDesk, Settings,
     faults::{Fault, Faults, Faulty, Kind},
 };
 use godwit_migration::{Phase, Sighting, VfUse};
@@ -228,7 +227,7 @@ impl Two {
     }
 }
 
-fn no(status: Status) -> No {
+pub fn no(status: Status) -> No {
     let failure = Failure::decode(status.details()).expect("a refusal has details");
     assert_eq!(failure.message, status.message());
     No {
@@ -369,25 +368,6 @@ impl Desk {
         Ok(answer.into_inner().operation.unwrap())
     }
 
-    /// The VF's use afterwards, in words.
-    pub async fn quarantine(&self, vf: &str, because: &str) -> Result<String, No> {
-        let desk = HostDesk(self.coordinator.clone());
-        let asked = api::QuarantineVfRequest {
-            vf: vf.into(),
-            because: because.into(),
-        };
-        let answer = desk.quarantine_vf(Request::new(asked)).await.map_err(no)?;
-        Ok(usage(answer.into_inner().vf.unwrap()))
-    }
-
-    /// The VF's use afterwards, in words.
-    pub async fn release_vf(&self, vf: &str) -> Result<String, No> {
-        let desk = HostDesk(self.coordinator.clone());
-        let asked = api::ReleaseVfRequest { vf: vf.into() };
-        let answer = desk.release_vf(Request::new(asked)).await.map_err(no)?;
-        Ok(usage(answer.into_inner().vf.unwrap()))
-    }
-
     pub async fn accelerate(&self, guest: &str) -> Result<api::Migration, No> {
         let desk = GuestDesk(self.coordinator.clone());
         let asked = api::AccelerateGuestRequest { guest: guest.into() };
@@ -496,13 +476,5 @@ impl Desk {
         };
         let answer = self.peer_desk().arrival(from(caller, asked)).await.map_err(no)?;
         Ok(answer.into_inner().migration.unwrap())
-    }
-}
-
-fn usage(vf: api::Vf) -> String {
-    match vf.usage() {
-        api::VfUsage::Guest => format!("guest `{}` has it", vf.by),
-        api::VfUsage::Free => "free".into(),
-        _ => vf.by,
     }
 }

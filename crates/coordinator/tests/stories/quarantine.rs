@@ -1,8 +1,44 @@
 //! VFs that are kept from everybody, by a person or because they did not work, and given out again.
 
+use godwit_api::v1::{self as api, host_service_server::HostService};
+use godwit_coordinator::HostDesk;
 use godwit_migration::{Phase, Sighting, VfUse};
+use tonic::Request;
 
-use crate::{facts, host::Host, world::cause};
+use crate::{
+    facts,
+    host::{Desk, Host, No, no},
+    world::cause,
+};
+
+impl Desk {
+    /// The VF's use afterwards, in words.
+    pub async fn quarantine(&self, vf: &str, because: &str) -> Result<String, No> {
+        let desk = HostDesk(self.coordinator.clone());
+        let asked = api::QuarantineVfRequest {
+            vf: vf.into(),
+            because: because.into(),
+        };
+        let answer = desk.quarantine_vf(Request::new(asked)).await.map_err(no)?;
+        Ok(usage(answer.into_inner().vf.unwrap()))
+    }
+
+    /// The VF's use afterwards, in words.
+    pub async fn release_vf(&self, vf: &str) -> Result<String, No> {
+        let desk = HostDesk(self.coordinator.clone());
+        let asked = api::ReleaseVfRequest { vf: vf.into() };
+        let answer = desk.release_vf(Request::new(asked)).await.map_err(no)?;
+        Ok(usage(answer.into_inner().vf.unwrap()))
+    }
+}
+
+fn usage(vf: api::Vf) -> String {
+    match vf.usage() {
+        api::VfUsage::Guest => format!("guest `{}` has it", vf.by),
+        api::VfUsage::Free => "free".into(),
+        _ => vf.by,
+    }
+}
 
 const VF: &str = "0000:01:10.4";
 
