@@ -25,7 +25,7 @@ pub use brief::{Brief, Guest, Pair, Policy, Role};
 pub use cause::Cause;
 pub use migration::{Acceleration, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
 pub use phase::{Course, Outcome, Phase, State, Verdict};
-pub use refusal::{GuestRefusal, HostRefusal, Refusal};
+pub use refusal::{GuestRefusal, HostRefusal, Refusal, VfRefusal};
 pub use table::{Happening, Illegal};
 pub use vf::{Vf, VfUse, choose};
 pub use whereabouts::{DestinationView, Sighting, SourceView, Whereabouts};

@@ -19,7 +19,8 @@ use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
 use godwit_api::v1 as api;
 use godwit_coordinator::{Job, World, retry};
 use godwit_migration::{
-    Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Policy, Sighting, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Guest, GuestRefusal, Pair, PciAddress, Phase, Policy, Sighting, Vf,
+    preflight::GuestFacts,
 };
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -164,6 +165,12 @@ impl World for RealWorld {
 
     async fn vfs(&self) -> Result<Vec<Vf>, Cause> {
         self.vf_facts().await
+    }
+
+    async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
+        let cleaned = self.vfs.clean(vf).await;
+        cleaned
+            .map_err(|error| cause("VF_NOT_CLEAN", format!("VF {vf} could not be cleaned")).because(&error))
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {
