@@ -49,6 +49,7 @@ pub mod prober;
 pub mod qemu;
 pub mod ready;
 pub mod rig;
+pub mod room;
 pub mod script;
 pub mod setup;
 pub mod slice;

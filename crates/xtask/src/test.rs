@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use godwit_rig::command::{command, output};
 use godwit_rig::rig::Up;
-use godwit_rig::{Rig, images, logs, setup};
+use godwit_rig::{Rig, images, logs, room, setup};
 
 use crate::steps::{Steps, say};
 use crate::{dated, tools};
@@ -59,6 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn checks(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
+    steps.step("room on the disks", |steps| {
+        room::check(&steps.rig.place, !arguments.no_rig)
+    })?;
     if !arguments.no_rig {
         // First of all, because the daemon does not build without libvirt's headers.
         steps.step("packages", |_| setup::install())?;
