@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use godwit_rig::command::wait_for;
 use godwit_rig::guest::WEB_1;
 use godwit_rig::{Host, Rig, guest, network};
 
@@ -118,9 +119,56 @@ pub(crate) fn agent_killed_at_the_fail_over(stage: &Stage) -> Result<()> {
 
 /// A guest that is shut down while it is moved has gone, and leaves nothing behind.
 pub(crate) fn guest_shut_down_in_the_transfer(stage: &Stage) -> Result<()> {
+    is_gone_after(stage, "virsh -q destroy web-1")
+}
+
+/// So has one whose emulator dies.
+pub(crate) fn guest_killed_in_the_transfer(stage: &Stage) -> Result<()> {
+    is_gone_after(stage, "kill -9 $(cat /run/libvirt/qemu/web-1.pid)")
+}
+
+/// It boots where its memory is copied from, or where it has come to: it arrives, and its agent answers again there.
+pub(crate) fn guest_reboots_in_the_transfer(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    WEB_1.begin_reboot(&stage.place, Host::Alpha)?;
+    stage.transfer_ends()?;
+    let (code, said) = moving.finish(LONG)?;
+    // Whoever waits may hear of a guest that still boots.
+    ensure!(code == 0 || code == 3, "exit code {code}: {said}");
+    stage.migration(Host::Beta, &moving.last.id, |migration| {
+        migration.ended && migration.acceleration == "accelerated"
+    })?;
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// A guest that somebody pauses while it is moved ends on its VF, once it runs.
+pub(crate) fn guest_paused_in_the_transfer(stage: &Stage) -> Result<()> {
+    let moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    stage.on(Host::Alpha, "virsh -q suspend web-1")?;
+    stage.transfer_ends()?;
+    wait_for("the guest on one host", PATIENCE, || {
+        let there = stage.guest_on(Host::Beta)?;
+        let arrived = there == "running" || there == "paused";
+        Ok((arrived && stage.guest_on(Host::Alpha)?.is_empty()).then_some(()))
+    })?;
+    let arrived = stage.guest_on(Host::Beta)?;
+    godwit_rig::say(format!("it has arrived {arrived}"));
+    stage.on(Host::Beta, "virsh -q resume web-1; true")?;
+    stage.migration(Host::Beta, &id, |migration| {
+        migration.ended && migration.acceleration == "accelerated"
+    })?;
+    stage.migration(Host::Alpha, &id, |migration| {
+        migration.ended && migration.moved == "yes"
+    })?;
+    drop(moving);
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+fn is_gone_after(stage: &Stage, end: &str) -> Result<()> {
     let mut moving = stage.begin_slow_move()?;
     let id = moving.last.id.clone();
-    stage.on(Host::Alpha, "virsh -q destroy web-1")?;
+    stage.on(Host::Alpha, end)?;
     let (code, said) = moving.finish(LONG)?;
     ensure!(code == 5, "exit code {code} instead of 5: {said}");
     for host in Host::ALL {

@@ -217,6 +217,18 @@ const CUTS: &[Told] = &[
         "the_guest_is_shut_down_in_the_transfer",
         cuts::guest_shut_down_in_the_transfer,
     ),
+    (
+        "the_guests_emulator_is_killed_in_the_transfer",
+        cuts::guest_killed_in_the_transfer,
+    ),
+    (
+        "the_guest_reboots_in_the_transfer",
+        cuts::guest_reboots_in_the_transfer,
+    ),
+    (
+        "the_guest_is_paused_in_the_transfer",
+        cuts::guest_paused_in_the_transfer,
+    ),
 ];
 
 const DOUBTS: &[Told] = &[
