@@ -167,13 +167,18 @@ impl Guest {
     /// Makes it boot again, from inside, and waits until it is back on its VF.
     pub fn reboot(self, place: &Place, host: Host) -> Result<()> {
         let before = self.state(place, host)?.boot;
-        boots::ask();
-        // The answer would not get out any more.
-        self.shell(place, host, "(sleep 1; reboot -f) &")?;
+        self.begin_reboot(place, host)?;
         wait_for("the guest's boot", PATIENCE, || {
             Ok((self.state_within(place, host, EARLY)?.boot != before).then_some(()))
         })?;
         self.wait_for_vf(place, host)
+    }
+
+    /// Makes it boot again, a second later.
+    pub fn begin_reboot(self, place: &Place, host: Host) -> Result<()> {
+        boots::ask();
+        // The answer would not get out any more.
+        self.shell(place, host, "(sleep 1; reboot -f) &").map(drop)
     }
 
     /// From now on it does not hear that a device is to be unplugged: the interrupt that tells is switched off in

@@ -92,7 +92,10 @@ impl Steps {
             for line in BufReader::new(out).lines() {
                 let line = line?;
                 say(&line);
-                if ["test ", "  ", "{"].iter().any(|begin| line.starts_with(begin)) {
+                if ["test ", "figure ", "  ", "{"]
+                    .iter()
+                    .any(|begin| line.starts_with(begin))
+                {
                     steps.heard.push(line);
                 }
             }
