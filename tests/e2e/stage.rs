@@ -22,6 +22,7 @@ impl Stage {
         network::part(&self.place, false)?;
         for host in Host::ALL {
             faults::none(&self.place, host)?;
+            self.on(host, USUAL_VFS)?;
         }
         self.usual_configuration()?;
         ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
@@ -223,6 +224,10 @@ impl Stage {
 const CONFIGURATION: &str = "/etc/godwit/godwitd.toml";
 /// The same before a story changed it.
 const USUAL: &str = "/etc/godwit/godwitd.toml.usual";
+
+/// As many VFs as the host was started with, if there are none.
+const USUAL_VFS: &str = "vfs=/sys/class/net/pf0/device/sriov_numvfs; [ $(cat $vfs) != 0 ] || \
+                         sed 's/.*rig.vfs=\\([0-9]*\\).*/\\1/' /proc/cmdline >$vfs";
 
 /// The greatest that libvirt takes.
 const FULL_SPEED: u64 = 8_796_093_022_207;
