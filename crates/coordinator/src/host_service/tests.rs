@@ -92,6 +92,7 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         pool: "blue".into(),
         source_vf: None,
         destination_vf: Some("0000:01:10.2".parse().unwrap()),
+        profile: None,
     };
     let brief = Brief {
         id: COMING.into(),

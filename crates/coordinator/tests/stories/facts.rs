@@ -36,6 +36,7 @@ pub fn vf(function: u8, usage: VfUse) -> Vf {
         pool: "fabric".into(),
         pf: "pf0".into(),
         usage,
+        profile: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub fn guest(n: u8) -> GuestFacts {
         primary: Some("ua-vf0".into()),
         vf: Some(address(n)),
         pool: Some("fabric".into()),
+        profile: None,
     };
     let seen = PairSeen {
         mac: mac(n),
