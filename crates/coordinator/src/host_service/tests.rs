@@ -65,6 +65,7 @@ fn seen(function: u8, usage: VfUse) -> Vf {
         pool: "blue".into(),
         pf: "pf0".into(),
         usage,
+        profile: None,
     }
 }
 
