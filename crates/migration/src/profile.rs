@@ -29,7 +29,7 @@ pub struct Profile {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Vlan {
-    /// 0 to 4094; 0: untagged.
+    /// 0 to 4095, as drivers take it; 0: untagged.
     pub id: u16,
     /// 0 to 7.
     pub priority: u8,
@@ -86,7 +86,7 @@ pub enum Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadProfile {
     /// Not a VLAN.
-    #[error("VLAN {0} is not 0 to 4094")]
+    #[error("VLAN {0} is not 0 to 4095")]
     Vlan(u32),
     /// Not a priority.
     #[error("VLAN priority {0} is not 0 to 7")]
@@ -138,7 +138,7 @@ impl Vlan {
     /// # Errors
     /// [`BadProfile`] when one of the numbers is out of its range.
     pub fn new(id: u32, priority: u32, service_tag: bool) -> Result<Vlan, BadProfile> {
-        let known = u16::try_from(id).ok().filter(|id| *id <= 4094);
+        let known = u16::try_from(id).ok().filter(|id| *id <= 4095);
         let low = u8::try_from(priority).ok().filter(|priority| *priority <= 7);
         let id = known.ok_or(BadProfile::Vlan(id))?;
         Ok(Vlan {

@@ -381,7 +381,7 @@ pub struct Host {
 /// What is set on a VF through its PF, besides its MAC.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VfProfile {
-    /// 0 to 4094; 0: untagged.
+    /// 0 to 4095; 0: untagged.
     #[prost(uint32, tag = "1")]
     pub vlan: u32,
     /// 0 to 7.

@@ -77,9 +77,9 @@ mod tests {
         };
         assert_eq!(profile_of(&newer), Ok(neutral));
         let wrong = api::VfProfile {
-            vlan: 4095,
+            vlan: 4096,
             ..profile(&neutral)
         };
-        assert_eq!(profile_of(&wrong), Err(BadProfile::Vlan(4095)));
+        assert_eq!(profile_of(&wrong), Err(BadProfile::Vlan(4096)));
     }
 }

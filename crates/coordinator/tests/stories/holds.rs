@@ -51,11 +51,11 @@ fn a_profile_comes_with_the_request_and_stays() {
         assert_eq!(older.brief.pairs[0].profile, None);
         let mut wrong = facts::reserve(3, 3);
         wrong.pairs[0].profile = Some(godwit_api::v1::VfProfile {
-            vlan: 4095,
+            vlan: 4096,
             ..Default::default()
         });
         let no = beta.reserve("alpha", wrong).await.unwrap_err();
-        assert_eq!(no.failure.message, "VLAN 4095 is not 0 to 4094");
+        assert_eq!(no.failure.message, "VLAN 4096 is not 0 to 4095");
     });
 }
 

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use godwit_coordinator::{Job, retry::Policy};
-use godwit_migration::{Cause, Course, Event, Pair, PciAddress, Report, State};
+use godwit_migration::{Course, Event, Pair, PciAddress, Report, State};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{
-    RealWorld, Work, each, failed,
+    RealWorld, Work, bad, each, failed,
     leaving::{alias_of, is_wished},
+    profile::profile_of,
     reachable, uuid,
 };
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
         xml::DomainDevices,
     },
     peers::plug_alias,
-    vf::Profile,
 };
 
 impl RealWorld {
@@ -46,26 +46,18 @@ impl RealWorld {
 
     async fn plug_one(&self, job: &Job, (index, pair): (usize, &Pair), vf: PciAddress) -> Work<String> {
         let devices = self.devices(&job.brief).await?;
+        let id = uuid(&job.brief)?;
+        let wish = self.wish_for(job, pair).await?;
+        let profile = profile_of(wish.as_ref(), pair);
         if let Some(has) = plugged(&devices, pair, vf) {
-            return Ok(format!("{has} is plugged already"));
+            let is = devices.hostdev(&has).map_or(vf, |hostdev| hostdev.host_address);
+            let lacks = self.check_plugged(is, &profile).await?;
+            return Ok(format!("{has} is plugged already{lacks}"));
         }
         self.check_nobody_has(vf).await?;
         self.check_stays(job).await?;
-        let told = |error: crate::vf::VfError| {
-            bad(
-                vf,
-                failed("PLUG", format!("VF {vf} could not be prepared"), &error),
-            )
-        };
-        self.vfs.prepare(vf, Profile::default()).await.map_err(told)?;
-        self.vfs.set_mac(vf, Some(pair.primary_mac)).await.map_err(told)?;
-        let id = uuid(&job.brief)?;
-        let place = self
-            .wish(id)
-            .await
-            .ok()
-            .flatten()
-            .and_then(|wish| place_of(&wish, pair));
+        let lacks = self.make_ready(vf, pair, &profile).await?;
+        let place = wish.as_ref().and_then(|wish| place_of(wish, pair));
         let device = hostdev_xml(
             vf,
             &plug_alias(&pair.primary, index),
@@ -74,7 +66,7 @@ impl RealWorld {
         let attached = self.libvirt.attach(id, device).await;
         // What libvirt answers is a hint; the domain is the evidence.
         let event = match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
-            (Some(has), _) => return Ok(format!("{has} is plugged")),
+            (Some(has), _) => return Ok(format!("{has} is plugged{lacks}")),
             (None, Err(error)) if error.is_retryable() => {
                 failed("PLUG", format!("VF {vf} could not be plugged now"), &error)
             }
@@ -87,18 +79,8 @@ impl RealWorld {
                 format!("VF {vf} is not in the domain although libvirt plugged it"),
             )),
         };
-        self.take_steering(vf).await;
+        self.take_back(vf).await;
         Err(event)
-    }
-
-    /// A VF that did not get into the guest draws none of its frames while the traffic is on the standby.
-    async fn take_steering(&self, vf: PciAddress) {
-        if self.check_nobody_has(vf).await.is_err() {
-            return;
-        }
-        if let Err(error) = self.vfs.set_mac(vf, None).await {
-            warn!(%vf, "a VF that is not plugged keeps the guest's address: {error}");
-        }
     }
 
     /// Another tool may be moving the guest away: libvirt would not plug before that has ended.
@@ -117,7 +99,7 @@ impl RealWorld {
     }
 
     /// libvirtd may have died inside an attach: then a QEMU has the VF and no XML says so.
-    async fn check_nobody_has(&self, vf: PciAddress) -> Work<()> {
+    pub(super) async fn check_nobody_has(&self, vf: PciAddress) -> Work<()> {
         let told = |error| failed("PLUG", format!("who has VF {vf} open cannot be seen"), &error);
         let holders = self.vfs.holders(vf).await.map_err(told)?;
         match holders.first() {
@@ -221,17 +203,6 @@ fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<Strin
     by_address
         .map(|hostdev| hostdev.alias.clone().unwrap_or_default())
         .or_else(|| alias_of(devices, pair))
-}
-
-/// Another VF may work where this one did not.
-fn bad(vf: PciAddress, event: Event) -> Event {
-    match event {
-        Event::Failed(cause) => Event::Failed(Cause {
-            vf: Some(vf),
-            ..cause
-        }),
-        other => other,
-    }
 }
 
 /// Where the pair's VF was in the guest.

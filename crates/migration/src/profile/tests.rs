@@ -92,7 +92,7 @@ fn what_separates_guests_is_an_error_and_the_rest_a_warning() {
 
 #[test]
 fn numbers_out_of_range_are_refused() {
-    assert_eq!(Vlan::new(4095, 0, false), Err(BadProfile::Vlan(4095)));
+    assert_eq!(Vlan::new(4096, 0, false), Err(BadProfile::Vlan(4096)));
     assert_eq!(Vlan::new(65_636, 0, false), Err(BadProfile::Vlan(65_636)));
     assert_eq!(Vlan::new(1, 8, false), Err(BadProfile::Priority(8)));
     assert_eq!(Vlan::new(1, 256, false), Err(BadProfile::Priority(256)));
@@ -101,7 +101,7 @@ fn numbers_out_of_range_are_refused() {
         Ok(Vlan::default()),
         "untagged has no protocol"
     );
-    assert_eq!(Vlan::new(4094, 7, true).map(|vlan| vlan.service_tag), Ok(true));
+    assert_eq!(Vlan::new(4095, 7, true).map(|vlan| vlan.service_tag), Ok(true));
 }
 
 /// What a later Godwit adds is ignored, and what an earlier one did not write is neutral.

@@ -1,0 +1,218 @@
+//! What a guest's VF is set to: written down while the guest still has it, and made so on its next one.
+
+use godwit_coordinator::Job;
+use godwit_migration::{
+    Cause, Event, Pair, PciAddress, Profile,
+    profile::{Difference, told},
+};
+use tracing::warn;
+
+use super::{RealWorld, Work, bad, failed, uuid};
+use crate::{
+    cause::{CauseExt, cause},
+    libvirt::metadata::GuestWish,
+    vf::VfError,
+};
+
+impl RealWorld {
+    /// Writes what the guest's VFs are set to into its metadata, before they are taken from it: the guest may go on from
+    /// there by any tool.
+    pub(super) async fn record_profiles(&self, job: &Job) -> Work<()> {
+        let told = || {
+            cause(
+                "METADATA",
+                format!(
+                    "what the VFs of guest `{}` are set to could not be written down",
+                    job.brief.guest.name
+                ),
+            )
+        };
+        let id = uuid(&job.brief)?;
+        let wish = self.wish(id).await;
+        let Some(wish) = wish.map_err(|why| Event::Failed(told().because(&*why)))? else {
+            return Ok(());
+        };
+        let right = recorded(wish.clone(), &job.brief.pairs);
+        if right == wish {
+            return Ok(());
+        }
+        let written = self.libvirt.set_metadata(id, Some(right.to_element())).await;
+        written.map_err(|error| Event::Failed(told().because(&error)))
+    }
+
+    /// What the guest should have, for a pair that is to be plugged. Only for one whose profile the operation itself knows
+    /// it may be unreadable: a VF in the wrong VLAN is worse than none.
+    pub(super) async fn wish_for(&self, job: &Job, pair: &Pair) -> Work<Option<GuestWish>> {
+        match self.wish(uuid(&job.brief)?).await {
+            Ok(wish) => Ok(wish),
+            Err(_) if pair.profile.is_some() => Ok(None),
+            Err(why) => {
+                let message = format!("what guest `{}` should have cannot be read", job.brief.guest.name);
+                Err(Event::Failed(cause("METADATA", message).because(&*why)))
+            }
+        }
+    }
+
+    /// Ready to be plugged: with the profile, and then with the pair's MAC. What is not as it should be, for the phase's
+    /// own sentence. A VF that could not be made so has nothing of the guest on it.
+    pub(super) async fn make_ready(&self, vf: PciAddress, pair: &Pair, profile: &Profile) -> Work<String> {
+        let ready = self.try_make_ready(vf, pair, profile).await;
+        if ready.is_err() {
+            self.take_back(vf).await;
+        }
+        ready
+    }
+
+    async fn try_make_ready(&self, vf: PciAddress, pair: &Pair, profile: &Profile) -> Work<String> {
+        let told = |error: VfError| {
+            bad(
+                vf,
+                failed("PLUG", format!("VF {vf} could not be prepared"), &error),
+            )
+        };
+        let differs = self.vfs.prepare(vf, profile).await.map_err(told)?;
+        // Never with a MAC in the wrong VLAN, not even for a moment.
+        let wrong = |cause| bad(vf, Event::Failed(cause));
+        let lacks = self.judge(vf, differs).map_err(wrong)?;
+        self.vfs.set_mac(vf, Some(pair.primary_mac)).await.map_err(told)?;
+        // A driver may change another setting with the MAC.
+        let now = self.vfs.differences(vf, profile).await.map_err(told)?;
+        let changed = |difference: &Difference| !lacks.iter().any(|lack| lack.setting == difference.setting);
+        let changed: Vec<Difference> = now.into_iter().filter(changed).collect();
+        let changed = self.judge(vf, changed).map_err(wrong)?;
+        Ok(sentence(vf, &[lacks, changed].concat()))
+    }
+
+    /// The same of a VF that the guest has already. One that cannot be read is not judged.
+    pub(super) async fn check_plugged(&self, vf: PciAddress, profile: &Profile) -> Work<String> {
+        match self.vfs.differences(vf, profile).await {
+            Ok(differs) => Ok(sentence(vf, &self.judge(vf, differs).map_err(Event::Failed)?)),
+            Err(error) => {
+                warn!(%vf, "what it is set to cannot be read: {error}");
+                Ok(String::new())
+            }
+        }
+    }
+
+    /// The differences that are no errors, or the error.
+    fn judge(&self, vf: PciAddress, differences: Vec<Difference>) -> Result<Vec<Difference>, Cause> {
+        let (wrong, lacks) = self.must_match.divide(differences);
+        if wrong.is_empty() {
+            return Ok(lacks);
+        }
+        let message = format!("VF {vf} is not set as the guest's was: {}", told(&wrong));
+        let hint = "`ip -d link show` on both hosts; `[profile] must_match` says what has to be the same";
+        Err(cause("PROFILE", message).hint(hint))
+    }
+
+    /// A VF that did not get into the guest draws none of its frames while the traffic is on the standby, and carries
+    /// nothing of it to the next guest.
+    pub(super) async fn take_back(&self, vf: PciAddress) {
+        if self.check_nobody_has(vf).await.is_err() {
+            return;
+        }
+        if let Err(error) = self.vfs.clean(vf).await {
+            warn!(%vf, "a VF that is not plugged keeps what it was set to: {error}");
+        }
+    }
+}
+
+/// What the pair's VF is to be set to: as the operation has it, else as the guest's metadata has it, else neutral.
+pub(super) fn profile_of(wish: Option<&GuestWish>, pair: &Pair) -> Profile {
+    let wished = wish.and_then(|wish| wish.pairs.iter().find(|wished| wished.standby_mac == pair.mac));
+    pair.profile
+        .or_else(|| wished.and_then(|wished| wished.profile))
+        .unwrap_or_default()
+}
+
+/// The wish with what was seen of its pairs' VFs.
+fn recorded(mut wish: GuestWish, pairs: &[Pair]) -> GuestWish {
+    for wished in &mut wish.pairs {
+        let pair = pairs.iter().find(|pair| pair.mac == wished.standby_mac);
+        wished.profile = pair.and_then(|pair| pair.profile).or(wished.profile);
+    }
+    wish
+}
+
+fn sentence(vf: PciAddress, lacks: &[Difference]) -> String {
+    if lacks.is_empty() {
+        return String::new();
+    }
+    let lacks = told(lacks);
+    warn!(%vf, "not as the guest's VF was: {lacks}");
+    format!(", with {lacks}")
+}
+
+#[cfg(test)]
+mod tests {
+    use godwit_migration::{Policy, profile::Vlan};
+
+    use super::*;
+    use crate::libvirt::metadata::WishedPair;
+
+    fn vlan(id: u32) -> Option<Profile> {
+        Some(Profile {
+            vlan: Vlan::new(id, 0, false).unwrap(),
+            ..Profile::default()
+        })
+    }
+
+    fn pair(profile: Option<Profile>) -> Pair {
+        Pair {
+            mac: "52:54:00:aa:00:10".parse().unwrap(),
+            primary_mac: "52:54:00:aa:00:10".parse().unwrap(),
+            standby: "ua-net0".into(),
+            primary: "ua-godwit-0".into(),
+            pool: "fabric".into(),
+            source_vf: None,
+            destination_vf: None,
+            profile,
+        }
+    }
+
+    fn wish(profile: Option<Profile>) -> GuestWish {
+        let Pair {
+            mac,
+            standby,
+            primary,
+            pool,
+            ..
+        } = pair(None);
+        let pair = WishedPair {
+            standby_mac: mac,
+            standby_alias: standby,
+            primary_alias: primary,
+            primary_mac: mac,
+            pool,
+            guest_address: None,
+            profile,
+        };
+        GuestWish {
+            policy: Policy::Require,
+            pairs: vec![pair],
+        }
+    }
+
+    #[test]
+    fn the_operation_knows_best_then_the_metadata_then_neutral() {
+        assert_eq!(
+            profile_of(Some(&wish(vlan(7))), &pair(vlan(100))),
+            vlan(100).unwrap()
+        );
+        assert_eq!(profile_of(Some(&wish(vlan(7))), &pair(None)), vlan(7).unwrap());
+        assert_eq!(profile_of(Some(&wish(None)), &pair(None)), Profile::default());
+        assert_eq!(profile_of(None, &pair(None)), Profile::default());
+    }
+
+    #[test]
+    fn what_was_seen_is_written_and_what_was_not_is_kept() {
+        assert_eq!(recorded(wish(None), &[pair(vlan(100))]), wish(vlan(100)));
+        assert_eq!(recorded(wish(vlan(7)), &[pair(vlan(100))]), wish(vlan(100)));
+        assert_eq!(recorded(wish(vlan(7)), &[pair(None)]), wish(vlan(7)));
+        let other = Pair {
+            mac: "52:54:00:aa:00:11".parse().unwrap(),
+            ..pair(vlan(100))
+        };
+        assert_eq!(recorded(wish(vlan(7)), &[other]), wish(vlan(7)));
+    }
+}
