@@ -224,7 +224,14 @@ mod tests {
 
     #[test]
     fn a_whole_guest_may_move() {
-        assert_eq!(movable(&facts()).unwrap()[0].pool, "fabric");
+        let mut facts = facts();
+        let pairs = movable(&facts).unwrap();
+        assert_eq!((pairs[0].pool.as_str(), pairs[0].profile), ("fabric", None));
+        // With or without its VF: what it was set to goes along.
+        facts.pairs[0].profile = Some(Profile::default());
+        assert_eq!(movable(&facts).unwrap()[0].profile, Some(Profile::default()));
+        facts.pairs[0].vf = None;
+        assert_eq!(movable(&facts).unwrap()[0].profile, Some(Profile::default()));
     }
 
     #[test]

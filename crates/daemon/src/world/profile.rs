@@ -2,8 +2,8 @@
 
 use godwit_coordinator::Job;
 use godwit_migration::{
-    Cause, Event, Pair, PciAddress, Profile,
-    profile::{Difference, told},
+    Event, Pair, PciAddress, Profile,
+    profile::{Difference, MustMatch, told},
 };
 use tracing::warn;
 
@@ -72,37 +72,25 @@ impl RealWorld {
         };
         let differs = self.vfs.prepare(vf, profile).await.map_err(told)?;
         // Never with a MAC in the wrong VLAN, not even for a moment.
-        let wrong = |cause| bad(vf, Event::Failed(cause));
-        let lacks = self.judge(vf, differs).map_err(wrong)?;
+        let lacks = judged(&self.must_match, vf, differs)?;
         self.vfs.set_mac(vf, Some(pair.primary_mac)).await.map_err(told)?;
         // A driver may change another setting with the MAC.
         let now = self.vfs.differences(vf, profile).await.map_err(told)?;
         let changed = |difference: &Difference| !lacks.iter().any(|lack| lack.setting == difference.setting);
         let changed: Vec<Difference> = now.into_iter().filter(changed).collect();
-        let changed = self.judge(vf, changed).map_err(wrong)?;
+        let changed = judged(&self.must_match, vf, changed)?;
         Ok(sentence(vf, &[lacks, changed].concat()))
     }
 
     /// The same of a VF that the guest has already. One that cannot be read is not judged.
     pub(super) async fn check_plugged(&self, vf: PciAddress, profile: &Profile) -> Work<String> {
         match self.vfs.differences(vf, profile).await {
-            Ok(differs) => Ok(sentence(vf, &self.judge(vf, differs).map_err(Event::Failed)?)),
+            Ok(differs) => Ok(sentence(vf, &judged(&self.must_match, vf, differs)?)),
             Err(error) => {
                 warn!(%vf, "what it is set to cannot be read: {error}");
                 Ok(String::new())
             }
         }
-    }
-
-    /// The differences that are no errors, or the error.
-    fn judge(&self, vf: PciAddress, differences: Vec<Difference>) -> Result<Vec<Difference>, Cause> {
-        let (wrong, lacks) = self.must_match.divide(differences);
-        if wrong.is_empty() {
-            return Ok(lacks);
-        }
-        let message = format!("VF {vf} is not set as the guest's was: {}", told(&wrong));
-        let hint = "`ip -d link show` on both hosts; `[profile] must_match` says what has to be the same";
-        Err(cause("PROFILE", message).hint(hint))
     }
 
     /// A VF that did not get into the guest draws none of its frames while the traffic is on the standby, and carries
@@ -115,6 +103,18 @@ impl RealWorld {
             warn!(%vf, "a VF that is not plugged keeps what it was set to: {error}");
         }
     }
+}
+
+/// The differences that are no errors, or the error. The VF is not called bad for it: nothing is wrong with it for a guest
+/// that wants something else, and what is bad is quarantined.
+fn judged(must: &MustMatch, vf: PciAddress, differences: Vec<Difference>) -> Work<Vec<Difference>> {
+    let (wrong, lacks) = must.divide(differences);
+    if wrong.is_empty() {
+        return Ok(lacks);
+    }
+    let message = format!("VF {vf} is not set as the guest's was: {}", told(&wrong));
+    let hint = "compare `godwit vfs` on both hosts; `[profile] must_match` in godwitd.toml says what has to be the same";
+    Err(Event::Failed(cause("PROFILE", message).hint(hint)))
 }
 
 /// What the pair's VF is to be set to: as the operation has it, else as the guest's metadata has it, else neutral.
@@ -145,7 +145,10 @@ fn sentence(vf: PciAddress, lacks: &[Difference]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use godwit_migration::{Policy, profile::Vlan};
+    use godwit_migration::{
+        Policy,
+        profile::{Rate, Vlan},
+    };
 
     use super::*;
     use crate::libvirt::metadata::WishedPair;
@@ -214,5 +217,30 @@ mod tests {
             ..pair(vlan(100))
         };
         assert_eq!(recorded(wish(vlan(7)), &[other]), wish(vlan(7)));
+    }
+
+    /// By policy an error, and then the VF is nobody's fault; or a word in the phase's sentence.
+    #[test]
+    fn a_difference_is_an_error_or_told() {
+        let vf: PciAddress = "0000:01:10.2".parse().unwrap();
+        let wanted = Profile {
+            rate: Rate { min: 0, max: 500 },
+            ..vlan(100).unwrap()
+        };
+        let differs = || wanted.differences(&Profile::default(), None);
+        let Err(Event::Failed(cause)) = judged(&MustMatch::default(), vf, differs()) else {
+            panic!("another VLAN is no error");
+        };
+        assert_eq!((cause.reason.as_str(), cause.vf), ("PROFILE", None));
+        assert_eq!(
+            cause.message,
+            "VF 0000:01:10.2 is not set as the guest's was: no VLAN instead of VLAN 100 with priority 0"
+        );
+        let lacks = judged(&MustMatch(vec![]), vf, differs()).unwrap();
+        assert_eq!(
+            sentence(vf, &lacks),
+            ", with no VLAN instead of VLAN 100 with priority 0, no limit of the rate instead of at most 500 Mbit/s"
+        );
+        assert_eq!(sentence(vf, &[]), "");
     }
 }

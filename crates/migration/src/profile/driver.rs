@@ -33,7 +33,7 @@ pub const DRIVERS: [Driver; 6] = [
     Driver {
         name: "i40e",
         lacks: &[VlanProtocol, MinTxRate, RssQuery],
-        source: "`intel/i40e/i40e_virtchnl_pf.c`: `i40e_ndo_set_vf_port_vlan`, `i40e_ndo_set_vf_bw`",
+        source: "`intel/i40e/i40e_main.c`: `i40e_netdev_ops`; `i40e_virtchnl_pf.c`: `i40e_ndo_set_vf_bw`",
     },
     // 802.1ad in double VLAN mode alone: it says so itself.
     Driver {
