@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Move};
 use godwit_rig::guest::{WEB_1, WEB_2};
@@ -94,9 +94,10 @@ pub(crate) fn set_as_the_last_one(stage: &Stage) -> Result<()> {
     let told = told_of_settings(stage);
     // Whatever came of it: the next story begins with a VF on which nothing is set.
     let at = WEB_1.locate(&stage.place)?.unwrap_or(Host::Alpha);
-    let number = vf::of(&stage.place, at, WEB_1)?;
-    vf::set(&stage.place, at, number, NOT_SET)?;
-    told
+    let not_set = vf::of(&stage.place, at, WEB_1)
+        .and_then(|number| vf::set(&stage.place, at, number, NOT_SET))
+        .context("the VF is left as the story set it");
+    told.and(not_set)
 }
 
 fn told_of_settings(stage: &Stage) -> Result<()> {
