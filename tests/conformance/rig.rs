@@ -4,6 +4,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use anyhow::Result;
+use godwit_rig::boots::Unasked;
 use godwit_rig::faults::{self, Fault, Faults};
 use godwit_rig::godwit::{self, Answer};
 use godwit_rig::rig::Up;
@@ -19,6 +20,7 @@ pub(crate) struct OnRig {
     faults: Vec<Faults<'static>>,
     supervisors: Vec<Supervisor<'static>>,
     occupiers: Vec<Small<'static>>,
+    boots: Unasked,
     _alone: File,
 }
 
@@ -33,6 +35,7 @@ impl OnRig {
             faults: Vec::new(),
             supervisors: Vec::new(),
             occupiers: Vec::new(),
+            boots: Unasked::default(),
             _alone: alone,
         })
     }
@@ -57,6 +60,7 @@ impl Arm for OnRig {
             faults::none(self.place, host)?;
         }
         ready::on(self.place, Host::Alpha)?;
+        self.boots = Unasked::until_now(self.place);
         for name in ["occupier-1", "occupier-2"].into_iter().filter(|_| full) {
             self.occupiers
                 .push(Small::start(self.place, Host::Beta, name, &[Device::Vf])?);
@@ -84,6 +88,6 @@ impl Arm for OnRig {
     }
 
     fn broke(&self) -> Option<String> {
-        self.rig().broke()
+        self.rig().broke(self.boots)
     }
 }

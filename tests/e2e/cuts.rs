@@ -9,6 +9,7 @@ use godwit_rig::guest::WEB_1;
 use godwit_rig::{Host, Rig, guest, network};
 
 use crate::stage::{PATIENCE, Stage};
+use crate::troubled::Troubled;
 
 /// libvirt's own keepalive takes half a minute to see that the other side has gone.
 const LONG: Duration = Duration::from_secs(400);
@@ -16,10 +17,13 @@ const LONG: Duration = Duration::from_secs(400);
 /// The guest never left, so it has its VF back while the hosts still cannot hear each other; what the destination held is
 /// freed when they can.
 pub(crate) fn link_cut_in_the_transfer(stage: &Stage) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_slow_move()?;
     let id = moving.last.id.clone();
+    troubled.strikes();
     network::part(&stage.place, true)?;
     let (code, said) = moving.finish(LONG)?;
+    troubled.ends("the link cut in the transfer", Host::Alpha)?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");
     stage.guest_is_accelerated_on(Host::Alpha)?;
     network::part(&stage.place, false)?;
@@ -33,15 +37,15 @@ pub(crate) fn link_cut_in_the_transfer(stage: &Stage) -> Result<()> {
 
 /// The destination loses its power while memory is copied.
 pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_slow_move()?;
     let id = moving.last.id.clone();
     let rig = rig(stage);
+    troubled.strikes();
     rig.power_off(Host::Beta)?;
     let (code, said) = moving.finish(LONG)?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");
-    wait_for("the guest on its VF on alpha", PATIENCE, || {
-        Ok(WEB_1.state(&stage.place, Host::Alpha)?.is_on_vf().then_some(()))
-    })?;
+    troubled.ends("the destination without power in the transfer", Host::Alpha)?;
     rig.power_on(Host::Beta)?;
     stage
         .migration(Host::Alpha, &id, |migration| {
@@ -52,15 +56,15 @@ pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
 
 /// The source loses its power as soon as the guest runs at the destination, which has to finish by itself.
 pub(crate) fn source_off_on_arrival(stage: &Stage) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_move()?;
     arrival(stage, &mut moving)?;
     let id = moving.last.id.clone();
     let rig = rig(stage);
+    troubled.strikes();
     rig.power_off(Host::Alpha)?;
     drop(moving);
-    wait_for("the guest on its VF on beta", PATIENCE, || {
-        Ok(WEB_1.state(&stage.place, Host::Beta)?.is_on_vf().then_some(()))
-    })?;
+    troubled.ends("the source without power as the guest arrives", Host::Beta)?;
     stage.migration(Host::Beta, &id, |migration| {
         migration.ended && migration.acceleration == "accelerated"
     })?;
@@ -73,13 +77,13 @@ pub(crate) fn source_off_on_arrival(stage: &Stage) -> Result<()> {
 /// that it arrived: if not, it runs its own copy again after its keepalive. Whatever it does, in the end one copy runs,
 /// on its VF.
 pub(crate) fn link_cut_on_arrival(stage: &Stage) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_move()?;
     arrival(stage, &mut moving)?;
+    troubled.strikes();
     network::part(&stage.place, true)?;
     let id = moving.last.id.clone();
-    wait_for("the guest on its VF on beta", PATIENCE, || {
-        Ok(WEB_1.state(&stage.place, Host::Beta)?.is_on_vf().then_some(()))
-    })?;
+    troubled.ends("the link cut as the guest arrives", Host::Beta)?;
     // Longer than the keepalive: from here on libvirt does nothing more by itself.
     std::thread::sleep(Duration::from_secs(45));
     let copy = stage.guest_on(Host::Alpha)?;
@@ -115,9 +119,56 @@ pub(crate) fn agent_killed_at_the_fail_over(stage: &Stage) -> Result<()> {
 
 /// A guest that is shut down while it is moved has gone, and leaves nothing behind.
 pub(crate) fn guest_shut_down_in_the_transfer(stage: &Stage) -> Result<()> {
+    is_gone_after(stage, "virsh -q destroy web-1")
+}
+
+/// So has one whose emulator dies.
+pub(crate) fn guest_killed_in_the_transfer(stage: &Stage) -> Result<()> {
+    is_gone_after(stage, "kill -9 $(cat /run/libvirt/qemu/web-1.pid)")
+}
+
+/// It boots where its memory is copied from, or where it has come to: it arrives, and its agent answers again there.
+pub(crate) fn guest_reboots_in_the_transfer(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    WEB_1.begin_reboot(&stage.place, Host::Alpha)?;
+    stage.transfer_ends()?;
+    let (code, said) = moving.finish(LONG)?;
+    // Whoever waits may hear of a guest that still boots.
+    ensure!(code == 0 || code == 3, "exit code {code}: {said}");
+    stage.migration(Host::Beta, &moving.last.id, |migration| {
+        migration.ended && migration.acceleration == "accelerated"
+    })?;
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// A guest that somebody pauses while it is moved ends on its VF, once it runs.
+pub(crate) fn guest_paused_in_the_transfer(stage: &Stage) -> Result<()> {
+    let moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    stage.on(Host::Alpha, "virsh -q suspend web-1")?;
+    stage.transfer_ends()?;
+    wait_for("the guest on one host", PATIENCE, || {
+        let there = stage.guest_on(Host::Beta)?;
+        let arrived = there == "running" || there == "paused";
+        Ok((arrived && stage.guest_on(Host::Alpha)?.is_empty()).then_some(()))
+    })?;
+    let arrived = stage.guest_on(Host::Beta)?;
+    godwit_rig::say(format!("it has arrived {arrived}"));
+    stage.on(Host::Beta, "virsh -q resume web-1; true")?;
+    stage.migration(Host::Beta, &id, |migration| {
+        migration.ended && migration.acceleration == "accelerated"
+    })?;
+    stage.migration(Host::Alpha, &id, |migration| {
+        migration.ended && migration.moved == "yes"
+    })?;
+    drop(moving);
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+fn is_gone_after(stage: &Stage, end: &str) -> Result<()> {
     let mut moving = stage.begin_slow_move()?;
     let id = moving.last.id.clone();
-    stage.on(Host::Alpha, "virsh -q destroy web-1")?;
+    stage.on(Host::Alpha, end)?;
     let (code, said) = moving.finish(LONG)?;
     ensure!(code == 5, "exit code {code} instead of 5: {said}");
     for host in Host::ALL {

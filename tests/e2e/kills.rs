@@ -1,12 +1,15 @@
 //! Stories of daemons that die in the middle of a move and are started again: one for each phase, and each moment in it.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::faults::{Fault, Faults, Moment};
 use godwit_rig::godwit::{self, Migration};
 use godwit_rig::guest::WEB_1;
 use godwit_rig::supervisor::Supervisor;
-use godwit_rig::{Host, clock, ready, timeline};
+use godwit_rig::{Host, Place, clock, ready, timeline};
 
 use crate::stage::{PATIENCE, Stage};
 
@@ -33,6 +36,85 @@ pub(crate) struct Kill {
     moment: Moment,
 }
 
+/// Deaths at instants that no phase chooses: in each round the guest sets out, and some time later one of the two
+/// daemons is killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtRandom(u32);
+
+/// From the command to well after an undisturbed move's end.
+const ROUND_MS: u64 = 30_000;
+const ROUNDS: u32 = 2;
+
+impl AtRandom {
+    /// Twenty deaths.
+    pub(crate) fn all() -> impl Iterator<Item = AtRandom> {
+        (1..=10).map(AtRandom)
+    }
+
+    /// Of its story.
+    pub(crate) fn name(self) -> String {
+        format!("killed_at_random_{}", self.0)
+    }
+
+    /// The guest goes there and back, if it is let; whichever way it goes, it ends on a VF.
+    pub(crate) fn tell(self, stage: &Stage) -> Result<()> {
+        let mut from = Host::Alpha;
+        for _ in 0..ROUNDS {
+            // Random enough, and printed, so that an instant that did harm is known.
+            let now = (clock::now() * 1e6) as u64;
+            let victim = Host::ALL[(now / 7 % 2) as usize];
+            let after = Duration::from_millis(now / 13 % ROUND_MS);
+            from = self.round(stage, from, victim, after)?;
+        }
+        Ok(())
+    }
+
+    fn round(self, stage: &Stage, from: Host, victim: Host, after: Duration) -> Result<Host> {
+        let place = &stage.place;
+        let to = from.other();
+        let known: Vec<String> = ids(place, from)?;
+        let supervisor = Supervisor::watch(place, victim)?;
+        // Killed early enough, the daemon has never heard of it.
+        let asked = godwit::run(place, from, &format!("migrate {WEB_1} {to}"))?;
+        sleep(after);
+        stage.daemon(victim, "kill")?;
+        let died = supervisor.died(PATIENCE)?;
+        ensure!(asked.code == 0, "exit code {}: {}", asked.code, asked.err);
+        wait_for("the end of every migration", PATIENCE, || {
+            Ok(ready::nothing_is_open(place)?.then_some(()))
+        })?;
+        let all = godwit::migrations(place, from)?;
+        let new = |migration: &Migration| !known.contains(&migration.id) && migration.guest == WEB_1.name;
+        let ended = all
+            .into_iter()
+            .find(new)
+            .context("nothing is known of the move")?;
+        let host = settled_on(&ended)?;
+        stage.is_accelerated_on(WEB_1, host)?;
+        let phase = timeline::spans(&ended, |_| 0.0)?;
+        let phase = timeline::phase_at(&phase, died);
+        println!(
+            "figure {}: {victim} killed {:.1} s after the command, in {phase}: the guest is on its VF on {host}",
+            self.name(),
+            after.as_secs_f64()
+        );
+        Ok(host)
+    }
+}
+
+fn ids(place: &Place, host: Host) -> Result<Vec<String>> {
+    let all = godwit::migrations(place, host)?;
+    Ok(all.into_iter().map(|migration| migration.id).collect())
+}
+
+/// Where it says that the guest is.
+fn settled_on(ended: &Migration) -> Result<Host> {
+    ensure!(!ended.needs_person, "{ended:?}");
+    let host = ended.final_host();
+    let host = host.with_context(|| format!("where is the guest? {ended:?}"))?;
+    host.parse().map_err(anyhow::Error::msg)
+}
+
 impl Kill {
     /// All of them.
     pub(crate) fn all() -> impl Iterator<Item = Kill> {
@@ -51,10 +133,7 @@ impl Kill {
     /// is on a VF where they say that it is.
     pub(crate) fn tell(self, stage: &Stage) -> Result<()> {
         let place = &stage.place;
-        let known: Vec<String> = godwit::migrations(place, Host::Alpha)?
-            .into_iter()
-            .map(|migration| migration.id)
-            .collect();
+        let known = ids(place, Host::Alpha)?;
         let _faults = Faults::order(place, self.host, &[Fault::Die(self.moment, self.phase)])?;
         let supervisor = Supervisor::watch(place, self.host)?;
         // Its answer may die with the daemon.
@@ -69,12 +148,7 @@ impl Kill {
         wait_for("the end of every migration", PATIENCE, || {
             Ok(ready::nothing_is_open(place)?.then_some(()))
         })?;
-        ensure!(!ended.needs_person, "{ended:?}");
-        let host: Host = ended
-            .final_host()
-            .with_context(|| format!("where is the guest? {ended:?}"))?
-            .parse()
-            .map_err(anyhow::Error::msg)?;
+        let host = settled_on(&ended)?;
         stage.guest_is_accelerated_on(host)?;
         self.figure(stage, (host, &id), died)
     }

@@ -3,12 +3,18 @@
 //! run tells for that commit.
 
 mod arrivals;
+mod buttons;
 mod cuts;
+mod doubts;
+mod hardware;
 mod kills;
 mod moves;
+mod pairs;
 mod policies;
 mod refusals;
 mod stage;
+mod stays;
+mod troubled;
 mod troubles;
 
 use std::fs::File;
@@ -16,17 +22,18 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use godwit_rig::boots::Unasked;
 use godwit_rig::rig::Up;
 use godwit_rig::{Host, Rig, host, invariants, logs, told};
 
-use crate::kills::Kill;
+use crate::kills::{AtRandom, Kill};
 use crate::stage::Stage;
 
 type Told = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
 /// least. The class `kills` is made of a table.
-const CLASSES: [(&str, &[Told]); 7] = [
+const CLASSES: [(&str, &[Told]); 9] = [
     ("refusals", REFUSALS),
     ("moves", MOVES),
     ("arrivals", ARRIVALS),
@@ -34,6 +41,8 @@ const CLASSES: [(&str, &[Told]); 7] = [
     ("restarts", RESTARTS),
     ("unplugs", UNPLUGS),
     ("cuts", CUTS),
+    ("doubts", DOUBTS),
+    ("hardware", HARDWARE),
 ];
 
 type Tell = dyn Fn(&Stage) -> Result<()>;
@@ -58,7 +67,15 @@ fn all_stories() -> Vec<Story> {
         tell: Box::new(move |stage| kill.tell(stage)),
     };
     let written = CLASSES.into_iter().flat_map(of_class);
-    written.chain(Kill::all().map(kill)).collect()
+    let at_random = |kill: AtRandom| Story {
+        class: "kills",
+        name: kill.name(),
+        tell: Box::new(move |stage| kill.tell(stage)),
+    };
+    written
+        .chain(Kill::all().map(kill))
+        .chain(AtRandom::all().map(at_random))
+        .collect()
 }
 
 const REFUSALS: &[Told] = &[
@@ -103,6 +120,11 @@ const MOVES: &[Told] = &[
         moves::set_as_the_last_one,
     ),
     ("two_guests_pass_each_other", moves::two_guests),
+    ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
+    (
+        "one_vf_of_two_that_will_not_plug_keeps_both_on_standby",
+        pairs::one_of_two_does_not_plug,
+    ),
     (
         "there_and_back_with_the_bridge_on_the_pf",
         moves::bridge_on_the_pf,
@@ -130,10 +152,15 @@ const ARRIVALS: &[Told] = &[
     ),
 ];
 
-const POLICIES: &[Told] = &[(
-    "a_guest_that_prefers_a_vf_moves_without_and_gets_one",
-    policies::prefer,
-)];
+const POLICIES: &[Told] = &[
+    (
+        "a_guest_that_prefers_a_vf_moves_without_and_gets_one",
+        policies::prefer,
+    ),
+    ("a_guest_that_wants_no_vf_gets_none", stays::standby_only),
+    ("the_guests_of_a_pf_leave_it_and_come_back", stays::work_on_a_pf),
+    ("a_second_guest_waits_with_its_vf", stays::second_guest_waits),
+];
 
 const RESTARTS: &[Told] = &[
     (
@@ -168,6 +195,7 @@ const RESTARTS: &[Told] = &[
 ];
 
 const UNPLUGS: &[Told] = &[
+    ("a_guest_with_native_hotplug_moves", buttons::moves),
     (
         "a_guest_deaf_to_unplugs_stays_until_it_reboots",
         troubles::deaf_until_reboot,
@@ -201,6 +229,42 @@ const CUTS: &[Told] = &[
         "the_guest_is_shut_down_in_the_transfer",
         cuts::guest_shut_down_in_the_transfer,
     ),
+    (
+        "the_guests_emulator_is_killed_in_the_transfer",
+        cuts::guest_killed_in_the_transfer,
+    ),
+    (
+        "the_guest_reboots_in_the_transfer",
+        cuts::guest_reboots_in_the_transfer,
+    ),
+    (
+        "the_guest_is_paused_in_the_transfer",
+        cuts::guest_paused_in_the_transfer,
+    ),
+];
+
+const DOUBTS: &[Told] = &[
+    (
+        "a_guest_that_nobody_could_locate_is_found_when_the_link_is_back",
+        doubts::located_when_the_link_is_back,
+    ),
+    (
+        "a_guest_that_nobody_can_locate_is_suspended_and_resolved",
+        doubts::suspended_and_resolved,
+    ),
+];
+
+const HARDWARE: &[Told] = &[
+    ("all_vfs_are_taken_from_the_pf", hardware::vfs_taken_from_the_pf),
+    (
+        "the_pf_has_no_link_as_the_guest_arrives",
+        hardware::pf_without_link,
+    ),
+    (
+        "a_vf_that_cannot_be_opened_is_set_aside",
+        hardware::vf_that_cannot_be_opened,
+    ),
+    ("the_disk_is_full_in_the_transfer", hardware::full_disk),
 ];
 
 fn main() -> ExitCode {
@@ -256,9 +320,12 @@ fn passes(rig: &Rig, story: &Story) -> bool {
             .and_then(|()| (story.tell)(&stage))
             .and_then(|()| invariants::hold(&stage.place))
     };
+    let boots = Unasked::until_now(&rig.place);
     let mut told = tell();
     // Once: an emulation that fails again in the same story is looked at.
-    if let (Err(error), Some(why)) = (&told, rig.broke()) {
+    if let Err(error) = &told
+        && let Some(why) = rig.broke(boots)
+    {
         println!("test {name} ... is told again, for {why}\n  {error:#}");
         told = tell();
     }

@@ -11,6 +11,7 @@ use godwit_rig::topology::{self, Topology};
 use godwit_rig::{Host, build, ready, vf};
 
 use crate::stage::{PATIENCE, Stage};
+use crate::troubled::Troubled;
 
 pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
     ready::move_to(&stage.place, Host::Beta)?;
@@ -41,10 +42,13 @@ pub(crate) fn after_a_reboot(stage: &Stage) -> Result<()> {
 }
 
 pub(crate) fn cancelled(stage: &Stage) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_slow_move()?;
+    troubled.strikes();
     let answer = stage.godwit(&format!("cancel {}", moving.last.id))?;
     ensure!(answer.code == 0, "cancel: {}", answer.err);
     let (code, said) = moving.finish(PATIENCE)?;
+    troubled.ends("cancelled in the transfer", Host::Alpha)?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");
     stage.guest_is_accelerated_on(Host::Alpha)?;
     ensure!(stage.guest_on(Host::Beta)?.is_empty(), "beta knows the guest");

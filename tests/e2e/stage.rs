@@ -23,7 +23,7 @@ impl Stage {
         for host in Host::ALL {
             faults::none(&self.place, host)?;
         }
-        self.usual_deadlines()?;
+        self.usual_configuration()?;
         ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
         self.policy(Host::Alpha, "require")?;
         self.transfer_speed(FULL_SPEED)
@@ -64,6 +64,11 @@ impl Stage {
         self.transfer_speed(2)
     }
 
+    /// The transfer that was made slow goes on as fast as it can.
+    pub(crate) fn transfer_ends(&self) -> Result<()> {
+        self.transfer_speed(FULL_SPEED)
+    }
+
     /// Starts, stops, kills or restarts a host's daemon.
     pub(crate) fn daemon(&self, host: Host, action: &str) -> Result<()> {
         self.on(host, &format!("rig-service {action} godwitd")).map(drop)
@@ -74,19 +79,26 @@ impl Stage {
         self.on(host, &format!("rig-service {action} libvirtd")).map(drop)
     }
 
-    /// Gives alpha's daemon a deadline for a phase, in seconds, until the next story.
-    pub(crate) fn deadline(&self, phase: &str, seconds: u32) -> Result<()> {
-        let line = format!("printf '[deadlines]\n{phase} = {seconds}\n' >>{CONFIGURATION}");
-        self.on(Host::Alpha, &line)?;
-        self.daemon(Host::Alpha, "restart")
+    /// Adds tables to the configuration of a host's daemon, until the next story.
+    pub(crate) fn configure(&self, host: Host, tables: &str) -> Result<()> {
+        let line = format!(
+            "[ -e {USUAL} ] || cp {CONFIGURATION} {USUAL}; cat >>{CONFIGURATION} && rig-service restart godwitd"
+        );
+        ssh::run_with(&self.place, host, &line, tables.as_bytes())
     }
 
-    fn usual_deadlines(&self) -> Result<()> {
+    fn usual_configuration(&self) -> Result<()> {
         let line = format!(
-            "! grep -q deadlines {CONFIGURATION} || \
-             {{ sed -i '/deadlines/,$d' {CONFIGURATION} && rig-service restart godwitd; }}"
+            "[ ! -e {USUAL} ] || {{ mv {USUAL} {CONFIGURATION} && sync && rig-service restart godwitd; }}"
         );
-        self.on(Host::Alpha, &line).map(drop)
+        Host::ALL
+            .into_iter()
+            .try_for_each(|host| self.on(host, &line).map(drop))
+    }
+
+    /// Gives alpha's daemon a deadline for a phase, in seconds, until the next story.
+    pub(crate) fn deadline(&self, phase: &str, seconds: u32) -> Result<()> {
+        self.configure(Host::Alpha, &format!("[deadlines]\n{phase} = {seconds}\n"))
     }
 
     /// Gives the guest a policy, as a person would who edits its metadata; it takes the policy along when it moves.
@@ -151,9 +163,14 @@ impl Stage {
 
     /// The guest runs on a host, and only there, with its traffic on its standby, and answers.
     pub(crate) fn guest_is_on_standby_on(&self, host: Host) -> Result<()> {
-        let state = WEB_1.state(&self.place, host)?;
-        ensure!(state.is_on_standby(), "{WEB_1} is not on its standby: {state:?}");
-        self.runs_on(WEB_1, host)
+        self.is_on_standby_on(WEB_1, host)
+    }
+
+    /// The same of any guest.
+    pub(crate) fn is_on_standby_on(&self, guest: Guest, host: Host) -> Result<()> {
+        let state = guest.state(&self.place, host)?;
+        ensure!(state.is_on_standby(), "{guest} is not on its standby: {state:?}");
+        self.runs_on(guest, host)
     }
 
     fn runs_on(&self, guest: Guest, host: Host) -> Result<()> {
@@ -204,6 +221,8 @@ impl Stage {
 
 /// Of a host's daemon.
 const CONFIGURATION: &str = "/etc/godwit/godwitd.toml";
+/// The same before a story changed it.
+const USUAL: &str = "/etc/godwit/godwitd.toml.usual";
 
 /// The greatest that libvirt takes.
 const FULL_SPEED: u64 = 8_796_093_022_207;

@@ -9,6 +9,7 @@ use godwit_rig::godwit::{Migration, Move};
 use godwit_rig::guest::WEB_1;
 
 use crate::stage::{PATIENCE, Stage};
+use crate::troubled::Troubled;
 
 pub(crate) fn deaf_until_reboot(stage: &Stage) -> Result<()> {
     let id = leave_an_unplug_pending(stage)?;
@@ -134,9 +135,15 @@ pub(crate) fn destination_libvirtd_in_the_transfer(stage: &Stage) -> Result<()> 
 
 /// The transfer is libvirt's own and dies with it, on either side; the guest has not moved and gets its VF back.
 fn is_undone_by_a_restart_of_libvirtd(stage: &Stage, host: Host) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_slow_move()?;
+    troubled.strikes();
     stage.libvirtd(host, "restart")?;
     let (code, said) = moving.finish(PATIENCE)?;
+    troubled.ends(
+        &format!("libvirtd of {host} restarted in the transfer"),
+        Host::Alpha,
+    )?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");
     stays_accelerated(stage, &moving.last.id)
 }

@@ -77,7 +77,7 @@ fn passes(flat: &mut Flat, (name, story): &Story) -> bool {
         Ok(()) => println!("test {name} ... ok ({seconds:.1} s)"),
         Err(error) => {
             println!("test {name} ... FAILED ({seconds:.1} s)\n  {error:#}");
-            let ask = "dmesg | tail -20; cat /proc/net/bonding/bond0; ip -s link; ps";
+            let ask = "dmesg | tail -20; cat /proc/net/bonding/*; ip -s link; ps";
             if let Ok(answer) = flat.shell(ask) {
                 println!("{}", answer.text);
             }

@@ -27,7 +27,7 @@ pub(crate) fn sees_the_pair(flat: &mut Flat) -> Result<()> {
     ensure!(primary.driver == "igb" && primary.carrier, "{primary:?}");
     ensure!(pair.active == primary.name, "{pair:?}");
     // The kernel's own words, by the rig's line.
-    ensure!(flat.state()?.active == primary.name, "{pair:?}");
+    ensure!(flat.state()?.active() == primary.name, "{pair:?}");
     Ok(())
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn unplugged_and_plugged(flat: &mut Flat) -> Result<()> {
     traffic.step("plug", || flat.plug())?;
     let adopted = traffic.step("adopt", || agent.adopt())?;
     ensure!(
-        flat.state()?.active != adopted,
+        flat.state()?.active() != adopted,
         "the traffic moved before it was told to"
     );
     let back = traffic.step("fail back", || agent.fail_back())?;
@@ -109,7 +109,7 @@ pub(crate) fn agent_dies_on_standby(flat: &mut Flat) -> Result<()> {
 }
 
 pub(crate) fn agent_dies_on_primary(flat: &mut Flat) -> Result<()> {
-    let primary = flat.state()?.active;
+    let primary = flat.state()?.active().to_owned();
     agent_dies(flat, "igb", &primary)?;
     let over = Agent::open(&flat.channel())?.fail_over()?;
     is_active(flat, "virtio_net", &over.active)
@@ -136,10 +136,10 @@ fn agent_dies(flat: &mut Flat, driver: &str, active: &str) -> Result<()> {
 /// The agent's word, and the kernel's, by the rig's line.
 fn is_active(flat: &Flat, driver: &str, name: &str) -> Result<()> {
     let state = flat.state()?;
-    let nic = state.nics.iter().find(|nic| nic.name == state.active);
+    let nic = state.nics.iter().find(|nic| nic.name == state.active());
     let nic = nic.with_context(|| format!("no active port: {state:?}"))?;
     ensure!(
-        nic.driver == driver && nic.works,
+        nic.driver == driver && nic.has_link && nic.bond == "bond0",
         "{driver} is not active: {state:?}"
     );
     ensure!(nic.name == name, "the agent says {name}, the kernel {}", nic.name);

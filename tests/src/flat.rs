@@ -24,9 +24,10 @@ use serde_json::json;
 
 use self::qmp::Qmp;
 use crate::command::wait_for;
-use crate::guest::{State, WEB_1};
+use crate::guest::WEB_1;
 use crate::images::{self, Images};
 use crate::line::{self, Answer};
+use crate::state::State;
 use crate::{Place, build, command, host, install, network, qemu, say};
 
 const PRIMARY_TAP: &str = "flat-primary";

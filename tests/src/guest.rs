@@ -1,4 +1,4 @@
-//! The guests: a bond of a standby and a VF each, which the rig plugs by itself the first time.
+//! The guests: bonds of a standby and a VF each, which the rig plugs by itself the first time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{command, succeeds, wait_for};
 use crate::line::{self, Answer};
-use crate::{Host, Place, network, say, ssh};
+use crate::state::State;
+use crate::{Host, Place, boots, network, say, ssh};
 
 /// One guest of the rig: the same on every host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +18,29 @@ pub struct Guest {
     pub name: &'static str,
     /// Its identity for libvirt and Godwit.
     pub uuid: &'static str,
-    /// The address both ports of its bond have.
+    /// The address both ports of its first bond have.
     pub mac: &'static str,
-    /// Its IP address.
+    /// Its IP address there.
     pub address: &'static str,
+    /// Its second pair.
+    pub second: Option<Pair>,
+    /// libvirt's name of its board.
+    pub machine: &'static str,
     /// The TCP port of its host that leads to the rig's line into it.
     pub port: u16,
 }
+
+/// Two ports, in a bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The address of both.
+    pub mac: &'static str,
+    /// The bond's IP address.
+    pub address: &'static str,
+}
+
+/// The newest: it asks its guest for a device by ACPI.
+const ACPI: &str = "q35";
 
 /// The guest that demonstrations and tests move.
 pub const WEB_1: Guest = Guest {
@@ -31,16 +48,44 @@ pub const WEB_1: Guest = Guest {
     uuid: "60d01700-0000-4000-8000-000000000010",
     mac: "52:54:00:aa:00:10",
     address: "10.77.0.100",
+    second: None,
+    machine: ACPI,
     port: 4555,
 };
 
-/// A second one, for who needs two. It starts when it is asked for.
+/// A second one, for who needs two. This and the others start when they are asked for.
 pub const WEB_2: Guest = Guest {
     name: "web-2",
     uuid: "60d01700-0000-4000-8000-000000000020",
     mac: "52:54:00:aa:00:20",
     address: "10.77.0.101",
     port: 4556,
+    ..WEB_1
+};
+
+/// One of two pairs, in a network each. It needs all VFs of its host.
+pub const PAIRS_1: Guest = Guest {
+    name: "pairs-1",
+    uuid: "60d01700-0000-4000-8000-000000000030",
+    mac: "52:54:00:aa:00:30",
+    address: "10.77.0.102",
+    second: Some(Pair {
+        mac: "52:54:00:aa:00:31",
+        address: "10.77.1.102",
+    }),
+    port: 4557,
+    ..WEB_1
+};
+
+/// One that is asked for a device by the button of its slot: the last board of QEMU's without ACPI for that.
+pub const NATIVE_1: Guest = Guest {
+    name: "native-1",
+    uuid: "60d01700-0000-4000-8000-000000000040",
+    mac: "52:54:00:aa:00:40",
+    address: "10.77.0.103",
+    machine: "pc-q35-6.0",
+    port: 4558,
+    ..WEB_1
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -49,85 +94,18 @@ const EARLY: Duration = Duration::from_secs(2);
 /// In the guest, the switch of the interrupt by which QEMU's q35 tells of PCI devices that come and go.
 const UNPLUGS: &str = "/sys/firmware/acpi/interrupts/gpe01";
 
-/// What the guest says of itself.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    /// Seconds since it booted.
-    pub uptime: f64,
-    /// Names this boot.
-    pub boot: String,
-    /// Names the binaries it started with.
-    pub build: String,
-    /// The bond's active port.
-    pub active: String,
-    /// Its NICs.
-    pub nics: Vec<Nic>,
-    /// Process id and resident kilobytes of the agent.
-    pub agent: Option<(u32, u64)>,
-}
-
-/// A NIC, as the guest sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nic {
-    /// Its name.
-    pub name: String,
-    /// Its driver.
-    pub driver: String,
-    /// Its address.
-    pub mac: String,
-    /// Whether it has a link and is in the bond.
-    pub works: bool,
-    /// Packets received since it came.
-    pub rx: u64,
-    /// Packets sent since it came.
-    pub tx: u64,
-}
-
-impl State {
-    /// The VF's port, or what stands for it in a flat guest.
-    pub fn vf(&self) -> Option<&Nic> {
-        self.nics.iter().find(|nic| nic.driver != "virtio_net")
-    }
-
-    /// Whether the bond's traffic goes through the VF.
-    pub fn is_on_vf(&self) -> bool {
-        self.vf().is_some_and(|vf| vf.works && vf.name == self.active)
-    }
-
-    /// Whether the bond's traffic goes through the virtio NIC.
-    pub fn is_on_standby(&self) -> bool {
-        let standby = self.nics.iter().find(|nic| nic.driver == "virtio_net");
-        standby.is_some_and(|nic| nic.works && nic.name == self.active)
-    }
-
-    pub(crate) fn read(text: &str) -> State {
-        let mut state = State::default();
-        for line in text.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["uptime", seconds] => state.uptime = seconds.parse().unwrap_or_default(),
-                ["boot", id] => state.boot = (*id).to_owned(),
-                ["build", key] => state.build = (*key).to_owned(),
-                ["active", name] => state.active = (*name).to_owned(),
-                ["agent", pid, rss] => state.agent = pid.parse().ok().zip(rss.parse().ok()),
-                ["nic", name, driver, mac, link, master, rx, tx] => state.nics.push(Nic {
-                    name: (*name).to_owned(),
-                    driver: (*driver).to_owned(),
-                    mac: (*mac).to_owned(),
-                    works: *link == "up" && *master == "bond0",
-                    rx: rx.parse().unwrap_or_default(),
-                    tx: tx.parse().unwrap_or_default(),
-                }),
-                _ => {}
-            }
-        }
-        state
-    }
-}
-
 impl Guest {
     /// All of them.
-    pub const ALL: [Guest; 2] = [WEB_1, WEB_2];
+    pub const ALL: [Guest; 4] = [WEB_1, WEB_2, PAIRS_1, NATIVE_1];
+
+    /// All its pairs, the first one first.
+    pub fn pairs(self) -> impl Iterator<Item = Pair> {
+        let first = Pair {
+            mac: self.mac,
+            address: self.address,
+        };
+        [Some(first), self.second].into_iter().flatten()
+    }
 
     /// The host it runs on.
     pub fn locate(self, place: &Place) -> Result<Option<Host>> {
@@ -152,8 +130,9 @@ impl Guest {
         if !self.has_vf(place, host)? {
             self.plug(place, host)?;
         }
-        wait_for("the VF in the guest", PATIENCE, || {
-            Ok(self.state(place, host)?.vf().map(drop))
+        wait_for("the VFs in the guest", PATIENCE, || {
+            let all = self.state(place, host)?.vfs() == self.pairs().count();
+            Ok(all.then_some(()))
         })?;
         self.ask(place, host, "prefer-vf", PATIENCE)?;
         self.wait_for_vf(place, host)?;
@@ -188,12 +167,18 @@ impl Guest {
     /// Makes it boot again, from inside, and waits until it is back on its VF.
     pub fn reboot(self, place: &Place, host: Host) -> Result<()> {
         let before = self.state(place, host)?.boot;
-        // The answer would not get out any more.
-        self.shell(place, host, "(sleep 1; reboot -f) &")?;
+        self.begin_reboot(place, host)?;
         wait_for("the guest's boot", PATIENCE, || {
             Ok((self.state_within(place, host, EARLY)?.boot != before).then_some(()))
         })?;
         self.wait_for_vf(place, host)
+    }
+
+    /// Makes it boot again, a second later.
+    pub fn begin_reboot(self, place: &Place, host: Host) -> Result<()> {
+        boots::ask();
+        // The answer would not get out any more.
+        self.shell(place, host, "(sleep 1; reboot -f) &").map(drop)
     }
 
     /// From now on it does not hear that a device is to be unplugged: the interrupt that tells is switched off in
@@ -208,10 +193,12 @@ impl Guest {
         self.set_unplugs(place, host, "enable")
     }
 
-    /// Whether it answers the client outside the hosts.
+    /// Whether it answers the client outside the hosts, at all its addresses.
     pub fn answers(self, place: &Place) -> bool {
-        let mut ping = command("ip", ["netns", "exec", &place.namespace(), "ping"]);
-        succeeds(ping.args(["-c", "1", "-W", "2", "-q", self.address]))
+        self.pairs().all(|pair| {
+            let mut ping = command("ip", ["netns", "exec", &place.namespace(), "ping"]);
+            succeeds(ping.args(["-c", "1", "-W", "2", "-q", pair.address]))
+        })
     }
 
     /// One request on the rig's line into it.
@@ -239,20 +226,34 @@ impl Guest {
         say(format!("starting {self} on {host}"));
         // A domain that is already stored, as after a pulled plug, keeps what Godwit wrote into it.
         if domain_state(place, host, self.name)?.is_empty() {
-            let template = std::fs::read_to_string(place.assets().join("guest/web.xml"))?;
-            let xml = self.fill_in(&template);
+            let template = |name: &str| std::fs::read_to_string(place.assets().join("guest").join(name));
+            let xml = self.fill_in(&template("web.xml")?, &template("standby.xml")?);
             ssh::run_with(place, host, "virsh -q define /dev/stdin", xml.as_bytes())?;
         }
         ssh::run(place, host, &format!("virsh -q start {self}"))
     }
 
-    fn fill_in(self, template: &str) -> String {
+    fn fill_in(self, template: &str, standby: &str) -> String {
+        let standbys = self.pairs().enumerate().map(|(index, pair)| {
+            let index = index.to_string();
+            standby.replace("@MAC@", pair.mac).replace("@INDEX@", &index)
+        });
+        let second = self.second.map_or(String::new(), |pair| {
+            format!(
+                " rig.second={},{}/24,{}",
+                pair.mac,
+                pair.address,
+                network::CLIENT_OF_SECOND
+            )
+        });
         template
             .replace("@NAME@", self.name)
             .replace("@UUID@", self.uuid)
-            .replace("@MAC@", self.mac)
+            .replace("@MACHINE@", self.machine)
+            .replace("@STANDBYS@", standbys.collect::<String>().trim_end())
             .replace("@ADDRESS@", self.address)
             .replace("@GATEWAY@", network::CLIENT)
+            .replace("@SECOND@", &second)
             .replace("@PORT@", &self.port.to_string())
     }
 
@@ -260,12 +261,15 @@ impl Guest {
         Ok(xml(place, host, self.name, false)?.contains("<hostdev "))
     }
 
-    /// Plugs an unused VF into the running guest; the stored one stays without.
+    /// Plugs an unused VF for each pair into the running guest; the stored one stays without.
     pub(crate) fn plug(self, place: &Place, host: Host) -> Result<()> {
-        let address = ssh::output(place, host, &format!("rig-vf take {}", self.mac))?;
-        let xml = vf_xml(place, address.trim())?;
-        let attach = format!("virsh -q attach-device {self} /dev/stdin --live");
-        ssh::run_with(place, host, &attach, xml.as_bytes()).context("cannot plug the VF")
+        for (index, pair) in self.pairs().enumerate() {
+            let address = ssh::output(place, host, &format!("rig-vf take {}", pair.mac))?;
+            let xml = vf_xml(place, address.trim(), index)?;
+            let attach = format!("virsh -q attach-device {self} /dev/stdin --live");
+            ssh::run_with(place, host, &attach, xml.as_bytes()).context("cannot plug the VF")?;
+        }
+        Ok(())
     }
 
     fn set_unplugs(self, place: &Place, host: Host, word: &str) -> Result<()> {
@@ -291,7 +295,10 @@ impl FromStr for Guest {
 
     fn from_str(text: &str) -> Result<Guest, String> {
         let found = Guest::ALL.into_iter().find(|guest| guest.name == text);
-        found.ok_or_else(|| format!("{text:?} is no guest; they are web-1 and web-2"))
+        found.ok_or_else(|| {
+            let names = Guest::ALL.map(|guest| guest.name).join(", ");
+            format!("{text:?} is no guest; they are {names}")
+        })
     }
 }
 
@@ -303,6 +310,19 @@ pub fn domain_state(place: &Place, host: Host, name: &str) -> Result<String> {
         &format!("virsh -q domstate {name} 2>/dev/null || true"),
     )?;
     Ok(state.trim().to_owned())
+}
+
+/// Switches off every guest but the first, wherever it is.
+pub fn stop_others(place: &Place) -> Result<()> {
+    for host in Host::ALL {
+        let there = ssh::output(place, host, "virsh -q list --all --name")?;
+        for guest in Guest::ALL.into_iter().filter(|guest| *guest != WEB_1) {
+            if there.lines().any(|name| name.trim() == guest.name) {
+                guest.stop(place)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Switches a domain off, if it runs, and makes the host forget it.
@@ -323,14 +343,15 @@ pub fn xml(place: &Place, host: Host, name: &str, stored: bool) -> Result<String
     ssh::output(place, host, &format!("virsh -q dumpxml {option} {name}"))
 }
 
-/// The device that gives a domain the VF at a PCI address.
-pub fn vf_xml(place: &Place, address: &str) -> Result<String> {
+/// The device that gives a domain the VF at a PCI address, for its pair of that number.
+pub fn vf_xml(place: &Place, address: &str, index: usize) -> Result<String> {
     let parts: Vec<&str> = address.split([':', '.']).collect();
     let [domain, bus, slot, function] = parts.as_slice() else {
         bail!("{address} is no PCI address")
     };
     let template = std::fs::read_to_string(place.assets().join("guest/vf.xml"))?;
     Ok(template
+        .replace("@INDEX@", &index.to_string())
         .replace("@DOMAIN@", domain)
         .replace("@BUS@", bus)
         .replace("@SLOT@", slot)
@@ -339,24 +360,38 @@ pub fn vf_xml(place: &Place, address: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::State;
+    use super::{NATIVE_1, PAIRS_1, WEB_1};
+
+    const TEMPLATE: &str = include_str!("../rig/guest/web.xml");
+    const STANDBY: &str = include_str!("../rig/guest/standby.xml");
 
     #[test]
-    fn reads_what_the_guest_says() {
-        let state = State::read(
-            "uptime 12.5\nboot 1-2\nactive eth1\n\
-             nic eth0 virtio_net 52:54:00:aa:00:10 up bond0 1 2\n\
-             nic eth1 igbvf 52:54:00:aa:00:10 up bond0 3 4\nagent 77 1200\n",
-        );
-        assert!(state.is_on_vf());
-        assert_eq!(state.vf().map(|vf| (vf.rx, vf.tx)), Some((3, 4)));
-        assert_eq!(state.agent, Some((77, 1200)));
+    fn a_guest_has_a_standby_for_each_pair() {
+        let web = WEB_1.fill_in(TEMPLATE, STANDBY);
+        assert!(!web.contains('@') && !web.contains("rig.second"), "{web}");
+        assert_eq!(web.matches("<interface ").count(), 1);
+        let two = PAIRS_1.fill_in(TEMPLATE, STANDBY);
+        assert!(!two.contains('@'), "{two}");
+        assert!(two.contains(" rig.second=52:54:00:aa:00:31,10.77.1.102/24,10.77.1.1</cmdline>"));
+        for (index, pair) in PAIRS_1.pairs().enumerate() {
+            assert!(two.contains(&format!("<mac address='{}'/>", pair.mac)));
+            assert!(two.contains(&format!("<alias name='ua-standby{index}'/>")));
+        }
+    }
+
+    /// Standbys and the agent's channel take a port each, and so does each VF.
+    #[test]
+    fn there_is_a_port_for_each_device() {
+        let ports = TEMPLATE.matches("model='pcie-root-port'").count();
+        assert!(ports > 2 * PAIRS_1.pairs().count(), "{ports}");
+    }
+
+    #[test]
+    fn one_guest_has_an_old_board() {
         assert!(
-            !State {
-                active: "eth0".into(),
-                ..state
-            }
-            .is_on_vf()
+            NATIVE_1
+                .fill_in(TEMPLATE, STANDBY)
+                .contains("machine='pc-q35-6.0'")
         );
     }
 }

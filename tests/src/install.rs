@@ -121,7 +121,8 @@ fn configuration(place: &Place, host: Host, dir: &Path) -> Result<()> {
 }
 
 /// The guest's kernel unpacks one archive after the other, so the binaries need no new image. A guest that runs
-/// keeps the ones it started with: the file `build`, there and beside the archive, tells whether they are these.
+/// keeps what it started with: the file `build`, there and beside the archive, tells whether that is this image with
+/// these binaries.
 pub(crate) fn guest_initramfs(
     common: &Path,
     images: &Images,
@@ -134,7 +135,8 @@ pub(crate) fn guest_initramfs(
     if let Some(agent) = agent {
         fs::copy(agent, tree.join("bin/godwit-agent"))?;
     }
-    let key = Key::new().files(files_below(&tree)?)?;
+    let base = fs::read(images.guest_initramfs())?;
+    let key = Key::new().bytes(&base).files(files_below(&tree)?)?;
     let key = format!("{:016x}\n", key.0);
     fs::write(tree.join("build"), &key)?;
     // Without times and inode numbers, equal binaries give an equal archive.
@@ -148,7 +150,7 @@ pub(crate) fn guest_initramfs(
     );
     fs::remove_dir_all(tree)?;
 
-    let mut bytes = fs::read(images.guest_initramfs())?;
+    let mut bytes = base;
     bytes.extend(packed.stdout);
     let dir = common.join("srv/guest");
     fs::create_dir_all(&dir)?;

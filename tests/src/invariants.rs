@@ -28,6 +28,9 @@ for vf in /sys/class/net/pf0/device/virtfn*; do
 done
 "#;
 
+/// Of a VF that nothing is steered to.
+const NO_MAC: &str = "00:00:00:00:00:00";
+
 /// What one host shows.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
@@ -46,8 +49,8 @@ struct Vf {
     open: Vec<String>,
 }
 
-/// Every guest runs on one host, no VF is in two guests, a VF that no domain has carries no guest's address, and
-/// the guests answer.
+/// Every guest runs on one host, no VF is in two guests, a guest's VFs carry its own addresses, a VF that no domain has
+/// carries no guest's, and the guests answer.
 pub fn hold(place: &Place) -> Result<()> {
     let seen = look(place)?;
     for guest in Guest::ALL {
@@ -56,9 +59,23 @@ pub fn hold(place: &Place) -> Result<()> {
         }
     }
     seen.iter().try_for_each(Seen::shares_nothing)?;
+    seen.iter().try_for_each(Seen::mixes_nothing_up)?;
     wait_for("VFs that no domain has are clean", CLEANING, || {
         look(place)?.iter().try_for_each(Seen::is_clean).map(Some)
     })
+}
+
+/// The guest has a VF on that host for each of its pairs, with that pair's address.
+pub fn has_all_vfs(place: &Place, guest: Guest, host: Host) -> Result<()> {
+    let seen = Seen::read(&ssh::output(place, host, LOOK)?)?;
+    let mut macs = seen.macs_of(guest);
+    macs.sort_unstable();
+    let wanted: Vec<&str> = guest.pairs().map(|pair| pair.mac).collect();
+    ensure!(
+        macs == wanted,
+        "{guest} has VFs with {macs:?} on {host}: {seen:?}"
+    );
+    Ok(())
 }
 
 fn look(place: &Place) -> Result<Vec<Seen>> {
@@ -69,7 +86,7 @@ fn look(place: &Place) -> Result<Vec<Seen>> {
     each.collect()
 }
 
-/// Whether it runs at all; the second guest need not.
+/// Whether it runs at all; the first guest must.
 fn runs_once(seen: &[Seen], guest: Guest) -> Result<bool> {
     let lives = seen.iter().flat_map(|seen| &seen.domains);
     let lives: Vec<&str> = lives
@@ -120,8 +137,38 @@ impl Seen {
         Ok(())
     }
 
+    /// One that has none is in a guest that waits on its standby.
+    fn mixes_nothing_up(&self) -> Result<()> {
+        for guest in Guest::ALL {
+            let mut macs = self.macs_of(guest);
+            macs.retain(|mac| *mac != NO_MAC);
+            let own = |mac: &&str| guest.pairs().any(|pair| pair.mac == *mac);
+            ensure!(
+                macs.iter().all(own),
+                "{guest} has another's address: {macs:?}, {self:?}"
+            );
+            let all = macs.len();
+            macs.sort_unstable();
+            macs.dedup();
+            ensure!(macs.len() == all, "two VFs of {guest} have one address: {self:?}");
+        }
+        Ok(())
+    }
+
+    /// What the PF says of the VFs that a guest has.
+    fn macs_of(&self, guest: Guest) -> Vec<&str> {
+        let has = |vf: &&Vf| {
+            let mut devices = self.devices.iter();
+            devices.any(|(name, address)| name == guest.name && *address == vf.address)
+        };
+        self.vfs.iter().filter(has).map(|vf| vf.mac.as_str()).collect()
+    }
+
     fn is_clean(&self) -> Result<()> {
-        let guests_own = |mac: &str| Guest::ALL.iter().any(|guest| guest.mac == mac);
+        let guests_own = |mac: &str| {
+            let mut pairs = Guest::ALL.into_iter().flat_map(Guest::pairs);
+            pairs.any(|pair| pair.mac == mac)
+        };
         let dirty = |vf: &&Vf| self.owners(vf) == 0 && guests_own(&vf.mac);
         match self.vfs.iter().find(dirty) {
             Some(vf) => bail!("a guest's address is left behind on {vf:?}"),
@@ -138,7 +185,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::{Seen, runs_once};
-    use crate::guest::{WEB_1, WEB_2};
+    use crate::guest::{PAIRS_1, WEB_1, WEB_2};
 
     const WELL: &str = "domain web-1 running\ndomain asleep shut\nhas web-1 0000:01:10.0\n\
                         vf 0000:01:10.0 52:54:00:aa:00:10 77\nvf 0000:01:10.2 00:00:00:00:00:00\n";
@@ -178,7 +225,30 @@ mod tests {
 
     #[test]
     fn an_address_left_behind_is_seen() {
-        seen("00:00:00:00:00:00", WEB_1.mac).is_clean().unwrap_err();
+        for pair in [WEB_1, PAIRS_1].into_iter().flat_map(crate::guest::Guest::pairs) {
+            seen("00:00:00:00:00:00", pair.mac).is_clean().unwrap_err();
+        }
+    }
+
+    /// A guest of two pairs whose second VF has the address `second`.
+    fn two_pairs(second: &str) -> Seen {
+        let [first, _] = PAIRS_1.pairs().map(|pair| pair.mac).collect::<Vec<_>>()[..] else {
+            panic!("it has two pairs")
+        };
+        let text = format!(
+            "domain pairs-1 running\nhas pairs-1 0000:01:10.0\nhas pairs-1 0000:01:10.2\n\
+             vf 0000:01:10.0 {first} 77\nvf 0000:01:10.2 {second} 77\n"
+        );
+        Seen::read(&text).unwrap()
+    }
+
+    #[test]
+    fn another_pairs_or_guests_address_is_seen() {
+        two_pairs("52:54:00:aa:00:31").mixes_nothing_up().unwrap();
+        two_pairs("00:00:00:00:00:00").mixes_nothing_up().unwrap();
+        for wrong in [PAIRS_1.mac, WEB_1.mac] {
+            two_pairs(wrong).mixes_nothing_up().unwrap_err();
+        }
     }
 
     #[test]

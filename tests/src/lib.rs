@@ -10,8 +10,11 @@
 //!      | HOST-pf          | HOST-up                             | HOST-mg
 //!      pf0, the PF        up0, the only port of br0             mg0 10.78.0.1 (alpha), .2 (beta):
 //!      | VF               | tap                                   ssh, godwitd, libvirt, the transfer
-//!      igbvf  ---bond0--- virtio-net         guest web-1, 10.77.0.100; web-2, .101, when asked for
+//!      igbvf  ---bond0--- virtio-net         guest web-1, 10.77.0.100
 //! ```
+//!
+//! Other guests start when a story asks for them: `web-2`, like the first; `pairs-1`, of two pairs; `native-1`, whose
+//! devices are asked for by the button of their slot.
 //!
 //! That is the topology `uplink`, which every story begins with. In the topology `pf` the port of br0 is pf0
 //! itself, and up0 is idle: `cargo xtask rig topology pf`, see [`topology`]. Hosts and guests stay up meanwhile.
@@ -26,6 +29,7 @@
 //! It knows Godwit only from outside: its binaries, its configuration file and its command line.
 
 pub mod between;
+pub mod boots;
 pub mod build;
 pub mod clock;
 pub mod command;
@@ -48,11 +52,13 @@ pub mod prober;
 pub mod qemu;
 pub mod ready;
 pub mod rig;
+pub mod room;
 pub mod script;
 pub mod setup;
 pub mod slice;
 pub mod small;
 pub mod ssh;
+pub mod state;
 pub mod supervisor;
 pub mod timeline;
 pub mod tls;

@@ -42,7 +42,7 @@ pub fn collect(place: &Place, dir: &Path) -> Result<()> {
         let Some(host) = guest.locate(place)? else {
             continue;
         };
-        let ask = "dmesg; cat /proc/net/bonding/bond0; ip address; ip route; ps";
+        let ask = "dmesg; cat /proc/net/bonding/*; ip address; ip route; ps";
         let said = guest
             .shell(place, host, ask)
             .map_or_else(|error| format!("{error:#}"), |answer| answer.text);

@@ -14,8 +14,14 @@ use crate::{Host, Place};
 
 /// The address of the client outside the hosts.
 pub const CLIENT: &str = "10.77.0.1";
+/// Its address in the network of second pairs, which shares the wire with the first.
+pub const CLIENT_OF_SECOND: &str = "10.77.1.1";
 
-const BRIDGES: [(&str, &str); 2] = [("br-data", "10.77.0.1/24"), ("br-mgmt", "10.78.0.254/24")];
+const BRIDGES: [(&str, &str); 3] = [
+    ("br-data", "10.77.0.1/24"),
+    ("br-data", "10.77.1.1/24"),
+    ("br-mgmt", "10.78.0.254/24"),
+];
 
 /// What a host's tap is for; the kernel limits interface names to 15 characters.
 const PORTS: [(&str, &str); 3] = [("mg", "br-mgmt"), ("up", "br-data"), ("pf", "br-data")];

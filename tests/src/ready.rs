@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::wait_for;
-use crate::guest::{self, Guest, WEB_1, WEB_2};
+use crate::guest::{self, Guest, WEB_1};
 use crate::topology::{self, Topology};
 use crate::{Host, Place, godwit, network, say, ssh};
 
@@ -22,7 +22,7 @@ pub fn on(place: &Place, host: Host) -> Result<()> {
         )?;
     }
     topology::set(place, Topology::Uplink)?;
-    WEB_2.stop(place)?;
+    guest::stop_others(place)?;
     if is_so(place, host.other()).unwrap_or(false) {
         say(format!("moving {WEB_1} back to {host}"));
         let back = move_to(place, host);
@@ -40,15 +40,21 @@ pub fn on(place: &Place, host: Host) -> Result<()> {
 
 /// Moves the guest and waits until it is accelerated there.
 pub fn move_to(place: &Place, host: Host) -> Result<()> {
-    let mut back = godwit::Move::begin(place, host.other(), WEB_1.name, host.name())?;
-    let (code, said) = back.finish(MOVE_LIMIT)?;
+    move_guest(place, WEB_1, host).map(drop)
+}
+
+/// Moves any guest and waits until it is accelerated there; the id of the migration.
+pub fn move_guest(place: &Place, guest: Guest, host: Host) -> Result<String> {
+    let mut moving = godwit::Move::begin(place, host.other(), guest.name, host.name())?;
+    let (code, said) = moving.finish(MOVE_LIMIT)?;
     ensure!(code == 0, "godwit migrate ended with {code}: {}", said.trim_end());
     // The source hears of the end a moment after the destination.
     wait_for(
         "the end of the move on both hosts",
         Duration::from_secs(60),
         || Ok(nothing_is_open(place)?.then_some(())),
-    )
+    )?;
+    Ok(moving.last.id.clone())
 }
 
 /// Whether the guest runs there with everything it should have, and nothing is under way.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 use rustix::process::geteuid;
 
+use crate::boots::Unasked;
 use crate::guest::Guest;
 use crate::images::Images;
 use crate::{Host, Place, build, clock, host, images, install, network, say, setup, ssh};
@@ -110,9 +111,18 @@ impl Rig {
         Ok(())
     }
 
-    /// Whether a host's emulation failed by itself, and how: it died of an assertion of its own, or the host answers
-    /// nobody. What a story saw then says nothing of Godwit. A plug that a story pulled is not meant.
-    pub fn broke(&self) -> Option<String> {
+    /// Whether the emulation failed by itself, and how: a host's died of an assertion of its own, or the host answers
+    /// nobody, or a guest was reset unasked since `before`. What a story saw then says nothing of Godwit. A plug that a
+    /// story pulled is not meant.
+    pub fn broke(&self, before: Unasked) -> Option<String> {
+        let reset = || {
+            let reset = Unasked::until_now(&self.place).is_more_than(before);
+            reset.then(|| "a guest booted unasked".into())
+        };
+        self.host_broke().or_else(reset)
+    }
+
+    fn host_broke(&self) -> Option<String> {
         Host::ALL.into_iter().find_map(|host| {
             let log = self.place.run().join(format!("{host}.qemu.log"));
             let said = std::fs::read_to_string(log).unwrap_or_default();

@@ -69,7 +69,7 @@ impl<'a> Small<'a> {
             }
             Device::Vf => {
                 let address = ssh::output(self.place, self.host, &format!("rig-vf take {mac}"))?;
-                crate::guest::vf_xml(self.place, address.trim())?
+                crate::guest::vf_xml(self.place, address.trim(), 0)?
             }
         })
     }

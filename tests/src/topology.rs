@@ -43,8 +43,8 @@ impl Topology {
     /// gets back what it broadcasts, so that the bridge would learn its own guests behind it: it must not learn.
     fn commands(self) -> String {
         let entries = |verb: &str| {
-            let each = Guest::ALL.map(|guest| format!("bridge fdb {verb} {} dev pf0 self", guest.mac));
-            each.join("; ")
+            let each = macs().map(|mac| format!("bridge fdb {verb} {mac} dev pf0 self"));
+            each.collect::<Vec<_>>().join("; ")
         };
         match self {
             Topology::Uplink => format!(
@@ -102,15 +102,17 @@ pub fn set(place: &Place, topology: Topology) -> Result<()> {
 fn is_set(place: &Place, host: Host, topology: Topology) -> Result<bool> {
     let text = ssh::output(place, host, "ls /sys/class/net/br0/brif; bridge fdb show dev pf0")?;
     let has = |topology: Topology| text.lines().any(|line| line == topology.port());
-    let told = |guest: &Guest| {
+    let told = |mac: &str| {
         text.lines()
-            .any(|line| line.starts_with(guest.mac) && line.contains("self"))
+            .any(|line| line.starts_with(mac) && line.contains("self"))
     };
     let ports = Topology::ALL
         .into_iter()
         .all(|each| has(each) == (each == topology));
-    Ok(ports
-        && Guest::ALL
-            .iter()
-            .all(|guest| told(guest) == (topology == Topology::Pf)))
+    Ok(ports && macs().all(|mac| told(mac) == (topology == Topology::Pf)))
+}
+
+fn macs() -> impl Iterator<Item = &'static str> {
+    let pairs = Guest::ALL.into_iter().flat_map(Guest::pairs);
+    pairs.map(|pair| pair.mac)
 }

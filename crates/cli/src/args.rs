@@ -124,8 +124,11 @@ pub(crate) enum Command {
     },
     /// Show this host and its peers, each asked now
     Hosts,
-    /// Show the VFs of this host's pools, and who uses them
-    Vfs,
+    /// Show the VFs of this host's pools, and who uses them; keep one from everybody, or give it out again
+    Vfs {
+        #[command(subcommand)]
+        act: Option<VfAct>,
+    },
     /// Show the VFs that this host has set aside
     Holds(Holds),
     /// Print a completion script for a shell
@@ -139,6 +142,26 @@ pub(crate) enum Command {
     Man {
         /// An existing directory for the pages
         dir: Option<PathBuf>,
+    },
+}
+
+/// What is done with a VF.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VfAct {
+    /// Keep a VF from everybody until release; who has it now keeps it
+    Quarantine {
+        /// PCI address of the VF, as `godwit vfs` shows it
+        #[arg(value_parser = word)]
+        vf: String,
+        /// Why, for whoever looks at it later
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        because: String,
+    },
+    /// Reset and clean a VF in quarantine, and give it out again
+    Release {
+        /// PCI address of the VF, as `godwit vfs` shows it
+        #[arg(value_parser = word)]
+        vf: String,
     },
 }
 

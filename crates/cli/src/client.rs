@@ -12,8 +12,8 @@ use godwit_api::v1::{
     AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest,
     CreateMigrationRequest, Failure, GetMigrationRequest, Guest, Hold, Host, ListGuestsRequest,
     ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest, Migration, MigrationFilter,
-    ResolveMigrationRequest, RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf,
-    WatchMigrationRequest, WatchMigrationResponse,
+    QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest, RetryMigrationRequest,
+    StandbyGuestRequest, StandbyPfRequest, Vf, WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -129,6 +129,18 @@ impl Client {
         Ok(within(DEADLINE, ListVfsRequest {}, |r| self.hosts.list_vfs(r))
             .await?
             .vfs)
+    }
+
+    pub(crate) async fn quarantine_vf(&mut self, vf: String, because: String) -> Result<Vf, Error> {
+        let request = QuarantineVfRequest { vf, because };
+        let answer = within(AGENT_DEADLINE, request, |r| self.hosts.quarantine_vf(r)).await?;
+        answer.vf.ok_or(Error::Ended("it named the VF"))
+    }
+
+    pub(crate) async fn release_vf(&mut self, vf: String) -> Result<Vf, Error> {
+        let request = ReleaseVfRequest { vf };
+        let answer = within(AGENT_DEADLINE, request, |r| self.hosts.release_vf(r)).await?;
+        answer.vf.ok_or(Error::Ended("it named the VF"))
     }
 
     pub(crate) async fn holds(&mut self) -> Result<Vec<Hold>, Error> {

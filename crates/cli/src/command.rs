@@ -50,7 +50,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         }
         Command::Cancel { id } => cancel::cancel(daemon().await?, id, out).await,
         Command::Hosts => hosts::hosts(daemon().await?, out).await,
-        Command::Vfs => vfs::vfs(daemon().await?, out).await,
+        Command::Vfs { act } => vfs::vfs(daemon().await?, act.as_ref(), out).await,
         Command::Holds(wanted) => match wanted.from.journal() {
             Some(directory) => offline::holds(directory, out),
             None => holds::holds(daemon().await?, out).await,

@@ -10,7 +10,7 @@ use std::{fmt, future::pending, io, path::Path, pin::pin, sync::Arc, time::Durat
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, Event, Guest, Pair, Phase, Policy, Sighting, Vf, VfUse, preflight::GuestFacts,
+    Brief, Cause, Event, Guest, Pair, PciAddress, Phase, Policy, Sighting, Vf, VfUse, preflight::GuestFacts,
 };
 use tracing::warn;
 
@@ -278,6 +278,10 @@ impl<W: World> World for Faulty<W> {
             }
         }
         Ok(vfs)
+    }
+
+    async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
+        self.world.clean(vf).await
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {

@@ -84,14 +84,28 @@ fn holds_nothing(state: State) -> bool {
     )
 }
 
+/// What people keep from everybody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    /// PFs that are worked on.
+    pub(crate) pfs: Vec<String>,
+    /// VFs in quarantine, and why.
+    pub(crate) vfs: Vec<(String, String)>,
+}
+
 /// The host's view of its VFs, with the holds on top.
-pub(crate) fn overlay(mut vfs: Vec<Vf>, holds: &[Hold], aside: &[String]) -> Vec<Vf> {
+pub(crate) fn overlay(mut vfs: Vec<Vf>, holds: &[Hold], kept: &Kept) -> Vec<Vf> {
     for vf in &mut vfs {
-        if vf.usage == VfUse::Free && aside.contains(&vf.pf) {
+        if vf.usage == VfUse::Free && kept.pfs.contains(&vf.pf) {
             let pf = &vf.pf;
             vf.usage = VfUse::Other(format!("{pf} is set aside: godwit accelerate --pf {pf}"));
         }
         let address = vf.address.to_string();
+        if let Some((_, why)) = kept.vfs.iter().find(|(vf, _)| *vf == address)
+            && vf.usage == VfUse::Free
+        {
+            vf.usage = VfUse::Other(format!("quarantined: {why}"));
+        }
         if let Some(hold) = holds.iter().find(|hold| hold.vf == address)
             && vf.usage == VfUse::Free
         {

@@ -68,6 +68,26 @@ impl<W: World> HostService for HostDesk<W> {
         let (operations, refused) = parted(begun);
         Ok(Response::new(api::AcceleratePfResponse { operations, refused }))
     }
+
+    async fn quarantine_vf(
+        &self,
+        request: Request<api::QuarantineVfRequest>,
+    ) -> Result<Response<api::QuarantineVfResponse>, Status> {
+        let (coordinator, asked) = (self.0.clone(), request.into_inner());
+        let done = async move { coordinator.quarantine_vf(&asked.vf, &asked.because).await };
+        let vf = Some(vf(&carried(done).await?));
+        Ok(Response::new(api::QuarantineVfResponse { vf }))
+    }
+
+    async fn release_vf(
+        &self,
+        request: Request<api::ReleaseVfRequest>,
+    ) -> Result<Response<api::ReleaseVfResponse>, Status> {
+        let (coordinator, asked) = (self.0.clone(), request.into_inner());
+        let done = async move { coordinator.release_vf(&asked.vf).await };
+        let vf = Some(vf(&carried(done).await?));
+        Ok(Response::new(api::ReleaseVfResponse { vf }))
+    }
 }
 
 /// Those that have begun, and those that were refused.

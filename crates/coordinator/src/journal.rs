@@ -8,6 +8,7 @@ mod ballast;
 mod disk;
 mod error;
 mod history;
+mod kept;
 mod open;
 mod owner;
 
@@ -18,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::error::JournalError;
-pub(crate) use self::open::SCHEMA_VERSION;
+pub(crate) use self::open::{SCHEMA_VERSION, knows_schema};
 use self::{
     ballast::Ballast,
     disk::{Disk, Room, Unwritten},
@@ -179,26 +180,6 @@ impl Journal {
                 }
             }
             Ok(())
-        })
-        .await
-    }
-
-    /// Keeps the VFs of a PF from everybody, or gives them out again.
-    pub(crate) async fn set_pf_aside(&self, pf: &str, aside: bool) -> Result<(), JournalError> {
-        let pf = pf.to_owned();
-        let sql = match aside {
-            true => "INSERT OR IGNORE INTO pfs_set_aside VALUES (?1)",
-            false => "DELETE FROM pfs_set_aside WHERE pf = ?1",
-        };
-        let room = if aside { Room::Kept } else { Room::Last };
-        self.write(room, move |tx| tx.execute(sql, [&pf]).map(drop)).await
-    }
-
-    /// PFs whose VFs are kept from everybody.
-    pub(crate) async fn pfs_set_aside(&self) -> Result<Vec<String>, JournalError> {
-        self.run(|connection| {
-            let mut select = connection.prepare("SELECT pf FROM pfs_set_aside ORDER BY pf")?;
-            select.query_map([], |row| row.get(0))?.collect()
         })
         .await
     }

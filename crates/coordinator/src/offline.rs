@@ -16,7 +16,7 @@ use godwit_api::v1 as api;
 use godwit_migration::{Brief, Entry, Migration};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, config::DbConfig, params};
 
-use crate::{Which, holds::Hold, host_service, journal::SCHEMA_VERSION, operation::View, words};
+use crate::{Which, holds::Hold, host_service, journal, operation::View, words};
 
 /// A daemon that begins to use the journal at this moment has it for itself for so long at most.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -246,13 +246,13 @@ impl<'a> Reader<'a> {
         let connection = opened.map_err(|error| failed(path, error))?;
         let reader = Reader { path, connection };
         let found = reader.prepared().map_err(|error| failed(path, error))?;
-        if found == SCHEMA_VERSION {
+        if journal::knows_schema(found) {
             return Ok(reader);
         }
         Err(OfflineError::Schema {
             path: path.into(),
             found,
-            known: SCHEMA_VERSION,
+            known: journal::SCHEMA_VERSION,
         })
     }
 

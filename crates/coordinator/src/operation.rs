@@ -315,12 +315,16 @@ impl<W: World> Operation<W> {
 
 async fn bounded<W: World>(world: &W, job: Job, phase: Phase) -> Event {
     let deadline = job.deadline;
+    let perhaps_asked = phase == Phase::Unplug && job.taken_up;
     // A hold never expires by itself, nor does a place in a queue; and what a transfer did is known to libvirt, not to
     // a clock.
     if matches!(phase, Phase::Await | Phase::Queue | Phase::Transfer) {
         return world.work(job).await;
     }
     match tokio::time::timeout(deadline + GRACE, world.work(job)).await {
+        // The process that died may have asked the guest, and that cannot be withdrawn: on the way back the traffic would
+        // be put on a VF that then leaves.
+        Ok(Event::Failed(cause)) if perhaps_asked => Event::Silent(cause),
         Ok(event) => event,
         Err(_) => {
             let cause = late(phase, deadline);

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, Policy, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf, preflight::GuestFacts,
 };
 use tokio::sync::watch;
 
@@ -49,10 +49,13 @@ pub trait World: Send + Sync + 'static {
     /// The VFs of this host's pools, as the host shows them; holds are not its business.
     fn vfs(&self) -> impl Future<Output = Result<Vec<Vf>, Cause>> + Send;
 
+    /// Makes a VF that nobody has as good as new. Safe to repeat.
+    fn clean(&self, vf: PciAddress) -> impl Future<Output = Result<(), Cause>> + Send;
+
     /// What libvirt here shows of a guest, by calls that wait for no job.
     fn sight(&self, uuid: &str) -> impl Future<Output = Sighting> + Send;
 
-    /// How the peer of that name is, by its own words; asked once. The seventh method, one more than a trait
-    /// should have: a peer can be reached through the world alone.
+    /// How the peer of that name is, by its own words; asked once. A peer can be reached through the world
+    /// alone.
     fn greet(&self, peer: &str) -> impl Future<Output = Result<api::Host, Cause>> + Send;
 }

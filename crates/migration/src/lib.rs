@@ -27,7 +27,7 @@ pub use cause::Cause;
 pub use migration::{Acceleration, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
 pub use phase::{Course, Outcome, Phase, State, Verdict};
 pub use profile::Profile;
-pub use refusal::{GuestRefusal, HostRefusal, Refusal};
+pub use refusal::{GuestRefusal, HostRefusal, Refusal, VfRefusal};
 pub use table::{Happening, Illegal};
 pub use vf::{Vf, VfUse, choose};
 pub use whereabouts::{DestinationView, Sighting, SourceView, Whereabouts};

@@ -84,6 +84,17 @@ pub enum HostRefusal {
     Refused { host: String, detail: String },
 }
 
+/// Nothing is done with a VF.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum VfRefusal {
+    /// No VF of the host's pools has that address.
+    #[error("no VF of {host}'s pools has the address {vf}")]
+    Unknown { host: String, vf: String },
+    /// Somebody uses the VF, or Godwit does not own it.
+    #[error("VF {vf} of {host} is not in quarantine: {usage}")]
+    NotQuarantined { host: String, vf: String, usage: String },
+}
+
 /// Why a migration is not begun.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
@@ -93,6 +104,9 @@ pub enum Refusal {
     /// Because of a host.
     #[error(transparent)]
     Host(#[from] HostRefusal),
+    /// Because of a VF.
+    #[error(transparent)]
+    Vf(#[from] VfRefusal),
 }
 
 impl Refusal {
@@ -119,6 +133,10 @@ impl Refusal {
                 HostRefusal::UnknownPf { .. } => "PF_UNKNOWN",
                 HostRefusal::Refused { .. } => "HOST_REFUSED",
             },
+            Refusal::Vf(refusal) => match refusal {
+                VfRefusal::Unknown { .. } => "VF_UNKNOWN",
+                VfRefusal::NotQuarantined { .. } => "VF_NOT_QUARANTINED",
+            },
         }
     }
 
@@ -127,6 +145,9 @@ impl Refusal {
         match self {
             Refusal::Guest(refusal) => guest_hint(refusal),
             Refusal::Host(refusal) => host_hint(refusal),
+            Refusal::Vf(VfRefusal::Unknown { host, .. } | VfRefusal::NotQuarantined { host, .. }) => {
+                format!("on {host}: `godwit vfs` lists them")
+            }
         }
     }
 }

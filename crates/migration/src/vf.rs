@@ -1,5 +1,7 @@
 //! VFs of one host, and the choice among them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{HostRefusal, MacAddress, PciAddress, Profile};
@@ -15,6 +17,17 @@ pub enum VfUse {
     Guest(String),
     /// Not ours to touch: the sentence says why.
     Other(String),
+}
+
+impl fmt::Display for VfUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VfUse::Free => write!(f, "it is free"),
+            VfUse::Held(migration) => write!(f, "migration {migration} holds it"),
+            VfUse::Guest(guest) => write!(f, "guest `{guest}` has it"),
+            VfUse::Other(why) => write!(f, "{why}"),
+        }
+    }
 }
 
 /// A VF as its host sees it.

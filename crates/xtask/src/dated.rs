@@ -4,34 +4,59 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use godwit_rig::Place;
 use godwit_rig::command::{command, output};
 
 use crate::steps::{Step, Steps};
 
-/// Writes the report of today under `docs/reports/`.
-///
-/// # Errors
-/// A file that cannot be written, a commit that git does not know.
-pub(crate) fn write(steps: &Steps, passed: bool) -> Result<PathBuf> {
-    let place = &steps.rig.place;
-    let date = output(&mut command("date", ["-u", "+%Y-%m-%d"]))?;
-    let commit = output(command("git", ["describe", "--always", "--dirty"]).current_dir(&place.checkout))?;
-    let directory = place.checkout.join("docs/reports");
-    fs::create_dir_all(&directory)?;
-    let path = directory.join(format!("{}.md", date.trim()));
-    fs::write(
-        &path,
-        text(steps, passed, (date.trim(), commit.trim(), &machine())),
-    )?;
-    Ok(path)
+/// What came of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    /// It goes on, or was broken off.
+    Unfinished,
 }
 
-fn text(steps: &Steps, passed: bool, (date, commit, machine): (&str, &str, &str)) -> String {
-    let verdict = if passed {
-        "everything passed"
-    } else {
-        "NOT everything passed"
+/// The report of a run: of which day and commit.
+#[derive(Clone, Debug)]
+pub(crate) struct Report {
+    pub(crate) path: PathBuf,
+    date: String,
+    commit: String,
+}
+
+impl Report {
+    /// Of today and of what is checked out, under `docs/reports/`.
+    ///
+    /// # Errors
+    /// A commit that git does not know.
+    pub(crate) fn begin(place: &Place) -> Result<Report> {
+        let date = output(&mut command("date", ["-u", "+%Y-%m-%d"]))?;
+        let describe = ["describe", "--always", "--dirty", "--abbrev=12"];
+        let commit = output(command("git", describe).current_dir(&place.checkout))?;
+        let date = date.trim().to_owned();
+        Ok(Report {
+            path: place.checkout.join(format!("docs/reports/{date}.md")),
+            date,
+            commit: commit.trim().into(),
+        })
+    }
+
+    /// # Errors
+    /// A file that cannot be written.
+    pub(crate) fn write(&self, steps: &Steps, verdict: Verdict) -> Result<()> {
+        let told = text(steps, verdict, (&self.date, &self.commit, &machine()));
+        fs::write(&self.path, told).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+fn text(steps: &Steps, verdict: Verdict, (date, commit, machine): (&str, &str, &str)) -> String {
+    let verdict = match verdict {
+        Verdict::Passed => "everything passed",
+        Verdict::Failed => "NOT everything passed",
+        Verdict::Unfinished => "NOT finished",
     };
     let mut text = format!(
         "# Whole run of {date}\n\n`cargo xtask test --all` of {commit}: {verdict}, in {:.0} minutes.\nMachine: {machine}.\n\n\
@@ -74,7 +99,7 @@ fn machine() -> String {
 mod tests {
     use godwit_rig::Rig;
 
-    use super::text;
+    use super::{Verdict, text};
     use crate::steps::{Step, Steps};
 
     #[test]
@@ -88,7 +113,11 @@ mod tests {
             })
             .into();
         steps.heard = vec!["test there_and_back_again ... FAILED (1.0 s)".into()];
-        let text = text(&steps, false, ("2026-01-02", "0123abc", "2 processors, 24 GiB"));
+        let text = text(
+            &steps,
+            Verdict::Failed,
+            ("2026-01-02", "0123abc", "2 processors, 24 GiB"),
+        );
         assert!(text.starts_with("# Whole run of 2026-01-02\n"), "{text}");
         for line in [
             "`cargo xtask test --all` of 0123abc: NOT everything passed, in 0 minutes.",

@@ -46,7 +46,7 @@ pub(crate) enum Task {
     Topology { topology: Topology },
     /// A guest.
     Guest {
-        /// web-1 or web-2.
+        /// web-1, or one of those for special purposes.
         #[arg(long, default_value_t = WEB_1)]
         name: Guest,
         #[command(subcommand)]

@@ -7,6 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use godwit_rig::Rig;
 
+use crate::dated::{Report, Verdict};
+
 /// What a run has done so far.
 pub(crate) struct Steps {
     pub(crate) rig: Rig,
@@ -14,6 +16,8 @@ pub(crate) struct Steps {
     pub(crate) done: Vec<Step>,
     /// Lines of the steps' own output that a report keeps.
     pub(crate) heard: Vec<String>,
+    /// Written after each step, if one is wanted: a run that is broken off leaves what it had.
+    pub(crate) report: Option<Report>,
 }
 
 /// One step that has ended.
@@ -30,7 +34,14 @@ impl Steps {
             started: Instant::now(),
             done: Vec::new(),
             heard: Vec::new(),
+            report: None,
         }
+    }
+
+    /// From now on there is a report of today.
+    pub(crate) fn report(&mut self) -> Result<()> {
+        self.report = Some(Report::begin(&self.rig.place)?);
+        Ok(())
     }
 
     /// Seconds since the run began.
@@ -51,6 +62,9 @@ impl Steps {
             seconds: started.elapsed().as_secs_f64(),
             passed: done.is_ok(),
         });
+        if let Some(report) = &self.report {
+            report.write(self, Verdict::Unfinished)?;
+        }
         done
     }
 
@@ -78,7 +92,10 @@ impl Steps {
             for line in BufReader::new(out).lines() {
                 let line = line?;
                 say(&line);
-                if ["test ", "  ", "{"].iter().any(|begin| line.starts_with(begin)) {
+                if ["test ", "figure ", "  ", "{"]
+                    .iter()
+                    .any(|begin| line.starts_with(begin))
+                {
                     steps.heard.push(line);
                 }
             }

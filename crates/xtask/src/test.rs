@@ -6,10 +6,11 @@ use anyhow::Result;
 use clap::Args;
 use godwit_rig::command::{command, output};
 use godwit_rig::rig::Up;
-use godwit_rig::{Rig, images, logs, setup};
+use godwit_rig::{Rig, images, logs, room, setup};
 
+use crate::dated::Verdict;
 use crate::steps::{Steps, say};
-use crate::{dated, tools};
+use crate::tools;
 
 /// Storms of a quick run; enough that a rare defect shows in one of a few commits.
 const STORMS: u64 = 10_000;
@@ -41,24 +42,47 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             .to_owned(),
     };
     let mut steps = Steps::begin(rig);
-    let passed = checks(&mut steps, arguments)
-        .and_then(|()| storms(&mut steps, arguments, &commit))
-        .and_then(|()| match arguments.no_rig {
-            true => Ok(()),
-            false => on_the_rig(&mut steps, arguments, &commit),
-        });
+    if arguments.all {
+        steps.report()?;
+    }
+    let passed = everything(&mut steps, arguments, &commit);
     steps.tell();
     if arguments.no_rig {
         say("Not tested: everything that needs the rig (--no-rig).");
     }
-    if arguments.all {
-        let path = dated::write(&steps, passed.is_ok())?;
-        say(&format!("The report: {}", path.display()));
+    if let Some(report) = &steps.report {
+        report.write(
+            &steps,
+            if passed.is_ok() {
+                Verdict::Passed
+            } else {
+                Verdict::Failed
+            },
+        )?;
+        say(&format!("The report: {}", report.path.display()));
     }
     passed.map(|()| ExitCode::SUCCESS)
 }
 
+fn everything(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
+    checks(steps, arguments)?;
+    let stormed = storms(steps, arguments, commit);
+    // The long run goes on after a failure: hours of stories are not to be lost to one storm.
+    if !arguments.all {
+        stormed?;
+        return match arguments.no_rig {
+            true => Ok(()),
+            false => on_the_rig(steps, arguments, commit),
+        };
+    }
+    let rigged = on_the_rig(steps, arguments, commit);
+    stormed.and(rigged)
+}
+
 fn checks(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
+    steps.step("room on the disks", |steps| {
+        room::check(&steps.rig.place, !arguments.no_rig)
+    })?;
     if !arguments.no_rig {
         // First of all, because the daemon does not build without libvirt's headers.
         steps.step("packages", |_| setup::install())?;

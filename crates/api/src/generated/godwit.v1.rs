@@ -445,6 +445,33 @@ pub struct Hold {
     #[prost(message, optional, tag = "6")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuarantineVfRequest {
+    /// PCI address of a VF of this host's pools.
+    #[prost(string, tag = "1")]
+    pub vf: ::prost::alloc::string::String,
+    /// Why, for whoever looks at it later; at most 200 characters count.
+    #[prost(string, tag = "2")]
+    pub because: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuarantineVfResponse {
+    /// As it is now: kept from everybody, unless somebody has it.
+    #[prost(message, optional, tag = "1")]
+    pub vf: ::core::option::Option<Vf>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseVfRequest {
+    /// PCI address of a VF of this host's pools.
+    #[prost(string, tag = "1")]
+    pub vf: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseVfResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub vf: ::core::option::Option<Vf>,
+}
 /// Which migrations are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2325,6 +2352,56 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("godwit.v1.HostService", "AcceleratePf"));
             self.inner.unary(req, path, codec).await
         }
+        /// Keeps a VF from everybody until ReleaseVf. Who has it now keeps it.
+        pub async fn quarantine_vf(
+            &mut self,
+            request: impl tonic::IntoRequest<super::QuarantineVfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QuarantineVfResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/QuarantineVf",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "QuarantineVf"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Resets and cleans a VF in quarantine, and gives it out again.
+        pub async fn release_vf(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseVfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseVfResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/ReleaseVf",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "ReleaseVf"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2375,6 +2452,22 @@ pub mod host_service_server {
             request: tonic::Request<super::AcceleratePfRequest>,
         ) -> std::result::Result<
             tonic::Response<super::AcceleratePfResponse>,
+            tonic::Status,
+        >;
+        /// Keeps a VF from everybody until ReleaseVf. Who has it now keeps it.
+        async fn quarantine_vf(
+            &self,
+            request: tonic::Request<super::QuarantineVfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::QuarantineVfResponse>,
+            tonic::Status,
+        >;
+        /// Resets and cleans a VF in quarantine, and gives it out again.
+        async fn release_vf(
+            &self,
+            request: tonic::Request<super::ReleaseVfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseVfResponse>,
             tonic::Status,
         >;
     }
@@ -2665,6 +2758,96 @@ pub mod host_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AcceleratePfSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/QuarantineVf" => {
+                    #[allow(non_camel_case_types)]
+                    struct QuarantineVfSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::QuarantineVfRequest>
+                    for QuarantineVfSvc<T> {
+                        type Response = super::QuarantineVfResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::QuarantineVfRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::quarantine_vf(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = QuarantineVfSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/ReleaseVf" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseVfSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::ReleaseVfRequest>
+                    for ReleaseVfSvc<T> {
+                        type Response = super::ReleaseVfResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseVfRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::release_vf(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseVfSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -41,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) adopt: Vec<Answer<Guest>>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) vfs: Vec<Vf>,
+    /// Of both that can be done with one.
+    pub(crate) vf: Vec<Answer<Vf>>,
     pub(crate) holds: Vec<Hold>,
     pub(crate) stay: Stay,
     /// A list of steps for each watch; a watch whose steps are over ends.
@@ -357,6 +359,25 @@ impl HostService for Fake {
         let answer = [Answer::Yes(self.script.holds.clone())];
         let holds = self.answer("holds".into(), &answer).await?;
         Ok(Response::new(ListHoldsResponse { holds }))
+    }
+
+    async fn quarantine_vf(
+        &self,
+        request: Request<QuarantineVfRequest>,
+    ) -> Result<Response<QuarantineVfResponse>, Status> {
+        let QuarantineVfRequest { vf, because } = request.into_inner();
+        let question = format!("quarantine {vf} {because}").trim_end().to_owned();
+        let vf = Some(self.answer(question, &self.script.vf).await?);
+        Ok(Response::new(QuarantineVfResponse { vf }))
+    }
+
+    async fn release_vf(
+        &self,
+        request: Request<ReleaseVfRequest>,
+    ) -> Result<Response<ReleaseVfResponse>, Status> {
+        let question = format!("release {}", request.into_inner().vf);
+        let vf = Some(self.answer(question, &self.script.vf).await?);
+        Ok(Response::new(ReleaseVfResponse { vf }))
     }
 
     async fn standby_pf(

@@ -1,8 +1,9 @@
 //! `godwit hosts`, `vfs` and `holds`.
 
-use godwit_api::v1::{Hold, Host, Vf, VfProfile, VfUsage};
+use godwit_api::v1::{Failure, Hold, Host, Vf, VfProfile, VfUsage};
+use tonic::Code;
 
-use crate::fake::{Daemon, Script};
+use crate::fake::{Answer, Daemon, Script};
 use crate::story::{ID, place, run, time};
 
 fn everything() -> Script {
@@ -103,6 +104,59 @@ fn as_json() {
     {"vfs":[{"address":"0000:01:10.0","pool":"blue","pf":"enp1s0f0","usage":"free","by":"","profile":null},{"address":"0000:01:10.2","pool":"blue","pf":"enp1s0f0","usage":"held","by":"0198c0de-1111-7222-8333-444455556666","profile":{"vlan":100,"vlan_priority":0,"vlan_protocol":"802.1Q","spoofchk":false,"trust":true,"min_tx_rate":0,"max_tx_rate":0,"link_state":"auto","rss_query":false}}]}
     {"holds":[{"vf":"0000:01:10.2","migration":"0198c0de-1111-7222-8333-444455556666","guest":"web-1","source":"beta","quarantined":"","since":"2026-01-02T03:04:05.067Z"}]}
     "#);
+}
+
+#[test]
+fn a_vf_is_kept_from_everybody_and_given_out_again() {
+    let (_dir, socket) = place();
+    let vf = everything().vfs[0].clone();
+    let kept = Vf {
+        usage: VfUsage::Other.into(),
+        by: "quarantined: its port is broken".into(),
+        ..vf.clone()
+    };
+    let no = Failure {
+        reason: "VF_NOT_QUARANTINED".into(),
+        message: "VF 0000:01:10.0 of alpha is not in quarantine: it is free".into(),
+        hint: "on alpha: `godwit vfs` lists them".into(),
+        ..Failure::default()
+    };
+    let with = |answer| {
+        let vf = vec![answer];
+        Daemon::start(
+            &socket,
+            Script {
+                vf,
+                ..Script::default()
+            },
+        )
+    };
+    let release = ["vfs", "release", "0000:01:10.0"];
+    let mut told = String::new();
+    {
+        let daemon = with(Answer::Yes(kept));
+        let quarantine = ["vfs", "quarantine", "0000:01:10.0", "--because", "a bad port"];
+        told += &run(&socket, &quarantine).out;
+        assert_eq!(daemon.asked(), ["quarantine 0000:01:10.0 a bad port"]);
+    }
+    {
+        let daemon = with(Answer::Yes(vf));
+        told += &run(&socket, &release).out;
+        assert_eq!(daemon.asked(), ["release 0000:01:10.0"]);
+    }
+    let _daemon = with(Answer::No(Code::FailedPrecondition, no));
+    let run_again = run(&socket, &release);
+    assert_eq!(run_again.code, 1);
+    told += &run_again.err;
+    insta::assert_snapshot!(told, @"
+    VF            POOL  PF        USE                                        SET TO
+    0000:01:10.0  blue  enp1s0f0  unusable: quarantined: its port is broken  -
+    VF            POOL  PF        USE   SET TO
+    0000:01:10.0  blue  enp1s0f0  free  -
+    Error: VF 0000:01:10.0 of alpha is not in quarantine: it is free
+    Hint: on alpha: `godwit vfs` lists them
+    ");
+    assert_eq!(run(&socket, &["vfs", "quarantine"]).code, 2, "of which VF?");
 }
 
 #[test]

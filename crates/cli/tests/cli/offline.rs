@@ -344,7 +344,7 @@ fn what_cannot_be_read_is_named() {
     Hint: godwit list --offline
 
     a newer schema:
-    Error: journal DIR/godwit.db has schema version 9; this godwit knows version 2
+    Error: journal DIR/godwit.db has schema version 9; this godwit knows version 3
     Hint: godwit --version; godwitd --version
 
     no database:

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use godwit_migration::{Cause, Phase, Vf};
+use godwit_migration::{Cause, PciAddress, Phase, Refusal, Vf, VfRefusal, VfUse};
 
 use super::Coordinator;
-use crate::{Refused, World, holds};
+use crate::{
+    Refused, World,
+    holds::{self, Kept},
+};
 
 impl<W: World> Coordinator<W> {
     /// This host's VFs with their holds.
@@ -21,8 +24,63 @@ impl<W: World> Coordinator<W> {
         let vfs = vfs
             .unwrap_or_else(|_| Err(late_vfs(deadline)))
             .map_err(Refused::Cause)?;
-        let aside = self.0.journal.pfs_set_aside().await?;
-        Ok(holds::overlay(vfs, &holds, &aside))
+        let kept = Kept {
+            pfs: self.0.journal.pfs_set_aside().await?,
+            vfs: self.0.journal.vfs_quarantined().await?,
+        };
+        Ok(holds::overlay(vfs, &holds, &kept))
+    }
+
+    /// A VF is kept from everybody; a guest that has it keeps it.
+    pub(crate) async fn quarantine_vf(&self, named: &str, because: &str) -> Result<Vf, Refused> {
+        let _alone = self.alone().await;
+        let vf = self.vf(named).await?;
+        let because: String = because.chars().filter(|c| !c.is_control()).take(200).collect();
+        let why = if because.is_empty() { "by hand" } else { &because };
+        self.0.journal.quarantine_vf(&vf.address.to_string(), why).await?;
+        self.vf(named).await
+    }
+
+    /// A VF in quarantine is cleaned, and given out again.
+    pub(crate) async fn release_vf(&self, named: &str) -> Result<Vf, Refused> {
+        let _alone = self.alone().await;
+        let vf = self.vf(named).await?;
+        let address = vf.address.to_string();
+        let quarantined = self.0.journal.vfs_quarantined().await?;
+        let by_hand = quarantined.iter().any(|(vf, _)| *vf == address);
+        let left = self.0.journal.holds().await?;
+        let left = left
+            .iter()
+            .any(|hold| hold.vf == address && hold.quarantined.is_some());
+        match vf.usage {
+            // Whoever has it keeps it, and cleans it in the end.
+            VfUse::Guest(_) | VfUse::Held(_) if by_hand || left => {}
+            _ if by_hand || left => self.0.world.clean(vf.address).await.map_err(Refused::Cause)?,
+            usage => {
+                let refusal = VfRefusal::NotQuarantined {
+                    host: self.host().into(),
+                    vf: address,
+                    usage: usage.to_string(),
+                };
+                return Err(Refusal::from(refusal).into());
+            }
+        }
+        self.0.journal.release_vf(&address).await?;
+        self.vf_was_freed();
+        self.vf(named).await
+    }
+
+    async fn vf(&self, named: &str) -> Result<Vf, Refused> {
+        let wanted: Option<PciAddress> = named.parse().ok();
+        let found = self.vfs().await?.into_iter();
+        let found = found.into_iter().find(|vf| Some(vf.address) == wanted);
+        found.ok_or_else(|| {
+            let refusal = VfRefusal::Unknown {
+                host: self.host().into(),
+                vf: named.chars().filter(|c| !c.is_control()).take(64).collect(),
+            };
+            Refusal::from(refusal).into()
+        })
     }
 
     /// What is set aside here.

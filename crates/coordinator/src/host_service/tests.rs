@@ -36,6 +36,10 @@ impl World for Pretend {
         ])
     }
 
+    async fn clean(&self, _: godwit_migration::PciAddress) -> Result<(), Cause> {
+        Ok(())
+    }
+
     async fn sight(&self, _: &str) -> Sighting {
         Sighting::Absent
     }

@@ -10,7 +10,11 @@ use rusqlite::Connection;
 
 use super::JournalError;
 
-pub(crate) const SCHEMA_VERSION: i64 = 2;
+pub(crate) const SCHEMA_VERSION: i64 = 3;
+/// The oldest that is brought up to it.
+const OLDEST_SCHEMA: i64 = 2;
+/// What version 3 has and version 2 has not.
+const SINCE_3: &str = "CREATE TABLE vfs_quarantined (vf TEXT PRIMARY KEY, why TEXT NOT NULL) STRICT;";
 const SCHEMA: &str = "
     CREATE TABLE migrations (
         id TEXT PRIMARY KEY, request_id TEXT UNIQUE, begun_ms INTEGER NOT NULL,
@@ -27,6 +31,11 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE TABLE pfs_set_aside (pf TEXT PRIMARY KEY) STRICT;
 ";
+
+/// Whether a database of this version can be read, and brought up to ours.
+pub(crate) fn knows_schema(found: i64) -> bool {
+    (OLDEST_SCHEMA..=SCHEMA_VERSION).contains(&found)
+}
 
 pub(super) fn lock(directory: &Path, path: &Path) -> Result<File, JournalError> {
     let failed = |error| JournalError::Database {
@@ -50,7 +59,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, JournalError> {
     // Read before anything is set: a database that is not ours stays as it is.
     let (found, tables) = version(&connection).map_err(failed)?;
     let new = found == 0 && tables == 0;
-    if found != SCHEMA_VERSION && !new {
+    if !knows_schema(found) && !new {
         return Err(JournalError::Schema {
             path: path.into(),
             found,
@@ -58,8 +67,10 @@ pub(super) fn connect(path: &Path) -> Result<Connection, JournalError> {
         });
     }
     prepare(&connection).map_err(failed)?;
-    if new {
-        create(&connection).map_err(failed)?;
+    match found {
+        _ if new => set_up(&connection, &format!("{SCHEMA} {SINCE_3}")).map_err(failed)?,
+        SCHEMA_VERSION => {}
+        _ => set_up(&connection, SINCE_3).map_err(failed)?,
     }
     Ok(connection)
 }
@@ -80,8 +91,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
-fn create(connection: &Connection) -> rusqlite::Result<()> {
+fn set_up(connection: &Connection, tables: &str) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
-        "BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        "BEGIN; {tables} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     ))
 }

@@ -282,7 +282,7 @@ async fn a_newer_schema_is_named_and_left_alone() {
     let error = told(&list(directory.path(), "", Which::All, 10).unwrap_err());
     assert!(error.starts_with("JOURNAL_SCHEMA: journal "), "{error}");
     assert!(
-        error.contains("has schema version 7; this godwit knows version 2"),
+        error.contains("has schema version 7; this godwit knows version 3"),
         "{error}"
     );
     assert_eq!(files(directory.path()), before);

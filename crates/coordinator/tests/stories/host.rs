@@ -227,7 +227,7 @@ impl Two {
     }
 }
 
-fn no(status: Status) -> No {
+pub fn no(status: Status) -> No {
     let failure = Failure::decode(status.details()).expect("a refusal has details");
     assert_eq!(failure.message, status.message());
     No {

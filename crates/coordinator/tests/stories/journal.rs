@@ -110,10 +110,24 @@ fn a_newer_schema_is_named_and_left_alone() {
     let before = std::fs::read(host.database()).unwrap();
     let words = refuses(&host);
     assert!(
-        words.ends_with("has schema version 7; this godwitd knows version 2"),
+        words.ends_with("has schema version 7; this godwitd knows version 3"),
         "{words}"
     );
     assert_eq!(std::fs::read(host.database()).unwrap(), before);
+}
+
+#[test]
+fn an_older_schema_is_brought_up_with_all_that_is_in_it() {
+    let (host, id) = begun();
+    sql(&host, "DROP TABLE vfs_quarantined; PRAGMA user_version = 2");
+    let old = godwit_coordinator::offline::show(host.directory(), &id).unwrap();
+    assert_eq!(old.found.id, id, "read offline as it is");
+    host.world.free(Phase::Unplug);
+    host.live(async |alpha| {
+        assert!(alpha.ended(&id).await.ended);
+        let usage = alpha.quarantine("0000:01:10.1", "broken").await.unwrap();
+        assert_eq!(usage, "quarantined: broken");
+    });
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod journal;
 mod moves;
 mod peek;
 mod policies;
+mod quarantine;
 mod refusals;
 mod restarts;
 mod rests;

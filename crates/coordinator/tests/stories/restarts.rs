@@ -41,6 +41,27 @@ fn killed_in_any_phase_of_the_way_out() {
     }
 }
 
+/// The guest may have been asked for its VF, and the next daemon cannot even look: nothing is undone on that.
+#[test]
+fn killed_in_an_unplug_that_then_fails_it_waits_for_the_vf_to_leave() {
+    let host = Host::source();
+    host.world.hold(Phase::Unplug);
+    let id = host.live(async |alpha| alpha.reach(Phase::Unplug).await);
+    host.world.breaks(Phase::Unplug, failed("LIBVIRT"));
+    host.live_fast(async |alpha| {
+        let rests = alpha.settled(&id).await;
+        assert_eq!(
+            (rests.moved(), rests.acceleration()),
+            (Moved::No, Acceleration::Standby)
+        );
+        assert_eq!(rests.failure.unwrap().reason, "LIBVIRT");
+        assert_eq!(alpha.world.tried(Phase::Plug), 0, "the way back was begun");
+        alpha.world.heals(Phase::Unplug);
+        alpha.world.free(Phase::Unplug);
+        assert_eq!(alpha.ended(&id).await.acceleration(), Acceleration::Accelerated);
+    });
+}
+
 #[test]
 fn killed_in_any_phase_of_the_way_back() {
     for phase in [Phase::Plug, Phase::FailBack, Phase::Unreserve] {

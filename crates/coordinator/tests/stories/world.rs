@@ -12,7 +12,8 @@ use std::{
 use godwit_api::v1::Failure;
 use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, Phase, Policy, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
+    preflight::GuestFacts,
 };
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
@@ -50,6 +51,10 @@ pub struct Knobs {
     pub figures: Option<Figures>,
     pub asked_guests: usize,
     pub asked_vfs: usize,
+    /// VFs that were to be cleaned.
+    pub cleaned: Vec<PciAddress>,
+    /// Why none can be.
+    pub dirty: Option<Cause>,
     once: BTreeMap<Phase, VecDeque<Event>>,
     broken: BTreeMap<Phase, Event>,
     held: BTreeSet<Phase>,
@@ -299,6 +304,13 @@ impl World for Pretend {
         });
         self.open(Call::Vfs).await;
         Ok(seen)
+    }
+
+    async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
+        self.set(|knobs| {
+            knobs.cleaned.push(vf);
+            knobs.dirty.clone().map_or(Ok(()), Err)
+        })
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {

@@ -26,6 +26,10 @@ pub(crate) const CHANNEL: &str = "org.godwit.agent.0";
 /// guest's traffic is lost meanwhile.
 const PROOF: Duration = Duration::from_secs(5);
 
+/// How long after the agent should have given up its answer is waited for. A guest that rebooted has forgotten the
+/// question, and is to be asked again.
+const LATE: Duration = Duration::from_secs(5);
+
 /// The agent did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
@@ -48,8 +52,13 @@ pub(crate) enum AgentError {
 impl AgentError {
     /// The same request may be answered a little later.
     pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, AgentError::Closed { .. }) || self.is_forgotten()
+    }
+
+    /// The guest may have rebooted, or its agent been started again: the request is to be made again.
+    pub(crate) fn is_forgotten(&self) -> bool {
         match self {
-            AgentError::Closed { .. } | AgentError::Silent { .. } => true,
+            AgentError::Silent { .. } => true,
             AgentError::Refused { reason, .. } => *reason == api::RefusalReason::StaleSession.as_str_name(),
             _ => false,
         }
@@ -180,7 +189,10 @@ impl Agents {
             channel.hello().await?;
             // The agent gives up a little before us, so that its reason is heard.
             let left = end.saturating_duration_since(Instant::now());
-            channel.request(body, left.mul_f32(0.9).min(patience)).await
+            let patience = left.mul_f32(0.9).min(patience);
+            let within = patience + LATE;
+            let answer = tokio::time::timeout(within, channel.request(body, patience)).await;
+            answer.map_err(|_| AgentError::Silent { within })?
         };
         let answer = tokio::time::timeout_at(end, talk)
             .await

@@ -178,6 +178,26 @@ async fn a_silent_guest_costs_the_deadline_and_no_more() {
     );
 }
 
+/// It answered the hello and rebooted: the switch is not waited for to the end, or nobody could ask again in time.
+#[tokio::test(start_paused = true)]
+async fn a_switch_that_is_forgotten_is_given_up_before_the_deadline() {
+    let (_kept, path) = guest(Vec::new(), |frame| welcome(&frame).into_iter().collect()).await;
+    let started = Instant::now();
+    let told = agents()
+        .fail_over(&path, mac(), Duration::from_secs(30))
+        .await
+        .unwrap_err();
+    assert!(
+        told.is_forgotten() && !AgentError::Odd { verb: "" }.is_forgotten(),
+        "{told:?}"
+    );
+    let took = started.elapsed();
+    assert!(
+        took >= PROOF && took <= PROOF + LATE + Duration::from_secs(1),
+        "{took:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_flood_is_cut_off() {
     let (_kept, path) = serve(|mut stream| async move {

@@ -37,6 +37,10 @@ impl World for Empty {
         Ok(Vec::new())
     }
 
+    async fn clean(&self, _: godwit_migration::PciAddress) -> Result<(), Cause> {
+        Ok(())
+    }
+
     async fn sight(&self, _: &str) -> Sighting {
         Sighting::Absent
     }

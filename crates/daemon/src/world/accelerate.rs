@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
 use godwit_coordinator::{Job, retry::Policy};
-use godwit_migration::{Course, Event, Pair, PciAddress, Report, State};
-use tokio::time::Instant;
+use godwit_migration::{Course, Event, MacAddress, Pair, PciAddress, Report, State};
+use tokio::{sync::Mutex, time::Instant};
 use tracing::{info, warn};
 
 use super::{
@@ -23,6 +24,7 @@ use crate::{
         xml::DomainDevices,
     },
     peers::plug_alias,
+    vf::VfError,
 };
 
 impl RealWorld {
@@ -33,54 +35,102 @@ impl RealWorld {
         if matches!(job.state, State::Work(Course::Arrive, _)) {
             self.correct_persistent(job).await;
         }
-        // One after the other: libvirt plugs into one domain under one job anyway.
-        let mut plugged = Vec::new();
+        let turn = Mutex::new(());
         // A pair that was on its standby before is put back there.
-        for (index, pair) in job.brief.pairs.iter().enumerate() {
-            if let Some(vf) = job.brief.vf_here(pair) {
-                plugged.push(self.plug_one(job, (index, pair), vf).await?);
+        let works = job.brief.pairs.iter().enumerate().filter_map(|numbered| {
+            let vf = job.brief.vf_here(numbered.1)?;
+            Some(self.plug_one(job, numbered, vf, &turn))
+        });
+        // All have ended before it is said what came of them.
+        let all = join_all(works).await;
+        let plugged = match all_or_worst(all) {
+            Ok(plugged) => plugged,
+            Err((worst, fresh)) => {
+                join_all(fresh.into_iter().map(|vf| self.steer_away(vf))).await;
+                return Err(worst);
             }
+        };
+        // Those of an earlier attempt, in which another failed, have none; on the others it is as it was.
+        for Plugged { vf, mac, .. } in &plugged {
+            let steered = self.vfs.set_mac(*vf, Some(*mac)).await;
+            steered.map_err(|error| unprepared(*vf, &error))?;
         }
-        Ok(Report::of(plugged.join("; ")))
+        let told: Vec<String> = plugged.into_iter().map(|plugged| plugged.told).collect();
+        Ok(Report::of(told.join("; ")))
     }
 
-    async fn plug_one(&self, job: &Job, (index, pair): (usize, &Pair), vf: PciAddress) -> Work<String> {
-        let devices = self.devices(&job.brief).await?;
-        let id = uuid(&job.brief)?;
+    async fn plug_one(
+        &self,
+        job: &Job,
+        (index, pair): (usize, &Pair),
+        vf: PciAddress,
+        turn: &Mutex<()>,
+    ) -> Work<Plugged> {
+        let done = |(alias, vf), fresh, lacks: &str| Plugged {
+            vf,
+            mac: pair.primary_mac,
+            fresh,
+            told: format!("{alias} is plugged{}{lacks}", if fresh { "" } else { " already" }),
+        };
         let wish = self.wish_for(job, pair).await?;
         let profile = profile_of(wish.as_ref(), pair);
-        if let Some(has) = plugged(&devices, pair, vf) {
-            let is = devices.hostdev(&has).map_or(vf, |hostdev| hostdev.host_address);
-            let lacks = self.check_plugged(is, &profile).await?;
-            return Ok(format!("{has} is plugged already{lacks}"));
+        if let Some(has) = plugged(&self.devices(&job.brief).await?, pair, vf) {
+            let lacks = self.check_plugged(has.1, &profile).await?;
+            return Ok(done(has, false, &lacks));
         }
         self.check_nobody_has(vf).await?;
         self.check_stays(job).await?;
-        let lacks = self.make_ready(vf, pair, &profile).await?;
+        let lacks = self.prepare_like(vf, &profile).await?;
+        // libvirt plugs into one domain one after the other anyway, and where a VF goes in the guest depends on what is
+        // there already. Nor is a VF steered to before its turn.
+        let _mine = turn.lock().await;
+        let lacks = self.steer_like(vf, pair, &profile, lacks).await?;
         let place = wish.as_ref().and_then(|wish| place_of(wish, pair));
-        let device = hostdev_xml(
-            vf,
-            &plug_alias(&pair.primary, index),
-            place.filter(|place| is_free(&devices, *place)),
-        );
-        let attached = self.libvirt.attach(id, device).await;
-        // What libvirt answers is a hint; the domain is the evidence.
-        let event = match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
-            (Some(has), _) => return Ok(format!("{has} is plugged{lacks}")),
-            (None, Err(error)) if error.is_retryable() => {
-                failed("PLUG", format!("VF {vf} could not be plugged now"), &error)
+        match self.attach_one(job, (index, pair), vf, place).await {
+            Ok(has) => Ok(done(has, true, &lacks)),
+            Err(event) => {
+                self.take_back(vf).await;
+                Err(event)
             }
-            (None, Err(error)) => bad(
+        }
+    }
+
+    /// What libvirt answers is a hint; the domain is the evidence.
+    async fn attach_one(
+        &self,
+        job: &Job,
+        (index, pair): (usize, &Pair),
+        vf: PciAddress,
+        place: Option<PciAddress>,
+    ) -> Work<(String, PciAddress)> {
+        let id = uuid(&job.brief)?;
+        let devices = self.devices(&job.brief).await?;
+        let place = place.filter(|place| is_free(&devices, *place));
+        let device = hostdev_xml(vf, &plug_alias(&pair.primary, index), place);
+        let attached = self.libvirt.attach(id, device).await;
+        match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
+            (Some(has), _) => Ok(has),
+            (None, Err(error)) if error.is_retryable() => Err(failed(
+                "PLUG",
+                format!("VF {vf} could not be plugged now"),
+                &error,
+            )),
+            (None, Err(error)) => Err(bad(
                 vf,
                 failed("PLUG", format!("VF {vf} could not be plugged"), &error),
-            ),
-            (None, Ok(())) => Event::Failed(cause(
+            )),
+            (None, Ok(())) => Err(Event::Failed(cause(
                 "PLUG",
                 format!("VF {vf} is not in the domain although libvirt plugged it"),
-            )),
-        };
-        self.take_back(vf).await;
-        Err(event)
+            ))),
+        }
+    }
+
+    /// No frames for a VF that the traffic does not go to.
+    async fn steer_away(&self, vf: PciAddress) {
+        if let Err(error) = self.vfs.set_mac(vf, None).await {
+            warn!(%vf, "a VF that the guest does not use keeps its address: {error}");
+        }
     }
 
     /// Another tool may be moving the guest away: libvirt would not plug before that has ended.
@@ -197,12 +247,53 @@ impl RealWorld {
     }
 }
 
-/// The alias of the VF if the domain has it.
-fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<String> {
+/// A pair's VF that is in the guest.
+struct Plugged {
+    vf: PciAddress,
+    /// What it is steered by.
+    mac: MacAddress,
+    /// By this attempt: nothing in the guest uses it yet.
+    fresh: bool,
+    /// One sentence.
+    told: String,
+}
+
+/// All of them, or why not: a guest that has left is told before a VF that failed. With it the VFs that were plugged in
+/// vain, which must not draw the frames of a guest that waits on its standby. One that was in the guest before may carry
+/// its traffic.
+fn all_or_worst(all: Vec<Work<Plugged>>) -> Result<Vec<Plugged>, (Event, Vec<PciAddress>)> {
+    let mut plugged = Vec::new();
+    let mut failures = Vec::new();
+    for one in all {
+        match one {
+            Ok(one) => plugged.push(one),
+            Err(event) => failures.push(event),
+        }
+    }
+    let left = failures.iter().position(|event| matches!(event, Event::Left(_)));
+    if failures.is_empty() {
+        return Ok(plugged);
+    }
+    let worst = failures.swap_remove(left.unwrap_or(0));
+    let fresh = plugged.iter().filter(|one| one.fresh).map(|one| one.vf);
+    Err((worst, fresh.collect()))
+}
+
+/// Alias and address of the pair's VF if the domain has it; after a plug whose answer was lost it may be another than the
+/// one that is held now.
+fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<(String, PciAddress)> {
+    let named = || {
+        let alias = alias_of(devices, pair)?;
+        devices.hostdev(&alias)
+    };
     let by_address = devices.hostdevs.iter().find(|hostdev| hostdev.host_address == vf);
-    by_address
-        .map(|hostdev| hostdev.alias.clone().unwrap_or_default())
-        .or_else(|| alias_of(devices, pair))
+    let found = by_address.or_else(named)?;
+    Some((found.alias.clone().unwrap_or_default(), found.host_address))
+}
+
+pub(super) fn unprepared(vf: PciAddress, error: &VfError) -> Event {
+    let message = format!("VF {vf} could not be prepared");
+    bad(vf, failed("PLUG", message, error))
 }
 
 /// Where the pair's VF was in the guest.
@@ -221,4 +312,47 @@ fn is_free(devices: &DomainDevices, place: PciAddress) -> bool {
         .iter()
         .filter_map(|hostdev| hostdev.guest_address);
     !nics.chain(hostdevs).any(|taken| taken == place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vf(function: u8) -> PciAddress {
+        format!("0000:01:10.{function}").parse().unwrap()
+    }
+
+    fn has(function: u8, fresh: bool) -> Work<Plugged> {
+        Ok(Plugged {
+            vf: vf(function),
+            mac: "52:54:00:aa:00:40".parse().unwrap(),
+            fresh,
+            told: String::new(),
+        })
+    }
+
+    fn worst(all: Vec<Work<Plugged>>) -> (Event, Vec<PciAddress>) {
+        all_or_worst(all).err().unwrap()
+    }
+
+    #[test]
+    fn what_is_plugged_in_vain_is_named_and_what_may_carry_traffic_is_not() {
+        let failed = || bad(vf(4), Event::Failed(cause("PLUG", "no")));
+        let (event, fresh) = worst(vec![has(0, true), Err(failed()), has(2, false)]);
+        assert_eq!((event, fresh), (failed(), vec![vf(0)]));
+    }
+
+    #[test]
+    fn a_guest_that_left_is_told_first() {
+        let left = Event::Left(cause("GUEST_LEFT", "gone"));
+        let failed = Event::Failed(cause("PLUG", "no"));
+        let (event, fresh) = worst(vec![Err(failed), Err(left.clone())]);
+        assert_eq!((event, fresh), (left, vec![]));
+    }
+
+    #[test]
+    fn all_are_told_in_their_order() {
+        let all = all_or_worst(vec![has(2, false), has(0, true)]).ok().unwrap();
+        assert_eq!(all.iter().map(|one| one.vf).collect::<Vec<_>>(), [vf(2), vf(0)]);
+    }
 }

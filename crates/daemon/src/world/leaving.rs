@@ -1,16 +1,22 @@
 //! The source's work: reserve, fail over, unplug, transfer, release, follow, unreserve.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use godwit_coordinator::{Job, retry::Policy, words};
-use godwit_migration::{Event, Figures, Pair, Report, State};
+use godwit_migration::{Event, Figures, MacAddress, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::debug;
 
 use super::{RealWorld, Work, each, failed, reachable, uuid};
 use crate::{
+    agent::{AgentError, Switched},
     cause::{CauseExt, cause},
-    libvirt::{self, LibvirtError, metadata::GuestWish, xml::DomainDevices, xml::hotplug::BUTTON},
+    libvirt::{
+        self, LibvirtError,
+        metadata::GuestWish,
+        xml::DomainDevices,
+        xml::hotplug::{BUTTON, patience},
+    },
 };
 
 /// How often who waits for room at the destination asks for it.
@@ -30,12 +36,8 @@ struct Unplug<'a> {
 }
 
 impl Unplug<'_> {
-    /// How long it is waited for: the deadline, and never less than a button takes.
     fn patience(&self) -> Duration {
-        match self.native {
-            true => self.job.deadline.max(BUTTON),
-            false => self.job.deadline,
-        }
+        patience(self.native, self.job.deadline)
     }
 }
 
@@ -77,7 +79,7 @@ impl RealWorld {
         let switch = |pair: &Pair| {
             let (mac, path) = (pair.mac, path.clone());
             async move {
-                let switched = self.agents.fail_over(&path, mac, job.deadline).await;
+                let switched = self.to_standby(&path, mac, job.deadline).await;
                 let switched = switched.map_err(|error| {
                     failed(
                         "FAIL_OVER",
@@ -93,6 +95,21 @@ impl RealWorld {
             }
         };
         Ok(Report::of(each(job.brief.pairs.iter().map(switch)).await?))
+    }
+
+    /// Asked again of a guest that reboots meanwhile.
+    async fn to_standby(
+        &self,
+        path: &Path,
+        mac: MacAddress,
+        within: Duration,
+    ) -> Result<Switched, AgentError> {
+        let end = Instant::now() + within;
+        let ask = || {
+            let left = end.saturating_duration_since(Instant::now());
+            self.agents.fail_over(path, mac, left)
+        };
+        Policy::NEAR.retry(within, AgentError::is_forgotten, ask).await
     }
 
     /// A request that may have been made cannot be withdrawn: with one outstanding every failure is a silence, or
@@ -185,8 +202,7 @@ impl RealWorld {
             )
         };
         let within = job.deadline / 2;
-        self.agents
-            .fail_over(&path, pair.mac, within)
+        self.to_standby(&path, pair.mac, within)
             .await
             .map_err(|error| told("the agent did not confirm the standby of", error))?;
         self.agents

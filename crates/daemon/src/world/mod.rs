@@ -175,6 +175,12 @@ impl World for RealWorld {
         self.vf_facts().await
     }
 
+    async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
+        let cleaned = self.vfs.clean(vf).await;
+        cleaned
+            .map_err(|error| cause("VF_NOT_CLEAN", format!("VF {vf} could not be cleaned")).because(&error))
+    }
+
     async fn sight(&self, uuid: &str) -> Sighting {
         let Ok(uuid) = uuid.parse() else {
             return Sighting::Absent;

@@ -7,11 +7,10 @@ use godwit_migration::{
 };
 use tracing::warn;
 
-use super::{RealWorld, Work, bad, failed, uuid};
+use super::{RealWorld, Work, accelerate::unprepared, uuid};
 use crate::{
     cause::{CauseExt, cause},
     libvirt::metadata::GuestWish,
-    vf::VfError,
 };
 
 impl RealWorld {
@@ -53,33 +52,42 @@ impl RealWorld {
         }
     }
 
-    /// Ready to be plugged: with the profile, and then with the pair's MAC. What is not as it should be, for the phase's
-    /// own sentence. A VF that could not be made so has nothing of the guest on it.
-    pub(super) async fn make_ready(&self, vf: PciAddress, pair: &Pair, profile: &Profile) -> Work<String> {
-        let ready = self.try_make_ready(vf, pair, profile).await;
-        if ready.is_err() {
+    /// With vfio-pci and the profile, and no MAC yet; in what it is not as it should be. A VF that could not be made so has
+    /// nothing of the guest on it.
+    pub(super) async fn prepare_like(&self, vf: PciAddress, profile: &Profile) -> Work<Vec<Difference>> {
+        let prepared = self.vfs.prepare(vf, profile).await;
+        let prepared = prepared.map_err(|error| unprepared(vf, &error));
+        // Never with a MAC in the wrong VLAN, not even for a moment.
+        let judged = prepared.and_then(|differs| judged(&self.must_match, vf, differs));
+        if judged.is_err() {
             self.take_back(vf).await;
         }
-        ready
+        judged
     }
 
-    async fn try_make_ready(&self, vf: PciAddress, pair: &Pair, profile: &Profile) -> Work<String> {
-        let told = |error: VfError| {
-            bad(
-                vf,
-                failed("PLUG", format!("VF {vf} could not be prepared"), &error),
-            )
+    /// The pair's MAC on a VF that is prepared. What is not as it should be, for the phase's own sentence: what was known
+    /// to lack, and what the driver changed with the MAC.
+    pub(super) async fn steer_like(
+        &self,
+        vf: PciAddress,
+        pair: &Pair,
+        profile: &Profile,
+        lacks: Vec<Difference>,
+    ) -> Work<String> {
+        let steered = async {
+            self.vfs.set_mac(vf, Some(pair.primary_mac)).await?;
+            self.vfs.differences(vf, profile).await
         };
-        let differs = self.vfs.prepare(vf, profile).await.map_err(told)?;
-        // Never with a MAC in the wrong VLAN, not even for a moment.
-        let lacks = judged(&self.must_match, vf, differs)?;
-        self.vfs.set_mac(vf, Some(pair.primary_mac)).await.map_err(told)?;
-        // A driver may change another setting with the MAC.
-        let now = self.vfs.differences(vf, profile).await.map_err(told)?;
-        let changed = |difference: &Difference| !lacks.iter().any(|lack| lack.setting == difference.setting);
-        let changed: Vec<Difference> = now.into_iter().filter(changed).collect();
-        let changed = judged(&self.must_match, vf, changed)?;
-        Ok(sentence(vf, &[lacks, changed].concat()))
+        let now = steered.await.map_err(|error| unprepared(vf, &error));
+        let known = |difference: &Difference| lacks.iter().any(|lack| lack.setting == difference.setting);
+        let changed = now.map(|now| now.into_iter().filter(|one| !known(one)).collect());
+        match changed.and_then(|changed| judged(&self.must_match, vf, changed)) {
+            Ok(changed) => Ok(sentence(vf, &[lacks, changed].concat())),
+            Err(event) => {
+                self.take_back(vf).await;
+                Err(event)
+            }
+        }
     }
 
     /// The same of a VF that the guest has already. One that cannot be read is not judged.

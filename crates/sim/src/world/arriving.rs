@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use godwit_migration::{Event, PciAddress, Report};
 
 use super::{Work, attempt::Attempt, cause};
@@ -49,34 +50,13 @@ impl Attempt<'_> {
             let brief = &self.job.brief;
             brief.pairs.iter().map(|pair| brief.vf_here(pair)).collect()
         };
-        for (pair, vf) in vfs.iter().enumerate() {
-            let Some(vf) = *vf else { continue };
-            self.step("set the profile", 30, |model| {
-                let has = model
-                    .body(guest, host)
-                    .is_some_and(|body| body.ports[pair].nic != Nic::None);
-                let recorded = model.guests[guest].pairs[pair].recorded;
-                let profile = self.job.brief.pairs[pair].profile.or(recorded);
-                if !has {
-                    model.set_profile(host, vf, profile.unwrap_or_default());
-                }
-                Ok(())
-            })
-            .await?;
-            self.step("attach", 300, |model| {
-                if !model.runs(guest, host) {
-                    return Err(self.left(model));
-                }
-                let has = model
-                    .body(guest, host)
-                    .is_some_and(|body| body.ports[pair].nic != Nic::None);
-                if !has {
-                    model.attach(host, guest, pair, vf);
-                }
-                Ok(())
-            })
-            .await?;
-        }
+        // All have ended before it is said what came of them.
+        let attach = vfs
+            .iter()
+            .enumerate()
+            .filter_map(|(pair, vf)| Some(self.attach(pair, (*vf)?)));
+        let attached = join_all(attach).await;
+        attached.into_iter().collect::<Work<()>>()?;
         self.each_pair("put the MAC on", 20, |model, pair| {
             if let Some(vf) = vfs[pair] {
                 model.steer(host, guest, pair, vf);
@@ -101,6 +81,35 @@ impl Attempt<'_> {
             .map(|vf| format!("{vf} is plugged"))
             .collect();
         Ok(Report::of(plugged.join("; ")))
+    }
+
+    async fn attach(&self, pair: usize, vf: PciAddress) -> Work<()> {
+        let (guest, host) = (self.guest, self.host);
+        self.step("set the profile", 30, |model| {
+            let has = model
+                .body(guest, host)
+                .is_some_and(|body| body.ports[pair].nic != Nic::None);
+            let recorded = model.guests[guest].pairs[pair].recorded;
+            let profile = self.job.brief.pairs[pair].profile.or(recorded);
+            if !has {
+                model.set_profile(host, vf, profile.unwrap_or_default());
+            }
+            Ok(())
+        })
+        .await?;
+        self.step("attach", 300, |model| {
+            if !model.runs(guest, host) {
+                return Err(self.left(model));
+            }
+            let has = model
+                .body(guest, host)
+                .is_some_and(|body| body.ports[pair].nic != Nic::None);
+            if !has {
+                model.attach(host, guest, pair, vf);
+            }
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn fail_back(&self) -> Work<Report> {
@@ -134,5 +143,82 @@ impl Attempt<'_> {
         .await?;
         self.copy_off().await?;
         Ok(Report::of("traffic on the VF, frame after 2 ms"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use godwit_api::v1::{CreateMigrationRequest, migration_service_server::MigrationService};
+    use godwit_coordinator::MigrationDesk;
+    use godwit_migration::Phase;
+
+    use crate::{
+        Layout,
+        cluster::{Cluster, Journals},
+        faults::{Fault, Kind},
+        model::{Model, Nic, Port},
+        pace::Pace,
+    };
+
+    const BETA: usize = 1;
+    /// In a plug, after the look and the copy to the PF.
+    const FIRST_ATTACH: u8 = 2;
+
+    async fn until(cluster: &Cluster, what: &str, so: impl Fn(&Model) -> bool) {
+        for _ in 0..10_000 {
+            if so(&cluster.shared.model()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{what}: {:?}", cluster.shared.model().body(0, BETA));
+    }
+
+    /// What the other pair got is neither taken back nor used: both wait on their standbys, and no switch draws their
+    /// frames to a VF; then both go on.
+    #[tokio::test(start_paused = true)]
+    async fn a_plug_that_fails_keeps_no_other_from_being_plugged() {
+        let layout = Layout {
+            extras: false,
+            pairs: 2,
+            ..Layout::new(2, 1)
+        };
+        let mut model = layout.build();
+        model.knobs.set(Fault {
+            step: FIRST_ATTACH,
+            ..Fault::new(Phase::Plug, Kind::Fail)
+        });
+        let (cluster, _orders) = Cluster::new(model, Pace::Speed(1.0), &Journals::InMemory, true).unwrap();
+        for host in 0..2 {
+            cluster.start(host).await.unwrap();
+        }
+        let alpha = cluster.shared.seat(0).clone().unwrap();
+        let request = CreateMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            ..CreateMigrationRequest::default()
+        };
+        let desk = MigrationDesk(alpha.coordinator);
+        desk.create_migration(tonic::Request::new(request)).await.unwrap();
+
+        let nics = |model: &Model| {
+            let ports = model
+                .body(0, BETA)
+                .map(|body| body.ports.clone())
+                .unwrap_or_default();
+            ports
+                .iter()
+                .map(|ports| (ports.nic, ports.active))
+                .collect::<Vec<_>>()
+        };
+        let half = [(Nic::None, Port::Standby), (Nic::Plugged, Port::Standby)];
+        until(&cluster, "one of two is plugged", |model| nics(model) == half).await;
+        assert!(cluster.shared.model().hosts[BETA].switch.is_empty());
+        let whole = [(Nic::Up, Port::Vf); 2];
+        until(&cluster, "both are on their VFs", |model| nics(model) == whole).await;
+        assert_eq!(cluster.shared.model().wrong, [""; 0]);
+        cluster.stop();
     }
 }

@@ -21,7 +21,8 @@ use std::{
 use godwit_api::v1 as api;
 use godwit_coordinator::{Coordinator, Job, World};
 use godwit_migration::{
-    Brief, Cause, Course, Event, Guest, Pair, Phase, Policy, Role, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Course, Event, Guest, Pair, PciAddress, Phase, Policy, Role, Sighting, State, Vf,
+    preflight::GuestFacts,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -292,6 +293,12 @@ impl World for PretendWorld {
 
     async fn vfs(&self) -> Result<Vec<Vf>, Cause> {
         Ok(self.vf_facts())
+    }
+
+    async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
+        self.living(tokio::time::sleep(self.shared.pace.of(20))).await;
+        self.model().clean(self.host, vf);
+        Ok(())
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {

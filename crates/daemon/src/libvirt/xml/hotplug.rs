@@ -13,6 +13,11 @@ use roxmltree::Node;
 /// little to spare for a slow guest.
 pub(crate) const BUTTON: Duration = Duration::from_secs(8);
 
+/// How long a guest is waited for that was asked for a device: until the deadline, and never less than a button takes.
+pub(crate) fn patience(native: bool, deadline: Duration) -> Duration {
+    if native { deadline.max(BUTTON) } else { deadline }
+}
+
 /// The switch of QEMU's command line, for q35.
 const ACPI_OFF: &str = "acpi-pci-hotplug-with-bridge-support=off";
 
@@ -65,6 +70,17 @@ mod tests {
         for machine in ["pc-q35-6.1", "pc-q35-10.0", "pc-i440fx-2.4", "q35", "pc"] {
             assert!(!native(machine, ""), "{machine}");
         }
+    }
+
+    /// Between two requests lies this time at least.
+    #[test]
+    fn a_button_is_given_its_time_whatever_the_deadline_is() {
+        let (short, long) = (Duration::from_secs(1), Duration::from_secs(60));
+        assert_eq!(patience(true, short), BUTTON);
+        assert_eq!(patience(true, long), long);
+        assert_eq!(patience(false, short), short);
+        // Linux' five seconds in which a second press would cancel, and the one that it takes to switch off.
+        assert!(BUTTON > Duration::from_secs(6));
     }
 
     #[test]

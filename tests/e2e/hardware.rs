@@ -1,0 +1,169 @@
+//! Stories of VFs, PFs and disks that fail.
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::godwit::{self, Migration};
+use godwit_rig::guest::WEB_1;
+use godwit_rig::{Host, ssh};
+
+use crate::stage::{PATIENCE, Stage, refused};
+
+const NUMVFS: &str = "/sys/class/net/pf0/device/sriov_numvfs";
+
+/// All VFs are taken from the PF while the guest has one: the kernel waits until the guest has let go of it. When there
+/// are some again the guest gets one, and nobody asks.
+pub(crate) fn vfs_taken_from_the_pf(stage: &Stage) -> Result<()> {
+    let host = Host::Alpha;
+    let had = stage.on(host, &format!("cat {NUMVFS}"))?;
+    let mut taking = ssh::command(&stage.place, host, &format!("echo 0 >{NUMVFS}")).spawn()?;
+    let taken = wait_for("the end of the VFs", PATIENCE, || Ok(taking.try_wait()?))?;
+    ensure!(taken.success(), "the kernel refuses to take the VFs");
+    wait_for("the guest on its standby", PATIENCE, || {
+        Ok(WEB_1.state(&stage.place, host)?.is_on_standby().then_some(()))
+    })?;
+    let waits = wait_for("what alpha says of it", PATIENCE, || {
+        let all = godwit::migrations(&stage.place, host)?.into_iter();
+        Ok(all
+            .filter(|migration| migration.guest == WEB_1.name)
+            .find(|migration| !migration.ended && migration.settled))
+    })?;
+    let reason = waits.failure.as_ref().map(|failure| failure.reason.as_str());
+    ensure!(reason == Some("NO_FREE_VF"), "{waits:?}");
+    stage.guest_is_on_standby_on(host)?;
+    stage.on(host, &format!("echo {} >{NUMVFS}", had.trim()))?;
+    let migration = stage.migration(host, &waits.id, |migration| migration.ended)?;
+    ensure!(migration.acceleration == "accelerated", "{migration:?}");
+    stage.guest_is_accelerated_on(host)
+}
+
+/// The destination's PF loses its link while memory is copied. The guest arrives on its standby, says why, and is on its VF
+/// when the link is back.
+pub(crate) fn pf_without_link(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    stage.on(Host::Beta, "ip link set pf0 down")?;
+    stage.transfer_ends()?;
+    let finished = moving.finish(PATIENCE).and_then(|(code, said)| {
+        ensure!(code == 3, "exit code {code} instead of 3: {said}");
+        stage.guest_is_on_standby_on(Host::Beta)?;
+        stage.migration(Host::Beta, &id, |migration| migration.failure.is_some())
+    });
+    stage.on(Host::Beta, "ip link set pf0 up")?;
+    let migration = finished?;
+    ensure!(
+        migration.acceleration == "standby" && !migration.needs_person,
+        "{migration:?}"
+    );
+    let migration = stage.migration(Host::Beta, &id, |migration| migration.ended)?;
+    ensure!(migration.acceleration == "accelerated", "{migration:?}");
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// QEMU cannot open the VF that was held for the guest: it is set aside, and the guest gets the other one.
+pub(crate) fn vf_that_cannot_be_opened(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    let held = held(stage, Host::Beta)?;
+    // What vfio calls the VF goes away under QEMU; the VF has to be vfio's for that.
+    let hide = format!(
+        "vf=/sys/bus/pci/devices/{held}; echo vfio-pci >$vf/driver_override; \
+         [ -e $vf/driver ] || echo {held} >/sys/bus/pci/drivers_probe; \
+         group=/dev/vfio/$(basename $(readlink $vf/iommu_group)) && mv $group $group.away && echo $group"
+    );
+    let group = stage.on(Host::Beta, &hide)?;
+    stage.transfer_ends()?;
+    let told = moving.finish(PATIENCE).and_then(|(code, said)| {
+        ensure!(code == 0 || code == 3, "exit code {code}: {said}");
+        stage.migration(Host::Beta, &id, |migration| migration.ended)
+    });
+    let group = group.trim();
+    stage.on(Host::Beta, &format!("mv {group}.away {group}"))?;
+    let migration = told?;
+    let failed = |migration: &Migration| {
+        let plugs = migration.timeline.iter().filter(|step| step.phase == "plug");
+        plugs.filter(|step| step.failed).count()
+    };
+    ensure!(
+        migration.acceleration == "accelerated" && failed(&migration) >= 1,
+        "{migration:?}"
+    );
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    let vfs = godwit::run(&stage.place, Host::Beta, "vfs")?.out;
+    let line = vfs.lines().find(|line| line.contains(&held));
+    ensure!(
+        line.is_some_and(|line| line.contains("set aside")),
+        "{held} is not set aside:\n{vfs}"
+    );
+    // It stays so; the next stories need it.
+    stage.daemon(Host::Beta, "stop")?;
+    stage.on(Host::Beta, "rm -rf /var/lib/godwit/*")?;
+    stage.daemon(Host::Beta, "start")
+}
+
+/// The disk under alpha's journal is full to the last byte while memory is copied: what is under way is written to its
+/// end, and a new move is refused until there is room.
+pub(crate) fn full_disk(stage: &Stage) -> Result<()> {
+    let disk = SmallDisk::under_the_journal(stage)?;
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    disk.fill()?;
+    stage.transfer_ends()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    stage.migration(Host::Alpha, &id, |migration| {
+        migration.ended && migration.moved == "yes"
+    })?;
+    stage.on(Host::Alpha, "grep 'the disk is full' /var/log/godwitd.log")?;
+    // The way back needs a journal on alpha.
+    disk.fill()?;
+    let back = godwit::run(&stage.place, Host::Beta, &format!("migrate {WEB_1} alpha --wait"))?;
+    refused(&back, "disk")?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    disk.empty()?;
+    godwit_rig::ready::move_to(&stage.place, Host::Alpha)?;
+    stage.guest_is_accelerated_on(Host::Alpha)
+}
+
+/// A file system of 32 MiB for alpha's journal, until it is dropped.
+struct SmallDisk<'a> {
+    stage: &'a Stage,
+}
+
+impl<'a> SmallDisk<'a> {
+    fn under_the_journal(stage: &'a Stage) -> Result<SmallDisk<'a>> {
+        stage.daemon(Host::Alpha, "stop")?;
+        let line = "mount -t tmpfs -o size=32m small /var/lib/godwit";
+        stage.on(Host::Alpha, line)?;
+        let disk = SmallDisk { stage };
+        stage.daemon(Host::Alpha, "start")?;
+        Ok(disk)
+    }
+
+    fn fill(&self) -> Result<()> {
+        let line = "! dd if=/dev/zero of=/var/lib/godwit/filler bs=4096 2>/dev/null";
+        self.stage.on(Host::Alpha, line).map(drop)
+    }
+
+    fn empty(&self) -> Result<()> {
+        self.stage.on(Host::Alpha, "rm /var/lib/godwit/filler").map(drop)
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let line = "rig-service stop godwitd; umount /var/lib/godwit; rig-service start godwitd";
+        if let Err(error) = self.stage.on(Host::Alpha, line) {
+            godwit_rig::say(format!("alpha's journal is not back on its disk: {error:#}"));
+        }
+    }
+}
+
+/// The VF that a host has set aside for the guest.
+fn held(stage: &Stage, host: Host) -> Result<String> {
+    let text = godwit::run(&stage.place, host, "--json holds")?.out;
+    let holds: serde_json::Value = serde_json::from_str(&text)?;
+    let vf = holds["holds"][0]["vf"].as_str();
+    vf.map(Into::into)
+        .with_context(|| format!("{host} holds nothing: {text}"))
+}

@@ -1,0 +1,138 @@
+//! Stories of a guest of two pairs. A host has two VFs, so `web-1` does without its own meanwhile.
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::godwit::{self, Move};
+use godwit_rig::guest::{PAIRS_1, WEB_1};
+use godwit_rig::{Host, invariants, ready};
+
+use crate::stage::{PATIENCE, Stage};
+
+pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
+    begin(stage)?;
+    for host in [Host::Beta, Host::Alpha] {
+        let id = ready::move_guest(&stage.place, PAIRS_1, host)?;
+        both_on_their_vfs(stage, host)?;
+        invariants::hold(&stage.place)?;
+        let told = godwit::status(&stage.place, host, &id)?;
+        ensure!(told.acceleration == "accelerated", "{told:?}");
+    }
+    end(stage)
+}
+
+/// At the destination somebody has one of the two VFs open by then, so QEMU could not have it. The other one is plugged,
+/// and not used before both can be.
+pub(crate) fn one_of_two_does_not_plug(stage: &Stage) -> Result<()> {
+    begin(stage)?;
+    stage.on(Host::Alpha, &format!("virsh -q migrate-setspeed {PAIRS_1} 8"))?;
+    let mut moving = Move::begin(&stage.place, Host::Alpha, PAIRS_1.name, Host::Beta.name())?;
+    moving.until("the transfer", PATIENCE, |migration| {
+        migration.has_begun("transfer")
+    })?;
+    let occupied = Occupied::take(stage, Host::Beta)?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 3, "exit code {code} instead of 3: {said}");
+    let waits = stage.migration(Host::Beta, &moving.last.id, |migration| migration.settled)?;
+    ensure!(
+        waits.acceleration == "standby" && !waits.ended && !waits.needs_person,
+        "{waits:?}"
+    );
+    let reason = waits.failure.as_ref().map(|failure| failure.reason.as_str());
+    ensure!(reason == Some("STRAY_VF"), "{waits:?}");
+    wait_for("the other VF in the guest", PATIENCE, || {
+        Ok((PAIRS_1.state(&stage.place, Host::Beta)?.vfs() == 1).then_some(()))
+    })?;
+    stage.is_on_standby_on(PAIRS_1, Host::Beta)?;
+    for pair in PAIRS_1.pairs() {
+        stage
+            .on(Host::Beta, &format!("! ip link show pf0 | grep {}", pair.mac))
+            .context("a VF draws the frames of a pair that is on its standby")?;
+    }
+    drop(occupied);
+    let ended = stage.migration(Host::Beta, &moving.last.id, |migration| migration.ended)?;
+    ensure!(ended.acceleration == "accelerated", "{ended:?}");
+    both_on_their_vfs(stage, Host::Beta)?;
+    invariants::hold(&stage.place)?;
+    end(stage)
+}
+
+/// The guest of two pairs is on alpha, adopted, with its traffic on both its VFs.
+fn begin(stage: &Stage) -> Result<()> {
+    says(stage, &format!("standby {WEB_1} --wait"))?;
+    stage.guest_is_on_standby_on(Host::Alpha)?;
+    PAIRS_1.start(&stage.place, Host::Alpha)?;
+    wait_for("the guest's adoption", PATIENCE, || {
+        godwit::adopt(&stage.place, Host::Alpha, PAIRS_1.name).map(Some)
+    })?;
+    both_on_their_vfs(stage, Host::Alpha)
+}
+
+/// It goes, and the other guest has its VF again.
+fn end(stage: &Stage) -> Result<()> {
+    PAIRS_1.stop(&stage.place)?;
+    says(stage, &format!("accelerate {WEB_1} --wait"))?;
+    stage.guest_is_accelerated_on(Host::Alpha)
+}
+
+fn says(stage: &Stage, arguments: &str) -> Result<()> {
+    let answer = stage.godwit(arguments)?;
+    ensure!(
+        answer.code == 0,
+        "godwit {arguments}: exit code {}: {}{}",
+        answer.code,
+        answer.out,
+        answer.err
+    );
+    Ok(())
+}
+
+/// By the guest's word and by the PF's: each bond has a VF of its own, made for its address.
+fn both_on_their_vfs(stage: &Stage, host: Host) -> Result<()> {
+    stage.is_accelerated_on(PAIRS_1, host)?;
+    invariants::has_all_vfs(&stage.place, PAIRS_1, host)?;
+    for (index, pair) in PAIRS_1.pairs().enumerate() {
+        let line = format!("sed -n 's/^Permanent HW addr: //p' /proc/net/bonding/bond{index}");
+        let answer = PAIRS_1.shell(&stage.place, host, &line)?;
+        let ports: Vec<&str> = answer.text.split_whitespace().collect();
+        ensure!(
+            ports == [pair.mac; 2],
+            "bond{index} is not made of its own ports: {ports:?}"
+        );
+    }
+    Ok(())
+}
+
+/// A VF that a process on a host has open. It is closed when this is dropped.
+struct Occupied<'a> {
+    stage: &'a Stage,
+    host: Host,
+    process: String,
+}
+
+impl<'a> Occupied<'a> {
+    /// The last VF of the PF, which no guest has.
+    fn take(stage: &'a Stage, host: Host) -> Result<Occupied<'a>> {
+        let process = stage.on(host, OPEN)?.trim().to_owned();
+        Ok(Occupied { stage, host, process })
+    }
+}
+
+impl Drop for Occupied<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.stage.on(self.host, &format!("kill {}", self.process)) {
+            godwit_rig::say(format!("a VF of {} stays open: {error:#}", self.host));
+        }
+    }
+}
+
+/// Prints the process, which would end by itself.
+const OPEN: &str = r#"
+vf=$(readlink -f $(ls -d /sys/class/net/pf0/device/virtfn* | tail -n 1))
+[ ! -e $vf/driver ] || [ "$(basename $(readlink $vf/driver))" = vfio-pci ] || echo ${vf##*/} >$vf/driver/unbind
+echo vfio-pci >$vf/driver_override && { [ -e $vf/driver ] || echo ${vf##*/} >/sys/bus/pci/drivers_probe; }
+group=/dev/vfio/$(basename $(readlink $vf/iommu_group))
+for n in $(seq 50); do [ ! -c $group ] || break; sleep 0.1; done
+[ -c $group ] || exit 1
+sleep 600 3<>$group >/dev/null 2>&1 </dev/null &
+echo $!
+"#;

@@ -1,0 +1,71 @@
+//! Stories of guests that stay where they are, or wait.
+
+use anyhow::{Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::godwit::{self, Move};
+use godwit_rig::guest::{WEB_1, WEB_2};
+use godwit_rig::{Host, ready};
+
+use crate::stage::{PATIENCE, Stage};
+
+/// A guest that wants no VF gets none where it comes, until somebody asks.
+pub(crate) fn standby_only(stage: &Stage) -> Result<()> {
+    stage.policy(Host::Alpha, "standby-only")?;
+    let mut moving = stage.begin_move()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 3, "exit code {code} instead of 3: {said}");
+    let migration = stage.migration(Host::Beta, &moving.last.id, |migration| migration.ended)?;
+    ensure!(migration.acceleration == "standby", "{migration:?}");
+    stage.guest_is_on_standby_on(Host::Beta)?;
+    let holds = godwit::run(&stage.place, Host::Beta, "--json holds")?.out;
+    ensure!(holds.contains("\"holds\":[]"), "beta holds a VF: {holds}");
+    let answer = godwit::run(&stage.place, Host::Beta, &format!("accelerate {WEB_1} --wait"))?;
+    ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// Its guests leave a PF for the work on it, and come back.
+pub(crate) fn work_on_a_pf(stage: &Stage) -> Result<()> {
+    let answer = stage.godwit("standby --pf pf0 --wait")?;
+    ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
+    stage.guest_is_on_standby_on(Host::Alpha)?;
+    ensure!(!stage.live_xml()?.contains("<hostdev"), "it has a VF");
+    // Nobody gets one of its VFs: neither who arrives nor who asks.
+    stage.on(
+        Host::Alpha,
+        "ip link set pf0 down && sleep 2 && ip link set pf0 up",
+    )?;
+    stage.daemon(Host::Alpha, "restart")?;
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    stage.guest_is_on_standby_on(Host::Alpha)?;
+    let answer = stage.godwit("accelerate --pf pf0 --wait")?;
+    ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
+    stage.guest_is_accelerated_on(Host::Alpha)
+}
+
+/// Two guests leave one host, which sends one at a time: the second keeps its VF until its turn comes.
+pub(crate) fn second_guest_waits(stage: &Stage) -> Result<()> {
+    WEB_2.start(&stage.place, Host::Alpha)?;
+    godwit::adopt(&stage.place, Host::Alpha, WEB_2.name)?;
+    let mut first = stage.begin_slow_move()?;
+    let mut second = Move::begin(&stage.place, Host::Alpha, WEB_2.name, "beta")?;
+    second.until("the queue", PATIENCE, |migration| migration.phase == "queue")?;
+    let line = wait_for("its place in the queue", PATIENCE, || {
+        let shown = godwit::run(&stage.place, Host::Alpha, &format!("show {}", second.last.id))?.out;
+        Ok(shown.contains("place 1").then_some(shown))
+    })?;
+    ensure!(
+        WEB_2.state(&stage.place, Host::Alpha)?.is_on_vf(),
+        "it has lost its VF while it waits: {line}"
+    );
+    stage.transfer_ends()?;
+    for moving in [&mut first, &mut second] {
+        let (code, said) = moving.finish(PATIENCE)?;
+        ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    }
+    stage.is_accelerated_on(WEB_1, Host::Beta)?;
+    stage.is_accelerated_on(WEB_2, Host::Beta)?;
+    wait_for("the end of both moves", PATIENCE, || {
+        Ok(ready::nothing_is_open(&stage.place)?.then_some(()))
+    })
+}
