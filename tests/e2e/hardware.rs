@@ -15,6 +15,16 @@ const NUMVFS: &str = "/sys/class/net/pf0/device/sriov_numvfs";
 pub(crate) fn vfs_taken_from_the_pf(stage: &Stage) -> Result<()> {
     let host = Host::Alpha;
     let had = stage.on(host, &format!("cat {NUMVFS}"))?;
+    let waits = taken_from_the_pf(stage, host);
+    // Also for the next stories.
+    stage.on(host, &format!("echo {} >{NUMVFS}", had.trim()))?;
+    let migration = stage.migration(host, &waits?.id, |migration| migration.ended)?;
+    ensure!(migration.acceleration == "accelerated", "{migration:?}");
+    stage.guest_is_accelerated_on(host)
+}
+
+/// What the host says of its guest then.
+fn taken_from_the_pf(stage: &Stage, host: Host) -> Result<Migration> {
     let mut taking = ssh::command(&stage.place, host, &format!("echo 0 >{NUMVFS}")).spawn()?;
     let taken = wait_for("the end of the VFs", PATIENCE, || Ok(taking.try_wait()?))?;
     ensure!(taken.success(), "the kernel refuses to take the VFs");
@@ -28,12 +38,9 @@ pub(crate) fn vfs_taken_from_the_pf(stage: &Stage) -> Result<()> {
             .find(|migration| !migration.ended && migration.settled))
     })?;
     let reason = waits.failure.as_ref().map(|failure| failure.reason.as_str());
-    ensure!(reason == Some("NO_FREE_VF"), "{waits:?}");
+    ensure!(reason == Some("NO_POOL"), "{waits:?}");
     stage.guest_is_on_standby_on(host)?;
-    stage.on(host, &format!("echo {} >{NUMVFS}", had.trim()))?;
-    let migration = stage.migration(host, &waits.id, |migration| migration.ended)?;
-    ensure!(migration.acceleration == "accelerated", "{migration:?}");
-    stage.guest_is_accelerated_on(host)
+    Ok(waits)
 }
 
 /// The destination's PF loses its link while memory is copied. The guest arrives on its standby, says why, and is on its VF
@@ -91,13 +98,19 @@ pub(crate) fn vf_that_cannot_be_opened(stage: &Stage) -> Result<()> {
     let vfs = godwit::run(&stage.place, Host::Beta, "vfs")?.out;
     let line = vfs.lines().find(|line| line.contains(&held));
     ensure!(
-        line.is_some_and(|line| line.contains("set aside")),
-        "{held} is not set aside:\n{vfs}"
+        line.is_some_and(|line| line.contains("quarantined")),
+        "{held} is not in quarantine:\n{vfs}"
     );
-    // It stays so; the next stories need it.
-    stage.daemon(Host::Beta, "stop")?;
-    stage.on(Host::Beta, "rm -rf /var/lib/godwit/*")?;
-    stage.daemon(Host::Beta, "start")
+    // It stays so until somebody says that it is mended.
+    let released = godwit::run(&stage.place, Host::Beta, &format!("vfs release {held}"))?;
+    ensure!(
+        released.code == 0 && released.out.contains("free"),
+        "exit code {}: {}{}",
+        released.code,
+        released.out,
+        released.err
+    );
+    Ok(())
 }
 
 /// The disk under alpha's journal is full to the last byte while memory is copied: what is under way is written to its

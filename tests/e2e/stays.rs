@@ -21,7 +21,9 @@ pub(crate) fn standby_only(stage: &Stage) -> Result<()> {
     ensure!(holds.contains("\"holds\":[]"), "beta holds a VF: {holds}");
     let answer = godwit::run(&stage.place, Host::Beta, &format!("accelerate {WEB_1} --wait"))?;
     ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
-    stage.guest_is_accelerated_on(Host::Beta)
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    // The next story's guest wants one again.
+    stage.policy(Host::Beta, "require")
 }
 
 /// Its guests leave a PF for the work on it, and come back.

@@ -178,7 +178,7 @@ fn host_hint(refusal: &HostRefusal) -> String {
         HostRefusal::Itself { .. } => "name another host: godwit migrate GUEST HOST".into(),
         HostRefusal::Unreachable { host, .. } => format!("on {host}: systemctl status godwitd"),
         HostRefusal::NoPool { host, .. } => {
-            format!("on {host}: add a [[pool]] of that name to the configuration of godwitd")
+            format!("on {host}: godwitd needs a [[pool]] of that name, and its PFs need VFs (sriov_numvfs)")
         }
         HostRefusal::NoFreeVf { host, .. } => {
             format!("on {host}: free a VF or raise sriov_numvfs; `godwit vfs` shows who has them")

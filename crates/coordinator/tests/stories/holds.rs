@@ -133,7 +133,7 @@ fn a_pool_that_is_not_there() {
             "host beta has no VF in a pool named `storage`"
         );
         assert!(
-            no.failure.hint.starts_with("on beta: add a [[pool]]"),
+            no.failure.hint.starts_with("on beta: godwitd needs a [[pool]]"),
             "{}",
             no.failure.hint
         );
