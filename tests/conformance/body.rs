@@ -48,10 +48,13 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
 
 fn there_and_back(arm: &mut dyn Arm) -> Result<()> {
     arm.begin(&[], false)?;
+    let set = set_to(arm, Alpha)?;
     says(arm, Alpha, "migrate web-1 beta --wait", 0)?;
     is_on(arm, Beta, "accelerated")?;
+    is_set_to(arm, Beta, &set)?;
     says(arm, Beta, "migrate web-1 alpha --wait", 0)?;
-    is_on(arm, Alpha, "accelerated")
+    is_on(arm, Alpha, "accelerated")?;
+    is_set_to(arm, Alpha, &set)
 }
 
 fn refused(arm: &mut dyn Arm) -> Result<()> {
@@ -71,8 +74,10 @@ fn refused(arm: &mut dyn Arm) -> Result<()> {
 
 fn undone(arm: &mut dyn Arm, phase: &'static str) -> Result<()> {
     arm.begin(&[(Alpha, Fault::Fail(phase, 1))], false)?;
+    let set = set_to(arm, Alpha)?;
     says(arm, Alpha, "migrate web-1 beta --wait", 4)?;
-    is_on(arm, Alpha, "accelerated")
+    is_on(arm, Alpha, "accelerated")?;
+    is_set_to(arm, Alpha, &set)
 }
 
 fn plug_fails(arm: &mut dyn Arm) -> Result<()> {
@@ -98,6 +103,7 @@ fn dies(arm: &mut dyn Arm, host: Host, phase: &'static str) -> Result<()> {
 
 fn standby_and_accelerate(arm: &mut dyn Arm) -> Result<()> {
     arm.begin(&[], false)?;
+    let set = set_to(arm, Alpha)?;
     says(arm, Alpha, "standby web-1 --wait", 0)?;
     is_on(arm, Alpha, "standby")?;
     // It stays there although somebody looks after it, and may move from there.
@@ -105,7 +111,8 @@ fn standby_and_accelerate(arm: &mut dyn Arm) -> Result<()> {
     is_on(arm, Beta, "accelerated")?;
     says(arm, Beta, "standby web-1 --wait", 0)?;
     says(arm, Beta, "accelerate web-1 --wait", 0)?;
-    is_on(arm, Beta, "accelerated")
+    is_on(arm, Beta, "accelerated")?;
+    is_set_to(arm, Beta, &set)
 }
 
 fn prefers(arm: &mut dyn Arm) -> Result<()> {
@@ -130,6 +137,29 @@ fn says(arm: &dyn Arm, host: Host, arguments: &str, code: i32) -> Result<Answer>
         "godwit {arguments} on {host}: exit code {got}, not {code}: {out}{err}"
     );
     Ok(answer)
+}
+
+/// What the guest's VF is set to besides its MAC.
+fn set_to(arm: &dyn Arm, host: Host) -> Result<serde_json::Value> {
+    let answer = says(arm, host, "--json vfs", 0)?;
+    let all: serde_json::Value = serde_json::from_str(&answer.out)?;
+    let vfs = all["vfs"].as_array().cloned().unwrap_or_default();
+    let vf = vfs.iter().find(|vf| vf["by"] == "web-1");
+    let profile = vf.map(|vf| vf["profile"].clone()).unwrap_or_default();
+    ensure!(
+        profile.is_object(),
+        "{host} does not tell what web-1's VF is set to: {all}"
+    );
+    Ok(profile)
+}
+
+fn is_set_to(arm: &dyn Arm, host: Host, set: &serde_json::Value) -> Result<()> {
+    let now = set_to(arm, host)?;
+    ensure!(
+        now == *set,
+        "web-1's VF on {host} is set to {now}, and was to {set}"
+    );
+    Ok(())
 }
 
 /// Waits until the guest is there, with its traffic there, and nothing is under way that is not at rest.

@@ -115,6 +115,10 @@ const MOVES: &[Told] = &[
     ("there_and_back_again", moves::there_and_back),
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
+    (
+        "a_guests_vf_is_set_as_its_last_one_was",
+        moves::set_as_the_last_one,
+    ),
     ("two_guests_pass_each_other", moves::two_guests),
     ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
     (

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Move};
 use godwit_rig::guest::{WEB_1, WEB_2};
 use godwit_rig::prober::{self, Prober};
 use godwit_rig::topology::{self, Topology};
-use godwit_rig::{Host, build, ready};
+use godwit_rig::{Host, build, ready, vf};
 
 use crate::stage::{PATIENCE, Stage};
 use crate::troubled::Troubled;
@@ -88,6 +88,58 @@ pub(crate) fn daemon_started_again(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)?;
     // How the waiting command ended is its own affair; it must have ended.
     moving.finish(Duration::from_secs(60)).map(drop)
+}
+
+/// What the story sets on the guest's VF: nothing that cuts its traffic, and each other than on a VF that nobody uses.
+const SET: &str = "spoofchk off trust on max_tx_rate 900";
+const NOT_SET: &str = "spoofchk on trust off max_tx_rate 0";
+
+pub(crate) fn set_as_the_last_one(stage: &Stage) -> Result<()> {
+    let told = told_of_settings(stage);
+    // Whatever came of it: the next story begins with a VF on which nothing is set.
+    let at = WEB_1.locate(&stage.place)?.unwrap_or(Host::Alpha);
+    let not_set = vf::of(&stage.place, at, WEB_1)
+        .and_then(|number| vf::set(&stage.place, at, number, NOT_SET))
+        .context("the VF is left as the story set it");
+    told.and(not_set)
+}
+
+fn told_of_settings(stage: &Stage) -> Result<()> {
+    let place = &stage.place;
+    let first = vf::of(place, Host::Alpha, WEB_1)?;
+    vf::set(place, Host::Alpha, first, SET)?;
+    let set = vf::shown(place, Host::Alpha, first)?;
+    for word in [WEB_1.mac, "spoof checking off", "trust on", "max_tx_rate 900Mbps"] {
+        ensure!(set.contains(word), "{word:?} was set and alpha shows {set:?}");
+    }
+    ready::move_to(place, Host::Beta)?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    is_set_as(stage, &set)?;
+    wait_for("alpha's VF without anything of the guest", PATIENCE, || {
+        Ok(vf::is_neutral(&vf::shown(place, Host::Alpha, first)?).then_some(()))
+    })?;
+    let metadata = stage.on(Host::Beta, "virsh -q metadata web-1 urn:godwit:domain:1")?;
+    ensure!(
+        metadata.contains("max-tx-rate=\"900\""),
+        "it does not travel with the guest: {metadata}"
+    );
+    // Without a VF for a while, and no record of the move to look into.
+    for way in ["standby", "accelerate"] {
+        let answer = godwit::run(place, Host::Beta, &format!("{way} web-1 --wait"))?;
+        ensure!(answer.code == 0, "{way}: {}{}", answer.out, answer.err);
+    }
+    is_set_as(stage, &set)
+}
+
+/// The guest's VF on beta shows the same, its MAC and all.
+fn is_set_as(stage: &Stage, set: &str) -> Result<()> {
+    let number = vf::of(&stage.place, Host::Beta, WEB_1)?;
+    let shown = vf::shown(&stage.place, Host::Beta, number)?;
+    ensure!(
+        shown == set,
+        "beta's VF {number} shows\n  {shown}\nand alpha's showed\n  {set}"
+    );
+    Ok(())
 }
 
 pub(crate) fn two_guests(stage: &Stage) -> Result<()> {

@@ -64,6 +64,7 @@ pub mod timeline;
 pub mod tls;
 pub mod told;
 pub mod topology;
+pub mod vf;
 
 pub use host::Host;
 pub use place::Place;

@@ -136,6 +136,7 @@ fn vf(vf: &Vf) -> api::Vf {
         pf: vf.pf.clone(),
         usage: usage.into(),
         by,
+        profile: vf.profile.as_ref().map(words::profile),
     }
 }
 

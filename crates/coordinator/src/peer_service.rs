@@ -350,6 +350,7 @@ fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {
         )));
     }
     name("pool", &asked.pool)?;
+    let profile = asked.profile.as_ref().map(words::profile_of).transpose();
     Ok(Pair {
         mac: mac(&asked.mac)?,
         primary_mac: mac(&asked.primary_mac)?,
@@ -358,6 +359,7 @@ fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {
         pool: asked.pool.clone(),
         source_vf: None,
         destination_vf: None,
+        profile: profile.map_err(|error| Refused::Invalid(error.to_string()))?,
     })
 }
 

@@ -1,5 +1,7 @@
 //! A migration as the wire has it.
 
+mod profile;
+
 use godwit_api::v1 as api;
 use godwit_migration::{
     Acceleration, Brief, Cause, Course, Figures, Guest, Migration, Moved, Outcome, Pair, Phase, PhaseSpan,
@@ -8,6 +10,7 @@ use godwit_migration::{
 };
 use prost_types::Timestamp;
 
+pub use self::profile::{profile, profile_of};
 use crate::operation::View;
 
 pub(crate) fn migration(view: &View) -> api::Migration {

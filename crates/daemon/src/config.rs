@@ -11,7 +11,10 @@ use std::{
 };
 
 use godwit_coordinator::{Deadlines, History, Limits, faults::Fault};
-use godwit_migration::Phase;
+use godwit_migration::{
+    Phase,
+    profile::{MustMatch, Setting},
+};
 use serde::Deserialize;
 
 use crate::world::doubt::{Doubt, OnUnknown};
@@ -50,6 +53,9 @@ pub(crate) struct Config {
     /// A guest that runs here and may run at its destination as well.
     #[serde(default)]
     pub(crate) unknown: UnknownTable,
+    /// What a guest's VF must have as its last one had it.
+    #[serde(default)]
+    pub(crate) profile: ProfileTable,
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
@@ -66,6 +72,22 @@ pub(crate) struct UnknownTable {
     pub(crate) policy: OnUnknown,
     /// libvirt's lock manager keeps two copies from one disk. Default false.
     pub(crate) disk_locks: bool,
+}
+
+/// What a guest's VF must have as its last one had it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProfileTable {
+    /// Settings of which a difference is an error: the guest stays on its standby. Of the others it is a warning. Default
+    /// `vlan`, `vlan-protocol`, `spoofchk` and `trust`.
+    pub(crate) must_match: Vec<Setting>,
+}
+
+impl Default for ProfileTable {
+    fn default() -> ProfileTable {
+        let MustMatch(must_match) = MustMatch::default();
+        ProfileTable { must_match }
+    }
 }
 
 /// How many transfers at once; more wait, with their VFs.
@@ -257,6 +279,11 @@ impl Config {
         Doubt { policy, disk_locks }
     }
 
+    /// What a guest's VF must have as its last one had it.
+    pub(crate) fn must_match(&self) -> MustMatch {
+        MustMatch(self.profile.must_match.clone())
+    }
+
     /// How many transfers at once.
     pub(crate) fn limits(&self) -> Limits {
         let LimitsTable { outgoing, incoming } = self.limits;
@@ -348,6 +375,15 @@ fail-over = 7
         assert_eq!(config.deadlines().of(Phase::Unplug), Duration::from_secs(60));
         assert_eq!(config.limits(), Limits::default());
         assert_eq!(config.history(), History { keep: 1000, days: 90 });
+        assert_eq!(config.must_match(), MustMatch::default());
+        let must = WHOLE.replace(
+            "[deadlines]",
+            "[profile]\nmust_match = [\"vlan\", \"max-tx-rate\"]\n[deadlines]",
+        );
+        assert_eq!(
+            Config::parse(&must).unwrap().must_match().0,
+            [Setting::Vlan, Setting::MaxTxRate]
+        );
         let short = WHOLE.replace("[deadlines]", "[history]\ndays = 7\n[deadlines]");
         assert_eq!(
             Config::parse(&short).unwrap().history(),
@@ -374,6 +410,8 @@ fail-over = 7
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));
+        let setting = wrong("[deadlines]", "[profile]\nmust_match = [\"vlna\"]\n[deadlines]");
+        assert!(setting.ends_with("did you mean `vlan`?"), "{setting}");
         let history = |keys: &str| wrong("[deadlines]", &format!("[history]\n{keys}\n[deadlines]"));
         assert!(history("keep = 0").contains("history.keep is not 1 to"));
         assert!(history("days = 0").contains("history.days not 1 to"));

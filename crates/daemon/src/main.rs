@@ -162,7 +162,8 @@ fn real_world(config: &Config, keys: Option<&Keys>, faults: &Arc<Faults>) -> any
         peers,
         Agents::with(Arc::clone(faults)),
     )
-    .doubting(config.doubt()))
+    .doubting(config.doubt())
+    .matching(config.must_match()))
 }
 
 async fn asked_to_stop() -> std::io::Result<&'static str> {

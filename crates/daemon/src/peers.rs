@@ -104,6 +104,7 @@ impl Peers {
             pool: pair.pool.clone(),
             alias: plug_alias(&pair.primary, index),
             primary_mac: pair.primary_mac.to_string(),
+            profile: pair.profile.as_ref().map(words::profile),
         };
         let request = ReserveRequest {
             migration_id: brief.id.clone(),

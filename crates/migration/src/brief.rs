@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    MacAddress, PciAddress,
+    MacAddress, PciAddress, Profile,
     phase::{Course, Phase, State},
 };
 
@@ -95,6 +95,9 @@ pub struct Pair {
     pub source_vf: Option<PciAddress>,
     /// The VF held at the destination.
     pub destination_vf: Option<PciAddress>,
+    /// What its VF was set to as it was read last; none: nobody has seen it with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// What a migration is about.

@@ -1,6 +1,6 @@
 //! May this guest move, or be managed? Facts in, the pairs or a refusal out.
 
-use crate::{Guest, GuestRefusal, MacAddress, Pair, PciAddress, Policy};
+use crate::{Guest, GuestRefusal, MacAddress, Pair, PciAddress, Policy, Profile};
 
 /// What a host knows of one of its guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct PairFacts {
     pub vf: Option<PciAddress>,
     /// The pool that this host's configuration puts the VF into, or that the metadata names.
     pub pool: Option<String>,
+    /// What its VF is set to; of a pair without a VF, what was written down when it had one.
+    pub profile: Option<Profile>,
 }
 
 /// One pair as the agent sees it.
@@ -165,6 +167,7 @@ fn complete(facts: &GuestFacts, pair: &PairFacts) -> Result<Pair, GuestRefusal> 
         pool,
         source_vf: pair.vf,
         destination_vf: None,
+        profile: pair.profile,
     })
 }
 
@@ -202,6 +205,7 @@ mod tests {
                 primary: Some("ua-primary0".into()),
                 vf: Some("0000:01:10.0".parse().unwrap()),
                 pool: Some("fabric".into()),
+                profile: None,
             }],
             agent: Ok(vec![PairSeen {
                 mac: mac(),
@@ -220,7 +224,14 @@ mod tests {
 
     #[test]
     fn a_whole_guest_may_move() {
-        assert_eq!(movable(&facts()).unwrap()[0].pool, "fabric");
+        let mut facts = facts();
+        let pairs = movable(&facts).unwrap();
+        assert_eq!((pairs[0].pool.as_str(), pairs[0].profile), ("fabric", None));
+        // With or without its VF: what it was set to goes along.
+        facts.pairs[0].profile = Some(Profile::default());
+        assert_eq!(movable(&facts).unwrap()[0].profile, Some(Profile::default()));
+        facts.pairs[0].vf = None;
+        assert_eq!(movable(&facts).unwrap()[0].profile, Some(Profile::default()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HostRefusal, MacAddress, PciAddress};
+use crate::{HostRefusal, MacAddress, PciAddress, Profile};
 
 /// Who uses a VF.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Vf {
     pub pf: String,
     /// Who uses it.
     pub usage: VfUse,
+    /// What it is set to; none where its PF does not tell.
+    pub profile: Option<Profile>,
 }
 
 /// One free VF for each wanted (pair, pool), spread over the PFs: the PF with the most free VFs first.
@@ -92,6 +94,7 @@ mod tests {
             pool: "fabric".into(),
             pf: pf.into(),
             usage,
+            profile: None,
         }
     }
 

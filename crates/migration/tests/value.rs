@@ -36,6 +36,7 @@ fn brief(role: Role) -> Brief {
             pool: "fabric".into(),
             source_vf: Some("0000:01:10.0".parse().unwrap()),
             destination_vf: Some("0000:01:10.2".parse().unwrap()),
+            profile: None,
         }],
         policy: Policy::Require,
         sticky: false,

@@ -1,6 +1,9 @@
 //! Which hosts, VFs and guests the world begins with.
 
-use godwit_migration::{MacAddress, PciAddress, Policy};
+use godwit_migration::{
+    MacAddress, PciAddress, Policy, Profile,
+    profile::{LinkState, Rate, Vlan},
+};
 
 use crate::model::{Domain, Guest, Host, HostId, Model, Pair, Vf};
 
@@ -73,6 +76,7 @@ impl Layout {
                 pf,
                 pool: pool.into(),
                 owner: None,
+                profile: Profile::default(),
             };
             model.hosts[host].vfs.insert(vf_address(index), vf);
         };
@@ -109,6 +113,37 @@ fn a_pair(index: usize) -> Pair {
         pool: POOL.into(),
         standby: true,
         fabric: 0,
+        profile: a_profile(index),
+        // As an older Godwit left it: written down when it is next seen.
+        recorded: None,
+    }
+}
+
+/// Neighbours have other ones.
+fn a_profile(index: usize) -> Profile {
+    let neutral = Profile::default();
+    match index % 3 {
+        0 => Profile {
+            vlan: vlan(100, 0),
+            trust: true,
+            rate: Rate { min: 0, max: 1000 },
+            ..neutral
+        },
+        1 => neutral,
+        _ => Profile {
+            vlan: vlan(200, 3),
+            spoofchk: false,
+            link: LinkState::Up,
+            ..neutral
+        },
+    }
+}
+
+fn vlan(id: u16, priority: u8) -> Vlan {
+    Vlan {
+        id,
+        priority,
+        service_tag: false,
     }
 }
 

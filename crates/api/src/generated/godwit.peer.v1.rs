@@ -13,6 +13,9 @@ pub struct WantedPair {
     /// MAC that the VF is given.
     #[prost(string, tag = "4")]
     pub primary_mac: ::prost::alloc::string::String,
+    /// What the VF is set to besides. Absent: what the guest's metadata says, or nothing.
+    #[prost(message, optional, tag = "5")]
+    pub profile: ::core::option::Option<super::super::v1::VfProfile>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReserveRequest {

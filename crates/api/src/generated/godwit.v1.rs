@@ -378,6 +378,34 @@ pub struct Host {
     #[prost(string, tag = "8")]
     pub problem: ::prost::alloc::string::String,
 }
+/// What is set on a VF through its PF, besides its MAC.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VfProfile {
+    /// 0 to 4095; 0: untagged.
+    #[prost(uint32, tag = "1")]
+    pub vlan: u32,
+    /// 0 to 7.
+    #[prost(uint32, tag = "2")]
+    pub vlan_priority: u32,
+    /// A tag of 802.1ad, and not of 802.1Q.
+    #[prost(bool, tag = "3")]
+    pub vlan_service_tag: bool,
+    #[prost(bool, tag = "4")]
+    pub spoofchk: bool,
+    #[prost(bool, tag = "5")]
+    pub trust: bool,
+    /// Mbit/s; 0: none.
+    #[prost(uint32, tag = "6")]
+    pub min_tx_rate: u32,
+    /// Mbit/s; 0: none.
+    #[prost(uint32, tag = "7")]
+    pub max_tx_rate: u32,
+    #[prost(enumeration = "VfLinkState", tag = "8")]
+    pub link_state: i32,
+    /// It may read the PF's RSS key and table.
+    #[prost(bool, tag = "9")]
+    pub rss_query: bool,
+}
 /// A VF of this host.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Vf {
@@ -393,6 +421,9 @@ pub struct Vf {
     pub usage: i32,
     #[prost(string, tag = "5")]
     pub by: ::prost::alloc::string::String,
+    /// Absent where its PF does not tell.
+    #[prost(message, optional, tag = "6")]
+    pub profile: ::core::option::Option<VfProfile>,
 }
 /// A VF set aside for one guest. It never expires by itself.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -730,6 +761,40 @@ impl VfUsage {
             "VF_USAGE_HELD" => Some(Self::Held),
             "VF_USAGE_GUEST" => Some(Self::Guest),
             "VF_USAGE_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+/// How a VF's link follows the PF's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum VfLinkState {
+    /// Not told: auto.
+    Unspecified = 0,
+    Auto = 1,
+    Up = 2,
+    Down = 3,
+}
+impl VfLinkState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "VF_LINK_STATE_UNSPECIFIED",
+            Self::Auto => "VF_LINK_STATE_AUTO",
+            Self::Up => "VF_LINK_STATE_UP",
+            Self::Down => "VF_LINK_STATE_DOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "VF_LINK_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "VF_LINK_STATE_AUTO" => Some(Self::Auto),
+            "VF_LINK_STATE_UP" => Some(Self::Up),
+            "VF_LINK_STATE_DOWN" => Some(Self::Down),
             _ => None,
         }
     }

@@ -45,6 +45,7 @@ pub(crate) fn vfs(vfs: &[Vf], width: Option<usize>) -> Vec<String> {
         ("POOL", Fit::Cut),
         ("PF", Fit::Keep),
         ("USE", Fit::Wrap),
+        ("SET TO", Fit::Wrap),
     ]);
     let held = vfs.iter().filter(|vf| vf.usage() == VfUsage::Held);
     let ids = short_ids(held.map(|vf| vf.by.as_str()));
@@ -54,6 +55,10 @@ pub(crate) fn vfs(vfs: &[Vf], width: Option<usize>) -> Vec<String> {
             vf.pool.as_str().into(),
             vf.pf.as_str().into(),
             usage(vf, &ids).into(),
+            match &vf.profile {
+                None => "-".into(),
+                Some(profile) => words::profile(profile).into(),
+            },
         ]);
     }
     table.lines(width)
@@ -125,20 +130,25 @@ mod tests {
     #[test]
     fn all_vfs() {
         insta::assert_snapshot!(vfs(&sample::vfs(), None).join("\n"), @"
-        VF            POOL  PF        USE
-        0000:01:10.0  blue  enp1s0f0  guest web-1
+        VF            POOL  PF        USE                            SET TO
+        0000:01:10.0  blue  enp1s0f0  guest web-1                    VLAN 100, 802.1ad, priority 3, spoof check off, trust on, at least 10 Mbit/s, at most 1000 Mbit/s, link up, RSS query on
         0000:01:10.2  blue  enp1s0f0  held by migration 0198c0de
         0000:01:10.4  blue  enp1s0f0  free
-        0000:01:10.6  blue  enp1s0f0  unusable: its driver is igbvf
+        0000:01:10.6  blue  enp1s0f0  unusable: its driver is igbvf  -
         ");
-        insta::assert_snapshot!(vfs(&sample::vfs(), Some(50)).join("\n"), @"
-        VF            POOL  PF        USE
-        0000:01:10.0  blue  enp1s0f0  guest web-1
+        insta::assert_snapshot!(vfs(&sample::vfs(), Some(80)).join("\n"), @"
+        VF            POOL  PF        USE                       SET TO
+        0000:01:10.0  blue  enp1s0f0  guest web-1               VLAN 100, 802.1ad,
+                                                                priority 3, spoof check
+                                                                off, trust on, at least
+                                                                10 Mbit/s, at most 1000
+                                                                Mbit/s, link up, RSS
+                                                                query on
         0000:01:10.2  blue  enp1s0f0  held by migration
                                       0198c0de
         0000:01:10.4  blue  enp1s0f0  free
-        0000:01:10.6  blue  enp1s0f0  unusable: its driver
-                                      is igbvf
+        0000:01:10.6  blue  enp1s0f0  unusable: its driver is   -
+                                      igbvf
         ");
     }
 

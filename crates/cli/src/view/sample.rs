@@ -2,7 +2,7 @@
 
 use godwit_api::v1::{
     Acceleration, Failure, Guest, GuestPair, Hold, Host, Migration, Moved, PairStatus, Phase, PhaseRecord,
-    Policy, Role, TransferProgress, Vf, VfUsage,
+    Policy, Role, TransferProgress, Vf, VfLinkState, VfProfile, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -254,17 +254,44 @@ pub(crate) fn vfs() -> Vec<Vf> {
         pf: "enp1s0f0".into(),
         usage: usage.into(),
         by: by.into(),
+        profile: Some(neutral()),
+    };
+    let everything = VfProfile {
+        vlan: 100,
+        vlan_priority: 3,
+        vlan_service_tag: true,
+        spoofchk: false,
+        trust: true,
+        min_tx_rate: 10,
+        max_tx_rate: 1000,
+        link_state: VfLinkState::Up.into(),
+        rss_query: true,
     };
     vec![
-        vf("0000:01:10.0", VfUsage::Guest, "web-1"),
+        Vf {
+            profile: Some(everything),
+            ..vf("0000:01:10.0", VfUsage::Guest, "web-1")
+        },
         vf(
             "0000:01:10.2",
             VfUsage::Held,
             "0198c0de-1111-7222-8333-444455556666",
         ),
         vf("0000:01:10.4", VfUsage::Free, ""),
-        vf("0000:01:10.6", VfUsage::Other, "its driver is igbvf"),
+        Vf {
+            profile: None,
+            ..vf("0000:01:10.6", VfUsage::Other, "its driver is igbvf")
+        },
     ]
+}
+
+/// Of a VF that nobody uses.
+fn neutral() -> VfProfile {
+    VfProfile {
+        spoofchk: true,
+        link_state: VfLinkState::Auto.into(),
+        ..VfProfile::default()
+    }
 }
 
 /// Two of one migration, and one in quarantine whose migration cannot be read.

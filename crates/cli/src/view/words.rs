@@ -1,6 +1,8 @@
 //! Small words: names of enum values, times, lengths of time, sizes.
 
-use godwit_api::v1::{Acceleration, Moved, Phase, PhaseRecord, Policy, Role, TransferProgress, VfUsage};
+use godwit_api::v1::{
+    Acceleration, Moved, Phase, PhaseRecord, Policy, Role, TransferProgress, VfLinkState, VfProfile, VfUsage,
+};
 use jiff::Timestamp;
 
 const MIB: u64 = 1 << 20;
@@ -33,6 +35,46 @@ pub(crate) fn policy(policy: Policy) -> Option<String> {
 
 pub(crate) fn usage(usage: VfUsage) -> Option<String> {
     short(usage.as_str_name(), "VF_USAGE_")
+}
+
+pub(crate) fn vlan_protocol(profile: &VfProfile) -> &'static str {
+    match profile.vlan_service_tag {
+        true => "802.1ad",
+        false => "802.1Q",
+    }
+}
+
+pub(crate) fn link_state(state: VfLinkState) -> &'static str {
+    match state {
+        VfLinkState::Up => "up",
+        VfLinkState::Down => "down",
+        VfLinkState::Auto | VfLinkState::Unspecified => "auto",
+    }
+}
+
+/// What is set on a VF that is not so on one that nobody uses; empty: nothing.
+pub(crate) fn profile(profile: &VfProfile) -> String {
+    let VfProfile {
+        vlan,
+        vlan_priority,
+        min_tx_rate,
+        max_tx_rate,
+        ..
+    } = profile;
+    let link = link_state(profile.link_state());
+    let said = [
+        (*vlan != 0, format!("VLAN {vlan}")),
+        (profile.vlan_service_tag, vlan_protocol(profile).into()),
+        (*vlan_priority != 0, format!("priority {vlan_priority}")),
+        (!profile.spoofchk, "spoof check off".into()),
+        (profile.trust, "trust on".into()),
+        (*min_tx_rate != 0, format!("at least {min_tx_rate} Mbit/s")),
+        (*max_tx_rate != 0, format!("at most {max_tx_rate} Mbit/s")),
+        (link != "auto", format!("link {link}")),
+        (profile.rss_query, "RSS query on".into()),
+    ];
+    let said = said.into_iter().filter_map(|(so, words)| so.then_some(words));
+    said.collect::<Vec<String>>().join(", ")
 }
 
 /// A phase in text, where there is always a word.

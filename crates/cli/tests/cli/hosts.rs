@@ -1,6 +1,6 @@
 //! `godwit hosts`, `vfs` and `holds`.
 
-use godwit_api::v1::{Failure, Hold, Host, Vf, VfUsage};
+use godwit_api::v1::{Failure, Hold, Host, Vf, VfProfile, VfUsage};
 use tonic::Code;
 
 use crate::fake::{Answer, Daemon, Script};
@@ -28,6 +28,11 @@ fn everything() -> Script {
         pf: "enp1s0f0".into(),
         usage: usage.into(),
         by: by.into(),
+        profile: Some(VfProfile {
+            vlan: 100,
+            trust: true,
+            ..VfProfile::default()
+        }),
     };
     let hold = Hold {
         vf: "0000:01:10.2".into(),
@@ -40,7 +45,11 @@ fn everything() -> Script {
     Script {
         hosts: vec![alpha, beta],
         vfs: vec![
-            vf("0000:01:10.0", VfUsage::Free, ""),
+            // As a daemon tells it that does not know of profiles.
+            Vf {
+                profile: None,
+                ..vf("0000:01:10.0", VfUsage::Free, "")
+            },
             vf("0000:01:10.2", VfUsage::Held, ID),
         ],
         holds: vec![hold],
@@ -65,9 +74,9 @@ fn as_text() {
     beta   unreachable  -        -         -           beta did not answer within 3 s
 
     $ godwit vfs
-    VF            POOL  PF        USE
-    0000:01:10.0  blue  enp1s0f0  free
-    0000:01:10.2  blue  enp1s0f0  held by migration 0198c0de
+    VF            POOL  PF        USE                         SET TO
+    0000:01:10.0  blue  enp1s0f0  free                        -
+    0000:01:10.2  blue  enp1s0f0  held by migration 0198c0de  VLAN 100, spoof check off, trust on
 
     $ godwit holds
     VF            GUEST  FROM  MIGRATION  SINCE                 QUARANTINED
@@ -92,7 +101,7 @@ fn as_json() {
     }
     insta::assert_snapshot!(told, @r#"
     {"hosts":[{"name":"alpha","here":true,"reachable":true,"version":"0.1.0","vfs":7,"free_vfs":5,"migrations":1,"problem":""},{"name":"beta","here":false,"reachable":false,"version":"","vfs":0,"free_vfs":0,"migrations":0,"problem":"beta did not answer within 3 s"}]}
-    {"vfs":[{"address":"0000:01:10.0","pool":"blue","pf":"enp1s0f0","usage":"free","by":""},{"address":"0000:01:10.2","pool":"blue","pf":"enp1s0f0","usage":"held","by":"0198c0de-1111-7222-8333-444455556666"}]}
+    {"vfs":[{"address":"0000:01:10.0","pool":"blue","pf":"enp1s0f0","usage":"free","by":"","profile":null},{"address":"0000:01:10.2","pool":"blue","pf":"enp1s0f0","usage":"held","by":"0198c0de-1111-7222-8333-444455556666","profile":{"vlan":100,"vlan_priority":0,"vlan_protocol":"802.1Q","spoofchk":false,"trust":true,"min_tx_rate":0,"max_tx_rate":0,"link_state":"auto","rss_query":false}}]}
     {"holds":[{"vf":"0000:01:10.2","migration":"0198c0de-1111-7222-8333-444455556666","guest":"web-1","source":"beta","quarantined":"","since":"2026-01-02T03:04:05.067Z"}]}
     "#);
 }
@@ -140,10 +149,10 @@ fn a_vf_is_kept_from_everybody_and_given_out_again() {
     assert_eq!(run_again.code, 1);
     told += &run_again.err;
     insta::assert_snapshot!(told, @"
-    VF            POOL  PF        USE
-    0000:01:10.0  blue  enp1s0f0  unusable: quarantined: its port is broken
-    VF            POOL  PF        USE
-    0000:01:10.0  blue  enp1s0f0  free
+    VF            POOL  PF        USE                                        SET TO
+    0000:01:10.0  blue  enp1s0f0  unusable: quarantined: its port is broken  -
+    VF            POOL  PF        USE   SET TO
+    0000:01:10.0  blue  enp1s0f0  free  -
     Error: VF 0000:01:10.0 of alpha is not in quarantine: it is free
     Hint: on alpha: `godwit vfs` lists them
     ");

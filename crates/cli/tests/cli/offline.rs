@@ -22,6 +22,7 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         pool: "blue".into(),
         source_vf: Some(vf.parse().unwrap()),
         destination_vf: None,
+        profile: None,
     };
     let brief = Brief {
         id: id.into(),

@@ -69,6 +69,7 @@ fn seen(function: u8, usage: VfUse) -> Vf {
         pool: "blue".into(),
         pf: "pf0".into(),
         usage,
+        profile: None,
     }
 }
 
@@ -96,6 +97,7 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         pool: "blue".into(),
         source_vf: None,
         destination_vf: Some("0000:01:10.2".parse().unwrap()),
+        profile: None,
     };
     let brief = Brief {
         id: COMING.into(),

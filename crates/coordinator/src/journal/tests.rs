@@ -13,6 +13,7 @@ fn migration(n: u32) -> Migration {
         pool: "blue".into(),
         source_vf: Some(format!("0000:01:10.{n}").parse().unwrap()),
         destination_vf: None,
+        profile: None,
     };
     let brief = Brief {
         id: format!("01a20918-0000-7000-8000-{n:012}"),

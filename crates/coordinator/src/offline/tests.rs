@@ -25,6 +25,7 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         pool: "blue".into(),
         source_vf: Some(vf.parse().unwrap()),
         destination_vf: None,
+        profile: None,
     };
     let brief = Brief {
         id: id.into(),

@@ -36,6 +36,7 @@ pub fn vf(function: u8, usage: VfUse) -> Vf {
         pool: "fabric".into(),
         pf: "pf0".into(),
         usage,
+        profile: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub fn guest(n: u8) -> GuestFacts {
         primary: Some("ua-vf0".into()),
         vf: Some(address(n)),
         pool: Some("fabric".into()),
+        profile: None,
     };
     let seen = PairSeen {
         mac: mac(n),
@@ -82,6 +84,7 @@ pub fn wants(brief: &Brief) -> peer::ReserveRequest {
         pool: pair.pool.clone(),
         alias: pair.primary.clone(),
         primary_mac: pair.primary_mac.to_string(),
+        profile: pair.profile.as_ref().map(words::profile),
     };
     peer::ReserveRequest {
         migration_id: brief.id.clone(),
@@ -111,6 +114,7 @@ pub fn reserve(m: u32, n: u8) -> peer::ReserveRequest {
             pool: "fabric".into(),
             alias: "ua-vf0".into(),
             primary_mac: mac(n).to_string(),
+            profile: None,
         }],
         policy: 0,
     }

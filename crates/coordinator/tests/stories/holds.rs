@@ -1,6 +1,7 @@
 //! Reserve: VFs set aside for a guest of another host, each for one.
 
-use godwit_migration::{Event, Outcome, Phase, Sighting, State, VfUse};
+use godwit_coordinator::words;
+use godwit_migration::{Event, Outcome, Phase, Profile, Sighting, State, VfUse, profile::Vlan};
 use tonic::{Code, Request};
 
 use crate::{
@@ -22,6 +23,39 @@ fn repeated_it_gives_the_same_holds() {
         assert_eq!(beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap(), first);
         assert_eq!(beta.peek().holds(), first);
         assert_eq!(beta.peek().migrations(), [facts::migration(1)]);
+    });
+}
+
+/// What the guest's VF is to be set to is written down before the answer, and is there after a restart.
+#[test]
+fn a_profile_comes_with_the_request_and_stays() {
+    let host = Host::destination();
+    let profile = Profile {
+        vlan: Vlan::new(100, 3, false).unwrap(),
+        trust: true,
+        ..Profile::default()
+    };
+    let of = |beta: &Desk| beta.peek().value(&facts::migration(1)).unwrap().brief.pairs[0].profile;
+    host.live(async |beta| {
+        let mut asked = facts::reserve(1, 1);
+        asked.pairs[0].profile = Some(words::profile(&profile));
+        beta.reserve("alpha", asked).await.unwrap();
+        assert_eq!(of(&beta), Some(profile));
+    });
+    host.live(async |beta| {
+        beta.world.attempts(Phase::Await, 1).await;
+        assert_eq!(of(&beta), Some(profile));
+        // An older source sends none.
+        beta.reserve("alpha", facts::reserve(2, 2)).await.unwrap();
+        let older = beta.peek().value(&facts::migration(2)).unwrap();
+        assert_eq!(older.brief.pairs[0].profile, None);
+        let mut wrong = facts::reserve(3, 3);
+        wrong.pairs[0].profile = Some(godwit_api::v1::VfProfile {
+            vlan: 4096,
+            ..Default::default()
+        });
+        let no = beta.reserve("alpha", wrong).await.unwrap_err();
+        assert_eq!(no.failure.message, "VLAN 4096 is not 0 to 4095");
     });
 }
 

@@ -1,7 +1,7 @@
 //! A guest moves, and nothing goes wrong.
 
 use godwit_api::v1::{Acceleration, Moved, Phase as Wire, Role};
-use godwit_migration::{Course, Figures, Phase, State};
+use godwit_migration::{Course, Figures, Phase, Profile, State, profile::Vlan};
 
 use crate::{
     facts,
@@ -64,6 +64,33 @@ fn a_guest_moves_and_both_hosts_agree() {
     assert_eq!(two.alpha.peek().holds(), [""; 0]);
     assert_eq!(two.beta.peek().holds(), [""; 0]);
     assert_eq!(two.beta.peek().migrations(), [id]);
+}
+
+/// Read while the guest has its VF; both hosts' records have it, each for its own plug.
+#[test]
+fn what_the_vf_is_set_to_goes_along() {
+    let two = Two::new();
+    let profile = Profile {
+        vlan: Vlan::new(100, 3, false).unwrap(),
+        spoofchk: false,
+        ..Profile::default()
+    };
+    two.live(async |alpha, beta| {
+        alpha
+            .world
+            .set(|knobs| knobs.guests[0].pairs[0].profile = Some(profile));
+        let begun = alpha.migrate("web-1", "beta").await.unwrap();
+        assert!(alpha.settled(&begun.id).await.ended);
+        for host in [&alpha, &beta] {
+            let written = host.peek().value(&begun.id).unwrap();
+            assert_eq!(
+                written.brief.pairs[0].profile,
+                Some(profile),
+                "{}",
+                host.world.name
+            );
+        }
+    });
 }
 
 #[test]

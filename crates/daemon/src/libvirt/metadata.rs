@@ -5,6 +5,7 @@
 //!   <godwit:pair pool="fabric">
 //!     <godwit:standby mac="52:54:00:aa:00:10" alias="ua-net0"/>
 //!     <godwit:primary mac="52:54:00:aa:00:10" alias="ua-godwit-0" address="0000:05:00.0"/>
+//!     <godwit:profile vlan="100" vlan-priority="0" vlan-protocol="802.1Q" spoofchk="on" .../>
 //!   </godwit:pair>
 //! </godwit:guest>
 //! ```
@@ -13,9 +14,11 @@
 //! takes them off again when it is read. So there are two forms: the bare element for libvirt's metadata calls, and the
 //! one above for a place inside a domain's XML. Both are read. Elements and attributes of a later Godwit are ignored.
 
+mod profile;
+
 use std::{collections::BTreeSet, fmt::Write, str::FromStr};
 
-use godwit_migration::{BadAddress, MacAddress, PciAddress, Policy};
+use godwit_migration::{BadAddress, MacAddress, PciAddress, Policy, Profile};
 use roxmltree::{Document, Node};
 
 use super::xml::escape;
@@ -53,6 +56,8 @@ pub(crate) struct WishedPair {
     pub pool: String,
     /// Where the primary is in the guest, so that its name there stays the same; libvirt chooses when absent.
     pub guest_address: Option<PciAddress>,
+    /// What its VF was set to as it was read last; absent as long as nobody has read it.
+    pub profile: Option<Profile>,
 }
 
 /// Metadata that is not a wish.
@@ -85,6 +90,14 @@ pub(crate) enum MetadataError {
         /// Why.
         source: BadAddress,
     },
+    /// A profile has a value that no VF can have.
+    #[error("Godwit's metadata: pair {pair}: profile {what}")]
+    Profile {
+        /// Which pair, from 1.
+        pair: usize,
+        /// Which value, one sentence.
+        what: String,
+    },
     /// A value is impossible.
     #[error("Godwit's metadata: {0}")]
     Wrong(String),
@@ -116,13 +129,18 @@ impl GuestWish {
                 .guest_address
                 .map(|address| format!(" address=\"{address}\""))
                 .unwrap_or_default();
+            let profile = pair
+                .profile
+                .as_ref()
+                .map(|profile| profile::element(prefix, profile))
+                .unwrap_or_default();
             // Writing to a `String` cannot fail.
             let _ = write!(
                 text,
                 "<{prefix}pair pool=\"{pool}\">\
                  <{prefix}standby mac=\"{standby_mac}\" alias=\"{standby}\"/>\
                  <{prefix}primary mac=\"{primary_mac}\" alias=\"{primary}\"{address}/>\
-                 </{prefix}pair>"
+                 {profile}</{prefix}pair>"
             );
         }
         let _ = write!(text, "</{prefix}guest>");
@@ -201,6 +219,10 @@ fn read_pair(node: Node<'_, '_>, pair: usize) -> Result<WishedPair, MetadataErro
             Some(_) => Some(field.address(Some("primary"), "address")?),
             None => None,
         },
+        profile: match node.children().find(|child| is_ours(*child, "profile")) {
+            Some(node) => Some(profile::read(node).map_err(|what| MetadataError::Profile { pair, what })?),
+            None => None,
+        },
     })
 }
 
@@ -260,6 +282,8 @@ mod tests {
             primary_mac: MacAddress::new([0x52, 0x54, 0, 0xaa, 1, number]).unwrap(),
             pool: "fabric".into(),
             guest_address: (number == 0).then(|| "0000:05:00.0".parse().unwrap()),
+            // Of the other nobody has seen a VF.
+            profile: (number == 0).then(profile::tests::whole),
         };
         GuestWish {
             policy: Policy::Require,

@@ -1,7 +1,7 @@
 //! The adapter on a real libvirt: its built-in test driver, which needs no daemon. All tests of the process see one
 //! pretend host, so each uses domains of its own.
 
-use godwit_migration::Policy;
+use godwit_migration::{Policy, Profile};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -35,6 +35,7 @@ fn wish() -> GuestWish {
         primary_mac: "52:54:00:aa:00:10".parse().unwrap(),
         pool: "fabric & co".into(),
         guest_address: Some("0000:05:00.0".parse().unwrap()),
+        profile: Some(Profile::default()),
     };
     GuestWish {
         policy: Policy::Require,

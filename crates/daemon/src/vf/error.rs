@@ -3,6 +3,7 @@
 use std::{fmt, io, path::PathBuf};
 
 use godwit_migration::PciAddress;
+use rustix::io::Errno;
 
 /// Names a VF for people: `VF 3 of pf0 (0000:01:10.6)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,9 +110,29 @@ pub(crate) enum VfError {
 }
 
 impl VfError {
+    /// Why a driver refused a setting, without the names that stand beside it: for a list of settings of one VF.
+    pub(crate) fn refusal(&self) -> String {
+        match self {
+            VfError::Refused { vf, source, .. } => format!("the driver of {} refused it: {source}", vf.pf),
+            other => other.to_string(),
+        }
+    }
+
     /// The PF's driver has no such setting.
     pub(crate) fn is_unsupported(&self) -> bool {
-        matches!(self, VfError::Refused { source, .. }
-            if source.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()))
+        self.refused_with(&[Errno::OPNOTSUPP])
+    }
+
+    /// The PF's driver is busy with the VF.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.refused_with(&[Errno::AGAIN, Errno::BUSY])
+    }
+
+    fn refused_with(&self, any: &[Errno]) -> bool {
+        let VfError::Refused { source, .. } = self else {
+            return false;
+        };
+        any.iter()
+            .any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
     }
 }

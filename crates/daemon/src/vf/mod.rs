@@ -3,7 +3,8 @@
 //!
 //! Work on the VFs of one PF is serialised: their driver shares one mailbox and one switch table. Every setting is read
 //! first, left alone if it is right (some drivers reset the VF on each change, or refuse what they cannot do even at
-//! its default), and read back when it was set.
+//! its default), and all are read back at the end: a driver may change one with another. The MAC comes after the rest,
+//! because it is what moves the NIC's switch.
 
 mod error;
 mod netlink;
@@ -11,7 +12,10 @@ mod sysfs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use godwit_migration::{MacAddress, PciAddress};
+use godwit_migration::{
+    MacAddress, PciAddress, Profile,
+    profile::{Difference, Driver, told},
+};
 use tokio::{
     sync::Mutex,
     task::spawn_blocking,
@@ -21,16 +25,19 @@ use tracing::{debug, info};
 
 pub(crate) use self::{
     error::{Holder, VfError, VfName},
-    netlink::{Profile, Settings},
+    netlink::Settings,
 };
 use self::{
-    netlink::{Netlink, Setting},
+    netlink::{Change, Netlink},
     sysfs::{Function, Sysfs},
 };
 
 /// How long after the removal event QEMU may still have the VF open, and how often to look.
 const LET_GO: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a driver may be busy with a VF before that counts as a refusal.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// The VFs of this host's pools.
 #[derive(Clone)]
@@ -61,6 +68,8 @@ pub(crate) struct VfState {
     pub group: Option<u32>,
     /// Its network interface on this host, if this host itself uses it.
     pub netdev: Option<String>,
+    /// Driver of its PF.
+    pub pf_driver: Option<&'static Driver>,
     /// What its PF has set for it; absent if the PF does not say.
     pub settings: Option<Settings>,
 }
@@ -116,6 +125,7 @@ impl Vfs {
     async fn of_pf(&self, pf: &str, pool: &str) -> Result<Vec<VfState>, VfError> {
         let name = pf.to_owned();
         let functions = self.blocking(move |sysfs| sysfs.functions(&name)).await?;
+        let pf_driver = self.driver_of(pf).await?;
         let mut settings = BTreeMap::from_iter(Netlink::open(pf)?.settings(pf).await?);
         let states = functions.into_iter().map(|function| {
             let Function {
@@ -131,6 +141,7 @@ impl Vfs {
                 driver,
                 group,
                 netdev,
+                pf_driver,
                 settings,
             }
         });
@@ -138,35 +149,52 @@ impl Vfs {
     }
 
     /// Makes a VF ready to be plugged: with vfio-pci, set as the profile says, and **without a MAC**, so that the NIC's
-    /// switch sends it nothing before the guest's driver is up. Safe to repeat, until it is plugged.
+    /// switch sends it nothing before the rest is right. Safe to repeat, until it is plugged. Answers in what it is not as
+    /// the profile says.
     ///
     /// # Errors
     /// [`VfError::InUse`] if a process has it open: it is some guest's.
-    pub(crate) async fn prepare(&self, address: PciAddress, profile: Profile) -> Result<(), VfError> {
+    pub(crate) async fn prepare(
+        &self,
+        address: PciAddress,
+        profile: &Profile,
+    ) -> Result<Vec<Difference>, VfError> {
         let (vf, pf) = self.find(address).await?;
         let _turn = pf.turn.lock().await;
         self.unused(&vf, Duration::ZERO).await?;
         let bound = vf.clone();
         self.blocking(move |sysfs| sysfs.bind_vfio(&bound)).await?;
-        apply(&vf, None, profile).await?;
+        let fitted = self.fit(&vf, profile).await?;
         info!(%vf, "prepared");
-        Ok(())
+        Ok(fitted)
+    }
+
+    /// In what a VF is not as the profile says, now.
+    pub(crate) async fn differences(
+        &self,
+        address: PciAddress,
+        profile: &Profile,
+    ) -> Result<Vec<Difference>, VfError> {
+        let (vf, _) = self.find(address).await?;
+        let driver = self.driver_of(&vf.pf).await?;
+        let now = current(&Netlink::open(&vf.pf)?, &vf).await?;
+        Ok(profile.differences(&now.profile, driver))
     }
 
     /// Gives a VF its MAC, or with `None` takes it off: this is what moves the NIC's switch. Also while it is in use.
     pub(crate) async fn set_mac(&self, address: PciAddress, mac: Option<MacAddress>) -> Result<(), VfError> {
         let (vf, pf) = self.find(address).await?;
         let _turn = pf.turn.lock().await;
-        let netlink = Netlink::open(&vf.pf)?;
-        make(&netlink, &vf, &current(&netlink, &vf).await?, Setting::Mac(mac)).await
+        give_mac(&Netlink::open(&vf.pf)?, &vf, mac).await
     }
 
     /// Makes a VF that a guest has left as good as new: waits until nobody has it open (the removal event can come
-    /// first), resets it, takes off its MAC and puts every setting back to its default. Leaves it with the driver that it
+    /// first), resets it, takes off its MAC and puts every setting back to neutral. Leaves it with the driver that it
     /// has. Safe to repeat.
     ///
     /// # Errors
-    /// [`VfError::InUse`] if somebody keeps it open; nothing is touched then.
+    /// [`VfError::InUse`] if somebody keeps it open; nothing is touched then. [`VfError::ReadBack`] if it reads as
+    /// anything but neutral.
     pub(crate) async fn clean(&self, address: PciAddress) -> Result<(), VfError> {
         let (vf, pf) = self.find(address).await?;
         let _turn = pf.turn.lock().await;
@@ -175,9 +203,40 @@ impl Vfs {
         if !self.blocking(move |sysfs| sysfs.reset(&resetting)).await? {
             debug!(%vf, "cannot be reset on its own");
         }
-        apply(&vf, None, Profile::default()).await?;
+        let differs = self.fit(&vf, &Profile::default()).await?;
+        if !differs.is_empty() {
+            return Err(VfError::ReadBack {
+                vf,
+                setting: "neutral".into(),
+                found: told(&differs),
+            });
+        }
         info!(%vf, "clean");
         Ok(())
+    }
+
+    /// No MAC, and the profile as far as the driver has it; in what it is not so then.
+    async fn fit(&self, vf: &VfName, profile: &Profile) -> Result<Vec<Difference>, VfError> {
+        let driver = self.driver_of(&vf.pf).await?;
+        let netlink = Netlink::open(&vf.pf)?;
+        give_mac(&netlink, vf, None).await?;
+        let mut refusals = Vec::new();
+        for change in changes(&current(&netlink, vf).await?, profile, driver) {
+            match ask(&netlink, vf, change).await {
+                Ok(()) => {}
+                Err(refused @ VfError::Refused { .. }) => refusals.push((change, refused)),
+                Err(error) => return Err(error),
+            }
+        }
+        let now = current(&netlink, vf).await?;
+        Change::Mac(None).check(vf, &now)?;
+        Ok(left(profile.differences(&now.profile, driver), &refusals))
+    }
+
+    async fn driver_of(&self, pf: &str) -> Result<Option<&'static Driver>, VfError> {
+        let pf = pf.to_owned();
+        let name = self.blocking(move |sysfs| Ok(sysfs.driver_of(&pf))).await?;
+        Ok(name.and_then(|name| Driver::named(&name)))
     }
 
     /// The processes that have a VF open now.
@@ -235,15 +294,50 @@ impl Vfs {
     }
 }
 
-/// MAC and profile, each setting only where it differs.
-async fn apply(vf: &VfName, mac: Option<MacAddress>, profile: Profile) -> Result<(), VfError> {
-    let netlink = Netlink::open(&vf.pf)?;
-    let current = current(&netlink, vf).await?;
-    make(&netlink, vf, &current, Setting::Mac(mac)).await?;
-    for setting in Setting::of(&profile) {
-        make(&netlink, vf, &current, setting).await?;
+/// Some drivers reset the VF on a change, and take none while they do.
+async fn ask(netlink: &Netlink, vf: &VfName, change: Change) -> Result<(), VfError> {
+    let start = Instant::now();
+    loop {
+        match netlink.send(vf, change).await {
+            Err(refused) if refused.is_passing() && start.elapsed() < SETTLE => sleep(LOOK).await,
+            answer => return answer,
+        }
     }
-    Ok(())
+}
+
+/// What is to be asked of the driver: what differs, and what it does not lack.
+fn changes(now: &Settings, profile: &Profile, driver: Option<&Driver>) -> Vec<Change> {
+    let asked = Change::of(&profile.on(driver)).into_iter();
+    asked.filter(|change| !change.is_in(now)).collect()
+}
+
+/// The differences that count, each with the driver's refusal where there was one. A driver without the setting is where
+/// neutral would put it.
+fn left(differences: Vec<Difference>, refusals: &[(Change, VfError)]) -> Vec<Difference> {
+    let neutral = Change::of(&Profile::default());
+    let told = |mut difference: Difference| {
+        let refusal = refusals
+            .iter()
+            .find(|(change, _)| change.sets(difference.setting));
+        if let Some((change, refused)) = refusal {
+            if refused.is_unsupported() && neutral.contains(change) {
+                debug!(%refused, "left at the driver's default");
+                return None;
+            }
+            difference.because = refused.refusal();
+        }
+        Some(difference)
+    };
+    differences.into_iter().filter_map(told).collect()
+}
+
+async fn give_mac(netlink: &Netlink, vf: &VfName, mac: Option<MacAddress>) -> Result<(), VfError> {
+    let change = Change::Mac(mac);
+    if change.is_in(&current(netlink, vf).await?) {
+        return Ok(());
+    }
+    netlink.send(vf, change).await?;
+    change.check(vf, &current(netlink, vf).await?)
 }
 
 async fn current(netlink: &Netlink, vf: &VfName) -> Result<Settings, VfError> {
@@ -252,20 +346,6 @@ async fn current(netlink: &Netlink, vf: &VfName) -> Result<Settings, VfError> {
     found
         .map(|(_, settings)| settings)
         .ok_or(VfError::NoVf(vf.address))
-}
-
-async fn make(netlink: &Netlink, vf: &VfName, current: &Settings, wanted: Setting) -> Result<(), VfError> {
-    if wanted.found_in(current) == wanted {
-        return Ok(());
-    }
-    match netlink.set(vf, wanted).await {
-        // A driver without the setting is where the default would put it.
-        Err(refused) if refused.is_unsupported() && Setting::of(&Profile::default()).contains(&wanted) => {
-            debug!(%vf, %refused, "left at the driver's default");
-            Ok(())
-        }
-        done => done,
-    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,16 @@
 use std::io;
 
 use futures_util::TryStreamExt;
-use godwit_migration::MacAddress;
+use godwit_migration::{
+    MacAddress, Profile,
+    profile::{LinkState, Rate, Setting, Vlan},
+};
 use netlink_packet_route::{
     AddressFamily,
     link::{
-        LinkAttribute, LinkExtentMask, LinkMessage, LinkVfInfo, VfInfo, VfInfoMac, VfInfoRate,
-        VfInfoSpoofCheck, VfInfoTrust, VfInfoVlan, VfLinkState, VfVlan, VfVlanInfo, VlanProtocol,
+        LinkAttribute, LinkExtentMask, LinkMessage, LinkVfInfo, VfInfo, VfInfoLinkState, VfInfoMac,
+        VfInfoRate, VfInfoRssQueryEn, VfInfoSpoofCheck, VfInfoTrust, VfInfoVlan, VfLinkState, VfVlan,
+        VfVlanInfo, VlanProtocol,
     },
 };
 use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec};
@@ -16,142 +20,146 @@ use tokio::task::JoinHandle;
 
 use super::error::{VfError, VfName};
 
-/// What a PF's driver keeps for a VF. A driver without one of the flags reads as `false`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a PF's driver keeps for a VF. A driver without one of the flags reads as off (the kernel's
+/// `rtnl_fill_vfinfo` presets them to all ones), one without a link state as auto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// MAC set through the PF; `None` is all zeros: the VF's user chooses.
     pub mac: Option<MacAddress>,
     /// Everything else.
     pub profile: Profile,
-    /// How the VF's link follows the PF's.
-    pub link: LinkState,
-    /// The VF may read the PF's RSS key and table.
-    pub rss_query: bool,
 }
 
-/// What a VF should be set to besides its MAC. The default is a VF that nobody uses.
+/// What is set with one message, and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Profile {
-    /// VLAN of its traffic; 0 is untagged.
-    pub vlan: Vlan,
-    /// It may only send under its own MAC.
-    pub spoofchk: bool,
-    /// It may change its MAC and ask for all traffic.
-    pub trust: bool,
-    /// Rate it is guaranteed, Mbit/s; 0 is none.
-    pub min_tx_rate: u32,
-    /// Rate it is limited to, Mbit/s; 0 is none.
-    pub max_tx_rate: u32,
-}
-
-/// A VF's VLAN.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Vlan {
-    /// 0 to 4094; 0 is untagged.
-    pub id: u32,
-    /// Priority, 0 to 7.
-    pub qos: u32,
-    /// 802.1ad instead of 802.1Q.
-    pub service_tag: bool,
-}
-
-impl Default for Profile {
-    fn default() -> Self {
-        Profile {
-            vlan: Vlan::default(),
-            spoofchk: true,
-            trust: false,
-            min_tx_rate: 0,
-            max_tx_rate: 0,
-        }
-    }
-}
-
-/// How a VF's link follows the PF's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LinkState {
-    /// As the PF's.
-    Auto,
-    /// Always up.
-    Up,
-    /// Always down.
-    Down,
-    /// Newer than this program.
-    Other(u32),
-}
-
-/// One setting of a VF, with its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Setting {
+pub(crate) enum Change {
     Mac(Option<MacAddress>),
     Vlan(Vlan),
-    SpoofCheck(bool),
     Trust(bool),
-    /// Least and most, Mbit/s.
-    Rate(u32, u32),
+    Spoofchk(bool),
+    Rate(Rate),
+    LinkState(LinkState),
+    RssQuery(bool),
 }
 
-impl Setting {
-    /// The settings of a profile.
-    pub(crate) fn of(profile: &Profile) -> [Setting; 4] {
+impl Change {
+    /// The messages of a profile, in the order in which they are sent. VLAN first: the anti-spoofing of some drivers
+    /// follows it. The MAC is not among them: it comes after all of them.
+    pub(crate) fn of(profile: &Profile) -> [Change; 6] {
         [
-            Setting::Vlan(profile.vlan),
-            Setting::SpoofCheck(profile.spoofchk),
-            Setting::Trust(profile.trust),
-            Setting::Rate(profile.min_tx_rate, profile.max_tx_rate),
+            Change::Vlan(profile.vlan),
+            Change::Trust(profile.trust),
+            Change::Spoofchk(profile.spoofchk),
+            Change::Rate(profile.rate),
+            Change::LinkState(profile.link),
+            Change::RssQuery(profile.rss_query),
         ]
     }
 
-    /// The value of the same setting as it is.
-    pub(crate) fn found_in(self, settings: &Settings) -> Setting {
+    /// It is so already.
+    pub(crate) fn is_in(self, settings: &Settings) -> bool {
+        self.found_in(settings) == self
+    }
+
+    /// The value of the same as it is.
+    fn found_in(self, settings: &Settings) -> Change {
         let profile = &settings.profile;
         match self {
-            Setting::Mac(_) => Setting::Mac(settings.mac),
-            Setting::Vlan(_) => Setting::Vlan(profile.vlan),
-            Setting::SpoofCheck(_) => Setting::SpoofCheck(profile.spoofchk),
-            Setting::Trust(_) => Setting::Trust(profile.trust),
-            Setting::Rate(..) => Setting::Rate(profile.min_tx_rate, profile.max_tx_rate),
+            Change::Mac(_) => Change::Mac(settings.mac),
+            Change::Vlan(_) => Change::Vlan(profile.vlan),
+            Change::Trust(_) => Change::Trust(profile.trust),
+            Change::Spoofchk(_) => Change::Spoofchk(profile.spoofchk),
+            Change::Rate(_) => Change::Rate(profile.rate),
+            Change::LinkState(_) => Change::LinkState(profile.link),
+            Change::RssQuery(_) => Change::RssQuery(profile.rss_query),
+        }
+    }
+
+    /// It was made, and is to be in what was read since.
+    ///
+    /// # Errors
+    /// [`VfError::ReadBack`] if it is not.
+    pub(crate) fn check(self, vf: &VfName, settings: &Settings) -> Result<(), VfError> {
+        match self.is_in(settings) {
+            true => Ok(()),
+            false => Err(VfError::ReadBack {
+                vf: vf.clone(),
+                setting: self.to_string(),
+                found: self.found_in(settings).to_string(),
+            }),
+        }
+    }
+
+    /// It sets that one.
+    pub(crate) fn sets(self, setting: Setting) -> bool {
+        match self {
+            Change::Mac(_) => false,
+            Change::Vlan(_) => matches!(setting, Setting::Vlan | Setting::VlanProtocol),
+            Change::Trust(_) => setting == Setting::Trust,
+            Change::Spoofchk(_) => setting == Setting::Spoofchk,
+            Change::Rate(_) => matches!(setting, Setting::MinTxRate | Setting::MaxTxRate),
+            Change::LinkState(_) => setting == Setting::LinkState,
+            Change::RssQuery(_) => setting == Setting::RssQuery,
         }
     }
 
     fn message(self, vf: u32) -> VfInfo {
         match self {
-            Setting::Mac(mac) => VfInfo::Mac(VfInfoMac::new(vf, &mac.map_or([0; 6], MacAddress::bytes))),
-            Setting::Vlan(Vlan {
-                id,
-                qos,
-                service_tag: false,
-            }) => VfInfo::Vlan(VfInfoVlan::new(vf, id, qos)),
-            Setting::Vlan(Vlan {
-                id,
-                qos,
-                service_tag: true,
-            }) => VfInfo::VlanList(vec![VfVlan::Info(VfVlanInfo::new(
+            Change::Mac(mac) => VfInfo::Mac(VfInfoMac::new(vf, &mac.map_or([0; 6], MacAddress::bytes))),
+            // The attribute of the list is newer (Linux 4.9) and needed for 802.1ad alone.
+            Change::Vlan(vlan) => match vlan.service_tag {
+                false => VfInfo::Vlan(VfInfoVlan::new(vf, vlan.id.into(), vlan.priority.into())),
+                true => VfInfo::VlanList(vec![VfVlan::Info(VfVlanInfo::new(
+                    vf,
+                    vlan.id.into(),
+                    vlan.priority.into(),
+                    VlanProtocol::Ieee8021Ad,
+                ))]),
+            },
+            Change::Trust(on) => VfInfo::Trust(VfInfoTrust::new(vf, on)),
+            Change::Spoofchk(on) => VfInfo::SpoofCheck(VfInfoSpoofCheck::new(vf, on)),
+            Change::Rate(Rate { min, max }) => VfInfo::Rate(VfInfoRate::new(vf, min, max)),
+            Change::LinkState(state) => VfInfo::LinkState(VfInfoLinkState::new(
                 vf,
-                id,
-                qos,
-                VlanProtocol::Ieee8021Ad,
-            ))]),
-            Setting::SpoofCheck(on) => VfInfo::SpoofCheck(VfInfoSpoofCheck::new(vf, on)),
-            Setting::Trust(on) => VfInfo::Trust(VfInfoTrust::new(vf, on)),
-            Setting::Rate(least, most) => VfInfo::Rate(VfInfoRate::new(vf, least, most)),
+                match state {
+                    LinkState::Auto => VfLinkState::Auto,
+                    LinkState::Up => VfLinkState::Enable,
+                    LinkState::Down => VfLinkState::Disable,
+                },
+            )),
+            Change::RssQuery(on) => VfInfo::RssQueryEn(VfInfoRssQueryEn::new(vf, on)),
         }
     }
 }
 
-impl std::fmt::Display for Setting {
+impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let on = |on: bool| if on { "on" } else { "off" };
-        match self {
-            Setting::Mac(Some(mac)) => write!(f, "MAC {mac}"),
-            Setting::Mac(None) => write!(f, "no MAC"),
-            Setting::Vlan(Vlan { id, qos, service_tag }) => {
-                let protocol = if *service_tag { "802.1ad" } else { "802.1Q" };
-                write!(f, "VLAN {id} (priority {qos}, {protocol})")
+        let neutral = Profile::default();
+        let told = |profile: Profile, setting| profile.tell(setting);
+        match *self {
+            Change::Mac(Some(mac)) => write!(f, "MAC {mac}"),
+            Change::Mac(None) => write!(f, "no MAC"),
+            Change::Vlan(vlan) => {
+                let profile = Profile { vlan, ..neutral };
+                write!(f, "{}", profile.tell(Setting::Vlan))?;
+                match vlan.service_tag {
+                    true => write!(f, " and {}", profile.tell(Setting::VlanProtocol)),
+                    false => Ok(()),
+                }
             }
-            Setting::SpoofCheck(value) => write!(f, "spoof check {}", on(*value)),
-            Setting::Trust(value) => write!(f, "trust {}", on(*value)),
-            Setting::Rate(least, most) => write!(f, "rate {least} to {most} Mbit/s (0: no limit)"),
+            Change::Trust(trust) => f.write_str(&told(Profile { trust, ..neutral }, Setting::Trust)),
+            Change::Spoofchk(spoofchk) => {
+                f.write_str(&told(Profile { spoofchk, ..neutral }, Setting::Spoofchk))
+            }
+            Change::Rate(rate) => {
+                let profile = Profile { rate, ..neutral };
+                let (min, max) = (profile.tell(Setting::MinTxRate), profile.tell(Setting::MaxTxRate));
+                write!(f, "{min} and {max}")
+            }
+            Change::LinkState(link) => f.write_str(&told(Profile { link, ..neutral }, Setting::LinkState)),
+            Change::RssQuery(rss_query) => {
+                f.write_str(&told(Profile { rss_query, ..neutral }, Setting::RssQuery))
+            }
         }
     }
 }
@@ -179,18 +187,7 @@ impl Netlink {
 
     /// The settings of all VFs of a PF, by index.
     pub(crate) async fn settings(&self, pf: &str) -> Result<Vec<(u32, Settings)>, VfError> {
-        let message = self.pf(pf).await?;
-        let lists = message
-            .attributes
-            .into_iter()
-            .filter_map(|attribute| match attribute {
-                LinkAttribute::VfInfoList(list) => Some(list),
-                _ => None,
-            });
-        Ok(lists
-            .flatten()
-            .filter_map(|LinkVfInfo(infos)| read(&infos))
-            .collect())
+        Ok(settings_in(self.pf(pf).await?))
     }
 
     async fn pf(&self, pf: &str) -> Result<LinkMessage, VfError> {
@@ -216,10 +213,10 @@ impl Netlink {
         }
     }
 
-    /// Sets one value of a VF and reads it back.
-    pub(crate) async fn set(&self, vf: &VfName, setting: Setting) -> Result<(), VfError> {
+    /// Asks the PF's driver for one change. What it then has must be read.
+    pub(crate) async fn send(&self, vf: &VfName, change: Change) -> Result<(), VfError> {
         let index = self.pf(&vf.pf).await?.header.index;
-        let infos = LinkAttribute::VfInfoList(vec![LinkVfInfo(vec![setting.message(vf.index)])]);
+        let infos = LinkAttribute::VfInfoList(vec![LinkVfInfo(vec![change.message(vf.index)])]);
         let message = LinkMessageBuilder::<LinkUnspec>::default()
             .index(index)
             .append_extra_attribute(infos)
@@ -227,22 +224,8 @@ impl Netlink {
         let sent = self.handle.link().change(message).execute().await;
         sent.map_err(|error| VfError::Refused {
             vf: vf.clone(),
-            setting: setting.to_string(),
+            setting: change.to_string(),
             source: errno(&error),
-        })?;
-        let settings = self.settings(&vf.pf).await?;
-        let now = settings
-            .iter()
-            .find(|(index, _)| *index == vf.index)
-            .map(|(_, now)| setting.found_in(now));
-        if now == Some(setting) {
-            return Ok(());
-        }
-        let found = now.map_or_else(|| "nothing".to_owned(), |now| now.to_string());
-        Err(VfError::ReadBack {
-            vf: vf.clone(),
-            setting: setting.to_string(),
-            found,
         })
     }
 }
@@ -262,53 +245,69 @@ fn errno(error: &Error) -> io::Error {
     }
 }
 
+/// The VFs that the kernel's answer about a PF tells of.
+fn settings_in(message: LinkMessage) -> Vec<(u32, Settings)> {
+    let lists = message
+        .attributes
+        .into_iter()
+        .filter_map(|attribute| match attribute {
+            LinkAttribute::VfInfoList(list) => Some(list),
+            _ => None,
+        });
+    lists
+        .flatten()
+        .filter_map(|LinkVfInfo(infos)| read(&infos))
+        .collect()
+}
+
 fn read(infos: &[VfInfo]) -> Option<(u32, Settings)> {
     let mut index = None;
     let profile = Profile {
         spoofchk: false,
         ..Profile::default()
     };
-    let mut settings = Settings {
-        mac: None,
-        profile,
-        link: LinkState::Auto,
-        rss_query: false,
-    };
+    let mut settings = Settings { mac: None, profile };
+    let Settings { mac, profile } = &mut settings;
+    let (mut vlan, mut service_tag) = ((0, 0), false);
     for info in infos {
         match info {
             VfInfo::Mac(found) => {
                 index = Some(found.vf_id);
-                let mac = found.mac.first_chunk::<6>().copied();
-                settings.mac = mac.and_then(|mac| MacAddress::new(mac).ok());
+                let bytes = found.mac.first_chunk::<6>().copied();
+                *mac = bytes.and_then(|bytes| MacAddress::new(bytes).ok());
             }
-            VfInfo::Vlan(found) => {
-                settings.profile.vlan.id = found.vlan_id;
-                settings.profile.vlan.qos = found.qos;
-            }
+            VfInfo::Vlan(found) => vlan = (found.vlan_id, found.qos),
+            // Says the same, and the protocol. The kernel has one entry, and takes no more.
             VfInfo::VlanList(list) => {
-                let tagged = |vlan: &VfVlan| matches!(vlan, VfVlan::Info(info) if info.vlan_id != 0 && info.protocol == VlanProtocol::Ieee8021Ad);
-                settings.profile.vlan.service_tag = list.iter().any(tagged);
+                if let Some(VfVlan::Info(found)) = list.first() {
+                    vlan = (found.vlan_id, found.qos);
+                    service_tag = found.protocol == VlanProtocol::Ieee8021Ad;
+                }
             }
-            VfInfo::SpoofCheck(found) => settings.profile.spoofchk = found.enabled,
-            VfInfo::Trust(found) => settings.profile.trust = found.enabled,
+            VfInfo::SpoofCheck(found) => profile.spoofchk = found.enabled,
+            VfInfo::Trust(found) => profile.trust = found.enabled,
             VfInfo::Rate(found) => {
-                settings.profile.min_tx_rate = found.min_tx_rate;
-                settings.profile.max_tx_rate = found.max_tx_rate;
+                profile.rate = Rate {
+                    min: found.min_tx_rate,
+                    max: found.max_tx_rate,
+                }
             }
-            VfInfo::LinkState(found) => settings.link = link_state(found.state),
-            VfInfo::RssQueryEn(found) => settings.rss_query = found.enabled,
+            VfInfo::LinkState(found) => profile.link = link_state(found.state),
+            VfInfo::RssQueryEn(found) => profile.rss_query = found.enabled,
             _ => {}
         }
     }
+    // What no VF can have is not told as something else: then this VF's settings are not known.
+    profile.vlan = Vlan::new(vlan.0, vlan.1, service_tag).ok()?;
     Some((index?, settings))
 }
 
+/// A state that is newer than this program counts as auto.
 fn link_state(state: VfLinkState) -> LinkState {
     match state {
-        VfLinkState::Auto => LinkState::Auto,
         VfLinkState::Enable => LinkState::Up,
         VfLinkState::Disable => LinkState::Down,
-        other => LinkState::Other(other.into()),
+        _ => LinkState::Auto,
     }
 }
 

@@ -89,6 +89,11 @@ impl Sysfs {
         Ok(functions)
     }
 
+    /// The driver of a PF, if it has one.
+    pub(crate) fn driver_of(&self, pf: &str) -> Option<String> {
+        link_name(&self.root.join("sys/class/net").join(pf).join("device/driver"))
+    }
+
     fn function(&self, name: VfName) -> Function {
         let device = self.device(name.address);
         Function {

@@ -1,3 +1,5 @@
+use godwit_migration::profile::{LinkState, Rate, Setting, Vlan};
+
 use super::{sysfs::tests::Machine, *};
 
 fn vfs(machine: &Machine) -> Vfs {
@@ -31,7 +33,7 @@ async fn pfs_in_trouble_are_reported_one_by_one() {
 async fn only_vfs_of_pools_are_touched() {
     let machine = Machine::new();
     let refused = vfs(&machine)
-        .prepare(pci("0000:02:10.0"), Profile::default())
+        .prepare(pci("0000:02:10.0"), &Profile::default())
         .await
         .unwrap_err();
     assert_eq!(
@@ -45,7 +47,7 @@ async fn a_vf_in_use_is_not_prepared() {
     let machine = Machine::new();
     machine.process(77, "qemu-system-x86", "/dev/vfio/12");
     let refused = vfs(&machine)
-        .prepare(pci("0000:01:10.0"), Profile::default())
+        .prepare(pci("0000:01:10.0"), &Profile::default())
         .await
         .unwrap_err();
     assert_eq!(
@@ -81,4 +83,97 @@ async fn a_vf_that_is_kept_open_is_not_touched() {
         matches!(kept, VfError::InUse { ref holders, .. } if holders.len() == 1),
         "{kept}"
     );
+}
+
+fn igb() -> Option<&'static Driver> {
+    Driver::named("igb")
+}
+
+fn settings(profile: Profile) -> Settings {
+    Settings { mac: None, profile }
+}
+
+/// As a guest of another NIC had it.
+fn wanted() -> Profile {
+    Profile {
+        vlan: Vlan::new(100, 0, false).unwrap(),
+        trust: true,
+        rate: Rate { min: 10, max: 500 },
+        link: LinkState::Up,
+        ..Profile::default()
+    }
+}
+
+#[test]
+fn a_driver_is_asked_only_for_what_differs_and_what_it_has() {
+    let neutral = settings(Profile::default());
+    assert_eq!(
+        changes(&neutral, &wanted(), igb()),
+        [
+            Change::Vlan(wanted().vlan),
+            Change::Trust(true),
+            Change::Rate(Rate { min: 0, max: 500 })
+        ]
+    );
+    assert_eq!(changes(&settings(wanted().on(igb())), &wanted(), igb()), []);
+    // Of a driver that is not known everything is asked.
+    assert_eq!(
+        changes(&neutral, &wanted(), None)[2..],
+        [Change::Rate(wanted().rate), Change::LinkState(LinkState::Up)]
+    );
+    // Cleaned, it has nothing of the guest left.
+    assert_eq!(
+        changes(&settings(wanted()), &Profile::default(), igb()),
+        [
+            Change::Vlan(Vlan::default()),
+            Change::Trust(false),
+            Change::Rate(Rate::default()),
+            Change::LinkState(LinkState::Auto)
+        ]
+    );
+}
+
+#[test]
+fn a_refusal_is_the_reason_of_its_difference() {
+    let refused = |change: Change, errno: i32| {
+        let source = std::io::Error::from_raw_os_error(errno);
+        let vf = VfName {
+            pf: "pf0".into(),
+            index: 0,
+            address: pci("0000:01:10.0"),
+        };
+        let setting = change.to_string();
+        (change, VfError::Refused { vf, setting, source })
+    };
+    let found = Profile {
+        rate: Rate::default(),
+        ..wanted().on(igb())
+    };
+    let rate = Change::Rate(Rate { min: 0, max: 500 });
+    let differences = left(wanted().differences(&found, igb()), &[refused(rate, 22)]);
+    let most = differences
+        .iter()
+        .find(|one| one.setting == Setting::MaxTxRate)
+        .unwrap();
+    assert_eq!(
+        most.to_string(),
+        "no limit of the rate instead of at most 500 Mbit/s (the driver of pf0 refused it: Invalid argument (os error 22))"
+    );
+    // Neutral of a setting that the driver has not is where it is.
+    let bare = Profile {
+        spoofchk: false,
+        ..Profile::default()
+    };
+    let differences = || Profile::default().differences(&bare, None);
+    let spoofchk = |errno| [refused(Change::Spoofchk(true), errno)];
+    assert_eq!(left(differences(), &spoofchk(95)), []);
+    assert_eq!(left(differences(), &spoofchk(22)).len(), 1);
+    assert_eq!(left(differences(), &[]).len(), 1);
+}
+
+#[tokio::test]
+async fn the_driver_of_a_pf_is_known_by_its_name() {
+    let machine = Machine::new();
+    assert_eq!(vfs(&machine).driver_of("pf0").await.unwrap(), igb());
+    assert_eq!(vfs(&machine).driver_of("pf9").await.unwrap(), None);
 }

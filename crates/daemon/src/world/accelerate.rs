@@ -4,13 +4,14 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 use godwit_coordinator::{Job, retry::Policy};
-use godwit_migration::{Cause, Course, Event, MacAddress, Pair, PciAddress, Report, State};
+use godwit_migration::{Course, Event, MacAddress, Pair, PciAddress, Report, State};
 use tokio::{sync::Mutex, time::Instant};
 use tracing::{info, warn};
 
 use super::{
-    RealWorld, Work, each, failed,
+    RealWorld, Work, bad, each, failed,
     leaving::{alias_of, is_wished},
+    profile::profile_of,
     reachable, uuid,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         xml::DomainDevices,
     },
     peers::plug_alias,
-    vf::{Profile, VfError},
+    vf::VfError,
 };
 
 impl RealWorld {
@@ -65,28 +66,30 @@ impl RealWorld {
         vf: PciAddress,
         turn: &Mutex<()>,
     ) -> Work<Plugged> {
-        let done = |(alias, vf), fresh| Plugged {
+        let done = |(alias, vf), fresh, lacks: &str| Plugged {
             vf,
             mac: pair.primary_mac,
             fresh,
-            told: format!("{alias} is plugged{}", if fresh { "" } else { " already" }),
+            told: format!("{alias} is plugged{}{lacks}", if fresh { "" } else { " already" }),
         };
+        let wish = self.wish_for(job, pair).await?;
+        let profile = profile_of(wish.as_ref(), pair);
         if let Some(has) = plugged(&self.devices(&job.brief).await?, pair, vf) {
-            return Ok(done(has, false));
+            let lacks = self.check_plugged(has.1, &profile).await?;
+            return Ok(done(has, false, &lacks));
         }
         self.check_nobody_has(vf).await?;
         self.check_stays(job).await?;
-        let prepared = self.vfs.prepare(vf, Profile::default()).await;
-        prepared.map_err(|error| unprepared(vf, &error))?;
+        let lacks = self.prepare_like(vf, &profile).await?;
         // libvirt plugs into one domain one after the other anyway, and where a VF goes in the guest depends on what is
         // there already. Nor is a VF steered to before its turn.
         let _mine = turn.lock().await;
-        let steered = self.vfs.set_mac(vf, Some(pair.primary_mac)).await;
-        steered.map_err(|error| unprepared(vf, &error))?;
-        match self.attach_one(job, (index, pair), vf).await {
-            Ok(has) => Ok(done(has, true)),
+        let lacks = self.steer_like(vf, pair, &profile, lacks).await?;
+        let place = wish.as_ref().and_then(|wish| place_of(wish, pair));
+        match self.attach_one(job, (index, pair), vf, place).await {
+            Ok(has) => Ok(done(has, true, &lacks)),
             Err(event) => {
-                self.take_steering(vf).await;
+                self.take_back(vf).await;
                 Err(event)
             }
         }
@@ -98,13 +101,11 @@ impl RealWorld {
         job: &Job,
         (index, pair): (usize, &Pair),
         vf: PciAddress,
+        place: Option<PciAddress>,
     ) -> Work<(String, PciAddress)> {
         let id = uuid(&job.brief)?;
         let devices = self.devices(&job.brief).await?;
-        let wish = self.wish(id).await.ok().flatten();
-        let place = wish
-            .and_then(|wish| place_of(&wish, pair))
-            .filter(|place| is_free(&devices, *place));
+        let place = place.filter(|place| is_free(&devices, *place));
         let device = hostdev_xml(vf, &plug_alias(&pair.primary, index), place);
         let attached = self.libvirt.attach(id, device).await;
         match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
@@ -122,13 +123,6 @@ impl RealWorld {
                 "PLUG",
                 format!("VF {vf} is not in the domain although libvirt plugged it"),
             ))),
-        }
-    }
-
-    /// A VF that did not get into the guest draws none of its frames while the traffic is on the standby.
-    async fn take_steering(&self, vf: PciAddress) {
-        if self.check_nobody_has(vf).await.is_ok() {
-            self.steer_away(vf).await;
         }
     }
 
@@ -155,7 +149,7 @@ impl RealWorld {
     }
 
     /// libvirtd may have died inside an attach: then a QEMU has the VF and no XML says so.
-    async fn check_nobody_has(&self, vf: PciAddress) -> Work<()> {
+    pub(super) async fn check_nobody_has(&self, vf: PciAddress) -> Work<()> {
         let told = |error| failed("PLUG", format!("who has VF {vf} open cannot be seen"), &error);
         let holders = self.vfs.holders(vf).await.map_err(told)?;
         match holders.first() {
@@ -297,20 +291,9 @@ fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<(Stri
     Some((found.alias.clone().unwrap_or_default(), found.host_address))
 }
 
-fn unprepared(vf: PciAddress, error: &VfError) -> Event {
+pub(super) fn unprepared(vf: PciAddress, error: &VfError) -> Event {
     let message = format!("VF {vf} could not be prepared");
     bad(vf, failed("PLUG", message, error))
-}
-
-/// Another VF may work where this one did not.
-fn bad(vf: PciAddress, event: Event) -> Event {
-    match event {
-        Event::Failed(cause) => Event::Failed(Cause {
-            vf: Some(vf),
-            ..cause
-        }),
-        other => other,
-    }
 }
 
 /// Where the pair's VF was in the guest.

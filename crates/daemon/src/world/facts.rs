@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use godwit_migration::{
-    Cause, Guest, MacAddress, Pair, PciAddress, Policy, Vf, VfUse,
+    Cause, Guest, MacAddress, Pair, PciAddress, Policy, Profile, Vf, VfUse,
     preflight::{GuestFacts, PairFacts},
 };
 use tracing::warn;
@@ -89,7 +89,7 @@ impl RealWorld {
             Some(wish) => wish
                 .pairs
                 .iter()
-                .map(|wished| wished_pair(wished, &devices))
+                .map(|wished| wished_pair(wished, &devices, vfs))
                 .collect(),
             None => found_pairs(&devices, vfs),
         };
@@ -143,6 +143,7 @@ impl RealWorld {
                 .hostdev(&pair.primary)
                 .and_then(|hostdev| hostdev.guest_address)
                 .or_else(|| place(pair)),
+            profile: pair.profile,
         };
         let wish = GuestWish {
             policy,
@@ -173,6 +174,7 @@ impl RealWorld {
                 pool: vf.pool,
                 pf: vf.name.pf,
                 usage,
+                profile: vf.settings.map(|settings| settings.profile),
             });
         }
         Ok(facts)
@@ -245,7 +247,7 @@ fn sentence(error: &dyn std::error::Error) -> String {
 }
 
 /// A pair of the metadata, as the live domain has it now.
-fn wished_pair(wished: &WishedPair, devices: &DomainDevices) -> PairFacts {
+fn wished_pair(wished: &WishedPair, devices: &DomainDevices, vfs: &[VfState]) -> PairFacts {
     let standby = devices
         .nics
         .iter()
@@ -263,7 +265,16 @@ fn wished_pair(wished: &WishedPair, devices: &DomainDevices) -> PairFacts {
             .or_else(|| Some(wished.primary_alias.clone())),
         vf: primary.map(|hostdev| hostdev.host_address),
         pool: Some(wished.pool.clone()),
+        profile: primary
+            .and_then(|hostdev| seen(hostdev, vfs, wished.profile.as_ref()))
+            .or(wished.profile),
     }
+}
+
+/// What the guest of a live VF should have.
+fn seen(hostdev: &HostDev, vfs: &[VfState], recorded: Option<&Profile>) -> Option<Profile> {
+    let vf = vfs.iter().find(|vf| vf.name.address == hostdev.host_address)?;
+    Some(vf.settings?.profile.seen(vf.pf_driver, recorded))
 }
 
 fn is_primary_of(wished: &WishedPair, hostdev: &HostDev) -> bool {
@@ -318,5 +329,6 @@ fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> Pa
         primary: hostdev.alias.clone(),
         vf: Some(hostdev.host_address),
         pool: vf.map(|vf| vf.pool.clone()),
+        profile: seen(hostdev, vfs, None),
     }
 }

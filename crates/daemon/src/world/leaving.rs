@@ -74,6 +74,7 @@ impl RealWorld {
     }
 
     pub(super) async fn fail_over(&self, job: &Job) -> Work<Report> {
+        self.record_profiles(job).await?;
         let path = self.channel(&job.brief).await?;
         let switch = |pair: &Pair| {
             let (mac, path) = (pair.mac, path.clone());

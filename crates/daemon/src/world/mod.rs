@@ -12,6 +12,7 @@ mod evidence;
 mod facts;
 mod leaving;
 mod locate;
+mod profile;
 mod transfer;
 
 use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
@@ -20,7 +21,7 @@ use godwit_api::v1 as api;
 use godwit_coordinator::{Job, World, retry};
 use godwit_migration::{
     Brief, Cause, Event, Guest, GuestRefusal, Pair, PciAddress, Phase, Policy, Sighting, Vf,
-    preflight::GuestFacts,
+    preflight::GuestFacts, profile::MustMatch,
 };
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -51,6 +52,7 @@ pub(crate) struct RealWorld {
     /// Migrations whose transfer is to end early.
     aborted: Mutex<HashSet<String>>,
     doubt: Doubt,
+    must_match: MustMatch,
 }
 
 impl RealWorld {
@@ -66,12 +68,18 @@ impl RealWorld {
             evidence,
             aborted,
             doubt: Doubt::default(),
+            must_match: MustMatch::default(),
         }
     }
 
     /// With another way to deal with a guest that may run twice.
     pub(crate) fn doubting(self, doubt: Doubt) -> RealWorld {
         RealWorld { doubt, ..self }
+    }
+
+    /// With other settings in which a guest's VF must be as it was.
+    pub(crate) fn matching(self, must_match: MustMatch) -> RealWorld {
+        RealWorld { must_match, ..self }
     }
 
     /// What libvirt tells on its own.
@@ -206,6 +214,17 @@ fn uuid(brief: &Brief) -> Work<Uuid> {
 
 fn failed(reason: &str, message: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Event {
     Event::Failed(cause(reason, message).because(error))
+}
+
+/// Another VF may work where this one did not.
+fn bad(vf: PciAddress, event: Event) -> Event {
+    match event {
+        Event::Failed(cause) => Event::Failed(Cause {
+            vf: Some(vf),
+            ..cause
+        }),
+        other => other,
+    }
 }
 
 /// The first failure of several pairs' work, or all their sentences joined.

@@ -1,22 +1,39 @@
 //! What can be done to the world, by daemons, guests and people. A deed that must never be done says so.
 
-use godwit_migration::PciAddress;
+use godwit_migration::{PciAddress, Profile, profile::told};
 
-use super::{Domain, GuestId, HostId, Model, Nic, Port, Stage};
+use super::{Domain, GuestId, HostId, Model, Nic, Pair, Port, Stage};
 
 impl Model {
+    /// The host sets a VF through its PF.
+    pub(crate) fn set_profile(&mut self, at: HostId, vf: PciAddress, profile: Profile) {
+        if let Some(vf) = self.hosts[at].vfs.get_mut(&vf) {
+            vf.profile = profile;
+        }
+    }
+
+    /// The host takes everything of a guest off a VF.
+    pub(crate) fn clean(&mut self, at: HostId, vf: PciAddress) {
+        self.hosts[at].switch.retain(|_, steered| *steered != vf);
+        self.set_profile(at, vf, Profile::default());
+    }
+
     /// The host puts a VF into the guest.
     pub(crate) fn attach(&mut self, at: HostId, guest: GuestId, pair: usize, vf: PciAddress) {
-        let mac = self.guests[guest].pairs[pair].mac;
+        let &Pair { mac, profile, .. } = &self.guests[guest].pairs[pair];
         let host = &mut self.hosts[at];
         let others = host.macs_of(vf).into_iter().any(|steered| steered != mac);
         let Some(found) = host.vfs.get_mut(&vf) else {
             return self.note(Some(guest), format!("VF {vf} does not exist"));
         };
         let taken = found.owner.is_some_and(|owner| owner != guest);
+        let differs = profile.differences(&found.profile, None);
         found.owner = Some(guest);
         if taken {
             self.note(Some(guest), format!("VF {vf} is in two guests"));
+        }
+        if !differs.is_empty() {
+            self.note(Some(guest), format!("VF {vf} is plugged with {}", told(&differs)));
         }
         if others {
             self.note(
@@ -77,8 +94,8 @@ impl Model {
         }
     }
 
-    /// The guest's QEMU ends on that host: its VFs go back to the host, which resets them and takes the guest's
-    /// address off them, as far as no migration does (see docs/simulator.md).
+    /// The guest's QEMU ends on that host: its VFs go back to the host, which resets them and takes everything of the
+    /// guest off them, as far as no migration does (see docs/simulator.md).
     pub(crate) fn end(&mut self, guest: GuestId, at: HostId) {
         let Some(ports) = self.ports_mut(guest, at) else {
             return;
@@ -89,7 +106,7 @@ impl Model {
         }
         for vf in vfs {
             self.disown(at, Some(vf));
-            self.hosts[at].switch.retain(|_, steered| *steered != vf);
+            self.clean(at, vf);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What must hold after every micro-step, whatever fails.
 
-use godwit_migration::MacAddress;
+use godwit_migration::{MacAddress, PciAddress};
 
 use super::{Domain, GuestId, HostId, Model, Nic, Port};
 
@@ -56,6 +56,10 @@ impl Model {
             if !well {
                 return Err(format!("pair {} is at {ports:?}", pair.mac));
             }
+            let vf = ports.vf.and_then(|vf| self.hosts[at].vfs.get(&vf));
+            if vf.is_none_or(|vf| vf.profile != pair.profile) {
+                return Err(format!("pair {} is not on a VF like its first: {vf:?}", pair.mac));
+            }
         }
         Ok(())
     }
@@ -89,6 +93,10 @@ impl Model {
                 ));
             }
         }
-        Ok(())
+        let left = |vf: &&PciAddress| host.vfs[*vf].owner.is_none() && !host.is_neutral(**vf);
+        match host.vfs.keys().find(left) {
+            Some(vf) => Err(format!("{}: VF {vf} is in no guest and set for one", host.name)),
+            None => Ok(()),
+        }
     }
 }

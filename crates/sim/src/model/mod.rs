@@ -10,7 +10,7 @@ mod packets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use godwit_migration::{MacAddress, PciAddress, Policy};
+use godwit_migration::{MacAddress, PciAddress, Policy, Profile};
 use tokio::time::Instant;
 
 pub(crate) use self::libvirt::{Fate, Stage, Transfer};
@@ -93,6 +93,10 @@ pub struct Pair {
     pub standby: bool,
     /// The host whose uplink the fabric has learned for the address.
     pub fabric: HostId,
+    /// What its VFs are to be set to: what its first one was.
+    pub profile: Profile,
+    /// What the metadata says of that.
+    pub recorded: Option<Profile>,
 }
 
 /// A guest.
@@ -129,6 +133,8 @@ pub struct Vf {
     pub pool: String,
     /// The guest that has it.
     pub owner: Option<GuestId>,
+    /// What its PF has set for it.
+    pub profile: Profile,
 }
 
 /// A host.
@@ -168,6 +174,16 @@ pub struct Model {
     transfers: u64,
 }
 
+impl Guest {
+    /// Writes what was seen of the pairs' VFs into the metadata.
+    pub(crate) fn record(&mut self, seen: &[godwit_migration::Pair]) {
+        for pair in &mut self.pairs {
+            let seen = seen.iter().find(|seen| seen.mac == pair.mac);
+            pair.recorded = seen.and_then(|seen| seen.profile).or(pair.recorded);
+        }
+    }
+}
+
 impl Host {
     pub(crate) fn new(name: String) -> Host {
         Host {
@@ -178,6 +194,13 @@ impl Host {
             guests: BTreeSet::new(),
             cut_until: None,
         }
+    }
+
+    /// Nothing is set on the VF, but perhaps a MAC.
+    pub fn is_neutral(&self, vf: PciAddress) -> bool {
+        self.vfs
+            .get(&vf)
+            .is_none_or(|vf| vf.profile == Profile::default())
     }
 
     /// The addresses that the switch gives to the VF.
@@ -195,7 +218,7 @@ impl Model {
         self.named.insert(guest.id.uuid.clone(), id);
         let ports = guest
             .pairs
-            .iter()
+            .iter_mut()
             .map(|pair| self.plugged(id, host, pair))
             .collect();
         let body = Body {
@@ -208,14 +231,18 @@ impl Model {
         id
     }
 
-    fn plugged(&mut self, guest: GuestId, host: HostId, pair: &Pair) -> Ports {
+    fn plugged(&mut self, guest: GuestId, host: HostId, pair: &mut Pair) -> Ports {
         let host = &mut self.hosts[host];
         let free = |vf: &Vf| vf.owner.is_none() && vf.pool == pair.pool;
         let found = host.vfs.iter_mut().find(|(_, vf)| free(vf));
         let vf = found.map(|(address, vf)| {
-            vf.owner = Some(guest);
+            (vf.owner, vf.profile) = (Some(guest), pair.profile);
             *address
         });
+        if vf.is_none() {
+            // Nobody has ever seen a VF of it.
+            pair.profile = Profile::default();
+        }
         if let Some(vf) = vf {
             host.switch.insert(pair.mac, vf);
         }

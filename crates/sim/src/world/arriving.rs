@@ -85,6 +85,18 @@ impl Attempt<'_> {
 
     async fn attach(&self, pair: usize, vf: PciAddress) -> Work<()> {
         let (guest, host) = (self.guest, self.host);
+        self.step("set the profile", 30, |model| {
+            let has = model
+                .body(guest, host)
+                .is_some_and(|body| body.ports[pair].nic != Nic::None);
+            let recorded = model.guests[guest].pairs[pair].recorded;
+            let profile = self.job.brief.pairs[pair].profile.or(recorded);
+            if !has {
+                model.set_profile(host, vf, profile.unwrap_or_default());
+            }
+            Ok(())
+        })
+        .await?;
         self.step("attach", 300, |model| {
             if !model.runs(guest, host) {
                 return Err(self.left(model));

@@ -41,7 +41,9 @@ impl PretendWorld {
             running,
             managed: found.managed.is_some(),
             policy: found.managed.unwrap_or_default(),
-            pairs: body.map(|body| pairs(found, body)).unwrap_or_default(),
+            pairs: body
+                .map(|body| pairs(&model.hosts[self.host], found, body))
+                .unwrap_or_default(),
             agent: match (running, found.agent, body) {
                 (false, ..) => Err(format!("the guest is {state}")),
                 (_, false, _) | (_, _, None) => Err("its domain has no channel org.godwit.agent.0".into()),
@@ -60,13 +62,14 @@ impl PretendWorld {
                 Some(guest) => VfUse::Guest(model.guests[guest].id.name.clone()),
                 None => VfUse::Free,
             },
+            profile: Some(vf.profile),
         };
         model.hosts[self.host].vfs.iter().map(vf).collect()
     }
 }
 
 /// Of a managed guest those of its metadata, of another those that have a VF.
-fn pairs(guest: &model::Guest, body: &Body) -> Vec<PairFacts> {
+fn pairs(host: &model::Host, guest: &model::Guest, body: &Body) -> Vec<PairFacts> {
     let pairs = guest.pairs.iter().zip(&body.ports).enumerate();
     let known = pairs.filter(|(_, (_, ports))| guest.managed.is_some() || ports.vf.is_some());
     let facts = |(index, (pair, ports)): (usize, (&model::Pair, &model::Ports))| PairFacts {
@@ -76,6 +79,10 @@ fn pairs(guest: &model::Guest, body: &Body) -> Vec<PairFacts> {
         primary: (guest.managed.is_some() || ports.vf.is_some()).then(|| format!("ua-primary{index}")),
         vf: ports.vf,
         pool: Some(pair.pool.clone()),
+        profile: match ports.vf.and_then(|vf| host.vfs.get(&vf)) {
+            Some(vf) => Some(vf.profile),
+            None => pair.recorded,
+        },
     };
     known.map(facts).collect()
 }

@@ -65,6 +65,11 @@ impl Attempt<'_> {
 
     pub(super) async fn fail_over(&self) -> Work<Report> {
         self.look().await?;
+        self.step("write down what the VFs are set to", 5, |model| {
+            model.guests[self.guest].record(&self.job.brief.pairs);
+            Ok(())
+        })
+        .await?;
         self.to_standby().await?;
         Ok(Report::of("traffic on the standby, frame after 3 ms"))
     }
@@ -149,7 +154,7 @@ impl Attempt<'_> {
             }
             self.await_removal().await?;
         }
-        self.take_mac_off().await?;
+        self.clean().await?;
         self.copy_off().await?;
         Ok(Report::of("the VF has left the guest"))
     }
@@ -220,9 +225,9 @@ impl Attempt<'_> {
         cause
     }
 
-    async fn take_mac_off(&self) -> Work<()> {
+    async fn clean(&self) -> Work<()> {
         let (guest, host) = (self.guest, self.host);
-        self.each_pair("take the MAC off", 20, |model, pair| {
+        self.each_pair("clean the VF", 20, |model, pair| {
             let has = model
                 .body(guest, host)
                 .is_some_and(|body| body.ports[pair].nic != Nic::None);
@@ -230,7 +235,7 @@ impl Attempt<'_> {
                 return Err(Event::Failed(cause("RELEASE", "the VF is still in the guest")));
             }
             if let Some(vf) = self.job.brief.vf_here(&self.job.brief.pairs[pair]) {
-                model.hosts[host].switch.retain(|_, steered| *steered != vf);
+                model.clean(host, vf);
             }
             Ok(())
         })
@@ -239,7 +244,7 @@ impl Attempt<'_> {
 
     pub(super) async fn release(&self) -> Work<Report> {
         self.world.seen().remove(&self.guest);
-        self.take_mac_off().await?;
+        self.clean().await?;
         self.copy_off().await?;
         Ok(Report::of("the VF is clean"))
     }

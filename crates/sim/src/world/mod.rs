@@ -184,6 +184,9 @@ impl PretendWorld {
             if let Some(mac) = host.macs_of(vf.address).first() {
                 let wrong = format!("{}: VF {} is free and has MAC {mac} on it", host.name, vf.address);
                 model.note(None, wrong);
+            } else if !host.is_neutral(vf.address) {
+                let wrong = format!("{}: VF {} is free and set for a guest", host.name, vf.address);
+                model.note(None, wrong);
             }
         }
     }
@@ -278,11 +281,12 @@ impl World for PretendWorld {
         Ok(self.shared.stopwatch.time(self.host, What::Look, facts).await)
     }
 
-    async fn adopt(&self, guest: &Guest, _: &[Pair], policy: Policy) -> Result<(), Cause> {
+    async fn adopt(&self, guest: &Guest, pairs: &[Pair], policy: Policy) -> Result<(), Cause> {
         self.living(tokio::time::sleep(self.shared.pace.of(20))).await;
         let mut model = self.model();
         if let Some(guest) = model.find(&guest.uuid) {
             model.guests[guest].managed = Some(policy);
+            model.guests[guest].record(pairs);
         }
         Ok(())
     }
@@ -293,10 +297,7 @@ impl World for PretendWorld {
 
     async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
         self.living(tokio::time::sleep(self.shared.pace.of(20))).await;
-        let cleaned = |steered: &mut PciAddress| *steered != vf;
-        self.model().hosts[self.host]
-            .switch
-            .retain(|_, steered| cleaned(steered));
+        self.model().clean(self.host, vf);
         Ok(())
     }
 

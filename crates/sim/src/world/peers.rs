@@ -29,6 +29,7 @@ impl PretendWorld {
             pool: pair.pool.clone(),
             alias: pair.primary.clone(),
             primary_mac: pair.primary_mac.to_string(),
+            profile: pair.profile.as_ref().map(words::profile),
         };
         let request = ReserveRequest {
             migration_id: job.brief.id.clone(),

@@ -37,6 +37,21 @@ struct Vf<'a> {
     pf: &'a str,
     usage: Option<String>,
     by: &'a str,
+    profile: Option<Profile>,
+}
+
+/// Numbers are Mbit/s; 0 is none.
+#[derive(Debug, Serialize)]
+struct Profile {
+    vlan: u32,
+    vlan_priority: u32,
+    vlan_protocol: &'static str,
+    spoofchk: bool,
+    trust: bool,
+    min_tx_rate: u32,
+    max_tx_rate: u32,
+    link_state: &'static str,
+    rss_query: bool,
 }
 
 /// `godwit holds`.
@@ -81,9 +96,26 @@ impl<'a> From<&'a [api::Vf]> for Vfs<'a> {
             pf: &vf.pf,
             usage: words::usage(vf.usage()),
             by: &vf.by,
+            profile: vf.profile.as_ref().map(Profile::from),
         };
         Vfs {
             vfs: vfs.iter().map(vf).collect(),
+        }
+    }
+}
+
+impl From<&api::VfProfile> for Profile {
+    fn from(profile: &api::VfProfile) -> Profile {
+        Profile {
+            vlan: profile.vlan,
+            vlan_priority: profile.vlan_priority,
+            vlan_protocol: words::vlan_protocol(profile),
+            spoofchk: profile.spoofchk,
+            trust: profile.trust,
+            min_tx_rate: profile.min_tx_rate,
+            max_tx_rate: profile.max_tx_rate,
+            link_state: words::link_state(profile.link_state()),
+            rss_query: profile.rss_query,
         }
     }
 }

@@ -1,0 +1,62 @@
+//! What the drivers of PFs cannot set on a VF, as their sources have it.
+//!
+//! All of them have MAC, VLAN, trust, spoof check and a limit of the rate. A driver that is not here lacks nothing that is
+//! known; what it refuses is found out when it is asked.
+
+use super::Setting;
+
+/// The driver of a PF, and what it lacks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// As sysfs names it.
+    pub name: &'static str,
+    /// What it cannot set, or does not tell: reads as neutral.
+    pub lacks: &'static [Setting],
+    /// Where that stands, under `drivers/net/ethernet` of Linux 6.12.
+    pub source: &'static str,
+}
+
+use Setting::{LinkState, MinTxRate, RssQuery, VlanProtocol};
+
+/// The drivers that are known.
+pub const DRIVERS: [Driver; 6] = [
+    Driver {
+        name: "igb",
+        lacks: &[VlanProtocol, MinTxRate, LinkState, RssQuery],
+        source: "`intel/igb/igb_main.c`: `igb_netdev_ops`, `igb_ndo_set_vf_vlan`, `igb_ndo_set_vf_bw`",
+    },
+    Driver {
+        name: "ixgbe",
+        lacks: &[VlanProtocol, MinTxRate],
+        source: "`intel/ixgbe/ixgbe_sriov.c`: `ixgbe_ndo_set_vf_vlan`, `ixgbe_ndo_set_vf_bw`",
+    },
+    Driver {
+        name: "i40e",
+        lacks: &[VlanProtocol, MinTxRate, RssQuery],
+        source: "`intel/i40e/i40e_main.c`: `i40e_netdev_ops`; `i40e_virtchnl_pf.c`: `i40e_ndo_set_vf_bw`",
+    },
+    // 802.1ad in double VLAN mode alone: it says so itself.
+    Driver {
+        name: "ice",
+        lacks: &[RssQuery],
+        source: "`intel/ice/ice_main.c`: `ice_netdev_ops`; `ice_sriov.c`: `ice_set_vf_port_vlan`",
+    },
+    Driver {
+        name: "mlx5_core",
+        lacks: &[VlanProtocol, RssQuery],
+        source: "`mellanox/mlx5/core/en_main.c`: `mlx5e_netdev_ops`, `mlx5e_set_vf_vlan`",
+    },
+    // Some firmware takes 802.1ad, and `bnxt_get_vf_config` does not tell it.
+    Driver {
+        name: "bnxt_en",
+        lacks: &[VlanProtocol, RssQuery],
+        source: "`broadcom/bnxt/bnxt_sriov.c`: `bnxt_set_vf_vlan`, `bnxt_get_vf_config`",
+    },
+];
+
+impl Driver {
+    /// The driver of that name, if it is known.
+    pub fn named(name: &str) -> Option<&'static Driver> {
+        DRIVERS.iter().find(|driver| driver.name == name)
+    }
+}
