@@ -43,9 +43,23 @@ fn taken_from_the_pf(stage: &Stage, host: Host) -> Result<Migration> {
     Ok(waits)
 }
 
-/// The destination's PF loses its link while memory is copied. The guest arrives on its standby, says why, and is on its VF
-/// when the link is back.
-pub(crate) fn pf_without_link(stage: &Stage) -> Result<()> {
+/// The PF of a guest that is on its VF is switched off and on again. The bond itself takes the standby; its host puts the
+/// guest back on its VF.
+pub(crate) fn pf_off_and_on(stage: &Stage) -> Result<()> {
+    let host = Host::Alpha;
+    stage.on(host, "ip link set pf0 down")?;
+    let lowered = wait_for("the guest on its standby", PATIENCE, || {
+        Ok(WEB_1.state(&stage.place, host)?.is_on_standby().then_some(()))
+    })
+    .and_then(|()| stage.guest_is_on_standby_on(host));
+    stage.on(host, "ip link set pf0 up")?;
+    lowered?;
+    stage.guest_is_accelerated_on(host)
+}
+
+/// The destination's PF is switched off while memory is copied. The guest arrives on its standby, says why, and is on its VF
+/// when the PF is up again.
+pub(crate) fn pf_down_on_arrival(stage: &Stage) -> Result<()> {
     let mut moving = stage.begin_slow_move()?;
     let id = moving.last.id.clone();
     stage.on(Host::Beta, "ip link set pf0 down")?;
@@ -57,8 +71,9 @@ pub(crate) fn pf_without_link(stage: &Stage) -> Result<()> {
     });
     stage.on(Host::Beta, "ip link set pf0 up")?;
     let migration = finished?;
+    let reason = migration.failure.as_ref().map(|failure| failure.reason.as_str());
     ensure!(
-        migration.acceleration == "standby" && !migration.needs_person,
+        migration.acceleration == "standby" && !migration.needs_person && reason == Some("PF_DOWN"),
         "{migration:?}"
     );
     let migration = stage.migration(Host::Beta, &id, |migration| migration.ended)?;

@@ -257,9 +257,10 @@ const DOUBTS: &[Told] = &[
 const HARDWARE: &[Told] = &[
     ("all_vfs_are_taken_from_the_pf", hardware::vfs_taken_from_the_pf),
     (
-        "the_pf_has_no_link_as_the_guest_arrives",
-        hardware::pf_without_link,
+        "the_pf_is_down_as_the_guest_arrives",
+        hardware::pf_down_on_arrival,
     ),
+    ("the_pf_goes_down_and_comes_up_again", hardware::pf_off_and_on),
     (
         "a_vf_that_cannot_be_opened_is_set_aside",
         hardware::vf_that_cannot_be_opened,

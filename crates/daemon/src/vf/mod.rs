@@ -239,6 +239,13 @@ impl Vfs {
         Ok(name.and_then(|name| Driver::named(&name)))
     }
 
+    /// The VF's PF, if it was switched off.
+    pub(crate) async fn pf_down(&self, address: PciAddress) -> Result<Option<String>, VfError> {
+        let (VfName { pf, .. }, _) = self.find(address).await?;
+        self.blocking(move |sysfs| Ok(sysfs.is_down(&pf).then_some(pf)))
+            .await
+    }
+
     /// The processes that have a VF open now.
     pub(crate) async fn holders(&self, address: PciAddress) -> Result<Vec<Holder>, VfError> {
         let (vf, _) = self.find(address).await?;

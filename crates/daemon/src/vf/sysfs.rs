@@ -47,6 +47,17 @@ impl Sysfs {
         self.root.join("sys/bus/pci/devices").join(address.to_string())
     }
 
+    /// Whether the PF was switched off (IFF_UP of its flags): then a VF's driver in a guest reaches nobody, and takes an
+    /// address by chance that it keeps. What cannot be read counts as up.
+    pub(crate) fn is_down(&self, pf: &str) -> bool {
+        let flags = fs::read_to_string(self.root.join("sys/class/net").join(pf).join("flags"));
+        let flags = flags.ok().and_then(|text| {
+            let hex = text.trim().strip_prefix("0x")?;
+            u32::from_str_radix(hex, 16).ok()
+        });
+        flags.is_some_and(|flags| flags & 1 == 0)
+    }
+
     /// The VFs of a PF, in the order of their index.
     pub(crate) fn functions(&self, pf: &str) -> Result<Vec<Function>, VfError> {
         let no_pf = |why: String| VfError::NoPf {

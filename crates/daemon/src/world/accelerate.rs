@@ -80,6 +80,7 @@ impl RealWorld {
         }
         self.check_nobody_has(vf).await?;
         self.check_stays(job).await?;
+        self.check_pf(vf).await?;
         let lacks = self.prepare_like(vf, &profile).await?;
         // libvirt plugs into one domain one after the other anyway, and where a VF goes in the guest depends on what is
         // there already. Nor is a VF steered to before its turn.
@@ -148,6 +149,22 @@ impl RealWorld {
         }
     }
 
+    /// In a guest, a VF of a PF that is down takes an address by chance and keeps it when the PF is up again: the pair would
+    /// never find it.
+    async fn check_pf(&self, vf: PciAddress) -> Work<()> {
+        let down = self.vfs.pf_down(vf).await;
+        match down.map_err(|error| unprepared(vf, &error))? {
+            None => Ok(()),
+            Some(pf) => Err(Event::Failed(
+                cause(
+                    "PF_DOWN",
+                    format!("VF {vf} is not plugged while its PF {pf} is down"),
+                )
+                .hint(format!("ip link set {pf} up")),
+            )),
+        }
+    }
+
     /// libvirtd may have died inside an attach: then a QEMU has the VF and no XML says so.
     pub(super) async fn check_nobody_has(&self, vf: PciAddress) -> Work<()> {
         let told = |error| failed("PLUG", format!("who has VF {vf} open cannot be seen"), &error);
@@ -191,11 +208,11 @@ impl RealWorld {
             })
             .await;
         let interface = adopted.map_err(|error| {
-            failed(
-                "ADOPT",
-                format!("the guest did not take the VF into pair {}", pair.mac),
-                &error,
-            )
+            let message = format!("the guest did not take the VF into pair {}", pair.mac);
+            let guest = &job.brief.guest.name;
+            let anew =
+                format!("godwit standby {guest} --wait; godwit accelerate {guest}: it is plugged anew");
+            Event::Failed(cause("ADOPT", message).because(&error).hint(anew))
         })?;
         let switched = Policy::NEAR
             .retry(left(), AgentError::is_passing, || {

@@ -197,7 +197,10 @@ impl RealWorld {
         let holders = self.vfs.holders(vf.name.address).await?;
         Ok(match holders.first() {
             Some(holder) => VfUse::Other(format!("process {} ({}) has it open", holder.pid, holder.command)),
-            None => VfUse::Free,
+            None => match self.vfs.pf_down(vf.name.address).await? {
+                Some(pf) => VfUse::Other(format!("its PF is down: ip link set {pf} up")),
+                None => VfUse::Free,
+            },
         })
     }
 

@@ -37,6 +37,7 @@ impl Machine {
             "sys/class/net/pf0/device",
             "../../../bus/pci/devices/0000:01:00.0",
         );
+        machine.file("sys/class/net/pf0/flags", "0x1003\n");
         machine.link("sys/bus/pci/devices/0000:01:00.0/driver", "../../drivers/igb");
         machine.link(
             "sys/bus/pci/devices/0000:01:10.0/iommu_group",
@@ -234,4 +235,19 @@ fn holders_are_found_by_group_and_by_device() {
     machine.file("sys/bus/pci/devices/0000:01:10.2/vfio-dev/vfio3/dev", "");
     machine.process(79, "iommufd", "/dev/vfio/devices/vfio3");
     assert_eq!(holders(&name(1, "0000:01:10.2"))[0].pid, 79);
+}
+
+#[test]
+fn a_pf_that_was_switched_off_is_seen() {
+    let machine = Machine::new();
+    for (flags, down) in [
+        ("0x1003\n", false),
+        ("0x1002\n", true),
+        ("up", false),
+        ("", false),
+    ] {
+        machine.file("sys/class/net/pf0/flags", flags);
+        assert_eq!(machine.sysfs().is_down("pf0"), down, "{flags:?}");
+    }
+    assert!(!machine.sysfs().is_down("pf9"), "nothing is known of it");
 }
