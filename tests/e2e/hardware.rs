@@ -146,7 +146,7 @@ pub(crate) fn full_disk(stage: &Stage) -> Result<()> {
     // The way back needs a journal on alpha.
     disk.fill()?;
     let back = godwit::run(&stage.place, Host::Beta, &format!("migrate {WEB_1} alpha --wait"))?;
-    refused(&back, "disk")?;
+    refused(&back, "on alpha: journal")?;
     stage.guest_is_accelerated_on(Host::Beta)?;
     disk.empty()?;
     godwit_rig::ready::move_to(&stage.place, Host::Alpha)?;

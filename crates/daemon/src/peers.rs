@@ -292,7 +292,7 @@ fn told(host: &str, status: &Status) -> Cause {
         status.details().is_empty(),
         api::Failure::decode(status.details()),
     ) {
-        return words::cause_of(failure);
+        return said_by(host, words::cause_of(failure));
     }
     if is_passing(status) {
         let detail = status.message().to_owned();
@@ -310,6 +310,19 @@ fn told(host: &str, status: &Status) -> Cause {
         .hint(format!("on {host}: journalctl -u godwitd"))
 }
 
+/// What a peer says of itself, for people at this host.
+fn said_by(host: &str, said: Cause) -> Cause {
+    let there = |text: String| match text.is_empty() || text.contains(host) {
+        true => text,
+        false => format!("on {host}: {text}"),
+    };
+    Cause {
+        message: there(said.message),
+        hint: there(said.hint),
+        ..said
+    }
+}
+
 fn sighting(wire: WireSighting) -> Sighting {
     match wire {
         WireSighting::Absent => Sighting::Absent,
@@ -318,5 +331,30 @@ fn sighting(wire: WireSighting) -> Sighting {
         WireSighting::Paused => Sighting::Paused,
         WireSighting::ShutOff => Sighting::ShutOff,
         WireSighting::Unreadable | WireSighting::Unspecified => Sighting::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_words_say_whose_they_are() {
+        let full = Cause {
+            reason: "JOURNAL_FULL".into(),
+            message: "journal /var/lib/godwit/godwit.db: there is no space".into(),
+            hint: "df -h /var/lib/godwit".into(),
+            ..Cause::default()
+        };
+        let told = said_by("alpha", full.clone());
+        assert_eq!(told.message, format!("on alpha: {}", full.message));
+        assert_eq!(told.hint, "on alpha: df -h /var/lib/godwit");
+        assert_eq!(told.reason, full.reason);
+        // Named already, or nothing to say.
+        let named = Cause {
+            message: "host alpha has no free VF in pool `fabric`".into(),
+            ..Cause::default()
+        };
+        assert_eq!(said_by("alpha", named.clone()), named);
     }
 }
