@@ -14,24 +14,30 @@ use godwit_rig::{Host, Place, clock, ready, timeline};
 use crate::stage::{PATIENCE, Stage};
 
 /// Whose phase, and how many milliseconds after its work began it is under way and not over.
-const PHASES: [(Host, &str, u32); 11] = [
-    (Host::Alpha, "reserve", 5),
-    (Host::Alpha, "queue", 0),
-    (Host::Alpha, "fail-over", 20),
-    (Host::Alpha, "unplug", 200),
-    (Host::Alpha, "transfer", 2_000),
-    (Host::Alpha, "locate", 0),
-    (Host::Alpha, "release", 0),
-    (Host::Alpha, "follow", 100),
-    (Host::Beta, "await", 2_000),
-    (Host::Beta, "plug", 200),
-    (Host::Beta, "fail-back", 20),
+const PHASES: [(Side, &str, u32); 11] = [
+    (Side::Source, "reserve", 5),
+    (Side::Source, "queue", 0),
+    (Side::Source, "fail-over", 20),
+    (Side::Source, "unplug", 200),
+    (Side::Source, "transfer", 2_000),
+    (Side::Source, "locate", 0),
+    (Side::Source, "release", 0),
+    (Side::Source, "follow", 100),
+    (Side::Destination, "await", 2_000),
+    (Side::Destination, "plug", 200),
+    (Side::Destination, "fail-back", 20),
 ];
+
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Source,
+    Destination,
+}
 
 /// A death.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kill {
-    host: Host,
+    side: Side,
     phase: &'static str,
     moment: Moment,
 }
@@ -58,7 +64,7 @@ impl AtRandom {
 
     /// The guest goes there and back, if it is let; whichever way it goes, it ends on a VF.
     pub(crate) fn tell(self, stage: &Stage) -> Result<()> {
-        let mut from = Host::Alpha;
+        let mut from = whereabouts(stage)?;
         for _ in 0..ROUNDS {
             // Random enough, and printed, so that an instant that did harm is known.
             let now = (clock::now() * 1e6) as u64;
@@ -102,6 +108,10 @@ impl AtRandom {
     }
 }
 
+fn whereabouts(stage: &Stage) -> Result<Host> {
+    WEB_1.locate(&stage.place)?.context("the guest runs nowhere")
+}
+
 fn ids(place: &Place, host: Host) -> Result<Vec<String>> {
     let all = godwit::migrations(place, host)?;
     Ok(all.into_iter().map(|migration| migration.id).collect())
@@ -118,33 +128,42 @@ fn settled_on(ended: &Migration) -> Result<Host> {
 impl Kill {
     /// All of them.
     pub(crate) fn all() -> impl Iterator<Item = Kill> {
-        PHASES.into_iter().flat_map(|(host, phase, after)| {
-            [Moment::Before, Moment::During(after), Moment::After].map(|moment| Kill { host, phase, moment })
+        PHASES.into_iter().flat_map(|(side, phase, after)| {
+            [Moment::Before, Moment::During(after), Moment::After].map(|moment| Kill { side, phase, moment })
         })
     }
 
     /// Of its story.
     pub(crate) fn name(self) -> String {
-        let (host, moment) = (self.host, self.moment.name());
-        format!("killed_{host}_{moment}_{}", self.phase.replace('-', "_"))
+        let side = match self.side {
+            Side::Source => "source",
+            Side::Destination => "destination",
+        };
+        let moment = self.moment.name();
+        format!("{side}_killed_{moment}_{}", self.phase.replace('-', "_"))
     }
 
     /// The daemon dies once and is started again. Whichever way the move then goes, both hosts end it, and the guest
     /// is on a VF where they say that it is.
     pub(crate) fn tell(self, stage: &Stage) -> Result<()> {
         let place = &stage.place;
-        let known = ids(place, Host::Alpha)?;
-        let _faults = Faults::order(place, self.host, &[Fault::Die(self.moment, self.phase)])?;
-        let supervisor = Supervisor::watch(place, self.host)?;
+        let from = whereabouts(stage)?;
+        let victim = match self.side {
+            Side::Source => from,
+            Side::Destination => from.other(),
+        };
+        let known = ids(place, from)?;
+        let _faults = Faults::order(place, victim, &[Fault::Die(self.moment, self.phase)])?;
+        let supervisor = Supervisor::watch(place, victim)?;
         // Its answer may die with the daemon.
-        godwit::run(place, Host::Alpha, &format!("migrate {WEB_1} beta"))?;
+        godwit::run(place, from, &format!("migrate {WEB_1} {}", from.other()))?;
         let died = supervisor.died(PATIENCE)?;
-        let id = wait_for("the migration, by alpha", PATIENCE, || {
-            let all = godwit::migrations(place, Host::Alpha)?;
+        let id = wait_for("the migration, by its source", PATIENCE, || {
+            let all = godwit::migrations(place, from)?;
             let new = |migration: &Migration| !known.contains(&migration.id) && migration.guest == WEB_1.name;
             Ok(all.into_iter().find(new).map(|migration| migration.id))
         })?;
-        let ended = stage.migration(Host::Alpha, &id, |migration| migration.ended)?;
+        let ended = stage.migration(from, &id, |migration| migration.ended)?;
         wait_for("the end of every migration", PATIENCE, || {
             Ok(ready::nothing_is_open(place)?.then_some(()))
         })?;

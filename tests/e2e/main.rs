@@ -50,6 +50,8 @@ type Tell = dyn Fn(&Stage) -> Result<()>;
 struct Story {
     class: &'static str,
     name: String,
+    /// It is all one to it on which host the guest is.
+    anywhere: bool,
     tell: Box<Tell>,
 }
 
@@ -58,18 +60,21 @@ fn all_stories() -> Vec<Story> {
         stories.iter().map(move |(name, tell)| Story {
             class,
             name: (*name).into(),
+            anywhere: false,
             tell: Box::new(tell),
         })
     };
     let kill = |kill: Kill| Story {
         class: "kills",
         name: kill.name(),
+        anywhere: true,
         tell: Box::new(move |stage| kill.tell(stage)),
     };
     let written = CLASSES.into_iter().flat_map(of_class);
     let at_random = |kill: AtRandom| Story {
         class: "kills",
         name: kill.name(),
+        anywhere: true,
         tell: Box::new(move |stage| kill.tell(stage)),
     };
     written
@@ -317,7 +322,10 @@ fn passes(rig: &Rig, story: &Story) -> bool {
     let started = Instant::now();
     let tell = || {
         rig.keep_on()
-            .and_then(|()| stage.set())
+            .and_then(|()| match story.anywhere {
+                true => stage.set_anywhere(),
+                false => stage.set(),
+            })
             .and_then(|()| (story.tell)(&stage))
             .and_then(|()| invariants::hold(&stage.place))
     };

@@ -19,15 +19,30 @@ pub(crate) struct Stage {
 impl Stage {
     /// Sets it, whatever the story before left.
     pub(crate) fn set(&self) -> Result<()> {
+        self.clear()?;
+        ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
+        self.begin(Host::Alpha)
+    }
+
+    /// The same, with the guest on the host where it happens to be: for stories to which it is all one.
+    pub(crate) fn set_anywhere(&self) -> Result<()> {
+        self.clear()?;
+        let host = ready::anywhere(&self.place).context("the story cannot begin")?;
+        self.begin(host)
+    }
+
+    fn clear(&self) -> Result<()> {
         network::part(&self.place, false)?;
         for host in Host::ALL {
             faults::none(&self.place, host)?;
             self.on(host, USUAL_VFS)?;
         }
-        self.usual_configuration()?;
-        ready::on(&self.place, Host::Alpha).context("the story cannot begin")?;
-        self.policy(Host::Alpha, "require")?;
-        self.transfer_speed(FULL_SPEED)
+        self.usual_configuration()
+    }
+
+    fn begin(&self, host: Host) -> Result<()> {
+        self.policy(host, "require")?;
+        self.transfer_speed(host, FULL_SPEED)
     }
 
     /// Runs `godwit ...` on alpha.
@@ -62,12 +77,12 @@ impl Stage {
 
     /// The guest's next transfer takes long enough to do something meanwhile.
     pub(crate) fn slow_transfer(&self) -> Result<()> {
-        self.transfer_speed(2)
+        self.transfer_speed(Host::Alpha, 2)
     }
 
     /// The transfer that was made slow goes on as fast as it can.
     pub(crate) fn transfer_ends(&self) -> Result<()> {
-        self.transfer_speed(FULL_SPEED)
+        self.transfer_speed(Host::Alpha, FULL_SPEED)
     }
 
     /// Starts, stops, kills or restarts a host's daemon.
@@ -214,8 +229,8 @@ impl Stage {
     }
 
     /// MiB a second; libvirt keeps it for the domain's next transfer.
-    fn transfer_speed(&self, speed: u64) -> Result<()> {
-        self.on(Host::Alpha, &format!("virsh -q migrate-setspeed web-1 {speed}"))
+    fn transfer_speed(&self, host: Host, speed: u64) -> Result<()> {
+        self.on(host, &format!("virsh -q migrate-setspeed web-1 {speed}"))
             .map(drop)
     }
 }

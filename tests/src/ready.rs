@@ -12,15 +12,18 @@ use crate::{Host, Place, godwit, network, say, ssh};
 
 const MOVE_LIMIT: Duration = Duration::from_secs(240);
 
+/// Makes it so on the host where it is nearly so; which that is.
+pub fn anywhere(place: &Place) -> Result<Host> {
+    start_services(place)?;
+    let is_there = |host: &Host| is_so(place, *host).unwrap_or(false);
+    let host = Host::ALL.into_iter().find(is_there).unwrap_or(Host::Alpha);
+    on(place, host)?;
+    Ok(host)
+}
+
 /// Makes it so on `host`.
 pub fn on(place: &Place, host: Host) -> Result<()> {
-    for each in Host::ALL {
-        ssh::run(
-            place,
-            each,
-            "rig-service start libvirtd && rig-service start godwitd",
-        )?;
-    }
+    start_services(place)?;
     topology::set(place, Topology::Uplink)?;
     guest::stop_others(place)?;
     if is_so(place, host.other()).unwrap_or(false) {
@@ -36,6 +39,13 @@ pub fn on(place: &Place, host: Host) -> Result<()> {
     network::forget_neighbours(place)?;
     ensure!(WEB_1.answers(place), "{WEB_1} does not answer");
     Ok(())
+}
+
+fn start_services(place: &Place) -> Result<()> {
+    let line = "rig-service start libvirtd && rig-service start godwitd";
+    Host::ALL
+        .into_iter()
+        .try_for_each(|host| ssh::run(place, host, line))
 }
 
 /// Moves the guest and waits until it is accelerated there.
