@@ -127,7 +127,7 @@ const MOVES: &[Told] = &[
     ("two_guests_pass_each_other", moves::two_guests),
     ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
     (
-        "one_vf_of_two_that_will_not_plug_keeps_both_on_standby",
+        "one_vf_of_two_that_will_not_plug_leaves_the_other_pair_on_its_own",
         pairs::one_of_two_does_not_plug,
     ),
     (

@@ -1,6 +1,6 @@
 //! Accelerate, plug and fail back: the arrival at the destination and the undo on the source alike.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use futures_util::future::join_all;
 use godwit_coordinator::{Job, retry::Policy};
@@ -42,21 +42,39 @@ impl RealWorld {
             Some(self.plug_one(job, numbered, vf, &turn))
         });
         // All have ended before it is said what came of them.
-        let all = join_all(works).await;
-        let plugged = match all_or_worst(all) {
-            Ok(plugged) => plugged,
-            Err((worst, fresh)) => {
-                join_all(fresh.into_iter().map(|vf| self.steer_away(vf))).await;
-                return Err(worst);
+        let begun = Instant::now();
+        match all_or_worst(join_all(works).await) {
+            Ok(plugged) => {
+                let told: Vec<String> = plugged.into_iter().map(|plugged| plugged.told).collect();
+                Ok(Report::of(told.join("; ")))
             }
-        };
-        // Those of an earlier attempt, in which another failed, have none; on the others it is as it was.
-        for Plugged { vf, mac, .. } in &plugged {
-            let steered = self.vfs.set_mac(*vf, Some(*mac)).await;
-            steered.map_err(|error| unprepared(*vf, &error))?;
+            Err((worst, there)) => {
+                let left = job.deadline.saturating_sub(begun.elapsed());
+                self.use_what_is_there(job, &there, left).await;
+                Err(worst)
+            }
         }
-        let told: Vec<String> = plugged.into_iter().map(|plugged| plugged.told).collect();
-        Ok(Report::of(told.join("; ")))
+    }
+
+    /// Each pair that has its VF uses it, while another waits for its own: a VF that is plugged and not used draws its
+    /// frames away from the standby, and one whose MAC is taken off again is not known to its pair any more (the driver in
+    /// the guest takes an address by chance, seen with igbvf). What does not come of it is tried again with the others.
+    async fn use_what_is_there(&self, job: &Job, there: &[MacAddress], within: Duration) {
+        let job = Job {
+            deadline: within,
+            ..job.clone()
+        };
+        let Ok(path) = self.channel(&job.brief).await else {
+            return;
+        };
+        let pairs = job.brief.pairs.iter().filter(|pair| there.contains(&pair.mac));
+        let back = pairs.map(|pair| self.fail_back_one(&job, pair, &path));
+        for done in join_all(back).await {
+            match done {
+                Ok(told) => info!(migration = %job.brief.id, "meanwhile: {told}"),
+                Err(event) => warn!(migration = %job.brief.id, ?event, "a VF is plugged and not used"),
+            }
+        }
     }
 
     async fn plug_one(
@@ -66,17 +84,15 @@ impl RealWorld {
         vf: PciAddress,
         turn: &Mutex<()>,
     ) -> Work<Plugged> {
-        let done = |(alias, vf), fresh, lacks: &str| Plugged {
-            vf,
-            mac: pair.primary_mac,
-            fresh,
-            told: format!("{alias} is plugged{}{lacks}", if fresh { "" } else { " already" }),
+        let done = |alias: String, already: &str, lacks: &str| Plugged {
+            pair: pair.mac,
+            told: format!("{alias} is plugged{already}{lacks}"),
         };
         let wish = self.wish_for(job, pair).await?;
         let profile = profile_of(wish.as_ref(), pair);
         if let Some(has) = plugged(&self.devices(&job.brief).await?, pair, vf) {
             let lacks = self.check_plugged(has.1, &profile).await?;
-            return Ok(done(has, false, &lacks));
+            return Ok(done(has.0, " already", &lacks));
         }
         self.check_nobody_has(vf).await?;
         self.check_stays(job).await?;
@@ -88,7 +104,7 @@ impl RealWorld {
         let lacks = self.steer_like(vf, pair, &profile, lacks).await?;
         let place = wish.as_ref().and_then(|wish| place_of(wish, pair));
         match self.attach_one(job, (index, pair), vf, place).await {
-            Ok(has) => Ok(done(has, true, &lacks)),
+            Ok(has) => Ok(done(has, "", &lacks)),
             Err(event) => {
                 self.take_back(vf).await;
                 Err(event)
@@ -103,14 +119,14 @@ impl RealWorld {
         (index, pair): (usize, &Pair),
         vf: PciAddress,
         place: Option<PciAddress>,
-    ) -> Work<(String, PciAddress)> {
+    ) -> Work<String> {
         let id = uuid(&job.brief)?;
         let devices = self.devices(&job.brief).await?;
         let place = place.filter(|place| is_free(&devices, *place));
         let device = hostdev_xml(vf, &plug_alias(&pair.primary, index), place);
         let attached = self.libvirt.attach(id, device).await;
         match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
-            (Some(has), _) => Ok(has),
+            (Some((alias, _)), _) => Ok(alias),
             (None, Err(error)) if error.is_retryable() => Err(failed(
                 "PLUG",
                 format!("VF {vf} could not be plugged now"),
@@ -124,13 +140,6 @@ impl RealWorld {
                 "PLUG",
                 format!("VF {vf} is not in the domain although libvirt plugged it"),
             ))),
-        }
-    }
-
-    /// No frames for a VF that the traffic does not go to.
-    async fn steer_away(&self, vf: PciAddress) {
-        if let Err(error) = self.vfs.set_mac(vf, None).await {
-            warn!(%vf, "a VF that the guest does not use keeps its address: {error}");
         }
     }
 
@@ -266,19 +275,14 @@ impl RealWorld {
 
 /// A pair's VF that is in the guest.
 struct Plugged {
-    vf: PciAddress,
-    /// What it is steered by.
-    mac: MacAddress,
-    /// By this attempt: nothing in the guest uses it yet.
-    fresh: bool,
+    /// Which pair's.
+    pair: MacAddress,
     /// One sentence.
     told: String,
 }
 
-/// All of them, or why not: a guest that has left is told before a VF that failed. With it the VFs that were plugged in
-/// vain, which must not draw the frames of a guest that waits on its standby. One that was in the guest before may carry
-/// its traffic.
-fn all_or_worst(all: Vec<Work<Plugged>>) -> Result<Vec<Plugged>, (Event, Vec<PciAddress>)> {
+/// All of them, or why not: a guest that has left is told before a VF that failed. With it the pairs that have their VF.
+fn all_or_worst(all: Vec<Work<Plugged>>) -> Result<Vec<Plugged>, (Event, Vec<MacAddress>)> {
     let mut plugged = Vec::new();
     let mut failures = Vec::new();
     for one in all {
@@ -292,8 +296,11 @@ fn all_or_worst(all: Vec<Work<Plugged>>) -> Result<Vec<Plugged>, (Event, Vec<Pci
         return Ok(plugged);
     }
     let worst = failures.swap_remove(left.unwrap_or(0));
-    let fresh = plugged.iter().filter(|one| one.fresh).map(|one| one.vf);
-    Err((worst, fresh.collect()))
+    let there = match left {
+        Some(_) => Vec::new(),
+        None => plugged.iter().map(|one| one.pair).collect(),
+    };
+    Err((worst, there))
 }
 
 /// Alias and address of the pair's VF if the domain has it; after a plug whose answer was lost it may be another than the
@@ -335,41 +342,42 @@ fn is_free(devices: &DomainDevices, place: PciAddress) -> bool {
 mod tests {
     use super::*;
 
-    fn vf(function: u8) -> PciAddress {
-        format!("0000:01:10.{function}").parse().unwrap()
+    fn mac(last: u8) -> MacAddress {
+        format!("52:54:00:aa:00:{last:02x}").parse().unwrap()
     }
 
-    fn has(function: u8, fresh: bool) -> Work<Plugged> {
+    fn has(last: u8) -> Work<Plugged> {
         Ok(Plugged {
-            vf: vf(function),
-            mac: "52:54:00:aa:00:40".parse().unwrap(),
-            fresh,
+            pair: mac(last),
             told: String::new(),
         })
     }
 
-    fn worst(all: Vec<Work<Plugged>>) -> (Event, Vec<PciAddress>) {
+    fn worst(all: Vec<Work<Plugged>>) -> (Event, Vec<MacAddress>) {
         all_or_worst(all).err().unwrap()
     }
 
     #[test]
-    fn what_is_plugged_in_vain_is_named_and_what_may_carry_traffic_is_not() {
-        let failed = || bad(vf(4), Event::Failed(cause("PLUG", "no")));
-        let (event, fresh) = worst(vec![has(0, true), Err(failed()), has(2, false)]);
-        assert_eq!((event, fresh), (failed(), vec![vf(0)]));
+    fn those_that_have_their_vf_are_named_beside_what_failed() {
+        let failed = || Event::Failed(cause("PLUG", "no"));
+        let (event, there) = worst(vec![has(1), Err(failed()), has(2)]);
+        assert_eq!((event, there), (failed(), vec![mac(1), mac(2)]));
     }
 
     #[test]
-    fn a_guest_that_left_is_told_first() {
+    fn a_guest_that_left_is_told_first_and_nothing_more_is_done_with_it() {
         let left = Event::Left(cause("GUEST_LEFT", "gone"));
         let failed = Event::Failed(cause("PLUG", "no"));
-        let (event, fresh) = worst(vec![Err(failed), Err(left.clone())]);
-        assert_eq!((event, fresh), (left, vec![]));
+        let (event, there) = worst(vec![has(1), Err(failed), Err(left.clone())]);
+        assert_eq!((event, there), (left, vec![]));
     }
 
     #[test]
     fn all_are_told_in_their_order() {
-        let all = all_or_worst(vec![has(2, false), has(0, true)]).ok().unwrap();
-        assert_eq!(all.iter().map(|one| one.vf).collect::<Vec<_>>(), [vf(2), vf(0)]);
+        let all = all_or_worst(vec![has(2), has(1)]).ok().unwrap();
+        assert_eq!(
+            all.iter().map(|one| one.pair).collect::<Vec<_>>(),
+            [mac(2), mac(1)]
+        );
     }
 }

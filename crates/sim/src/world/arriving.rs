@@ -51,14 +51,20 @@ impl Attempt<'_> {
             brief.pairs.iter().map(|pair| brief.vf_here(pair)).collect()
         };
         // All have ended before it is said what came of them.
-        let attach = vfs
-            .iter()
-            .enumerate()
-            .filter_map(|(pair, vf)| Some(self.attach(pair, (*vf)?)));
-        let attached = join_all(attach).await;
-        attached.into_iter().collect::<Work<()>>()?;
+        let attach = vfs.iter().enumerate().filter_map(|(pair, vf)| {
+            let vf = (*vf)?;
+            Some(async move { (pair, self.attach(pair, vf).await) })
+        });
+        let (mut there, mut failed) = (Vec::new(), None);
+        for (pair, attached) in join_all(attach).await {
+            match attached {
+                Ok(()) => there.push(pair),
+                Err(left @ Event::Left(_)) => return Err(left),
+                Err(event) => failed = failed.or(Some(event)),
+            }
+        }
         self.each_pair("put the MAC on", 20, |model, pair| {
-            if let Some(vf) = vfs[pair] {
+            if let Some(vf) = vfs[pair].filter(|_| there.contains(&pair)) {
                 model.steer(host, guest, pair, vf);
             }
             Ok(())
@@ -69,12 +75,17 @@ impl Attempt<'_> {
             let ports = model.ports_mut(guest, host).and_then(|ports| ports.get_mut(pair));
             match ports {
                 Some(ports) if ports.nic != Nic::None => ports.nic = Nic::Up,
-                _ if vfs[pair].is_none() => {}
+                _ if !there.contains(&pair) => {}
                 _ => return Err(Event::Failed(cause("PLUG", "the VF left again"))),
             }
             Ok(())
         })
         .await?;
+        if let Some(failed) = failed {
+            // Each pair that has its VF uses it meanwhile.
+            self.switch_back(&there).await?;
+            return Err(failed);
+        }
         let plugged: Vec<String> = vfs
             .iter()
             .flatten()
@@ -113,8 +124,16 @@ impl Attempt<'_> {
     }
 
     pub(super) async fn fail_back(&self) -> Work<Report> {
-        let (guest, host) = (self.guest, self.host);
         self.look().await?;
+        let all: Vec<usize> = (0..self.job.brief.pairs.len()).collect();
+        self.switch_back(&all).await?;
+        self.copy_off().await?;
+        Ok(Report::of("traffic on the VF, frame after 2 ms"))
+    }
+
+    /// These pairs' traffic goes to their VFs.
+    async fn switch_back(&self, pairs: &[usize]) -> Work<()> {
+        let (guest, host) = (self.guest, self.host);
         self.accept_both().await?;
         self.each_pair("send by the VF", 30, |model, pair| {
             self.agent(model)?;
@@ -122,6 +141,7 @@ impl Attempt<'_> {
             let steered = model.hosts[host].switch.get(&mac).copied();
             let ports = model.ports_mut(guest, host).and_then(|ports| ports.get_mut(pair));
             match ports {
+                _ if !pairs.contains(&pair) => Ok(()),
                 Some(ports) if ports.nic == Nic::Up && ports.vf.is_some() && ports.vf == steered => {
                     ports.active = Port::Vf;
                     Ok(())
@@ -135,14 +155,14 @@ impl Attempt<'_> {
         self.announce().await?;
         self.each_pair("accept on one", 1000, |model, pair| {
             self.agent(model)?;
-            if let Some(ports) = model.ports_mut(guest, host) {
+            if let Some(ports) = model.ports_mut(guest, host)
+                && pairs.contains(&pair)
+            {
                 ports[pair].accepts_all = false;
             }
             Ok(())
         })
-        .await?;
-        self.copy_off().await?;
-        Ok(Report::of("traffic on the VF, frame after 2 ms"))
+        .await
     }
 }
 
@@ -176,8 +196,7 @@ mod tests {
         panic!("{what}: {:?}", cluster.shared.model().body(0, BETA));
     }
 
-    /// What the other pair got is neither taken back nor used: both wait on their standbys, and no switch draws their
-    /// frames to a VF; then both go on.
+    /// The pair that has its VF uses it, and the other waits on its standby; then both are on their VFs.
     #[tokio::test(start_paused = true)]
     async fn a_plug_that_fails_keeps_no_other_from_being_plugged() {
         let layout = Layout {
@@ -213,9 +232,8 @@ mod tests {
                 .map(|ports| (ports.nic, ports.active))
                 .collect::<Vec<_>>()
         };
-        let half = [(Nic::None, Port::Standby), (Nic::Plugged, Port::Standby)];
-        until(&cluster, "one of two is plugged", |model| nics(model) == half).await;
-        assert!(cluster.shared.model().hosts[BETA].switch.is_empty());
+        let half = [(Nic::None, Port::Standby), (Nic::Up, Port::Vf)];
+        until(&cluster, "one of two is on its VF", |model| nics(model) == half).await;
         let whole = [(Nic::Up, Port::Vf); 2];
         until(&cluster, "both are on their VFs", |model| nics(model) == whole).await;
         assert_eq!(cluster.shared.model().wrong, [""; 0]);
