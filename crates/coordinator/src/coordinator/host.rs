@@ -5,7 +5,7 @@ use std::time::Duration;
 use godwit_migration::{Cause, Phase, Vf};
 
 use super::Coordinator;
-use crate::{Refused, World, holds};
+use crate::{Refused, World, clock::now_ms, holds, words};
 
 impl<W: World> Coordinator<W> {
     /// This host's VFs with their holds.
@@ -72,6 +72,9 @@ impl<W: World> Coordinator<W> {
                 .count() as u32,
             migrations: self.operations().len() as u32,
             problem,
+            pools: self.settings().pools.clone(),
+            clock: Some(words::timestamp(now_ms())),
+            certificate_ends: self.settings().certificate_ends_ms.map(words::timestamp),
         }
     }
 }

@@ -12,7 +12,8 @@ use std::{
 use godwit_api::v1::Failure;
 use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, Phase, Policy, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, Phase, Policy, Sighting, State, Vf, doctor::Diagnosis,
+    preflight::GuestFacts,
 };
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
@@ -308,5 +309,9 @@ impl World for Pretend {
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
         Err(Cause::default())
+    }
+
+    async fn doctor(&self, _: Option<&GuestFacts>) -> Diagnosis {
+        Diagnosis::default()
     }
 }
