@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use godwit_api::peer::v1::{ArrivalRequest, peer_service_client::PeerServiceClient};
 use godwit_coordinator::{Deadlines, History, Job, Journal, Limits, Settings};
-use godwit_migration::{Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, doctor::Diagnosis, preflight::GuestFacts};
+use godwit_migration::{
+    Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, doctor::Diagnosis, preflight::GuestFacts,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::{
     Code,
@@ -93,6 +95,7 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         .unwrap();
     let keys = Keys {
         ca: Certificate::from_pem(&authority.pem),
+        ends_ms: None,
         identity: authority.host("beta"),
     };
     let free = std::net::TcpListener::bind("127.0.0.1:0")

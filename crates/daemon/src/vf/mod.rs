@@ -11,7 +11,8 @@ mod sysfs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use godwit_migration::{MacAddress, PciAddress};
+use futures_util::future::join_all;
+use godwit_migration::{MacAddress, PciAddress, doctor::PfFacts};
 use tokio::{
     sync::Mutex,
     task::spawn_blocking,
@@ -111,6 +112,24 @@ impl Vfs {
             }
         }
         inventory
+    }
+
+    /// What each PF is, for the doctor; one that does not answer `within` hides none of the others.
+    pub(crate) async fn examine(&self, within: Duration) -> Vec<PfFacts> {
+        let each = self.inner.pfs.iter().map(async |(pf, Pf { pool, .. })| {
+            let name = pf.clone();
+            let look = self.blocking(move |sysfs| sysfs.examine(&name));
+            let state = match tokio::time::timeout(within, look).await {
+                Ok(state) => state.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+            };
+            PfFacts {
+                pf: pf.clone(),
+                pool: pool.clone(),
+                state,
+            }
+        });
+        join_all(each).await
     }
 
     async fn of_pf(&self, pf: &str, pool: &str) -> Result<Vec<VfState>, VfError> {

@@ -7,6 +7,7 @@
 
 mod accelerate;
 mod arriving;
+pub(crate) mod doctor;
 pub(crate) mod doubt;
 mod evidence;
 mod facts;
@@ -19,12 +20,13 @@ use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
 use godwit_api::v1 as api;
 use godwit_coordinator::{Job, World, retry};
 use godwit_migration::{
-    Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Policy, Sighting, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Guest, GuestRefusal, Pair, Phase, Policy, Sighting, Vf, doctor::Diagnosis,
+    preflight::GuestFacts,
 };
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use self::{doubt::Doubt, evidence::Evidence};
+use self::{doctor::Practice, doubt::Doubt, evidence::Evidence};
 use crate::{
     agent::{self, Agents},
     cause::{CauseExt, cause, refused},
@@ -50,6 +52,7 @@ pub(crate) struct RealWorld {
     /// Migrations whose transfer is to end early.
     aborted: Mutex<HashSet<String>>,
     doubt: Doubt,
+    practice: Practice,
 }
 
 impl RealWorld {
@@ -65,12 +68,18 @@ impl RealWorld {
             evidence,
             aborted,
             doubt: Doubt::default(),
+            practice: Practice::default(),
         }
     }
 
     /// With another way to deal with a guest that may run twice.
     pub(crate) fn doubting(self, doubt: Doubt) -> RealWorld {
         RealWorld { doubt, ..self }
+    }
+
+    /// With what the doctor knows of this daemon.
+    pub(crate) fn examined(self, practice: Practice) -> RealWorld {
+        RealWorld { practice, ..self }
     }
 
     /// What libvirt tells on its own.
@@ -178,6 +187,10 @@ impl World for RealWorld {
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.peers.greet(peer).await
+    }
+
+    async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
+        self.diagnosis(guest).await
     }
 }
 
