@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Cause,
+    Cause, HostRefusal,
     doctor::{self, Diagnosis, Finding, Here, PeerFacts, PeerSeen, Severity},
 };
 use prost_types::Timestamp;
@@ -46,7 +46,7 @@ impl<W: World> HostDesk<W> {
         let asked = now_ms();
         let seen = match tokio::time::timeout(GREETING, self.0.greet(name)).await {
             Ok(Ok(host)) => Ok(peer(&host, asked, now_ms())),
-            Ok(Err(cause)) => Err(innermost(cause)),
+            Ok(Err(cause)) => Err(innermost(name, cause)),
             Err(_) => Err(format!("no answer within {} s", GREETING.as_secs())),
         };
         PeerFacts {
@@ -57,8 +57,14 @@ impl<W: World> HostDesk<W> {
 }
 
 /// What the failure comes from says more than that there was one ("transport error").
-fn innermost(cause: Cause) -> String {
-    cause.causes.into_iter().next_back().unwrap_or(cause.message)
+fn innermost(host: &str, cause: Cause) -> String {
+    let refusal = HostRefusal::Unreachable {
+        host: host.into(),
+        detail: String::new(),
+    };
+    let bare = cause.message.strip_prefix(&refusal.to_string());
+    let bare = bare.unwrap_or(&cause.message).to_owned();
+    cause.causes.into_iter().next_back().unwrap_or(bare)
 }
 
 /// What a peer said between two looks at this host's clock.
@@ -174,6 +180,24 @@ mod tests {
             (seen.pools, seen.clock_ahead_ms, seen.certificate_days),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn a_peer_that_cannot_be_asked_is_told_once_and_with_the_cause() {
+        let cause = |message: &str, causes: &[&str]| Cause {
+            message: message.into(),
+            causes: causes.iter().map(|cause| (*cause).into()).collect(),
+            ..Cause::default()
+        };
+        let bare = cause("host beta cannot be reached: no route", &[]);
+        assert_eq!(innermost("beta", bare), "no route");
+        let refused = cause("beta refused: not a peer", &[]);
+        assert_eq!(innermost("beta", refused), "beta refused: not a peer");
+        let wrapped = cause(
+            "host beta cannot be reached: transport error",
+            &["transport error", "tls: expired"],
+        );
+        assert_eq!(innermost("beta", wrapped), "tls: expired");
     }
 
     #[tokio::test(start_paused = true)]
