@@ -1,6 +1,8 @@
 //! Small words: names of enum values, times, lengths of time, sizes.
 
-use godwit_api::v1::{Acceleration, Moved, Phase, PhaseRecord, Policy, Role, TransferProgress, VfUsage};
+use godwit_api::v1::{
+    Acceleration, Moved, Phase, PhaseRecord, Policy, Role, Severity, TransferProgress, VfUsage,
+};
 use jiff::Timestamp;
 
 const MIB: u64 = 1 << 20;
@@ -33,6 +35,10 @@ pub(crate) fn policy(policy: Policy) -> Option<String> {
 
 pub(crate) fn usage(usage: VfUsage) -> Option<String> {
     short(usage.as_str_name(), "VF_USAGE_")
+}
+
+pub(crate) fn severity(severity: Severity) -> Option<String> {
+    short(severity.as_str_name(), "SEVERITY_")
 }
 
 /// A phase in text, where there is always a word.

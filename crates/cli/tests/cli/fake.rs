@@ -42,6 +42,7 @@ pub(crate) struct Script {
     pub(crate) hosts: Vec<Host>,
     pub(crate) vfs: Vec<Vf>,
     pub(crate) holds: Vec<Hold>,
+    pub(crate) doctor: Vec<Answer<DoctorResponse>>,
     pub(crate) stay: Stay,
     /// A list of steps for each watch; a watch whose steps are over ends.
     pub(crate) watch: Vec<Vec<Step>>,
@@ -375,5 +376,10 @@ impl HostService for Fake {
         let question = format!("accelerate-pf {}", request.into_inner().pf);
         let (operations, refused) = self.answer(question, &self.script.stay.pf).await?;
         Ok(Response::new(AcceleratePfResponse { operations, refused }))
+    }
+
+    async fn doctor(&self, request: Request<DoctorRequest>) -> Result<Response<DoctorResponse>, Status> {
+        let question = format!("doctor {}", request.into_inner().guest);
+        Ok(Response::new(self.answer(question, &self.script.doctor).await?))
     }
 }
