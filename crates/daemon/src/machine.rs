@@ -131,12 +131,16 @@ impl Machine {
         if release.is_empty() || release.starts_with('.') || release.contains('/') {
             return Err("the kernel's release is odd".into());
         }
+        // Without the files there is nothing that modprobe could load.
         let has = |file: &str| {
-            let text = self.read(&format!("lib/modules/{release}/{file}"))?;
+            let path = format!("lib/modules/{release}/{file}");
+            if !self.exists(&path)? {
+                return Ok(false);
+            }
+            let text = self.read(&path)?;
             Ok::<_, String>(text.lines().any(|line| is_module(line, name)))
         };
-        // Where it is missing nothing is built in.
-        if has("modules.builtin").unwrap_or(false) {
+        if has("modules.builtin")? {
             return Ok(Module::Loaded);
         }
         Ok(match has("modules.dep")? {

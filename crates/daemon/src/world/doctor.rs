@@ -174,7 +174,8 @@ impl RealWorld {
         let own = now.vfs(&vfs);
         Ok(DomainFacts {
             machine: now.devices.machine.clone(),
-            slow_unplug: now.devices.native_hotplug,
+            // Without its machine type nothing is known.
+            slow_unplug: now.devices.native_hotplug && !now.devices.machine.is_empty(),
             free_ports: now.has_root_ports.then_some(now.devices.free_root_ports),
             fixed: now
                 .fixed
