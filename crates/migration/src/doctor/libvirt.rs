@@ -154,7 +154,7 @@ fn locks(configured: bool, manager: Option<&str>) -> Option<Finding> {
             Severity::Warning,
             "the configuration says `disk_locks`, and libvirt has no lock manager".to_owned(),
             "a guest that may run twice is left running, with nothing to keep two copies from one disk",
-            "set lock_manager = \"lockd\" in /etc/libvirt/qemu.conf, or take disk_locks out of [unknown] in godwitd.toml",
+            "set lock_manager = \"lockd\" in `/etc/libvirt/qemu.conf`, or take disk_locks out of [unknown] in godwitd.toml",
         ),
         (false, Some(manager)) => (
             Severity::Hint,

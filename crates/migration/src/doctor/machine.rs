@@ -56,7 +56,7 @@ fn virtualisation(facts: &MachineFacts, diagnosis: &mut Diagnosis) {
 }
 
 fn iommu(facts: &MachineFacts, diagnosis: &mut Diagnosis) {
-    let Some(iommus) = diagnosis.known("IOMMU", &facts.iommus) else {
+    let Some(iommus) = diagnosis.known("IOMMUs in use", &facts.iommus) else {
         return;
     };
     if *iommus > 0 {

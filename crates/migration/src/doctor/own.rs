@@ -73,7 +73,7 @@ fn route(facts: &RouteFacts) -> Option<Finding> {
         Ok(place) => place,
         Err(wrong) => {
             let what = format!("`migrate_uri` of peer {peer} is not plausible: {wrong} (`{migrate_uri}`)");
-            let fix = format!("in godwitd.toml, for example: migrate_uri = \"qemu+tls://{peer}/system\"");
+            let fix = format!("in godwitd.toml, for example: `migrate_uri = \"qemu+tls://{peer}/system\"`");
             return Some(finding(Severity::Error, what, transfer, fix));
         }
     };
@@ -87,10 +87,10 @@ fn route(facts: &RouteFacts) -> Option<Finding> {
         return Some(finding(Severity::Error, what, transfer, fix));
     }
     (place.transport == "tcp").then(|| {
-        let what = format!("libvirt's connection to {peer} is not encrypted (qemu+tcp)");
+        let what = format!("libvirt's connection to {peer} is not encrypted (`qemu+tcp`)");
         let why = "whoever is on that network can read it, and command the libvirt there";
         let fix = format!(
-            "migrate_uri = \"qemu+tls://{peer}/system\" in godwitd.toml, with certificates for libvirt"
+            "`migrate_uri = \"qemu+tls://{peer}/system\"` in godwitd.toml, with certificates for libvirt"
         );
         finding(Severity::Hint, what, why, fix)
     })

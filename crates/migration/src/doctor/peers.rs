@@ -42,76 +42,61 @@ pub fn peers(here: &Here, all: &[PeerFacts]) -> Diagnosis {
 }
 
 fn peer(here: &Here, name: &str, seen: &PeerSeen, diagnosis: &mut Diagnosis) {
-    let mut add = |severity, reason, what: String, why: &str, fix: String| {
-        diagnosis.add(Finding {
-            severity,
-            reason,
-            about: name.into(),
-            what,
-            why: why.into(),
-            fix,
-        });
+    let finding = |severity, reason, what, why: &str, fix| Finding {
+        severity,
+        reason,
+        about: name.into(),
+        what,
+        why: why.into(),
+        fix,
     };
     if !seen.problem.is_empty() {
         let what = format!("{name} says of itself: {}", seen.problem);
-        add(
+        let fix = format!("on {name}: godwit doctor");
+        diagnosis.add(finding(
             Severity::Warning,
             "PEER_TROUBLE",
             what,
             "it may refuse guests",
-            format!("on {name}: godwit doctor"),
-        );
+            fix,
+        ));
     } else if seen.free_vfs == 0 {
         let what = format!("{name} has no free VF now");
         let why = "guests of the policy `require` are refused there, others arrive on their standby";
-        add(
+        diagnosis.add(finding(
             Severity::Hint,
             "NO_FREE_VF",
             what,
             why,
-            format!("on {name}: godwit vfs"),
-        );
+            format!("on {name}: `godwit vfs`"),
+        ));
     }
     if seen.version != here.version {
-        let what = format!(
-            "{name} runs godwitd {}, and {} runs {}",
-            seen.version, here.host, here.version
-        );
+        let (host, theirs, ours) = (&here.host, &seen.version, &here.version);
+        let what = format!("{name} runs godwitd {theirs}, and {host} runs {ours}");
         let why = "both work together, with what the older one knows";
-        add(
-            Severity::Hint,
-            "PEER_VERSION",
-            what,
-            why,
-            "upgrade the older one".into(),
-        );
+        let fix = "upgrade the older one".to_owned();
+        diagnosis.add(finding(Severity::Hint, "PEER_VERSION", what, why, fix));
     }
-    if let Some(ahead) = seen.clock_ahead_ms.filter(|ahead| ahead.abs() > CLOCKS) {
+    let Some(ahead) = seen.clock_ahead_ms else {
+        let too_old = format!("its godwitd ({}) is too old to tell them", seen.version);
+        diagnosis.skip(format!("pools, clock and certificate of {name}"), too_old);
+        return;
+    };
+    if ahead.abs() > CLOCKS {
         let seconds = format!("{}.{}", ahead.abs() / 1000, ahead.abs() % 1000 / 100);
         let way = if ahead > 0 { "ahead of" } else { "behind" };
         let what = format!("the clock of {name} is {seconds} s {way} that of {}", here.host);
         let why = "a migration's timeline is of both hosts' clocks, and certificates are judged by them";
-        add(
-            Severity::Warning,
-            "PEER_CLOCK",
-            what,
-            why,
-            "on both: chronyc tracking; timedatectl set-ntp true".into(),
-        );
+        let fix = "on both: chronyc tracking; timedatectl set-ntp true".to_owned();
+        diagnosis.add(finding(Severity::Warning, "PEER_CLOCK", what, why, fix));
     }
-    match (seen.clock_ahead_ms, seen.certificate_days) {
-        (None, _) => diagnosis.skip(
-            format!("pools, clock and certificate of {name}"),
-            format!("its godwitd ({}) is too old to tell them", seen.version),
-        ),
-        (Some(_), Some(days)) => {
-            let whose = format!("the certificate of {name}");
-            let fix =
-                format!("on {name}: sign a new one, put it where [tls] has it; systemctl restart godwitd");
-            diagnosis.findings.extend(certificate(days, name, &whose, &fix));
-        }
-        (Some(_), None) => {}
-    }
+    let whose = format!("the certificate of {name}");
+    let fix = format!("on {name}: sign a new one, put it where [tls] has it; systemctl restart godwitd");
+    let ends = seen
+        .certificate_days
+        .and_then(|days| certificate(days, name, &whose, &fix));
+    diagnosis.findings.extend(ends);
 }
 
 /// Pools are matched by their names alone.

@@ -65,7 +65,7 @@ fn itself(facts: &PfFacts, state: &PfState, severity: Severity) -> Vec<Finding> 
             let what = format!("{pf} has no SR-IOV");
             let fix = format!(
                 "switch SR-IOV on in the firmware setup, the machine's and the NIC's, and reboot; \
-                 lspci -vvv -s $(basename $(readlink /sys/class/net/{pf}/device)) | grep -i sr-iov"
+                 `lspci -vvv -s $(basename $(readlink /sys/class/net/{pf}/device)) | grep -i sr-iov`"
             );
             return vec![found("PF_WITHOUT_SRIOV", what, no_vfs, fix)];
         }

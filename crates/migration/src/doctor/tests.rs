@@ -351,7 +351,7 @@ fn ways_to_the_peers_libvirts() {
     let of = |uri: &str| one(|f| f.own.routes = vec![route(uri)]);
     for (uri, wrong) in [
         ("beta", "it is no URI"),
-        ("xen+tls://beta/system", "does not begin with qemu"),
+        ("xen+tls://beta/system", "does not begin with `qemu`"),
         ("qemu+carrier://beta/system", "no such transport"),
         ("qemu+unix:///system", "not lead to another host"),
         ("qemu:///system", "names no host"),

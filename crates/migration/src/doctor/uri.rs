@@ -19,7 +19,7 @@ pub fn endpoint(uri: &str) -> Result<Endpoint, &'static str> {
     let (scheme, rest) = uri.split_once("://").ok_or("it is no URI")?;
     let (driver, transport) = scheme.split_once('+').unwrap_or((scheme, "tls"));
     if driver != "qemu" {
-        return Err("it does not begin with qemu");
+        return Err("it does not begin with `qemu`");
     }
     let usual = match transport {
         "tls" => 16514,
