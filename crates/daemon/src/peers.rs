@@ -335,3 +335,25 @@ fn sighting(wire: WireSighting) -> Sighting {
         WireSighting::Unreadable | WireSighting::Unspecified => Sighting::Unreadable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ends_ms;
+
+    #[test]
+    fn a_certificate_says_when_it_ends() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["alpha".into()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2031, 1, 2);
+        let pem = params.self_signed(&key).unwrap().pem();
+        assert_eq!(ends_ms(pem.as_bytes()), Some(1_925_078_400_000));
+        let cut = &pem.as_bytes()[..pem.len() / 2];
+        for garbage in [
+            &b""[..],
+            b"\xff\0-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----",
+            cut,
+        ] {
+            assert_eq!(ends_ms(garbage), None);
+        }
+    }
+}

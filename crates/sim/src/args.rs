@@ -220,6 +220,8 @@ mod tests {
         Args::command().debug_assert();
         assert!(Args::try_parse_from(["godwit-sim", "--fault", "plug@beta=fail:3", "--speed", "10"]).is_ok());
         assert!(Args::try_parse_from(["godwit-sim", "--fault", "plug=silent"]).is_err());
+        assert!(Args::try_parse_from(["godwit-sim", "--ill", "no-vfio@beta", "--ill", "link-down"]).is_ok());
+        assert!(Args::try_parse_from(["godwit-sim", "--ill", "iommu"]).is_err());
         assert!(Args::try_parse_from(["godwit-sim", "storm", "--pairs", "--replay", "7"]).is_ok());
     }
 }

@@ -228,7 +228,10 @@ fn told(error: LibvirtError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use godwit_coordinator::faults::Faults;
+
     use super::*;
+    use crate::{agent::Agents, config::Config, peers::Peers, vf::Vfs};
 
     fn practice(root: &std::path::Path) -> Practice {
         Practice {
@@ -295,5 +298,58 @@ mod tests {
         assert_eq!(end(10).certificate_days(), Ok(Some(10)));
         assert_eq!(end(-1).certificate_days(), Ok(Some(-1)));
         assert_eq!(practice(std::path::Path::new("/")).certificate_days(), Ok(None));
+    }
+
+    /// A world on libvirt's test driver, with an empty tree.
+    async fn world(root: &std::path::Path, pools: &[(&str, &str)]) -> RealWorld {
+        let config: Config = toml::from_str("host = \"alpha\"").unwrap();
+        let peers = Peers::new(&config, None).unwrap();
+        let libvirt = Libvirt::start("test:///default");
+        libvirt.connected(LOOK).await.unwrap();
+        let pools = pools
+            .iter()
+            .map(|(pool, pf)| ((*pool).to_owned(), vec![(*pf).to_owned()]));
+        let vfs = Vfs::new(&pools.collect());
+        let agents = Agents::with(Arc::new(Faults::none()));
+        RealWorld::new("alpha".into(), libvirt, vfs, peers, agents).examined(practice(root))
+    }
+
+    #[tokio::test]
+    async fn a_host_is_examined() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(folder.path(), &[("fabric", "no-such-pf")]).await;
+        let diagnosis = world.diagnosis(None).await;
+        let reasons: Vec<&str> = diagnosis.findings.iter().map(|found| found.reason).collect();
+        assert!(
+            reasons.contains(&"KVM_MISSING") && reasons.contains(&"PF_MISSING"),
+            "{reasons:?}"
+        );
+        assert!(
+            !reasons.contains(&"LIBVIRT") && !reasons.contains(&"NO_POOL"),
+            "{reasons:?}"
+        );
+        let skipped = diagnosis.not_checked.iter().map(|skipped| skipped.check.as_str());
+        assert!(
+            skipped.into_iter().any(|check| check == "IOMMUs in use"),
+            "{diagnosis:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_guests_domain_is_examined() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(folder.path(), &[]).await;
+        let guest = world.guest_facts(Some("test")).await.unwrap().remove(0);
+        let facts = world.domain_facts(&guest).await.unwrap();
+        assert_eq!((facts.stored, facts.free_ports), (Ok(Some(Vec::new())), None));
+        assert!(facts.memory.size > 0 && facts.memlock.is_err());
+        let mut gone = guest;
+        gone.guest.uuid = "00000000-0000-4000-8000-000000000001".into();
+        assert_eq!(
+            world.domain_facts(&gone).await,
+            Err("it is not here any more".into())
+        );
+        let diagnosis = world.diagnosis(Some(&gone)).await;
+        assert_eq!(diagnosis.not_checked[0].check, "domain of `test`");
     }
 }
