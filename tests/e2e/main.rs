@@ -5,6 +5,7 @@
 mod arrivals;
 mod buttons;
 mod cuts;
+mod doctor;
 mod doubts;
 mod hardware;
 mod kills;
@@ -33,8 +34,9 @@ type Told = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
 /// least. The class `kills` is made of a table.
-const CLASSES: [(&str, &[Told]); 9] = [
+const CLASSES: [(&str, &[Told]); 10] = [
     ("refusals", REFUSALS),
+    ("doctor", DOCTOR),
     ("moves", MOVES),
     ("arrivals", ARRIVALS),
     ("policies", POLICIES),
@@ -110,6 +112,14 @@ const REFUSALS: &[Told] = &[
         "a_second_migration_of_the_same_guest_is_refused",
         refusals::second_migration,
     ),
+];
+
+const DOCTOR: &[Told] = &[
+    ("the_doctor_finds_a_healthy_host_healthy", doctor::healthy),
+    ("the_doctor_names_a_pf_that_is_off", doctor::pf_off),
+    ("the_doctor_names_a_pf_without_vfs", doctor::no_vfs),
+    ("the_doctor_names_a_peer_that_is_away", doctor::peer_away),
+    ("the_doctor_names_an_agent_that_is_silent", doctor::agent_silent),
 ];
 
 const MOVES: &[Told] = &[

@@ -14,7 +14,8 @@ use crate::{Host, Place, command, ssh};
 /// How a command of `godwit` ended.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// 0 done, 1 refused or failed, 2 usage, 3 moved but on standby, 4 rolled back, 5 needs a person.
+    /// 0 done, 1 refused or failed, 2 usage, 3 moved but on standby, 4 rolled back, 5 needs a person. Of the doctor:
+    /// 0 nothing or hints, 3 warnings, 5 errors.
     pub code: i32,
     /// What it printed.
     pub out: String,
@@ -127,6 +128,63 @@ pub fn run(place: &Place, host: Host, arguments: &str) -> Result<Answer> {
         out: out.into_owned(),
         err: err.into_owned(),
     })
+}
+
+/// What `godwit --json doctor` tells.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Examination {
+    /// The worst first.
+    pub findings: Vec<Finding>,
+    /// What could not be looked at.
+    pub not_checked: Vec<NotChecked>,
+}
+
+/// One finding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Finding {
+    /// error, warning or hint.
+    pub severity: String,
+    /// For programs, as `PF_LINK_DOWN`.
+    pub reason: String,
+    /// A PF, a peer, a guest ...
+    pub about: String,
+    /// For people.
+    pub what: String,
+    /// What to type.
+    pub fix: String,
+}
+
+/// One check that was not made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NotChecked {
+    /// What would have been looked at.
+    pub check: String,
+    /// Why it was not.
+    pub why: String,
+}
+
+impl Examination {
+    /// The finding of that reason about that thing, if there is one.
+    pub fn finding(&self, reason: &str, about: &str) -> Option<&Finding> {
+        let mut findings = self.findings.iter();
+        findings.find(|found| found.reason == reason && found.about == about)
+    }
+}
+
+/// Lets a host, or with a name a guest of it, be examined; the exit code and what was found.
+pub fn doctor(place: &Place, host: Host, guest: &str) -> Result<(i32, Examination)> {
+    let answer = run(place, host, &format!("--json doctor {guest}"))?;
+    let found = serde_json::from_str(&answer.out).with_context(|| {
+        format!(
+            "godwit doctor {guest} on {host}: {}{}",
+            answer.out,
+            answer.err.trim_end()
+        )
+    })?;
+    Ok((answer.code, found))
 }
 
 /// Writes what the guest should have into its domain; again is no harm.

@@ -27,6 +27,7 @@ Examples:
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it
   godwit retry 0198c0de                  try now what rests
   godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
+  godwit doctor                          what stands in the way on this host (of a guest: godwit doctor web-1)
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer
 
 Exit codes:
@@ -35,10 +36,10 @@ Exit codes:
   1  refused or failed; of several guests: one was refused; of a guest that was to stay: it left
   2  wrong usage
   3  the guest moved but is on standby, or its acceleration was not observed (--wait, watch)
-     (accelerate: it rests on its standby, and is tried again)
+     (accelerate: it rests on its standby, and is tried again; doctor: warnings)
   4  rolled back: the guest stays where it was (--wait, watch)
      (standby: it could not be had, and the guest is accelerated again)
-  5  a person is needed (--wait, watch)
+  5  a person is needed (--wait, watch; doctor: errors)
   130  interrupted with ctrl-C; a migration goes on without its watcher
   141  the reader of the output went away";
 
@@ -121,6 +122,13 @@ pub(crate) enum Command {
         /// Show at most this many migrations
         #[arg(long, value_name = "N", default_value_t = FEW, conflicts_with = "id", value_parser = limit())]
         limit: u32,
+    },
+    /// Say why SR-IOV migration does not, or will not, work on this host, or for a guest; changes nothing
+    #[command(after_help = DOCTOR_MORE)]
+    Doctor {
+        /// Name or UUID of a guest of this host [default: the host itself, and its peers]
+        #[arg(value_parser = word)]
+        guest: Option<String>,
     },
     /// Show this host and its peers, each asked now
     Hosts,
@@ -303,6 +311,15 @@ Without a free VF the guest rests on its standby (exit code 3), and gets the nex
 const RESOLVE_MORE: &str = "\
 Look first, on both hosts: virsh domstate GUEST --reason. A wrong answer can end with the guest on two hosts, so what is said against
 the evidence of this host is refused; --force overrides that. The answer is kept in the migration's timeline.";
+
+const DOCTOR_MORE: &str = "\
+Each finding says what it is, why it matters and what to type. What could not be looked at is said as well.
+
+Exit codes:
+  0  nothing, or hints alone
+  1  godwitd could not be asked, or knows no such guest
+  3  warnings: it works in part, or will fail one day
+  5  errors: guests are not migrated, or not accelerated, until they are mended";
 
 const MIGRATE_MORE: &str = "\
 Without --wait the command ends when the daemon has accepted the migration; `godwit show ID` shows it.

@@ -10,9 +10,9 @@ use godwit_api::v1::host_service_client::HostServiceClient;
 use godwit_api::v1::migration_service_client::MigrationServiceClient;
 use godwit_api::v1::{
     AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest,
-    CreateMigrationRequest, Failure, GetMigrationRequest, Guest, Hold, Host, ListGuestsRequest,
-    ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest, Migration, MigrationFilter,
-    QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest, RetryMigrationRequest,
+    CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, GetMigrationRequest, Guest, Hold, Host,
+    ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest, Migration,
+    MigrationFilter, QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest, RetryMigrationRequest,
     StandbyGuestRequest, StandbyPfRequest, Vf, WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
@@ -28,6 +28,8 @@ use crate::failure::Error;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The guest's agent is asked too, and may have to be waited for.
 const AGENT_DEADLINE: Duration = Duration::from_secs(60);
+/// Each of its looks has a deadline of its own, and all are made at once.
+const DOCTOR_DEADLINE: Duration = Duration::from_secs(60);
 /// One guest after the other, each with its agent.
 const PF_DEADLINE: Duration = Duration::from_secs(600);
 /// A daemon that hangs while nothing is asked of it is noticed by a ping of HTTP/2 that stays unanswered.
@@ -149,6 +151,11 @@ impl Client {
                 .await?
                 .holds,
         )
+    }
+
+    /// What the daemon finds on its host, or, where it is not empty, of a guest.
+    pub(crate) async fn doctor(&mut self, guest: String) -> Result<DoctorResponse, Error> {
+        within(DOCTOR_DEADLINE, DoctorRequest { guest }, |r| self.hosts.doctor(r)).await
     }
 
     pub(crate) async fn retry(&mut self, id: String) -> Result<Migration, Error> {

@@ -3,6 +3,7 @@
 mod adopt;
 mod cancel;
 mod completions;
+mod doctor;
 mod follow;
 mod guests;
 mod holds;
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
             list::list(daemon().await?, Listing::All, None, *limit, out).await
         }
         Command::Cancel { id } => cancel::cancel(daemon().await?, id, out).await,
+        Command::Doctor { guest } => doctor::doctor(daemon().await?, guest.as_deref(), out).await,
         Command::Hosts => hosts::hosts(daemon().await?, out).await,
         Command::Vfs { act } => vfs::vfs(daemon().await?, act.as_ref(), out).await,
         Command::Holds(wanted) => match wanted.from.journal() {

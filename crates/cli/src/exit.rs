@@ -1,6 +1,6 @@
 //! What the command's end means to a script.
 
-use godwit_api::v1::{Acceleration, Migration, Moved, Role};
+use godwit_api::v1::{Acceleration, Finding, Migration, Moved, Role, Severity};
 
 /// The command was done; of a migration: moved and accelerated; of a guest that stays: it is as it was asked for.
 pub(crate) const DONE: u8 = 0;
@@ -8,11 +8,12 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage (clap's own number).
 pub(crate) const USAGE: u8 = 2;
-/// The guest moved, or was to be accelerated; its traffic is on its standby, or nobody saw it on the VF.
+/// The guest moved, or was to be accelerated; its traffic is on its standby, or nobody saw it on the VF. Of the doctor:
+/// warnings.
 pub(crate) const ON_STANDBY: u8 = 3;
 /// The guest stays where it was; its standby could not be had, and it is accelerated again.
 pub(crate) const ROLLED_BACK: u8 = 4;
-/// A person has to look.
+/// A person has to look. Of the doctor: errors.
 pub(crate) const NEEDS_PERSON: u8 = 5;
 /// ctrl-C, as shells count it (128 + SIGINT).
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -89,6 +90,17 @@ fn of_stay(wish: Wish, migration: &Migration) -> u8 {
         (_, Acceleration::Standby) => ON_STANDBY,
         (_, Acceleration::Unknown | Acceleration::Unspecified) => FAILED,
     }
+}
+
+/// The worst severity: a person has to mend something, or only to know of it. Hints are nothing to a script; a word of a
+/// newer daemon is never success.
+pub(crate) fn of_findings(findings: &[Finding]) -> u8 {
+    let code = |finding: &Finding| match Severity::try_from(finding.severity) {
+        Ok(Severity::Hint) => DONE,
+        Ok(Severity::Warning) => ON_STANDBY,
+        Ok(Severity::Error | Severity::Unspecified) | Err(_) => NEEDS_PERSON,
+    };
+    findings.iter().map(code).fold(DONE, worse)
 }
 
 #[cfg(test)]

@@ -307,6 +307,10 @@ impl<W: World> Coordinator<W> {
         told.map_err(|_| Refused::Cause(deaf()))
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
     pub(crate) fn world(&self) -> &Arc<W> {
         &self.0.world
     }

@@ -10,7 +10,8 @@ use std::{fmt, future::pending, io, path::Path, pin::pin, sync::Arc, time::Durat
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, Event, Guest, Pair, PciAddress, Phase, Policy, Sighting, Vf, VfUse, preflight::GuestFacts,
+    Brief, Cause, Event, Guest, Pair, PciAddress, Phase, Policy, Sighting, Vf, VfUse, doctor::Diagnosis,
+    preflight::GuestFacts,
 };
 use tracing::warn;
 
@@ -290,5 +291,9 @@ impl<W: World> World for Faulty<W> {
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.world.greet(peer).await
+    }
+
+    async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
+        self.world.doctor(guest).await
     }
 }

@@ -7,10 +7,16 @@ use godwit_api::v1::{self as api, host_service_server::HostService};
 use godwit_migration::{Brief, Vf, VfUse};
 use tonic::{Request, Response, Status};
 
-use crate::{Coordinator, Refused, World, holds::Hold, operation::View, service::carried, words};
+use crate::{
+    Coordinator, Refused, World,
+    holds::Hold,
+    operation::View,
+    service::{carried, name},
+    words,
+};
 
 /// A peer that has not answered by then is told as one that cannot be reached.
-const GREETING: Duration = Duration::from_secs(3);
+pub(crate) const GREETING: Duration = Duration::from_secs(3);
 
 /// [`HostService`] over a coordinator.
 pub struct HostDesk<W>(pub Coordinator<W>);
@@ -87,6 +93,18 @@ impl<W: World> HostService for HostDesk<W> {
         let done = async move { coordinator.release_vf(&asked.vf).await };
         let vf = Some(vf(&carried(done).await?));
         Ok(Response::new(api::ReleaseVfResponse { vf }))
+    }
+
+    async fn doctor(
+        &self,
+        request: Request<api::DoctorRequest>,
+    ) -> Result<Response<api::DoctorResponse>, Status> {
+        let guest = request.into_inner().guest;
+        if guest.is_empty() {
+            return Ok(Response::new(self.examine_host().await));
+        }
+        name("guest", &guest)?;
+        Ok(Response::new(self.examine_guest(&guest).await?))
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod clock;
 mod coordinator;
+mod doctor;
 pub mod faults;
 mod history;
 mod holds;

@@ -49,6 +49,10 @@ pub struct Settings {
     pub limits: Limits,
     /// How much is kept of what has ended.
     pub history: History,
+    /// Names of its pools, for its peers to compare with theirs.
+    pub pools: Vec<String>,
+    /// When its certificate ends, milliseconds since 1970; none without one.
+    pub certificate_ends_ms: Option<i64>,
 }
 
 /// How many transfers at once; more wait in the order in which they came, with their VFs.

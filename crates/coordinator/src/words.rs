@@ -316,7 +316,7 @@ pub(crate) fn timestamp(ms: i64) -> Timestamp {
     }
 }
 
-fn milliseconds(timestamp: &Timestamp) -> i64 {
+pub(crate) fn milliseconds(timestamp: &Timestamp) -> i64 {
     timestamp
         .seconds
         .saturating_mul(1000)

@@ -4,7 +4,8 @@ use std::{future::Future, time::Duration};
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf, doctor::Diagnosis,
+    preflight::GuestFacts,
 };
 use tokio::sync::watch;
 
@@ -55,7 +56,11 @@ pub trait World: Send + Sync + 'static {
     /// What libvirt here shows of a guest, by calls that wait for no job.
     fn sight(&self, uuid: &str) -> impl Future<Output = Sighting> + Send;
 
-    /// How the peer of that name is, by its own words; asked once. A peer can be reached through the world
-    /// alone.
+    /// How the peer of that name is, by its own words; asked once. A peer can be reached through the world alone.
     fn greet(&self, peer: &str) -> impl Future<Output = Result<api::Host, Cause>> + Send;
+
+    /// What stands in the way of SR-IOV migration on this host by itself, or in the guest's domain. Changes nothing; what
+    /// cannot be looked at in time is told, and hides nothing else. The facts are those of real hosts
+    /// alone.
+    fn doctor(&self, guest: Option<&GuestFacts>) -> impl Future<Output = Diagnosis> + Send;
 }

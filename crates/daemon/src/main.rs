@@ -5,6 +5,7 @@ mod caretaker;
 mod cause;
 mod config;
 mod libvirt;
+mod machine;
 mod peers;
 mod server;
 mod vf;
@@ -29,7 +30,7 @@ use crate::{
     libvirt::Libvirt,
     peers::{Keys, Peers},
     vf::Vfs,
-    world::RealWorld,
+    world::{RealWorld, doctor::Practice},
 };
 
 /// Requests that are being answered get this long when the daemon stops.
@@ -113,6 +114,8 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         deadlines: config.deadlines(),
         limits: config.limits(),
         history: config.history(),
+        pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
+        certificate_ends_ms: keys.as_ref().and_then(|keys| keys.ends_ms),
     };
     let coordinator = Coordinator::start(settings.clone(), world, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
@@ -163,7 +166,13 @@ fn real_world(config: &Config, keys: Option<&Keys>, faults: &Arc<Faults>) -> any
         Agents::with(Arc::clone(faults)),
     )
     .doubting(config.doubt())
-    .matching(config.must_match()))
+    .matching(config.must_match())
+    .examined(Practice {
+        listens: config.listen.is_some(),
+        certificate_ends_ms: keys.and_then(|keys| keys.ends_ms),
+        libvirt: config.libvirt.clone(),
+        ..Practice::default()
+    }))
 }
 
 async fn asked_to_stop() -> std::io::Result<&'static str> {

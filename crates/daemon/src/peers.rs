@@ -40,6 +40,8 @@ pub(crate) struct Peers(BTreeMap<String, (Peer, Channel)>);
 pub(crate) struct Keys {
     pub(crate) ca: Certificate,
     pub(crate) identity: Identity,
+    /// When this host's certificate ends, milliseconds since 1970; none if it cannot be read.
+    pub(crate) ends_ms: Option<i64>,
 }
 
 impl Keys {
@@ -49,11 +51,20 @@ impl Keys {
         let Some(tls) = &config.tls else { return Ok(None) };
         let read =
             |path: &std::path::Path| std::fs::read(path).with_context(|| format!("{}", path.display()));
+        let certificate = read(&tls.certificate)?;
         Ok(Some(Keys {
             ca: Certificate::from_pem(read(&tls.ca)?),
-            identity: Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?),
+            ends_ms: ends_ms(&certificate),
+            identity: Identity::from_pem(certificate, read(&tls.key)?),
         }))
     }
+}
+
+/// The first certificate's "not after".
+fn ends_ms(pem: &[u8]) -> Option<i64> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem).ok()?;
+    let end = pem.parse_x509().ok()?.validity().not_after.timestamp();
+    end.checked_mul(1000)
 }
 
 impl Peers {
@@ -75,6 +86,11 @@ impl Peers {
             Ok((peer.name.clone(), (peer.clone(), endpoint.connect_lazy())))
         };
         Ok(Peers(config.peers.iter().map(channel).collect::<Result<_, _>>()?))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Peer> {
+        self.0.values().map(|(peer, _)| peer)
     }
 
     /// The peer of that name.
@@ -337,6 +353,23 @@ fn sighting(wire: WireSighting) -> Sighting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_says_when_it_ends() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["alpha".into()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2031, 1, 2);
+        let pem = params.self_signed(&key).unwrap().pem();
+        assert_eq!(ends_ms(pem.as_bytes()), Some(1_925_078_400_000));
+        let cut = &pem.as_bytes()[..pem.len() / 2];
+        for garbage in [
+            &b""[..],
+            b"\xff\0-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----",
+            cut,
+        ] {
+            assert_eq!(ends_ms(garbage), None);
+        }
+    }
 
     #[test]
     fn a_peers_words_say_whose_they_are() {

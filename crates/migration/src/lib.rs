@@ -12,6 +12,7 @@
 mod address;
 mod brief;
 mod cause;
+pub mod doctor;
 mod migration;
 mod phase;
 pub mod preflight;

@@ -97,6 +97,32 @@ pub fn wants_vf(facts: &GuestFacts) -> bool {
     facts.managed && facts.running && facts.policy != Policy::StandbyOnly && (lacks || lowered)
 }
 
+/// All that stands in the way of a guest, and not only the most basic of it. That it is not managed is none where it
+/// could not be: then the others say why.
+pub fn objections(facts: &GuestFacts) -> Vec<GuestRefusal> {
+    let mut all = Vec::from_iter(check_running(facts).err());
+    if facts.pairs.is_empty() {
+        let detail = "libvirt shows no PCI network function of a pool in its XML".into();
+        all.push(no_vf(facts, detail));
+    }
+    let pairs: Vec<Pair> = facts
+        .pairs
+        .iter()
+        .filter_map(|pair| complete(facts, pair).map_err(|refusal| all.push(refusal)).ok())
+        .collect();
+    match &facts.agent {
+        Err(why) if facts.running => all.push(no_agent(facts, why)),
+        Err(_) => {}
+        Ok(seen) => all.extend(pairs.iter().filter_map(|pair| unseen(facts, pair, seen).err())),
+    }
+    if all.is_empty() && !facts.managed {
+        all.push(GuestRefusal::NotManaged {
+            guest: facts.guest.name.clone(),
+        });
+    }
+    all
+}
+
 fn check_running(facts: &GuestFacts) -> Result<(), GuestRefusal> {
     if facts.running {
         return Ok(());
@@ -109,7 +135,6 @@ fn check_running(facts: &GuestFacts) -> Result<(), GuestRefusal> {
 
 /// Each pair whole, as libvirt and the agent show it.
 fn whole(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
-    let name = || facts.guest.name.clone();
     if facts.pairs.is_empty() {
         return Err(no_vf(facts, "it has no pair".into()));
     }
@@ -118,19 +143,26 @@ fn whole(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
         .iter()
         .map(|pair| complete(facts, pair))
         .collect::<Result<Vec<_>, _>>()?;
-    let seen = facts.agent.as_ref();
-    let seen = seen.map_err(|why| GuestRefusal::NoAgent {
-        guest: name(),
-        detail: why.clone(),
-    })?;
+    let seen = facts.agent.as_ref().map_err(|why| no_agent(facts, why))?;
     for pair in &pairs {
-        check_seen(pair, seen).map_err(|detail| GuestRefusal::NoPair {
-            guest: name(),
-            mac: pair.mac.to_string(),
-            detail,
-        })?;
+        unseen(facts, pair, seen)?;
     }
     Ok(pairs)
+}
+
+fn no_agent(facts: &GuestFacts, why: &str) -> GuestRefusal {
+    GuestRefusal::NoAgent {
+        guest: facts.guest.name.clone(),
+        detail: why.into(),
+    }
+}
+
+fn unseen(facts: &GuestFacts, pair: &Pair, seen: &[PairSeen]) -> Result<(), GuestRefusal> {
+    check_seen(pair, seen).map_err(|detail| GuestRefusal::NoPair {
+        guest: facts.guest.name.clone(),
+        mac: pair.mac.to_string(),
+        detail,
+    })
 }
 
 fn no_vf(facts: &GuestFacts, detail: String) -> GuestRefusal {

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use godwit_sim::{
     Layout, bench,
     faults::Wanted,
+    ills::WantedIll,
     serve::{self, Options, Sim},
     storm::{self, Wanted as Storms},
 };
@@ -32,6 +33,9 @@ Faults, PHASE[@HOST]=KIND[:COUNT] (COUNT times, `ever` for always; the phases ar
   --fault unplug=stop                       the guest is shut down (=reboot: it reboots; =cancel)
 Every kind but those of unplug and transfer alone is possible in every phase.
 
+Ills, ILL[@HOST], which change nothing but what `godwit doctor` finds:
+  --ill iommu-off@beta                      (no-vfio, link-down, old-libvirt, certificate-ends)
+
 Storms:
   godwit-sim storm --runs 10000             random faults and requests, faster than time; what fails is replayed by
   godwit-sim storm --replay SEED            the command that it prints
@@ -49,6 +53,9 @@ pub(crate) struct Args {
     /// Let something go wrong (see below); may be given several times
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Wanted>,
+    /// Let a host ail from something, for `godwit doctor` to find (see below); may be given several times
+    #[arg(long = "ill", value_name = "ILL")]
+    ills: Vec<WantedIll>,
     /// Directory of the sockets [default: $XDG_RUNTIME_DIR/godwit-sim, or /tmp/godwit-sim-UID]
     #[arg(long, value_name = "DIR")]
     sockets: Option<PathBuf>,
@@ -143,6 +150,7 @@ impl Args {
             layout,
             speed: self.speed,
             faults: self.faults.clone(),
+            ills: self.ills.clone(),
             sockets: self.sockets.clone().unwrap_or_else(serve::default_directory),
             state: self.state.clone(),
         }
@@ -212,6 +220,8 @@ mod tests {
         Args::command().debug_assert();
         assert!(Args::try_parse_from(["godwit-sim", "--fault", "plug@beta=fail:3", "--speed", "10"]).is_ok());
         assert!(Args::try_parse_from(["godwit-sim", "--fault", "plug=silent"]).is_err());
+        assert!(Args::try_parse_from(["godwit-sim", "--ill", "no-vfio@beta", "--ill", "link-down"]).is_ok());
+        assert!(Args::try_parse_from(["godwit-sim", "--ill", "iommu"]).is_err());
         assert!(Args::try_parse_from(["godwit-sim", "storm", "--pairs", "--replay", "7"]).is_ok());
     }
 }

@@ -1,6 +1,10 @@
 //! All hosts of one sim: coordinators that start, die and start again over one world.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context;
 use godwit_api::v1::{CancelMigrationRequest, migration_service_server::MigrationService};
@@ -10,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::{
+    layout,
     model::{HostId, Model},
     pace::Pace,
     world::{Order, PretendWorld, Seat, Shared},
@@ -17,6 +22,8 @@ use crate::{
 
 /// How often a daemon looks after its guests.
 pub(crate) const LOOKS_AFTER: Duration = Duration::from_secs(30);
+
+const DAY_MS: i64 = 86_400_000;
 
 /// How every host is made.
 pub(crate) struct Cluster {
@@ -75,12 +82,18 @@ impl Cluster {
             return Ok(());
         }
         let others = self.names.iter().enumerate().filter(|(index, _)| *index != host);
+        let (pools, days) = {
+            let host = &self.shared.model().hosts[host];
+            (layout::pools(host), layout::certificate_days(host))
+        };
         let settings = Settings {
             host: self.names[host].clone(),
             peers: others.map(|(_, name)| name.clone()).collect(),
             deadlines: self.deadlines.clone(),
             limits: Limits::default(),
             history: History::default(),
+            pools,
+            certificate_ends_ms: Some(now_ms() + days * DAY_MS),
         };
         let (life, dead) = watch::channel(false);
         let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));
@@ -138,6 +151,12 @@ impl Cluster {
     pub(crate) fn stop(&self) {
         (0..self.hosts()).for_each(|host| self.crash(host));
     }
+}
+
+/// The clock of the wall, milliseconds since 1970, for what is compared with it.
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as i64)
 }
 
 /// As long as the daemon lives it looks after its guests now and then.

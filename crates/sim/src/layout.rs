@@ -1,15 +1,20 @@
 //! Which hosts, VFs and guests the world begins with.
 
+use std::collections::BTreeSet;
+
 use godwit_migration::{
     MacAddress, PciAddress, Policy, Profile,
     profile::{LinkState, Rate, Vlan},
 };
 
+use crate::ills::Ill;
 use crate::model::{Domain, Guest, Host, HostId, Model, Pair, Vf};
 
 /// VFs of one PF: function numbers of three buses' worth, as an NIC's routing ids go.
 const VFS_OF_PF: usize = 256;
-const POOL: &str = "fabric";
+pub(crate) const POOL: &str = "fabric";
+/// The PF that every host has, also without VFs.
+pub(crate) const FIRST_PF: &str = "enp1s0f0";
 /// A pool that the first host alone has.
 const POOL_OF_ONE: &str = "storage";
 const GIB: u64 = 1 << 30;
@@ -91,6 +96,21 @@ impl Layout {
             add(self.vfs + 4, "enp251s0f0".into(), POOL_OF_ONE);
         }
     }
+}
+
+/// Days until the pretend certificate of a host ends.
+pub(crate) fn certificate_days(host: &Host) -> i64 {
+    match host.ills.contains(&Ill::CertificateEnds) {
+        true => 5,
+        false => 365,
+    }
+}
+
+/// The pools that a host's pretend configuration names.
+pub(crate) fn pools(host: &Host) -> Vec<String> {
+    let pools = host.vfs.values().map(|vf| vf.pool.as_str());
+    let pools: BTreeSet<&str> = pools.chain([POOL]).collect();
+    pools.into_iter().map(str::to_owned).collect()
 }
 
 /// Bus, slot and function follow from the index, two steps apart as the VFs of an igb are.

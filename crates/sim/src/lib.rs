@@ -11,6 +11,7 @@ pub mod bench;
 mod chance;
 mod cluster;
 pub mod faults;
+pub mod ills;
 mod layout;
 pub mod model;
 mod mortal;

@@ -23,6 +23,7 @@ use crate::{
     Layout,
     cluster::{Cluster, Journals},
     faults::Wanted,
+    ills::WantedIll,
     model::HostId,
     mortal::Mortal,
     pace::Pace,
@@ -43,6 +44,8 @@ pub struct Options {
     pub speed: f64,
     /// What goes wrong.
     pub faults: Vec<Wanted>,
+    /// What the doctor is to find.
+    pub ills: Vec<WantedIll>,
     /// Where the sockets are.
     pub sockets: PathBuf,
     /// Where the journals are kept; none: in a directory that ends with the process.
@@ -98,12 +101,21 @@ impl Sim {
         private(&options.sockets)?;
         let mut model = options.layout.build();
         let names: Vec<String> = model.hosts.iter().map(|host| host.name.clone()).collect();
+        let index = |option: &str, host: &str| {
+            let known = || format!("{option}: no host `{host}`; there are: {}", names.join(", "));
+            names.iter().position(|name| name == host).with_context(known)
+        };
         for Wanted { host, mut fault } in options.faults {
-            if let Some(host) = host {
-                let known = || format!("--fault: no host `{host}`; there are: {}", names.join(", "));
-                fault.host = Some(names.iter().position(|name| *name == host).with_context(known)?);
-            }
+            fault.host = host.map(|host| index("--fault", &host)).transpose()?;
             model.knobs.set(fault);
+        }
+        for WantedIll { host, ill } in options.ills {
+            let only = host.map(|host| index("--ill", &host)).transpose()?;
+            for (host, sick) in model.hosts.iter_mut().enumerate() {
+                if only.is_none_or(|only| only == host) {
+                    sick.ills.insert(ill);
+                }
+            }
         }
         let (directory, temporary) = match options.state {
             Some(directory) => (directory, None),

@@ -10,9 +10,9 @@ use std::{
 };
 
 use godwit_api::v1::{
-    self as api, AdoptGuestRequest, CreateMigrationRequest, GetMigrationRequest, ListGuestsRequest,
-    WatchMigrationRequest, guest_service_client::GuestServiceClient,
-    migration_service_client::MigrationServiceClient,
+    self as api, AdoptGuestRequest, CreateMigrationRequest, DoctorRequest, GetMigrationRequest,
+    ListGuestsRequest, WatchMigrationRequest, guest_service_client::GuestServiceClient,
+    host_service_client::HostServiceClient, migration_service_client::MigrationServiceClient,
 };
 use godwit_sim::{
     Layout,
@@ -28,11 +28,16 @@ struct Pretend {
 }
 
 async fn sim(layout: Layout, faults: &[&str]) -> Pretend {
+    ailing(layout, faults, &[]).await
+}
+
+async fn ailing(layout: Layout, faults: &[&str], ills: &[&str]) -> Pretend {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
         layout,
         speed: 50.0,
         faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
+        ills: ills.iter().map(|ill| ill.parse().unwrap()).collect(),
         sockets: directory.path().join("sockets"),
         state: None,
     };
@@ -52,6 +57,19 @@ async fn connect(socket: PathBuf) -> Channel {
 }
 
 impl Pretend {
+    /// What the doctor finds: severity, reason, what it is about.
+    async fn findings(&self, host: usize, guest: &str) -> Vec<String> {
+        let mut client = HostServiceClient::new(connect(self.sim.socket(host)).await);
+        let request = DoctorRequest { guest: guest.into() };
+        let answer = client.doctor(request).await.unwrap().into_inner();
+        assert!(answer.not_checked.is_empty(), "{answer:?}");
+        let told = |found: &api::Finding| {
+            let severity = found.severity().as_str_name().trim_start_matches("SEVERITY_");
+            format!("{severity} {} [{}]", found.reason, found.about)
+        };
+        answer.findings.iter().map(told).collect()
+    }
+
     async fn on(&self, host: usize) -> MigrationServiceClient<Channel> {
         MigrationServiceClient::new(connect(self.sim.socket(host)).await)
     }
@@ -240,6 +258,56 @@ async fn many_hosts_and_guests_start_at_once() {
 }
 
 #[tokio::test]
+async fn the_doctor_finds_what_was_ordered_and_nothing_else() {
+    let plain = || Layout {
+        extras: false,
+        ..Layout::new(2, 2)
+    };
+    let well = sim(plain(), &[]).await;
+    for host in [0, 1] {
+        assert_eq!(well.findings(host, "").await, [""; 0]);
+    }
+    assert_eq!(well.findings(0, "web-1").await, [""; 0]);
+    well.sim.stop();
+    for (ill, found) in [
+        ("iommu-off", "ERROR IOMMU_OFF []"),
+        ("no-vfio@alpha", "ERROR VFIO_MISSING []"),
+        ("link-down", "ERROR PF_LINK_DOWN [enp1s0f0]"),
+        ("old-libvirt", "WARNING LIBVIRT_FAULTY []"),
+    ] {
+        let sick = ailing(plain(), &[], &[ill]).await;
+        assert_eq!(sick.findings(0, "").await, [found], "{ill}");
+        sick.sim.stop();
+    }
+    let far = ailing(plain(), &[], &["certificate-ends@beta"]).await;
+    assert_eq!(far.findings(0, "").await, ["WARNING CERTIFICATE [beta]"]);
+    assert_eq!(far.findings(1, "").await, ["WARNING CERTIFICATE []"]);
+    far.sim.stop();
+    let bare = sim(Layout { vfs: 0, ..plain() }, &[]).await;
+    assert_eq!(
+        bare.findings(0, "").await,
+        ["ERROR PF_WITHOUT_VFS [enp1s0f0]", "HINT NO_FREE_VF [beta]"]
+    );
+    bare.sim.stop();
+}
+
+#[tokio::test]
+async fn the_doctor_names_what_each_guest_lacks() {
+    let sim = sim(Layout::new(2, 1), &[]).await;
+    assert_eq!(sim.findings(0, "").await, ["WARNING POOL_UNMATCHED [storage]"]);
+    assert_eq!(sim.findings(1, "").await, ["HINT POOL_UNMATCHED [storage]"]);
+    for (guest, found) in [
+        ("db-1", "WARNING GUEST_NOT_MANAGED [db-1]"),
+        ("legacy-1", "ERROR GUEST_WITHOUT_AGENT [legacy-1]"),
+        ("edge-1", "ERROR GUEST_WITHOUT_STANDBY [edge-1]"),
+        ("batch-1", "ERROR GUEST_WITHOUT_VF [batch-1]"),
+    ] {
+        assert_eq!(sim.findings(0, guest).await, [found]);
+    }
+    sim.sim.stop();
+}
+
+#[tokio::test]
 async fn a_directory_that_others_can_enter_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
@@ -248,6 +316,7 @@ async fn a_directory_that_others_can_enter_is_refused() {
         layout: Layout::new(2, 1),
         speed: 1.0,
         faults: Vec::new(),
+        ills: Vec::new(),
         sockets: directory.path().to_owned(),
         state: None,
     };

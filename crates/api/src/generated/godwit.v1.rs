@@ -377,6 +377,15 @@ pub struct Host {
     /// Why it did not answer.
     #[prost(string, tag = "8")]
     pub problem: ::prost::alloc::string::String,
+    /// Names of the pools in its configuration, with VFs or without.
+    #[prost(string, repeated, tag = "9")]
+    pub pools: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Its clock when it answered; missing when it did not, or is older than these three fields.
+    #[prost(message, optional, tag = "10")]
+    pub clock: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its certificate ends; missing without one.
+    #[prost(message, optional, tag = "11")]
+    pub certificate_ends: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What is set on a VF through its PF, besides its MAC.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -471,6 +480,55 @@ pub struct ReleaseVfResponse {
     /// As it is now.
     #[prost(message, optional, tag = "1")]
     pub vf: ::core::option::Option<Vf>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DoctorRequest {
+    /// Name or UUID of a guest of this host; empty: the host itself.
+    #[prost(string, tag = "1")]
+    pub guest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DoctorResponse {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// The guest's name; empty when the host itself was asked about.
+    #[prost(string, tag = "2")]
+    pub guest: ::prost::alloc::string::String,
+    /// The worst first.
+    #[prost(message, repeated, tag = "3")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// What could not be looked at. A cause that is itself in the way (a libvirt that does not answer) is a finding too.
+    #[prost(message, repeated, tag = "4")]
+    pub not_checked: ::prost::alloc::vec::Vec<NotChecked>,
+}
+/// Something that stands, or may stand, in the way.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Finding {
+    #[prost(enumeration = "Severity", tag = "1")]
+    pub severity: i32,
+    /// Stable, for programs: for example "IOMMU_OFF". The list is in docs/specification.md.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// What it is about: a PF, a pool, a peer, a guest. Empty: the host.
+    #[prost(string, tag = "3")]
+    pub about: ::prost::alloc::string::String,
+    /// What was found, one sentence.
+    #[prost(string, tag = "4")]
+    pub what: ::prost::alloc::string::String,
+    /// Why it matters, one sentence.
+    #[prost(string, tag = "5")]
+    pub why: ::prost::alloc::string::String,
+    /// What to type, or to do.
+    #[prost(string, tag = "6")]
+    pub fix: ::prost::alloc::string::String,
+}
+/// A check that could not be made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotChecked {
+    #[prost(string, tag = "1")]
+    pub check: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
 }
 /// Which migrations are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -795,6 +853,42 @@ impl VfLinkState {
             "VF_LINK_STATE_AUTO" => Some(Self::Auto),
             "VF_LINK_STATE_UP" => Some(Self::Up),
             "VF_LINK_STATE_DOWN" => Some(Self::Down),
+            _ => None,
+        }
+    }
+}
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Severity {
+    Unspecified = 0,
+    /// It works; it could be better, or may surprise somebody.
+    Hint = 1,
+    /// It works in part, or will fail one day.
+    Warning = 2,
+    /// Guests are not migrated, or not accelerated, until it is mended.
+    Error = 3,
+}
+impl Severity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SEVERITY_UNSPECIFIED",
+            Self::Hint => "SEVERITY_HINT",
+            Self::Warning => "SEVERITY_WARNING",
+            Self::Error => "SEVERITY_ERROR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "SEVERITY_HINT" => Some(Self::Hint),
+            "SEVERITY_WARNING" => Some(Self::Warning),
+            "SEVERITY_ERROR" => Some(Self::Error),
             _ => None,
         }
     }
@@ -2402,6 +2496,29 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("godwit.v1.HostService", "ReleaseVf"));
             self.inner.unary(req, path, codec).await
         }
+        /// Why SR-IOV migration does not, or will not, work on this host, or for a guest of it. Changes nothing; every check
+        /// has a deadline, and one that cannot be made is told and hides none of the others.
+        pub async fn doctor(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DoctorRequest>,
+        ) -> std::result::Result<tonic::Response<super::DoctorResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/Doctor",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "Doctor"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2470,6 +2587,12 @@ pub mod host_service_server {
             tonic::Response<super::ReleaseVfResponse>,
             tonic::Status,
         >;
+        /// Why SR-IOV migration does not, or will not, work on this host, or for a guest of it. Changes nothing; every check
+        /// has a deadline, and one that cannot be made is told and hides none of the others.
+        async fn doctor(
+            &self,
+            request: tonic::Request<super::DoctorRequest>,
+        ) -> std::result::Result<tonic::Response<super::DoctorResponse>, tonic::Status>;
     }
     /// This host, its VFs and its peers.
     #[derive(Debug)]
@@ -2848,6 +2971,51 @@ pub mod host_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseVfSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/Doctor" => {
+                    #[allow(non_camel_case_types)]
+                    struct DoctorSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::DoctorRequest>
+                    for DoctorSvc<T> {
+                        type Response = super::DoctorResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DoctorRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::doctor(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DoctorSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

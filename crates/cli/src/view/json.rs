@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::words;
 
+mod doctor;
 mod hosts;
 
+pub(crate) use doctor::Doctor;
 pub(crate) use hosts::{Holds, Hosts, Vfs};
 
 /// One migration.

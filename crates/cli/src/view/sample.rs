@@ -1,8 +1,9 @@
 //! Migrations and guests for the tests of the views.
 
 use godwit_api::v1::{
-    Acceleration, Failure, Guest, GuestPair, Hold, Host, Migration, Moved, PairStatus, Phase, PhaseRecord,
-    Policy, Role, TransferProgress, Vf, VfLinkState, VfProfile, VfUsage,
+    Acceleration, DoctorResponse, Failure, Finding, Guest, GuestPair, Hold, Host, Migration, Moved,
+    NotChecked, PairStatus, Phase, PhaseRecord, Policy, Role, Severity, TransferProgress, Vf, VfLinkState,
+    VfProfile, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -291,6 +292,46 @@ fn neutral() -> VfProfile {
         spoofchk: true,
         link_state: VfLinkState::Auto.into(),
         ..VfProfile::default()
+    }
+}
+
+/// Of each severity one, and a check that was not made.
+pub(crate) fn doctor() -> DoctorResponse {
+    let finding = |severity: Severity, reason: &str, [what, why, fix]: [&str; 3]| Finding {
+        severity: severity.into(),
+        reason: reason.into(),
+        about: String::new(),
+        what: what.into(),
+        why: why.into(),
+        fix: fix.into(),
+    };
+    let no_vfs = [
+        "pf0 has no VFs (0 of 7)",
+        "there is no VF of it that a guest could be given",
+        "echo 7 >/sys/class/net/pf0/device/sriov_numvfs; and at each boot",
+    ];
+    let clock = [
+        "the clock of beta is 90.0 s behind that of alpha",
+        "a migration's timeline is of both hosts' clocks, and certificates are judged by them",
+        "on both: chronyc tracking; timedatectl set-ntp true",
+    ];
+    let listener = [
+        "the configuration has no `listen`",
+        "this host sends guests and receives none",
+        "add `listen` with address and port to godwitd.toml",
+    ];
+    DoctorResponse {
+        host: "alpha".into(),
+        guest: String::new(),
+        findings: vec![
+            finding(Severity::Error, "PF_WITHOUT_VFS", no_vfs),
+            finding(Severity::Warning, "PEER_CLOCK", clock),
+            finding(Severity::Hint, "NO_LISTENER", listener),
+        ],
+        not_checked: vec![NotChecked {
+            check: "pools, clock and certificate of gamma".into(),
+            why: "it does not answer".into(),
+        }],
     }
 }
 

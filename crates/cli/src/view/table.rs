@@ -122,7 +122,7 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 /// Breaks between words; a word that is too long is broken itself.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

@@ -1,7 +1,8 @@
 //! Small words: names of enum values, times, lengths of time, sizes.
 
 use godwit_api::v1::{
-    Acceleration, Moved, Phase, PhaseRecord, Policy, Role, TransferProgress, VfLinkState, VfProfile, VfUsage,
+    Acceleration, Moved, Phase, PhaseRecord, Policy, Role, Severity, TransferProgress, VfLinkState,
+    VfProfile, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -75,6 +76,10 @@ pub(crate) fn profile(profile: &VfProfile) -> String {
     ];
     let said = said.into_iter().filter_map(|(so, words)| so.then_some(words));
     said.collect::<Vec<String>>().join(", ")
+}
+
+pub(crate) fn severity(severity: Severity) -> Option<String> {
+    short(severity.as_str_name(), "SEVERITY_")
 }
 
 /// A phase in text, where there is always a word.

@@ -44,6 +44,7 @@ pub(crate) struct Script {
     /// Of both that can be done with one.
     pub(crate) vf: Vec<Answer<Vf>>,
     pub(crate) holds: Vec<Hold>,
+    pub(crate) doctor: Vec<Answer<DoctorResponse>>,
     pub(crate) stay: Stay,
     /// A list of steps for each watch; a watch whose steps are over ends.
     pub(crate) watch: Vec<Vec<Step>>,
@@ -396,5 +397,10 @@ impl HostService for Fake {
         let question = format!("accelerate-pf {}", request.into_inner().pf);
         let (operations, refused) = self.answer(question, &self.script.stay.pf).await?;
         Ok(Response::new(AcceleratePfResponse { operations, refused }))
+    }
+
+    async fn doctor(&self, request: Request<DoctorRequest>) -> Result<Response<DoctorResponse>, Status> {
+        let question = format!("doctor {}", request.into_inner().guest);
+        Ok(Response::new(self.answer(question, &self.script.doctor).await?))
     }
 }

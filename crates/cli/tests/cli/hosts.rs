@@ -15,6 +15,8 @@ fn everything() -> Script {
         vfs: 7,
         free_vfs: 5,
         migrations: 1,
+        pools: vec!["blue".into()],
+        clock: time(0),
         ..Host::default()
     };
     let beta = Host {
@@ -100,7 +102,7 @@ fn as_json() {
         told.push_str(&run.out);
     }
     insta::assert_snapshot!(told, @r#"
-    {"hosts":[{"name":"alpha","here":true,"reachable":true,"version":"0.1.0","vfs":7,"free_vfs":5,"migrations":1,"problem":""},{"name":"beta","here":false,"reachable":false,"version":"","vfs":0,"free_vfs":0,"migrations":0,"problem":"beta did not answer within 3 s"}]}
+    {"hosts":[{"name":"alpha","here":true,"reachable":true,"version":"0.1.0","vfs":7,"free_vfs":5,"migrations":1,"problem":"","pools":["blue"],"clock":"2026-01-02T03:04:05.067Z","certificate_ends":null},{"name":"beta","here":false,"reachable":false,"version":"","vfs":0,"free_vfs":0,"migrations":0,"problem":"beta did not answer within 3 s","pools":[],"clock":null,"certificate_ends":null}]}
     {"vfs":[{"address":"0000:01:10.0","pool":"blue","pf":"enp1s0f0","usage":"free","by":"","profile":null},{"address":"0000:01:10.2","pool":"blue","pf":"enp1s0f0","usage":"held","by":"0198c0de-1111-7222-8333-444455556666","profile":{"vlan":100,"vlan_priority":0,"vlan_protocol":"802.1Q","spoofchk":false,"trust":true,"min_tx_rate":0,"max_tx_rate":0,"link_state":"auto","rss_query":false}}]}
     {"holds":[{"vf":"0000:01:10.2","migration":"0198c0de-1111-7222-8333-444455556666","guest":"web-1","source":"beta","quarantined":"","since":"2026-01-02T03:04:05.067Z"}]}
     "#);

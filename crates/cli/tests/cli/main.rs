@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod doctor;
 mod fake;
 mod hosts;
 mod migrate;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "guests",
     "adopt",
     "migrate",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 18] = [
     "show",
     "cancel",
     "status",
+    "doctor",
     "hosts",
     "vfs",
     "holds",

@@ -7,7 +7,9 @@ use godwit_migration::{Cause, PciAddress, Phase, Refusal, Vf, VfRefusal, VfUse};
 use super::Coordinator;
 use crate::{
     Refused, World,
+    clock::now_ms,
     holds::{self, Kept},
+    words,
 };
 
 impl<W: World> Coordinator<W> {
@@ -130,6 +132,9 @@ impl<W: World> Coordinator<W> {
                 .count() as u32,
             migrations: self.operations().len() as u32,
             problem,
+            pools: self.settings().pools.clone(),
+            clock: Some(words::timestamp(now_ms())),
+            certificate_ends: self.settings().certificate_ends_ms.map(words::timestamp),
         }
     }
 }

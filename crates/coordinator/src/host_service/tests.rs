@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use godwit_migration::{Cause, Event, Guest, Pair, Policy, Sighting, preflight::GuestFacts};
+use godwit_migration::{
+    Cause, Event, Guest, Pair, Policy, Sighting,
+    doctor::{Diagnosis, Finding, Severity},
+    preflight::GuestFacts,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -19,8 +23,20 @@ impl World for Pretend {
         Ok(())
     }
 
-    async fn guests(&self, _: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
-        Ok(Vec::new())
+    async fn guests(&self, named: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
+        let plain = GuestFacts {
+            guest: Guest {
+                name: "batch-1".into(),
+                uuid: "22222222-2222-3333-4444-555555555555".into(),
+            },
+            state: "running".into(),
+            running: true,
+            managed: false,
+            policy: Policy::default(),
+            pairs: Vec::new(),
+            agent: Ok(Vec::new()),
+        };
+        Ok(Vec::from_iter(Some(plain).filter(|_| named == Some("batch-1"))))
     }
 
     async fn adopt(&self, _: &Guest, _: &[Pair], _: Policy) -> Result<(), Cause> {
@@ -61,6 +77,20 @@ impl World for Pretend {
             }),
         }
     }
+
+    async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
+        let mut diagnosis = Diagnosis::default();
+        diagnosis.add(Finding {
+            severity: Severity::Warning,
+            reason: "PF_LINK_DOWN",
+            about: guest.map(|facts| facts.guest.name.clone()).unwrap_or_default(),
+            what: "pf0 is switched off".into(),
+            why: "no frames".into(),
+            fix: "ip link set pf0 up".into(),
+        });
+        diagnosis.skip("/dev/kvm", "permission denied");
+        diagnosis
+    }
 }
 
 fn seen(function: u8, usage: VfUse) -> Vf {
@@ -84,6 +114,8 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         deadlines: Deadlines::new([]),
         limits: Limits::default(),
         history: History::default(),
+        pools: vec!["blue".into()],
+        certificate_ends_ms: None,
     };
     let journal = Journal::open(directory.path()).unwrap();
     let coordinator = Coordinator::start(settings, Arc::new(Pretend), journal)
@@ -203,4 +235,83 @@ async fn holds_with_what_their_migrations_are_about() {
         since: Some(words::timestamp(begun)),
     };
     assert_eq!(*hold, expected);
+}
+
+async fn examined(desk: &HostDesk<Pretend>, guest: &str) -> Result<api::DoctorResponse, Status> {
+    let request = Request::new(api::DoctorRequest { guest: guest.into() });
+    desk.doctor(request).await.map(tonic::Response::into_inner)
+}
+
+fn findings(response: &api::DoctorResponse) -> Vec<String> {
+    let told = response.findings.iter();
+    let told = told.map(|found| {
+        format!(
+            "{} {} [{}]",
+            found.severity().as_str_name(),
+            found.reason,
+            found.about
+        )
+    });
+    let skipped = response
+        .not_checked
+        .iter()
+        .map(|skipped| format!("{}: {}", skipped.check, skipped.why));
+    told.chain(skipped).collect()
+}
+
+#[tokio::test]
+async fn the_doctor_tells_of_host_and_peers_the_worst_first() {
+    let (desk, _directory) = desk(&["delta", "silent", "beta"]).await;
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let response = examined(&desk, "").await.unwrap();
+    assert_eq!(begun.elapsed().as_secs(), 3, "all are asked at once");
+    assert_eq!((response.host.as_str(), response.guest.as_str()), ("alpha", ""));
+    assert_eq!(
+        findings(&response),
+        [
+            "SEVERITY_ERROR HOST_UNREACHABLE [delta]",
+            "SEVERITY_ERROR HOST_UNREACHABLE [silent]",
+            "SEVERITY_WARNING PF_LINK_DOWN []",
+            "SEVERITY_HINT NO_FREE_VF [beta]",
+            "SEVERITY_HINT PEER_VERSION [beta]",
+            "/dev/kvm: permission denied",
+            "pools, clock and certificate of delta: it does not answer",
+            "pools, clock and certificate of silent: it does not answer",
+            "pools, clock and certificate of beta: its godwitd (9.9) is too old to tell them",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_doctor_tells_of_a_guest_and_its_domain() {
+    let (desk, _directory) = desk(&[]).await;
+    let response = examined(&desk, "batch-1").await.unwrap();
+    assert_eq!(
+        (response.host.as_str(), response.guest.as_str()),
+        ("alpha", "batch-1")
+    );
+    assert_eq!(
+        findings(&response),
+        [
+            "SEVERITY_ERROR GUEST_WITHOUT_VF [batch-1]",
+            "SEVERITY_WARNING PF_LINK_DOWN [batch-1]",
+            "/dev/kvm: permission denied",
+        ]
+    );
+    for (guest, code) in [
+        ("nobody", tonic::Code::NotFound),
+        ("a\nb", tonic::Code::InvalidArgument),
+    ] {
+        assert_eq!(examined(&desk, guest).await.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
+async fn a_host_tells_its_pools_and_its_clock() {
+    let (desk, _directory) = desk(&[]).await;
+    let myself = desk.0.myself().await;
+    assert_eq!(myself.pools, ["blue"]);
+    let clock = words::milliseconds(myself.clock.as_ref().unwrap());
+    assert!((clock - crate::clock::now_ms()).abs() < 60_000);
 }

@@ -157,6 +157,8 @@ impl Host {
             deadlines: Deadlines::new([]),
             limits: self.limits,
             history: *self.history.lock().unwrap(),
+            pools: vec!["blue".into()],
+            certificate_ends_ms: None,
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
         let die = move || deaths.send_modify(|deaths| *deaths += 1);

@@ -13,7 +13,7 @@ use godwit_api::v1::Failure;
 use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
-    preflight::GuestFacts,
+    doctor::Diagnosis, preflight::GuestFacts,
 };
 use prost::Message;
 use tokio::{sync::watch, time::Instant};
@@ -320,5 +320,9 @@ impl World for Pretend {
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
         Err(Cause::default())
+    }
+
+    async fn doctor(&self, _: Option<&GuestFacts>) -> Diagnosis {
+        Diagnosis::default()
     }
 }

@@ -11,6 +11,7 @@ mod connection;
 pub(crate) mod edit;
 mod error;
 mod event;
+pub(crate) mod examine;
 mod ffi;
 mod job;
 pub(crate) mod metadata;

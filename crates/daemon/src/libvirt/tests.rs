@@ -1,7 +1,7 @@
 //! The adapter on a real libvirt: its built-in test driver, which needs no daemon. All tests of the process see one
 //! pretend host, so each uses domains of its own.
 
-use godwit_migration::{Policy, Profile};
+use godwit_migration::{Policy, Profile, doctor};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -245,4 +245,16 @@ async fn a_dropped_handle_leaves_no_threads() {
     slot.stop();
     drop(lane);
     until(0).await;
+}
+
+#[tokio::test]
+async fn versions_are_asked_for() {
+    let versions = libvirt().await.versions().await.unwrap();
+    // That of the test driver is 2.
+    assert_eq!(versions.qemu, doctor::Version(0, 0, 2));
+    assert!(
+        versions.libvirt > doctor::Version(4, 4, 0),
+        "{}",
+        versions.libvirt
+    );
 }

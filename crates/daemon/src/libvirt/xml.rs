@@ -7,6 +7,7 @@ use godwit_migration::{MacAddress, PciAddress};
 use roxmltree::{Document, Node};
 use uuid::Uuid;
 
+pub(crate) mod examine;
 pub(crate) mod hotplug;
 
 /// The parts of a domain that matter here.
@@ -189,9 +190,12 @@ fn child_attribute<'a>(node: Node<'a, '_>, name: &str, attribute: &str) -> Optio
     child(node, name)?.attribute(attribute)
 }
 
-/// libvirt prints KiB; a person may have written another unit.
 fn memory_kib(domain: Node<'_, '_>) -> Result<u64, XmlError> {
-    let node = child(domain, "memory").ok_or(XmlError::Missing("memory"))?;
+    size_kib(child(domain, "memory").ok_or(XmlError::Missing("memory"))?)
+}
+
+/// libvirt prints KiB; a person may have written another unit.
+fn size_kib(node: Node<'_, '_>) -> Result<u64, XmlError> {
     let number: u64 = node
         .text()
         .and_then(|text| text.trim().parse().ok())

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use godwit_api::peer::v1::{ArrivalRequest, peer_service_client::PeerServiceClient};
 use godwit_coordinator::{Deadlines, History, Job, Journal, Limits, Settings};
-use godwit_migration::{Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, preflight::GuestFacts};
+use godwit_migration::{
+    Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, doctor::Diagnosis, preflight::GuestFacts,
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::{
     Code,
@@ -48,6 +50,10 @@ impl World for Empty {
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
         Err(Cause::default())
     }
+
+    async fn doctor(&self, _: Option<&GuestFacts>) -> Diagnosis {
+        Diagnosis::default()
+    }
 }
 
 /// An authority, and the hosts' keys that it signs.
@@ -84,6 +90,8 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         deadlines: Deadlines::new([]),
         limits: Limits::default(),
         history: History::default(),
+        pools: vec!["blue".into()],
+        certificate_ends_ms: None,
     };
     let journal = Journal::open(state).unwrap();
     let coordinator = Coordinator::start(settings, Arc::new(Empty), journal)
@@ -91,6 +99,7 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         .unwrap();
     let keys = Keys {
         ca: Certificate::from_pem(&authority.pem),
+        ends_ms: None,
         identity: authority.host("beta"),
     };
     let free = std::net::TcpListener::bind("127.0.0.1:0")

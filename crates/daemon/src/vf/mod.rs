@@ -12,8 +12,10 @@ mod sysfs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use godwit_migration::{
     MacAddress, PciAddress, Profile,
+    doctor::PfFacts,
     profile::{Difference, Driver, told},
 };
 use tokio::{
@@ -120,6 +122,24 @@ impl Vfs {
             }
         }
         inventory
+    }
+
+    /// What each PF is, for the doctor; one that does not answer `within` hides none of the others.
+    pub(crate) async fn examine(&self, within: Duration) -> Vec<PfFacts> {
+        let each = self.inner.pfs.iter().map(async |(pf, Pf { pool, .. })| {
+            let name = pf.clone();
+            let look = self.blocking(move |sysfs| sysfs.examine(&name));
+            let state = match tokio::time::timeout(within, look).await {
+                Ok(state) => state.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no answer within {} s", within.as_secs())),
+            };
+            PfFacts {
+                pf: pf.clone(),
+                pool: pool.clone(),
+                state,
+            }
+        });
+        join_all(each).await
     }
 
     async fn of_pf(&self, pf: &str, pool: &str) -> Result<Vec<VfState>, VfError> {

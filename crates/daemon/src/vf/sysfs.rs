@@ -1,6 +1,8 @@
 //! What sysfs and /proc know and do about VFs: which there are, whose driver they have, who has them open.
 //! All of it blocks; the async face calls it through `spawn_blocking`.
 
+mod examine;
+
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},

@@ -231,7 +231,7 @@ impl RealWorld {
     }
 }
 
-fn is_arriving(run: RunState) -> bool {
+pub(super) fn is_arriving(run: RunState) -> bool {
     matches!(run, RunState::Paused(Paused::Migration | Paused::StartingUp))
 }
 

@@ -7,6 +7,7 @@
 
 mod accelerate;
 mod arriving;
+pub(crate) mod doctor;
 pub(crate) mod doubt;
 mod evidence;
 mod facts;
@@ -21,12 +22,12 @@ use godwit_api::v1 as api;
 use godwit_coordinator::{Job, World, retry};
 use godwit_migration::{
     Brief, Cause, Event, Guest, GuestRefusal, Pair, PciAddress, Phase, Policy, Sighting, Vf,
-    preflight::GuestFacts, profile::MustMatch,
+    doctor::Diagnosis, preflight::GuestFacts, profile::MustMatch,
 };
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use self::{doubt::Doubt, evidence::Evidence};
+use self::{doctor::Practice, doubt::Doubt, evidence::Evidence};
 use crate::{
     agent::{self, Agents},
     cause::{CauseExt, cause, refused},
@@ -53,6 +54,7 @@ pub(crate) struct RealWorld {
     aborted: Mutex<HashSet<String>>,
     doubt: Doubt,
     must_match: MustMatch,
+    practice: Practice,
 }
 
 impl RealWorld {
@@ -69,6 +71,7 @@ impl RealWorld {
             aborted,
             doubt: Doubt::default(),
             must_match: MustMatch::default(),
+            practice: Practice::default(),
         }
     }
 
@@ -80,6 +83,11 @@ impl RealWorld {
     /// With other settings in which a guest's VF must be as it was.
     pub(crate) fn matching(self, must_match: MustMatch) -> RealWorld {
         RealWorld { must_match, ..self }
+    }
+
+    /// With what the doctor knows of this daemon.
+    pub(crate) fn examined(self, practice: Practice) -> RealWorld {
+        RealWorld { practice, ..self }
     }
 
     /// What libvirt tells on its own.
@@ -193,6 +201,10 @@ impl World for RealWorld {
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.peers.greet(peer).await
+    }
+
+    async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
+        self.diagnosis(guest).await
     }
 }
 

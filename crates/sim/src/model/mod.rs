@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::libvirt::{Fate, Stage, Transfer};
 pub use self::packets::Way;
-use crate::faults::Knobs;
+use crate::{faults::Knobs, ills::Ill};
 
 /// Index of a host.
 pub type HostId = usize;
@@ -153,6 +153,8 @@ pub struct Host {
     pub guests: BTreeSet<GuestId>,
     /// It hears nobody before then.
     pub cut_until: Option<Instant>,
+    /// What the doctor is to find.
+    pub ills: BTreeSet<Ill>,
 }
 
 /// All of it.
@@ -193,6 +195,7 @@ impl Host {
             copies: BTreeSet::new(),
             guests: BTreeSet::new(),
             cut_until: None,
+            ills: BTreeSet::new(),
         }
     }
 

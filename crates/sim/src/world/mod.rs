@@ -7,6 +7,7 @@
 
 mod arriving;
 mod attempt;
+mod doctor;
 mod facts;
 mod leaving;
 mod locate;
@@ -22,7 +23,7 @@ use godwit_api::v1 as api;
 use godwit_coordinator::{Coordinator, Job, World};
 use godwit_migration::{
     Brief, Cause, Course, Event, Guest, Pair, PciAddress, Phase, Policy, Role, Sighting, State, Vf,
-    preflight::GuestFacts,
+    doctor::Diagnosis, preflight::GuestFacts,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -311,6 +312,11 @@ impl World for PretendWorld {
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.living(self.ask_greet(peer)).await
+    }
+
+    async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
+        self.living(tokio::time::sleep(self.shared.pace.of(20))).await;
+        self.diagnosis(guest)
     }
 }
 

@@ -22,6 +22,9 @@ struct Host<'a> {
     free_vfs: u32,
     migrations: u32,
     problem: &'a str,
+    pools: &'a [String],
+    clock: Option<String>,
+    certificate_ends: Option<String>,
 }
 
 /// `godwit vfs`.
@@ -81,6 +84,9 @@ impl<'a> From<&'a [api::Host]> for Hosts<'a> {
             free_vfs: host.free_vfs,
             migrations: host.migrations,
             problem: &host.problem,
+            pools: &host.pools,
+            clock: time(host.clock.as_ref()),
+            certificate_ends: time(host.certificate_ends.as_ref()),
         };
         Hosts {
             hosts: hosts.iter().map(host).collect(),

@@ -74,7 +74,7 @@ impl Machine {
         fs::read_to_string(self.root().join(path)).unwrap()
     }
 
-    fn sysfs(&self) -> Sysfs {
+    pub(super) fn sysfs(&self) -> Sysfs {
         Sysfs::new(self.root())
     }
 

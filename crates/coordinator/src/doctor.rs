@@ -1,0 +1,208 @@
+//! The examination: this host and its guests' domains by the world, its peers by their own words. What is judged, and how,
+//! is in `godwit_migration::doctor`; here it is asked for, with a deadline for each, and put on the wire.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use godwit_api::v1 as api;
+use godwit_migration::{
+    Cause, HostRefusal,
+    doctor::{self, Diagnosis, Finding, Here, PeerFacts, PeerSeen, Severity},
+};
+use prost_types::Timestamp;
+
+use crate::{HostDesk, Refused, World, clock::now_ms, host_service::GREETING, words};
+
+/// The world has deadlines of its own for each thing that it looks at; this is for one that does not keep them.
+const LOOK: Duration = Duration::from_secs(20);
+
+const DAY_MS: i64 = 86_400_000;
+
+impl<W: World> HostDesk<W> {
+    /// This host and its peers.
+    pub(crate) async fn examine_host(&self) -> api::DoctorResponse {
+        let names = self.0.peers();
+        let peers = join_all(names.iter().map(|name| self.seen(name)));
+        let (host, peers) = tokio::join!(within(self.0.world().doctor(None)), peers);
+        let here = Here {
+            host: self.0.host().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pools: self.0.settings().pools.clone(),
+        };
+        let diagnosis = host.and(doctor::peers(&here, &peers));
+        response(self.0.host(), "", diagnosis)
+    }
+
+    /// A guest of this host.
+    pub(crate) async fn examine_guest(&self, named: &str) -> Result<api::DoctorResponse, Refused> {
+        let facts = tokio::time::timeout(LOOK, self.0.guest(named)).await;
+        let facts = facts.map_err(|_| Refused::Cause(late()))??;
+        let domain = within(self.0.world().doctor(Some(&facts))).await;
+        let diagnosis = doctor::guest(&facts).and(domain);
+        Ok(response(self.0.host(), &facts.guest.name, diagnosis))
+    }
+
+    async fn seen(&self, name: &str) -> PeerFacts {
+        let asked = now_ms();
+        let seen = match tokio::time::timeout(GREETING, self.0.greet(name)).await {
+            Ok(Ok(host)) => Ok(peer(&host, asked, now_ms())),
+            Ok(Err(cause)) => Err(innermost(name, cause)),
+            Err(_) => Err(format!("no answer within {} s", GREETING.as_secs())),
+        };
+        PeerFacts {
+            name: name.into(),
+            seen,
+        }
+    }
+}
+
+/// What the failure comes from says more than that there was one ("transport error").
+fn innermost(host: &str, cause: Cause) -> String {
+    let refusal = HostRefusal::Unreachable {
+        host: host.into(),
+        detail: String::new(),
+    };
+    let bare = cause.message.strip_prefix(&refusal.to_string());
+    let bare = bare.unwrap_or(&cause.message).to_owned();
+    cause.causes.into_iter().next_back().unwrap_or(bare)
+}
+
+/// What a peer said between two looks at this host's clock.
+fn peer(host: &api::Host, asked: i64, answered: i64) -> PeerSeen {
+    let clock = host.clock.as_ref().map(words::milliseconds);
+    let days = |end: &Timestamp| (words::milliseconds(end) - answered).div_euclid(DAY_MS);
+    PeerSeen {
+        version: host.version.clone(),
+        pools: clock.map(|_| host.pools.clone()),
+        clock_ahead_ms: clock.map(|clock| ahead(clock, asked, answered)),
+        certificate_days: host.certificate_ends.as_ref().map(days),
+        free_vfs: host.free_vfs,
+        problem: host.problem.clone(),
+    }
+}
+
+/// It was read at some moment between the two: only what lies outside is a difference for certain.
+fn ahead(clock: i64, asked: i64, answered: i64) -> i64 {
+    clock - clock.clamp(asked, answered.max(asked))
+}
+
+/// Without an answer in time that is what there is to tell.
+async fn within(look: impl Future<Output = Diagnosis>) -> Diagnosis {
+    tokio::time::timeout(LOOK, look).await.unwrap_or_else(|_| {
+        let Cause { message, hint, .. } = late();
+        let mut diagnosis = Diagnosis::default();
+        diagnosis.add(Finding {
+            severity: Severity::Error,
+            reason: "DEADLINE",
+            about: String::new(),
+            what: message,
+            why: "nothing else could be looked at here".into(),
+            fix: hint,
+        });
+        diagnosis
+    })
+}
+
+fn late() -> Cause {
+    Cause {
+        reason: "DEADLINE".into(),
+        message: format!("this host could not be looked at within {} s", LOOK.as_secs()),
+        hint: "systemctl status libvirtd".into(),
+        ..Cause::default()
+    }
+}
+
+fn response(host: &str, guest: &str, diagnosis: Diagnosis) -> api::DoctorResponse {
+    let not_checked = diagnosis.not_checked.into_iter().map(|skipped| api::NotChecked {
+        check: skipped.check,
+        why: skipped.why,
+    });
+    api::DoctorResponse {
+        host: host.into(),
+        guest: guest.into(),
+        findings: diagnosis.findings.into_iter().map(finding).collect(),
+        not_checked: not_checked.collect(),
+    }
+}
+
+fn finding(found: Finding) -> api::Finding {
+    let severity = match found.severity {
+        Severity::Hint => api::Severity::Hint,
+        Severity::Warning => api::Severity::Warning,
+        Severity::Error => api::Severity::Error,
+    };
+    api::Finding {
+        severity: severity.into(),
+        reason: found.reason.into(),
+        about: found.about,
+        what: found.what,
+        why: found.why,
+        fix: found.fix,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_wrong_only_outside_of_the_question() {
+        assert_eq!(ahead(1_500, 1_000, 2_000), 0);
+        assert_eq!(ahead(2_300, 1_000, 2_000), 300);
+        assert_eq!(ahead(400, 1_000, 2_000), -600);
+        // This host's clock may be set back meanwhile.
+        assert_eq!(ahead(1_000, 1_000, 500), 0);
+    }
+
+    #[test]
+    fn a_peer_is_taken_at_its_words() {
+        let host = api::Host {
+            version: "0.1.0".into(),
+            free_vfs: 3,
+            pools: vec!["fabric".into()],
+            clock: Some(words::timestamp(60_000)),
+            certificate_ends: Some(words::timestamp(61_000 - DAY_MS)),
+            ..api::Host::default()
+        };
+        let seen = peer(&host, 50_000, 51_000);
+        assert_eq!(seen.pools, Some(vec!["fabric".to_owned()]));
+        assert_eq!(
+            (seen.clock_ahead_ms, seen.certificate_days),
+            (Some(9_000), Some(-1))
+        );
+        let older = api::Host {
+            clock: None,
+            certificate_ends: None,
+            ..host
+        };
+        let seen = peer(&older, 50_000, 51_000);
+        assert_eq!(
+            (seen.pools, seen.clock_ahead_ms, seen.certificate_days),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_peer_that_cannot_be_asked_is_told_once_and_with_the_cause() {
+        let cause = |message: &str, causes: &[&str]| Cause {
+            message: message.into(),
+            causes: causes.iter().map(|cause| (*cause).into()).collect(),
+            ..Cause::default()
+        };
+        let bare = cause("host beta cannot be reached: no route", &[]);
+        assert_eq!(innermost("beta", bare), "no route");
+        let refused = cause("beta refused: not a peer", &[]);
+        assert_eq!(innermost("beta", refused), "beta refused: not a peer");
+        let wrapped = cause(
+            "host beta cannot be reached: transport error",
+            &["transport error", "tls: expired"],
+        );
+        assert_eq!(innermost("beta", wrapped), "tls: expired");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_world_that_hangs_is_a_finding() {
+        let diagnosis = within(std::future::pending()).await;
+        assert_eq!(diagnosis.findings[0].reason, "DEADLINE");
+    }
+}

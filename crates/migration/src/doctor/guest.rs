@@ -1,0 +1,75 @@
+//! A guest, as libvirt and its agent show its pairs.
+
+use super::{Diagnosis, Finding, Severity};
+use crate::{
+    GuestRefusal, Policy,
+    preflight::{self, GuestFacts},
+};
+
+/// All that preflight would refuse the guest for, one after the other; and a guest on its standby.
+pub fn guest(facts: &GuestFacts) -> Diagnosis {
+    let mut diagnosis = Diagnosis::default();
+    let name = &facts.guest.name;
+    for refusal in preflight::objections(facts) {
+        let (severity, why) = matters(&refusal);
+        diagnosis.add(Finding::refusal(severity, refusal, name, why));
+    }
+    let wants = facts.managed && facts.policy != Policy::StandbyOnly;
+    let seen = facts.agent.as_deref().unwrap_or_default();
+    let lowered = facts.pairs.iter().filter(|pair| {
+        let on_primary = seen
+            .iter()
+            .any(|seen| Some(seen.mac) == pair.mac && seen.on_primary);
+        pair.vf.is_none() || (facts.agent.is_ok() && !on_primary)
+    });
+    let lowered = lowered.count();
+    if facts.running && wants && lowered > 0 {
+        diagnosis.add(Finding {
+            severity: Severity::Warning,
+            reason: "GUEST_ON_STANDBY",
+            about: name.clone(),
+            what: format!(
+                "{lowered} of {} pairs of guest `{name}` are on standby",
+                facts.pairs.len()
+            ),
+            why: "its traffic takes the slower way".into(),
+            fix: format!("godwit list --guest {name}; or at once: godwit accelerate {name} --wait"),
+        });
+    }
+    if !facts.running {
+        diagnosis.skip(
+            format!("the agent of `{name}`"),
+            format!("the guest is {}", facts.state),
+        );
+    }
+    diagnosis
+}
+
+fn matters(refusal: &GuestRefusal) -> (Severity, &'static str) {
+    match refusal {
+        GuestRefusal::NotRunning { .. } => (
+            Severity::Warning,
+            "only a guest that runs is migrated live; what follows is of its stored definition",
+        ),
+        GuestRefusal::NotManaged { .. } => (
+            Severity::Warning,
+            "it is neither migrated nor accelerated again when it loses its VF",
+        ),
+        GuestRefusal::NoVf { .. } => (Severity::Error, "Godwit has nothing to unplug and plug again"),
+        GuestRefusal::NoStandby { .. } => (
+            Severity::Error,
+            "with its VF unplugged the guest would have no network",
+        ),
+        GuestRefusal::NoAgent { .. } => (
+            Severity::Error,
+            "nobody moves its traffic to the standby, and no VF is unplugged that may carry traffic",
+        ),
+        GuestRefusal::NoPair { .. } => (
+            Severity::Error,
+            "the pair's traffic cannot be moved to the standby and back",
+        ),
+        GuestRefusal::Unknown { .. } | GuestRefusal::Busy { .. } => {
+            (Severity::Error, "it cannot be migrated now")
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Stories of `godwit doctor`: what is well is not complained of, what is broken is named, and its own fix mends it.
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::Host;
+use godwit_rig::command::wait_for;
+use godwit_rig::godwit::{self, Examination, Finding};
+use godwit_rig::guest::WEB_1;
+
+use crate::stage::{PATIENCE, Stage};
+
+/// The emulated hosts' clocks drift apart when the machine is busy.
+const TRUE_THERE: [&str; 1] = ["PEER_CLOCK"];
+
+pub(crate) fn healthy(stage: &Stage) -> Result<()> {
+    let before = stage.live_xml()?;
+    for host in Host::ALL {
+        let (code, found) = examined(stage, host, "")?;
+        is_well(host, code, &found)?;
+        ensure!(found.not_checked.is_empty(), "{host}: {:?}", found.not_checked);
+        // libvirt's connections are not encrypted on the rig, which is true and no more than a hint.
+        let plain = found.finding("MIGRATE_URI", host.other().name());
+        ensure!(
+            plain.is_some_and(|plain| plain.severity == "hint"),
+            "{host}: {:?}",
+            found.findings
+        );
+    }
+    let (code, found) = examined(stage, Host::Alpha, WEB_1.name)?;
+    ensure!(
+        code == 0 && found.findings.is_empty() && found.not_checked.is_empty(),
+        "exit code {code}: {found:?}"
+    );
+    let text = stage.godwit("doctor")?;
+    ensure!(
+        text.err.is_empty() && text.out.contains("\nalpha: "),
+        "{}{}",
+        text.out,
+        text.err
+    );
+    stage.nothing_changed(&before)
+}
+
+pub(crate) fn pf_off(stage: &Stage) -> Result<()> {
+    stage.on(Host::Beta, "ip link set pf0 down")?;
+    let found = is_named(stage, Host::Beta, "PF_LINK_DOWN", "pf0");
+    // Whatever was found: the next story needs it.
+    stage.on(Host::Beta, "ip link set pf0 up")?;
+    let found = found?;
+    ensure!(found.fix == "ip link set pf0 up", "{found:?}");
+    is_mended(stage, Host::Beta)
+}
+
+pub(crate) fn no_vfs(stage: &Stage) -> Result<()> {
+    const NUMBER: &str = "/sys/class/net/pf0/device/sriov_numvfs";
+    let before = stage.on(Host::Beta, &format!("cat {NUMBER}"))?;
+    let before = before.trim();
+    stage.on(Host::Beta, &format!("echo 0 >{NUMBER}"))?;
+    let found = is_named(stage, Host::Beta, "PF_WITHOUT_VFS", "pf0");
+    stage.on(Host::Beta, &format!("echo {before} >{NUMBER} && rig-vf sweep"))?;
+    let found = found?;
+    ensure!(found.fix.contains(NUMBER), "{found:?}");
+    is_mended(stage, Host::Beta)
+}
+
+pub(crate) fn peer_away(stage: &Stage) -> Result<()> {
+    stage.daemon(Host::Beta, "stop")?;
+    let found = is_named(stage, Host::Alpha, "HOST_UNREACHABLE", "beta");
+    stage.daemon(Host::Beta, "start")?;
+    let found = found?;
+    ensure!(found.what.contains("beta cannot be reached"), "{found:?}");
+    is_mended(stage, Host::Alpha)
+}
+
+/// Stopped, and not killed: the guest would start another two seconds later.
+pub(crate) fn agent_silent(stage: &Stage) -> Result<()> {
+    let agent = |signal: &str| {
+        let line = format!("kill -{signal} $(cat /run/godwit-agent.pid)");
+        WEB_1.shell(&stage.place, Host::Alpha, &line).map(drop)
+    };
+    agent("STOP")?;
+    let examined_so = examined(stage, Host::Alpha, WEB_1.name);
+    agent("CONT")?;
+    let (code, found) = examined_so?;
+    let silent = found.finding("GUEST_WITHOUT_AGENT", WEB_1.name);
+    ensure!(
+        code == 5 && silent.is_some_and(|silent| silent.severity == "error"),
+        "exit code {code}: {found:?}"
+    );
+    wait_for("the agent's answer", PATIENCE, || {
+        let (code, found) = examined(stage, Host::Alpha, WEB_1.name)?;
+        Ok((code == 0 && found.findings.is_empty()).then_some(()))
+    })?;
+    stage.guest_is_accelerated_on(Host::Alpha)
+}
+
+fn examined(stage: &Stage, host: Host, guest: &str) -> Result<(i32, Examination)> {
+    godwit::doctor(&stage.place, host, guest)
+}
+
+/// The one finding, an error, and the exit code of errors.
+fn is_named(stage: &Stage, host: Host, reason: &str, about: &str) -> Result<Finding> {
+    let (code, found) = examined(stage, host, "")?;
+    ensure!(code == 5, "exit code {code} instead of 5: {found:?}");
+    let named = found.finding(reason, about).cloned();
+    let named = named.with_context(|| format!("no {reason} about {about}: {found:?}"))?;
+    ensure!(named.severity == "error", "{named:?}");
+    Ok(named)
+}
+
+/// No longer named; a link takes a moment to come up.
+fn is_mended(stage: &Stage, host: Host) -> Result<()> {
+    wait_for("a healthy host", PATIENCE, || {
+        let (code, found) = examined(stage, host, "")?;
+        Ok(is_well(host, code, &found).is_ok().then_some(()))
+    })
+}
+
+/// Nothing but hints, and what is true there.
+fn is_well(host: Host, code: i32, found: &Examination) -> Result<()> {
+    let is_bad =
+        |finding: &&Finding| finding.severity != "hint" && !TRUE_THERE.contains(&finding.reason.as_str());
+    let bad: Vec<&Finding> = found.findings.iter().filter(is_bad).collect();
+    ensure!(bad.is_empty(), "{host}: {bad:?}");
+    let warned = found.findings.iter().any(|finding| finding.severity == "warning");
+    let expected = if warned { 3 } else { 0 };
+    ensure!(
+        code == expected,
+        "{host}: exit code {code} instead of {expected}: {found:?}"
+    );
+    Ok(())
+}
