@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::guest::WEB_1;
-use godwit_rig::{Host, Rig, guest, network};
+use godwit_rig::{Host, Rig, guest, network, ready};
 
 use crate::stage::{PATIENCE, Stage};
 use crate::troubled::Troubled;
@@ -52,6 +52,19 @@ pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
             migration.ended && migration.moved == "no"
         })
         .map(drop)
+}
+
+/// The destination loses its power when everything is over: the guest goes down with it, its definition is there when
+/// the host is back, and once it is started it gets a VF.
+pub(crate) fn destination_off_after_the_move(stage: &Stage) -> Result<()> {
+    ready::move_to(&stage.place, Host::Beta)?;
+    let rig = rig(stage);
+    rig.power_off(Host::Beta)?;
+    rig.power_on(Host::Beta)?;
+    stage.stored_domain_is_right(Host::Beta)?;
+    ensure!(stage.guest_on(Host::Alpha)?.is_empty(), "alpha knows the guest");
+    stage.on(Host::Beta, "virsh -q start web-1")?;
+    stage.guest_is_accelerated_on(Host::Beta)
 }
 
 /// The source loses its power as soon as the guest runs at the destination, which has to finish by itself.

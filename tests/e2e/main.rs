@@ -207,6 +207,18 @@ const RESTARTS: &[Told] = &[
         "libvirtd_restarted_at_the_destination_at_the_plug",
         troubles::libvirtd_at_the_plug,
     ),
+    (
+        "libvirtd_killed_on_the_source_at_the_unplug",
+        troubles::libvirtd_killed_at_the_unplug,
+    ),
+    (
+        "libvirtd_killed_on_the_source_during_the_transfer",
+        troubles::libvirtd_killed_in_the_transfer,
+    ),
+    (
+        "libvirtd_killed_at_the_destination_at_the_plug",
+        troubles::libvirtd_killed_at_the_plug,
+    ),
 ];
 
 const UNPLUGS: &[Told] = &[
@@ -230,6 +242,10 @@ const CUTS: &[Told] = &[
     (
         "the_destination_loses_its_power_in_the_transfer",
         cuts::destination_off_in_the_transfer,
+    ),
+    (
+        "the_destination_loses_its_power_after_the_move",
+        cuts::destination_off_after_the_move,
     ),
     (
         "the_source_loses_its_power_as_the_guest_arrives",

@@ -108,40 +108,57 @@ pub(crate) fn destination_dies(stage: &Stage) -> Result<()> {
 }
 
 pub(crate) fn libvirtd_at_the_fail_over(stage: &Stage) -> Result<()> {
-    outlives_a_restart_of_libvirtd(stage, "fail-over")
+    outlives_the_end_of_libvirtd(stage, "fail-over", RESTARTED)
 }
 
 pub(crate) fn libvirtd_at_the_unplug(stage: &Stage) -> Result<()> {
-    outlives_a_restart_of_libvirtd(stage, "unplug")
+    outlives_the_end_of_libvirtd(stage, "unplug", RESTARTED)
+}
+
+pub(crate) fn libvirtd_killed_at_the_unplug(stage: &Stage) -> Result<()> {
+    outlives_the_end_of_libvirtd(stage, "unplug", KILLED)
+}
+
+/// In order, and as a crash would; it runs again at once.
+const RESTARTED: &[&str] = &["restart"];
+const KILLED: &[&str] = &["kill", "start"];
+
+/// libvirtd ends so, and runs again.
+fn end_libvirtd(stage: &Stage, host: Host, how: &[&str]) -> Result<()> {
+    how.iter().try_for_each(|action| stage.libvirtd(host, action))
 }
 
 /// Before the transfer nothing is lost with the source's libvirtd, so the move goes on.
-fn outlives_a_restart_of_libvirtd(stage: &Stage, phase: &str) -> Result<()> {
+fn outlives_the_end_of_libvirtd(stage: &Stage, phase: &str, how: &[&str]) -> Result<()> {
     let mut moving = stage.begin_move()?;
     begun(&mut moving, phase)?;
-    stage.libvirtd(Host::Alpha, "restart")?;
+    end_libvirtd(stage, Host::Alpha, how)?;
     let (code, said) = moving.finish(PATIENCE)?;
     ensure!(code == 0, "exit code {code} instead of 0: {said}");
     arrives_accelerated(stage, &moving.last.id)
 }
 
 pub(crate) fn source_libvirtd_in_the_transfer(stage: &Stage) -> Result<()> {
-    is_undone_by_a_restart_of_libvirtd(stage, Host::Alpha)
+    is_undone_by_the_end_of_libvirtd(stage, Host::Alpha, RESTARTED)
 }
 
 pub(crate) fn destination_libvirtd_in_the_transfer(stage: &Stage) -> Result<()> {
-    is_undone_by_a_restart_of_libvirtd(stage, Host::Beta)
+    is_undone_by_the_end_of_libvirtd(stage, Host::Beta, RESTARTED)
+}
+
+pub(crate) fn libvirtd_killed_in_the_transfer(stage: &Stage) -> Result<()> {
+    is_undone_by_the_end_of_libvirtd(stage, Host::Alpha, KILLED)
 }
 
 /// The transfer is libvirt's own and dies with it, on either side; the guest has not moved and gets its VF back.
-fn is_undone_by_a_restart_of_libvirtd(stage: &Stage, host: Host) -> Result<()> {
+fn is_undone_by_the_end_of_libvirtd(stage: &Stage, host: Host, how: &[&str]) -> Result<()> {
     let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_slow_move()?;
     troubled.strikes();
-    stage.libvirtd(host, "restart")?;
+    end_libvirtd(stage, host, how)?;
     let (code, said) = moving.finish(PATIENCE)?;
     troubled.ends(
-        &format!("libvirtd of {host} restarted in the transfer"),
+        &format!("libvirtd of {host} in the transfer: {}", how.join(", ")),
         Host::Alpha,
     )?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");
@@ -149,13 +166,21 @@ fn is_undone_by_a_restart_of_libvirtd(stage: &Stage, host: Host) -> Result<()> {
 }
 
 pub(crate) fn libvirtd_at_the_plug(stage: &Stage) -> Result<()> {
+    plugs_although_libvirtd_ends(stage, RESTARTED)
+}
+
+pub(crate) fn libvirtd_killed_at_the_plug(stage: &Stage) -> Result<()> {
+    plugs_although_libvirtd_ends(stage, KILLED)
+}
+
+fn plugs_although_libvirtd_ends(stage: &Stage, how: &[&str]) -> Result<()> {
     let mut moving = stage.begin_move()?;
     // Not before the source has seen its guest go: the transfer's last step needs both libvirtds.
     begun(&mut moving, "release")?;
     stage.migration(Host::Beta, &moving.last.id, |migration| {
         migration.has_begun("plug")
     })?;
-    stage.libvirtd(Host::Beta, "restart")?;
+    end_libvirtd(stage, Host::Beta, how)?;
     let (code, said) = moving.finish(PATIENCE)?;
     // A plug that lost its answer is tried again; who waits may hear "on standby" before.
     ensure!(code == 0 || code == 3, "exit code {code}: {said}");
