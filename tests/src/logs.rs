@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use crate::guest::Guest;
 use crate::{Host, Place, command, host, ssh};
 
-const COLLECT: &str = "cd / && (dmesg >/tmp/dmesg.log; virsh list --all >/tmp/domains.txt; \
+const COLLECT: &str = "virsh() { timeout 20 /usr/bin/virsh \"$@\"; }; cd / && (dmesg >/tmp/dmesg.log; virsh list --all >/tmp/domains.txt; \
     for domain in $(virsh -q list --all --name); do virsh dumpxml $domain >/tmp/$domain.xml; done; \
-    rig-vf list >/tmp/vfs.txt; ip -s -d link >/tmp/links.txt) 2>/dev/null; \
+    timeout 60 rig-vf list >/tmp/vfs.txt; ip -s -d link >/tmp/links.txt) 2>/dev/null; \
     tar --create --ignore-failed-read var/log/libvirt $(ls -d var/log/*.log var/log/*.console tmp/*.log \
     tmp/*.txt tmp/*.xml var/lib/godwit 2>/dev/null)";
 
