@@ -37,8 +37,11 @@ pub(crate) fn suspended_and_resolved(stage: &Stage) -> Result<()> {
     })?;
     let answer = stage.godwit("resolve nonsense --runs-on alpha")?;
     ensure!(answer.code == 1, "exit code {}: {}", answer.code, answer.err);
-    let answer = stage.godwit(&format!("resolve {id} --runs-on alpha"))?;
-    ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
+    // As long as libvirt's job is not over, nobody's word is taken.
+    wait_for("that the person's word is taken", PATIENCE, || {
+        let answer = stage.godwit(&format!("resolve {id} --runs-on alpha"))?;
+        Ok((answer.code == 0).then_some(()))
+    })?;
     wait_for("the guest on its VF on alpha", PATIENCE, || {
         let runs = stage.guest_on(Host::Alpha)? == "running";
         Ok((runs && WEB_1.state(&stage.place, Host::Alpha)?.is_on_vf()).then_some(()))
