@@ -149,6 +149,10 @@ pub(crate) fn full_disk(stage: &Stage) -> Result<()> {
     refused(&back, "on alpha: journal")?;
     stage.guest_is_accelerated_on(Host::Beta)?;
     disk.empty()?;
+    // The refused way back owes alpha a word that alpha could not write down.
+    wait_for("the end of the refused move", PATIENCE, || {
+        Ok(godwit_rig::ready::nothing_is_open(&stage.place)?.then_some(()))
+    })?;
     godwit_rig::ready::move_to(&stage.place, Host::Alpha)?;
     stage.guest_is_accelerated_on(Host::Alpha)
 }
