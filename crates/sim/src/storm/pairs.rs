@@ -57,7 +57,8 @@ fn kinds_of(phase: Phase) -> Vec<Kind> {
     if phase != Phase::Await {
         kinds.extend([Kind::Fail, Kind::Half]);
     }
-    if !matches!(phase, Phase::Await | Phase::Transfer) {
+    // Where there is a deadline: as in the random storms.
+    if !matches!(phase, Phase::Await | Phase::Transfer | Phase::Queue) {
         kinds.push(Kind::Hang);
     }
     if phase == Phase::Unplug {
