@@ -23,12 +23,7 @@ pub(crate) fn by_plain_virsh(stage: &Stage) -> Result<()> {
 pub(crate) fn from_standby(stage: &Stage) -> Result<()> {
     let there = known(stage, Host::Beta)?;
     let answer = stage.godwit(&format!("standby {WEB_1} --wait"))?;
-    ensure!(
-        answer.code == 0,
-        "standby: exit code {}: {}",
-        answer.code,
-        answer.err
-    );
+    answer.done()?;
     let here = known(stage, Host::Alpha)?;
     stage.daemon(Host::Alpha, "restart")?;
     stage.slow_transfer()?;
@@ -94,11 +89,10 @@ pub(crate) fn vf_that_will_not_plug(stage: &Stage) -> Result<()> {
     let (code, said) = moving.finish(PATIENCE)?;
     ensure!(code == 3, "exit code {code} instead of 3: {said}");
     let migration = stage.migration(Host::Beta, &moving.last.id, |migration| migration.ended)?;
-    let failures = |migration: &Migration| {
-        let plugs = migration.timeline.iter().filter(|step| step.phase == "plug");
-        plugs.filter(|step| step.failed).count()
-    };
-    ensure!(failures(&migration) >= 1, "no plug has failed: {migration:?}");
+    ensure!(
+        migration.failures("plug") >= 1,
+        "no plug has failed: {migration:?}"
+    );
     ensure!(
         migration.moved == "yes" && migration.acceleration == "accelerated",
         "{migration:?}"

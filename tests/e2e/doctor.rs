@@ -5,6 +5,7 @@ use godwit_rig::Host;
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Examination, Finding};
 use godwit_rig::guest::WEB_1;
+use godwit_rig::vf::NUMVFS;
 
 use crate::stage::{PATIENCE, Stage};
 
@@ -42,7 +43,7 @@ pub(crate) fn healthy(stage: &Stage) -> Result<()> {
 
 pub(crate) fn pf_off(stage: &Stage) -> Result<()> {
     stage.on(Host::Beta, "ip link set pf0 down")?;
-    let found = is_named(stage, Host::Beta, "PF_LINK_DOWN", "pf0");
+    let found = is_named(stage, Host::Beta, "PF_DOWN", "pf0");
     // Whatever was found: the next story needs it.
     stage.on(Host::Beta, "ip link set pf0 up")?;
     let found = found?;
@@ -51,14 +52,13 @@ pub(crate) fn pf_off(stage: &Stage) -> Result<()> {
 }
 
 pub(crate) fn no_vfs(stage: &Stage) -> Result<()> {
-    const NUMBER: &str = "/sys/class/net/pf0/device/sriov_numvfs";
-    let before = stage.on(Host::Beta, &format!("cat {NUMBER}"))?;
+    let before = stage.on(Host::Beta, &format!("cat {NUMVFS}"))?;
     let before = before.trim();
-    stage.on(Host::Beta, &format!("echo 0 >{NUMBER}"))?;
+    stage.on(Host::Beta, &format!("echo 0 >{NUMVFS}"))?;
     let found = is_named(stage, Host::Beta, "PF_WITHOUT_VFS", "pf0");
-    stage.on(Host::Beta, &format!("echo {before} >{NUMBER} && rig-vf sweep"))?;
+    stage.on(Host::Beta, &format!("echo {before} >{NUMVFS} && rig-vf sweep"))?;
     let found = found?;
-    ensure!(found.fix.contains(NUMBER), "{found:?}");
+    ensure!(found.fix.contains(NUMVFS), "{found:?}");
     is_mended(stage, Host::Beta)
 }
 

@@ -4,11 +4,10 @@ use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Migration};
 use godwit_rig::guest::WEB_1;
-use godwit_rig::{Host, ssh};
+use godwit_rig::vf::NUMVFS;
+use godwit_rig::{Host, ready, ssh};
 
 use crate::stage::{PATIENCE, Stage, refused};
-
-const NUMVFS: &str = "/sys/class/net/pf0/device/sriov_numvfs";
 
 /// All VFs are taken from the PF while the guest has one: the kernel waits until the guest has let go of it. When there
 /// are some again the guest gets one, and nobody asks.
@@ -37,8 +36,7 @@ fn taken_from_the_pf(stage: &Stage, host: Host) -> Result<Migration> {
             .filter(|migration| migration.guest == WEB_1.name)
             .find(|migration| !migration.ended && migration.settled))
     })?;
-    let reason = waits.failure.as_ref().map(|failure| failure.reason.as_str());
-    ensure!(reason == Some("NO_POOL"), "{waits:?}");
+    ensure!(waits.reason() == Some("NO_POOL"), "{waits:?}");
     stage.guest_is_on_standby_on(host)?;
     Ok(waits)
 }
@@ -71,9 +69,10 @@ pub(crate) fn pf_down_on_arrival(stage: &Stage) -> Result<()> {
     });
     stage.on(Host::Beta, "ip link set pf0 up")?;
     let migration = finished?;
-    let reason = migration.failure.as_ref().map(|failure| failure.reason.as_str());
     ensure!(
-        migration.acceleration == "standby" && !migration.needs_person && reason == Some("PF_DOWN"),
+        migration.acceleration == "standby"
+            && !migration.needs_person
+            && migration.reason() == Some("PF_DOWN"),
         "{migration:?}"
     );
     let migration = stage.migration(Host::Beta, &id, |migration| migration.ended)?;
@@ -81,7 +80,7 @@ pub(crate) fn pf_down_on_arrival(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
-/// QEMU cannot open the VF that was held for the guest: it is set aside, and the guest gets the other one.
+/// QEMU cannot open the VF that was held for the guest: it is quarantined, and the guest gets the other one.
 pub(crate) fn vf_that_cannot_be_opened(stage: &Stage) -> Result<()> {
     let mut moving = stage.begin_slow_move()?;
     let id = moving.last.id.clone();
@@ -101,12 +100,8 @@ pub(crate) fn vf_that_cannot_be_opened(stage: &Stage) -> Result<()> {
     let group = group.trim();
     stage.on(Host::Beta, &format!("mv {group}.away {group}"))?;
     let migration = told?;
-    let failed = |migration: &Migration| {
-        let plugs = migration.timeline.iter().filter(|step| step.phase == "plug");
-        plugs.filter(|step| step.failed).count()
-    };
     ensure!(
-        migration.acceleration == "accelerated" && failed(&migration) >= 1,
+        migration.acceleration == "accelerated" && migration.failures("plug") >= 1,
         "{migration:?}"
     );
     stage.guest_is_accelerated_on(Host::Beta)?;
@@ -118,13 +113,8 @@ pub(crate) fn vf_that_cannot_be_opened(stage: &Stage) -> Result<()> {
     );
     // It stays so until somebody says that it is mended.
     let released = godwit::run(&stage.place, Host::Beta, &format!("vfs release {held}"))?;
-    ensure!(
-        released.code == 0 && released.out.contains("free"),
-        "exit code {}: {}{}",
-        released.code,
-        released.out,
-        released.err
-    );
+    released.done()?;
+    ensure!(released.out.contains("free"), "{}", released.out);
     Ok(())
 }
 
@@ -151,9 +141,9 @@ pub(crate) fn full_disk(stage: &Stage) -> Result<()> {
     disk.empty()?;
     // The refused way back owes alpha a word that alpha could not write down.
     wait_for("the end of the refused move", PATIENCE, || {
-        Ok(godwit_rig::ready::nothing_is_open(&stage.place)?.then_some(()))
+        Ok(ready::nothing_is_open(&stage.place)?.then_some(()))
     })?;
-    godwit_rig::ready::move_to(&stage.place, Host::Alpha)?;
+    ready::move_to(&stage.place, Host::Alpha)?;
     stage.guest_is_accelerated_on(Host::Alpha)
 }
 

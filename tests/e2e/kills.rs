@@ -80,12 +80,11 @@ impl AtRandom {
         let to = from.other();
         let known: Vec<String> = ids(place, from)?;
         let supervisor = Supervisor::watch(place, victim)?;
-        // Killed early enough, the daemon has never heard of it.
         let asked = godwit::run(place, from, &format!("migrate {WEB_1} {to}"))?;
         sleep(after);
         stage.daemon(victim, "kill")?;
         let died = supervisor.died(PATIENCE)?;
-        ensure!(asked.code == 0, "exit code {}: {}", asked.code, asked.err);
+        asked.done()?;
         wait_for("the end of every migration", PATIENCE, || {
             Ok(ready::nothing_is_open(place)?.then_some(()))
         })?;
@@ -97,8 +96,9 @@ impl AtRandom {
             .context("nothing is known of the move")?;
         let host = settled_on(&ended)?;
         stage.is_accelerated_on(WEB_1, host)?;
-        let phase = timeline::spans(&ended, |_| 0.0)?;
-        let phase = timeline::phase_at(&phase, died);
+        let ahead = clock::offset(place, from)?;
+        let spans = timeline::spans(&ended, |_| ahead)?;
+        let phase = timeline::phase_at(&spans, died);
         println!(
             "figure {}: {victim} killed {:.1} s after the command, in {phase}: the guest is on its VF on {host}",
             self.name(),

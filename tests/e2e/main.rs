@@ -293,7 +293,7 @@ const HARDWARE: &[Told] = &[
     ),
     ("the_pf_goes_down_and_comes_up_again", hardware::pf_off_and_on),
     (
-        "a_vf_that_cannot_be_opened_is_set_aside",
+        "a_vf_that_cannot_be_opened_is_quarantined",
         hardware::vf_that_cannot_be_opened,
     ),
     ("the_disk_is_full_in_the_transfer", hardware::full_disk),

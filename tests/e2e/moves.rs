@@ -46,7 +46,7 @@ pub(crate) fn cancelled(stage: &Stage) -> Result<()> {
     let mut moving = stage.begin_slow_move()?;
     troubled.strikes();
     let answer = stage.godwit(&format!("cancel {}", moving.last.id))?;
-    ensure!(answer.code == 0, "cancel: {}", answer.err);
+    answer.done()?;
     let (code, said) = moving.finish(PATIENCE)?;
     troubled.ends("cancelled in the transfer", Host::Alpha)?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");
@@ -125,8 +125,7 @@ fn told_of_settings(stage: &Stage) -> Result<()> {
     );
     // Without a VF for a while, and no record of the move to look into.
     for way in ["standby", "accelerate"] {
-        let answer = godwit::run(place, Host::Beta, &format!("{way} web-1 --wait"))?;
-        ensure!(answer.code == 0, "{way}: {}{}", answer.out, answer.err);
+        godwit::run(place, Host::Beta, &format!("{way} web-1 --wait"))?.done()?;
     }
     is_set_as(stage, &set)
 }

@@ -22,7 +22,7 @@ pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
 }
 
 /// At the destination somebody has one of the two VFs open by then, so QEMU could not have it. The other one is plugged,
-/// and not used before both can be.
+/// and its pair uses it meanwhile.
 pub(crate) fn one_of_two_does_not_plug(stage: &Stage) -> Result<()> {
     begin(stage)?;
     stage.on(Host::Alpha, &format!("virsh -q migrate-setspeed {PAIRS_1} 8"))?;
@@ -38,8 +38,7 @@ pub(crate) fn one_of_two_does_not_plug(stage: &Stage) -> Result<()> {
         waits.acceleration == "standby" && !waits.ended && !waits.needs_person,
         "{waits:?}"
     );
-    let reason = waits.failure.as_ref().map(|failure| failure.reason.as_str());
-    ensure!(reason == Some("STRAY_VF"), "{waits:?}");
+    ensure!(waits.reason() == Some("STRAY_VF"), "{waits:?}");
     // By the guest's own word: one bond is on a VF, the other on its standby.
     wait_for("the other pair on its VF", PATIENCE, || {
         let state = PAIRS_1.state(&stage.place, Host::Beta)?;
@@ -59,7 +58,7 @@ pub(crate) fn one_of_two_does_not_plug(stage: &Stage) -> Result<()> {
 
 /// The guest of two pairs is on alpha, adopted, with its traffic on both its VFs.
 fn begin(stage: &Stage) -> Result<()> {
-    says(stage, &format!("standby {WEB_1} --wait"))?;
+    stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
     stage.guest_is_on_standby_on(Host::Alpha)?;
     PAIRS_1.start(&stage.place, Host::Alpha)?;
     wait_for("the guest's adoption", PATIENCE, || {
@@ -71,20 +70,8 @@ fn begin(stage: &Stage) -> Result<()> {
 /// It goes, and the other guest has its VF again.
 fn end(stage: &Stage) -> Result<()> {
     PAIRS_1.stop(&stage.place)?;
-    says(stage, &format!("accelerate {WEB_1} --wait"))?;
+    stage.godwit(&format!("accelerate {WEB_1} --wait"))?.done()?;
     stage.guest_is_accelerated_on(Host::Alpha)
-}
-
-fn says(stage: &Stage, arguments: &str) -> Result<()> {
-    let answer = stage.godwit(arguments)?;
-    ensure!(
-        answer.code == 0,
-        "godwit {arguments}: exit code {}: {}{}",
-        answer.code,
-        answer.out,
-        answer.err
-    );
-    Ok(())
 }
 
 /// By the guest's word and by the PF's: each bond has a VF of its own, made for its address.

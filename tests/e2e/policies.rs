@@ -21,8 +21,7 @@ pub(crate) fn prefer(stage: &Stage) -> Result<()> {
         migration.acceleration == "standby" && !migration.ended && !migration.needs_person,
         "{migration:?}"
     );
-    let reason = migration.failure.as_ref().map(|failure| failure.reason.as_str());
-    ensure!(reason == Some("NO_FREE_VF"), "{migration:?}");
+    ensure!(migration.reason() == Some("NO_FREE_VF"), "{migration:?}");
     drop(first);
     let migration = stage.migration(Host::Beta, &moving.last.id, |migration| migration.ended)?;
     ensure!(migration.acceleration == "accelerated", "{migration:?}");

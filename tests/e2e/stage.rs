@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Answer, Migration, Move};
 use godwit_rig::guest::{self, Guest, WEB_1};
+use godwit_rig::vf::NUMVFS;
 use godwit_rig::{Host, Place, faults, network, ready, ssh};
 
 /// How long anything may take that is not a measurement: on a busy machine everything is slow.
@@ -35,7 +36,7 @@ impl Stage {
         network::part(&self.place, false)?;
         for host in Host::ALL {
             faults::none(&self.place, host)?;
-            self.on(host, USUAL_VFS)?;
+            self.on(host, &usual_vfs())?;
         }
         self.usual_configuration()
     }
@@ -241,8 +242,9 @@ const CONFIGURATION: &str = "/etc/godwit/godwitd.toml";
 const USUAL: &str = "/etc/godwit/godwitd.toml.usual";
 
 /// As many VFs as the host was started with, if there are none.
-const USUAL_VFS: &str = "vfs=/sys/class/net/pf0/device/sriov_numvfs; [ $(cat $vfs) != 0 ] || \
-                         sed 's/.*rig.vfs=\\([0-9]*\\).*/\\1/' /proc/cmdline >$vfs";
+fn usual_vfs() -> String {
+    format!("[ $(cat {NUMVFS}) != 0 ] || sed 's/.*rig.vfs=\\([0-9]*\\).*/\\1/' /proc/cmdline >{NUMVFS}")
+}
 
 /// The greatest that libvirt takes.
 const FULL_SPEED: u64 = 8_796_093_022_207;

@@ -20,7 +20,7 @@ pub(crate) fn standby_only(stage: &Stage) -> Result<()> {
     let holds = godwit::run(&stage.place, Host::Beta, "--json holds")?.out;
     ensure!(holds.contains("\"holds\":[]"), "beta holds a VF: {holds}");
     let answer = godwit::run(&stage.place, Host::Beta, &format!("accelerate {WEB_1} --wait"))?;
-    ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
+    answer.done()?;
     stage.guest_is_accelerated_on(Host::Beta)?;
     // The next story's guest wants one again.
     stage.policy(Host::Beta, "require")
@@ -29,7 +29,7 @@ pub(crate) fn standby_only(stage: &Stage) -> Result<()> {
 /// Its guests leave a PF for the work on it, and come back.
 pub(crate) fn work_on_a_pf(stage: &Stage) -> Result<()> {
     let answer = stage.godwit("standby --pf pf0 --wait")?;
-    ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
+    answer.done()?;
     stage.guest_is_on_standby_on(Host::Alpha)?;
     ensure!(!stage.live_xml()?.contains("<hostdev"), "it has a VF");
     // Nobody gets one of its VFs: neither who arrives nor who asks.
@@ -41,7 +41,7 @@ pub(crate) fn work_on_a_pf(stage: &Stage) -> Result<()> {
     std::thread::sleep(std::time::Duration::from_secs(5));
     stage.guest_is_on_standby_on(Host::Alpha)?;
     let answer = stage.godwit("accelerate --pf pf0 --wait")?;
-    ensure!(answer.code == 0, "exit code {}: {}", answer.code, answer.err);
+    answer.done()?;
     stage.guest_is_accelerated_on(Host::Alpha)
 }
 

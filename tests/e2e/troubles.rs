@@ -158,7 +158,7 @@ fn is_undone_by_the_end_of_libvirtd(stage: &Stage, host: Host, how: &[&str]) -> 
     end_libvirtd(stage, host, how)?;
     let (code, said) = moving.finish(PATIENCE)?;
     troubled.ends(
-        &format!("libvirtd of {host} in the transfer: {}", how.join(", ")),
+        &format!("libvirtd of {host} in the transfer ({})", how.join(", ")),
         Host::Alpha,
     )?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");

@@ -23,6 +23,18 @@ pub struct Answer {
     pub err: String,
 }
 
+impl Answer {
+    /// It was done.
+    ///
+    /// # Errors
+    /// With what was said instead.
+    pub fn done(&self) -> Result<()> {
+        let Answer { code, out, err } = self;
+        ensure!(*code == 0, "exit code {code} instead of 0: {out}{err}");
+        Ok(())
+    }
+}
+
 /// A migration, as `--json` tells it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -107,6 +119,17 @@ impl Migration {
         }
     }
 
+    /// For programs: why it failed, if it did.
+    pub fn reason(&self) -> Option<&str> {
+        self.failure.as_ref().map(|failure| failure.reason.as_str())
+    }
+
+    /// How often a phase has failed.
+    pub fn failures(&self, phase: &str) -> usize {
+        let failed = |step: &&Step| step.phase == phase && step.failed;
+        self.timeline.iter().filter(failed).count()
+    }
+
     /// Whether the phase has begun, now or earlier: updates come in bursts and may leave some out.
     pub fn has_begun(&self, phase: &str) -> bool {
         self.phase == phase || self.timeline.iter().any(|step| step.phase == phase)
@@ -146,7 +169,7 @@ pub struct Examination {
 pub struct Finding {
     /// error, warning or hint.
     pub severity: String,
-    /// For programs, as `PF_LINK_DOWN`.
+    /// For programs, as `PF_DOWN`.
     pub reason: String,
     /// A PF, a peer, a guest ...
     pub about: String,

@@ -17,13 +17,17 @@ pub fn anywhere(place: &Place) -> Result<Host> {
     start_services(place)?;
     let is_there = |host: &Host| is_so(place, *host).unwrap_or(false);
     let host = Host::ALL.into_iter().find(is_there).unwrap_or(Host::Alpha);
-    on(place, host)?;
+    guest_on(place, host)?;
     Ok(host)
 }
 
 /// Makes it so on `host`.
 pub fn on(place: &Place, host: Host) -> Result<()> {
     start_services(place)?;
+    guest_on(place, host)
+}
+
+fn guest_on(place: &Place, host: Host) -> Result<()> {
     topology::set(place, Topology::Uplink)?;
     guest::stop_others(place)?;
     if is_so(place, host.other()).unwrap_or(false) {

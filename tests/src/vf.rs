@@ -6,6 +6,9 @@ use anyhow::{Context, Result};
 use crate::guest::Guest;
 use crate::{Host, Place, ssh};
 
+/// On a host: how many VFs its PF has.
+pub const NUMVFS: &str = "/sys/class/net/pf0/device/sriov_numvfs";
+
 /// The number of the VF that a guest has on a host.
 pub fn of(place: &Place, host: Host, guest: Guest) -> Result<u32> {
     let line = format!("rig-vf list | awk '$4 == \"{guest}\" {{print $1}}'");

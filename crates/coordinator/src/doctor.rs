@@ -16,8 +16,6 @@ use crate::{HostDesk, Refused, World, clock::now_ms, host_service::GREETING, wor
 /// The world has deadlines of its own for each thing that it looks at; this is for one that does not keep them.
 const LOOK: Duration = Duration::from_secs(20);
 
-const DAY_MS: i64 = 86_400_000;
-
 impl<W: World> HostDesk<W> {
     /// This host and its peers.
     pub(crate) async fn examine_host(&self) -> api::DoctorResponse {
@@ -70,7 +68,7 @@ fn innermost(host: &str, cause: Cause) -> String {
 /// What a peer said between two looks at this host's clock.
 fn peer(host: &api::Host, asked: i64, answered: i64) -> PeerSeen {
     let clock = host.clock.as_ref().map(words::milliseconds);
-    let days = |end: &Timestamp| (words::milliseconds(end) - answered).div_euclid(DAY_MS);
+    let days = |end: &Timestamp| doctor::days_left(words::milliseconds(end), answered);
     PeerSeen {
         version: host.version.clone(),
         pools: clock.map(|_| host.pools.clone()),
@@ -161,7 +159,7 @@ mod tests {
             free_vfs: 3,
             pools: vec!["fabric".into()],
             clock: Some(words::timestamp(60_000)),
-            certificate_ends: Some(words::timestamp(61_000 - DAY_MS)),
+            certificate_ends: Some(words::timestamp(61_000 - 86_400_000)),
             ..api::Host::default()
         };
         let seen = peer(&host, 50_000, 51_000);

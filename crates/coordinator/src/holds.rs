@@ -95,25 +95,21 @@ pub(crate) struct Kept {
 
 /// The host's view of its VFs, with the holds on top.
 pub(crate) fn overlay(mut vfs: Vec<Vf>, holds: &[Hold], kept: &Kept) -> Vec<Vf> {
-    for vf in &mut vfs {
-        if vf.usage == VfUse::Free && kept.pfs.contains(&vf.pf) {
-            let pf = &vf.pf;
-            vf.usage = VfUse::Other(format!("{pf} is set aside: godwit accelerate --pf {pf}"));
-        }
+    for vf in vfs.iter_mut().filter(|vf| vf.usage == VfUse::Free) {
         let address = vf.address.to_string();
-        if let Some((_, why)) = kept.vfs.iter().find(|(vf, _)| *vf == address)
-            && vf.usage == VfUse::Free
-        {
-            vf.usage = VfUse::Other(format!("quarantined: {why}"));
-        }
-        if let Some(hold) = holds.iter().find(|hold| hold.vf == address)
-            && vf.usage == VfUse::Free
-        {
-            vf.usage = match &hold.quarantined {
-                None => VfUse::Held(hold.migration.clone()),
-                Some(why) => VfUse::Other(format!("quarantined: {why}")),
-            };
-        }
+        let hold = holds.iter().find(|hold| hold.vf == address);
+        let by_hand = kept.vfs.iter().find(|(vf, _)| *vf == address);
+        let why = hold.and_then(|hold| hold.quarantined.as_ref());
+        let why = why.or(by_hand.map(|(_, why)| why));
+        vf.usage = match (why, hold) {
+            (Some(why), _) => VfUse::Quarantined(why.clone()),
+            (None, _) if kept.pfs.contains(&vf.pf) => {
+                let pf = &vf.pf;
+                VfUse::Other(format!("{pf} is set aside: godwit accelerate --pf {pf}"))
+            }
+            (None, Some(hold)) => VfUse::Held(hold.migration.clone()),
+            (None, None) => VfUse::Free,
+        };
     }
     vfs
 }

@@ -146,6 +146,7 @@ fn vf(vf: &Vf) -> api::Vf {
         VfUse::Free => (api::VfUsage::Free, String::new()),
         VfUse::Held(migration) => (api::VfUsage::Held, migration.clone()),
         VfUse::Guest(guest) => (api::VfUsage::Guest, guest.clone()),
+        VfUse::Quarantined(why) => (api::VfUsage::Quarantined, why.clone()),
         VfUse::Other(why) => (api::VfUsage::Other, why.clone()),
     };
     api::Vf {

@@ -23,6 +23,7 @@ pub use self::{
         Version, Versions, VfFacts,
     },
     guest::guest,
+    own::days_left,
     peers::{Here, peers},
     uri::{Endpoint, endpoint},
 };

@@ -15,6 +15,8 @@ pub enum VfUse {
     Held(String),
     /// A guest of this host has it (its name).
     Guest(String),
+    /// Nobody is given it until it is released: the sentence says why.
+    Quarantined(String),
     /// Not ours to touch: the sentence says why.
     Other(String),
 }
@@ -25,6 +27,7 @@ impl fmt::Display for VfUse {
             VfUse::Free => write!(f, "it is free"),
             VfUse::Held(migration) => write!(f, "migration {migration} holds it"),
             VfUse::Guest(guest) => write!(f, "guest `{guest}` has it"),
+            VfUse::Quarantined(why) => write!(f, "quarantined: {why}"),
             VfUse::Other(why) => write!(f, "{why}"),
         }
     }

@@ -16,6 +16,9 @@ pub(crate) struct Steps {
     pub(crate) done: Vec<Step>,
     /// Lines of the steps' own output that a report keeps.
     pub(crate) heard: Vec<String>,
+    /// What failed first, in a run that goes on over it.
+    failure: Option<anyhow::Error>,
+    goes_on: bool,
     /// Written after each step, if one is wanted: a run that is broken off leaves what it had.
     pub(crate) report: Option<Report>,
 }
@@ -34,8 +37,21 @@ impl Steps {
             started: Instant::now(),
             done: Vec::new(),
             heard: Vec::new(),
+            failure: None,
+            goes_on: false,
             report: None,
         }
+    }
+
+    /// From now on a step that fails is told and kept, and keeps no other from being made: hours of stories are not to be
+    /// lost to one of them.
+    pub(crate) fn go_on(&mut self) {
+        self.goes_on = true;
+    }
+
+    /// What failed first.
+    pub(crate) fn verdict(&mut self) -> Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     /// From now on there is a report of today.
@@ -65,7 +81,14 @@ impl Steps {
         if let Some(report) = &self.report {
             report.write(self, Verdict::Unfinished)?;
         }
-        done
+        match done {
+            Err(failure) if self.goes_on => {
+                say(&format!("{failure:#}"));
+                self.failure.get_or_insert(failure);
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// A step that is one call of cargo, with variables of its own.
@@ -135,4 +158,27 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 #[expect(clippy::print_stdout, reason = "progress for whoever reads the run's log")]
 pub(crate) fn say(text: &str) {
     println!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+    use godwit_rig::Rig;
+
+    use super::Steps;
+
+    #[test]
+    fn a_step_that_fails_ends_a_run_unless_it_is_to_go_on() {
+        let mut steps = Steps::begin(Rig::from_environment().unwrap());
+        steps.step("one", |_| bail!("no")).unwrap_err();
+        steps.verdict().unwrap();
+        steps.go_on();
+        steps.step("two", |_| bail!("the first")).unwrap();
+        steps.step("three", |_| bail!("the second")).unwrap();
+        steps.step("four", |_| Ok(())).unwrap();
+        let passed: Vec<bool> = steps.done.iter().map(|step| step.passed).collect();
+        assert_eq!(passed, [false, false, false, true]);
+        let told = format!("{:#}", steps.verdict().unwrap_err());
+        assert_eq!(told, "two failed: the first");
+    }
 }

@@ -50,15 +50,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.no_rig {
         say("Not tested: everything that needs the rig (--no-rig).");
     }
+    let verdict = match passed {
+        Ok(()) => Verdict::Passed,
+        Err(_) => Verdict::Failed,
+    };
     if let Some(report) = &steps.report {
-        report.write(
-            &steps,
-            if passed.is_ok() {
-                Verdict::Passed
-            } else {
-                Verdict::Failed
-            },
-        )?;
+        report.write(&steps, verdict)?;
         say(&format!("The report: {}", report.path.display()));
     }
     passed.map(|()| ExitCode::SUCCESS)
@@ -66,17 +63,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn everything(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
     checks(steps, arguments)?;
-    let stormed = storms(steps, arguments, commit);
-    // The long run goes on after a failure: hours of stories are not to be lost to one storm.
-    if !arguments.all {
-        stormed?;
-        return match arguments.no_rig {
-            true => Ok(()),
-            false => on_the_rig(steps, arguments, commit),
-        };
+    if arguments.all {
+        steps.go_on();
     }
-    let rigged = on_the_rig(steps, arguments, commit);
-    stormed.and(rigged)
+    storms(steps, arguments, commit)?;
+    if !arguments.no_rig {
+        on_the_rig(steps, arguments, commit)?;
+    }
+    steps.verdict()
 }
 
 fn checks(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
@@ -179,8 +173,9 @@ fn on_the_rig(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
         let _lock = steps.rig.place.lock()?;
         images::build(&steps.rig.place).map(drop)
     })?;
+    let before = steps.done.len();
     let tested = rig_tests(steps, arguments, commit);
-    if tested.is_err() {
+    if steps.done[before..].iter().any(|step| !step.passed) {
         logs::after_failure(&steps.rig.place, "test");
     }
     if arguments.keep_rig {
@@ -191,18 +186,8 @@ fn on_the_rig(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
 }
 
 fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
-    // The long run goes on after a failure: hours of stories are not to be lost to one of them.
-    let mut end = Ok(());
-    let mut go_on = |done: Result<()>| match done {
-        Err(failure) if arguments.all => {
-            say(&format!("{failure:#}"));
-            end = Err(failure);
-            Ok(())
-        }
-        done => done,
-    };
     let flat = ["test", "--locked", "--package", "godwit-rig", "--test", "flat"];
-    go_on(steps.heard("agent and bond, flat", &flat))?;
+    steps.heard("agent and bond, flat", &flat)?;
     steps.step("rig up", |steps| {
         steps.rig.up(Up {
             fresh: true,
@@ -213,7 +198,7 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
     if !arguments.all {
         conformance.extend(["--slice", commit]);
     }
-    go_on(steps.heard("conformance, rig", &conformance))?;
+    steps.heard("conformance, rig", &conformance)?;
     let mut e2e = vec![
         "test",
         "--locked",
@@ -226,12 +211,12 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
     if !arguments.all {
         e2e.extend(["--slice", commit]);
     }
-    go_on(steps.heard("end-to-end tests", &e2e))?;
+    steps.heard("end-to-end tests", &e2e)?;
     if arguments.all {
-        go_on(steps.heard("five measured moves", &["xtask", "demo", "--moves", "5"]))?;
-        go_on(steps.heard("benchmarks", &["xtask", "bench", "--moves", "4"]))?;
+        steps.heard("five measured moves", &["xtask", "demo", "--moves", "5"])?;
+        steps.heard("benchmarks", &["xtask", "bench", "--moves", "4"])?;
     }
-    end
+    Ok(())
 }
 
 #[cfg(test)]

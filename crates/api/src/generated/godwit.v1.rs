@@ -796,6 +796,8 @@ pub enum VfUsage {
     Guest = 3,
     /// Not Godwit's to touch: by says why.
     Other = 4,
+    /// Nobody is given it until ReleaseVf; by says why.
+    Quarantined = 5,
 }
 impl VfUsage {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -809,6 +811,7 @@ impl VfUsage {
             Self::Held => "VF_USAGE_HELD",
             Self::Guest => "VF_USAGE_GUEST",
             Self::Other => "VF_USAGE_OTHER",
+            Self::Quarantined => "VF_USAGE_QUARANTINED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -819,6 +822,7 @@ impl VfUsage {
             "VF_USAGE_HELD" => Some(Self::Held),
             "VF_USAGE_GUEST" => Some(Self::Guest),
             "VF_USAGE_OTHER" => Some(Self::Other),
+            "VF_USAGE_QUARANTINED" => Some(Self::Quarantined),
             _ => None,
         }
     }

@@ -69,6 +69,7 @@ fn usage(vf: &Vf, ids: &BTreeMap<&str, String>) -> String {
         VfUsage::Free => "free".into(),
         VfUsage::Held => format!("held by migration {}", ids[vf.by.as_str()]),
         VfUsage::Guest => format!("guest {}", vf.by),
+        VfUsage::Quarantined => format!("quarantined: {}", vf.by),
         VfUsage::Other => format!("unusable: {}", vf.by),
         VfUsage::Unspecified => "-".into(),
     }

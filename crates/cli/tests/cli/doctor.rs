@@ -34,7 +34,7 @@ fn script(findings: &[Finding]) -> Script {
 }
 
 fn down() -> Finding {
-    found(Severity::Error, "PF_LINK_DOWN", "pf0 is switched off")
+    found(Severity::Error, "PF_DOWN", "pf0 is switched off")
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn as_text_and_as_json() {
     let text = run(&socket, &["doctor"]);
     assert_eq!((text.code, text.err.as_str()), (5, ""));
     insta::assert_snapshot!(text.out, @"
-    error: pf0 is switched off [PF_LINK_DOWN]
+    error: pf0 is switched off [PF_DOWN]
       why: guests do not fail back to its VFs
       fix: ip link set pf0 up
 
@@ -55,7 +55,7 @@ fn as_text_and_as_json() {
     let json = run(&socket, &["doctor", "web-1", "--json"]);
     assert_eq!((json.code, json.err.as_str(), json.json().len()), (5, "", 1));
     insta::assert_snapshot!(json.out, @r#"
-    {"host":"alpha","guest":"","findings":[{"severity":"error","reason":"PF_LINK_DOWN","about":"pf0","what":"pf0 is switched off","why":"guests do not fail back to its VFs","fix":"ip link set pf0 up"}],"not_checked":[{"check":"/dev/kvm","why":"permission denied"}]}
+    {"host":"alpha","guest":"","findings":[{"severity":"error","reason":"PF_DOWN","about":"pf0","what":"pf0 is switched off","why":"guests do not fail back to its VFs","fix":"ip link set pf0 up"}],"not_checked":[{"check":"/dev/kvm","why":"permission denied"}]}
     "#);
     assert_eq!(daemon.asked(), ["doctor ", "doctor web-1"]);
 }

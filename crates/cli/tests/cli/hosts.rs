@@ -113,8 +113,8 @@ fn a_vf_is_kept_from_everybody_and_given_out_again() {
     let (_dir, socket) = place();
     let vf = everything().vfs[0].clone();
     let kept = Vf {
-        usage: VfUsage::Other.into(),
-        by: "quarantined: its port is broken".into(),
+        usage: VfUsage::Quarantined.into(),
+        by: "its port is broken".into(),
         ..vf.clone()
     };
     let no = Failure {
@@ -151,8 +151,8 @@ fn a_vf_is_kept_from_everybody_and_given_out_again() {
     assert_eq!(run_again.code, 1);
     told += &run_again.err;
     insta::assert_snapshot!(told, @"
-    VF            POOL  PF        USE                                        SET TO
-    0000:01:10.0  blue  enp1s0f0  unusable: quarantined: its port is broken  -
+    VF            POOL  PF        USE                              SET TO
+    0000:01:10.0  blue  enp1s0f0  quarantined: its port is broken  -
     VF            POOL  PF        USE   SET TO
     0000:01:10.0  blue  enp1s0f0  free  -
     Error: VF 0000:01:10.0 of alpha is not in quarantine: it is free

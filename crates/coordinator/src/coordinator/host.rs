@@ -48,16 +48,10 @@ impl<W: World> Coordinator<W> {
         let _alone = self.alone().await;
         let vf = self.vf(named).await?;
         let address = vf.address.to_string();
-        let quarantined = self.0.journal.vfs_quarantined().await?;
-        let by_hand = quarantined.iter().any(|(vf, _)| *vf == address);
-        let left = self.0.journal.holds().await?;
-        let left = left
-            .iter()
-            .any(|hold| hold.vf == address && hold.quarantined.is_some());
-        match vf.usage {
-            // Whoever has it keeps it, and cleans it in the end.
-            VfUse::Guest(_) | VfUse::Held(_) if by_hand || left => {}
-            _ if by_hand || left => self.0.world.clean(vf.address).await.map_err(Refused::Cause)?,
+        match &vf.usage {
+            VfUse::Quarantined(_) => self.0.world.clean(vf.address).await.map_err(Refused::Cause)?,
+            // Whoever has it cleans it in the end.
+            VfUse::Guest(_) | VfUse::Held(_) if self.is_kept(&address).await? => {}
             usage => {
                 let refusal = VfRefusal::NotQuarantined {
                     host: self.host().into(),
@@ -72,10 +66,21 @@ impl<W: World> Coordinator<W> {
         self.vf(named).await
     }
 
+    /// It is in quarantine, or will be as soon as nobody has it.
+    async fn is_kept(&self, address: &str) -> Result<bool, Refused> {
+        let by_hand = self.0.journal.vfs_quarantined().await?;
+        let holds = self.0.journal.holds().await?;
+        let left = |hold: &holds::Hold| hold.vf == address && hold.quarantined.is_some();
+        Ok(by_hand.iter().any(|(vf, _)| vf == address) || holds.iter().any(left))
+    }
+
     async fn vf(&self, named: &str) -> Result<Vf, Refused> {
         let wanted: Option<PciAddress> = named.parse().ok();
-        let found = self.vfs().await?.into_iter();
-        let found = found.into_iter().find(|vf| Some(vf.address) == wanted);
+        let found = self
+            .vfs()
+            .await?
+            .into_iter()
+            .find(|vf| Some(vf.address) == wanted);
         found.ok_or_else(|| {
             let refusal = VfRefusal::Unknown {
                 host: self.host().into(),
@@ -126,10 +131,7 @@ impl<W: World> Coordinator<W> {
             reachable: true,
             version: env!("CARGO_PKG_VERSION").into(),
             vfs: vfs.len() as u32,
-            free_vfs: vfs
-                .iter()
-                .filter(|vf| vf.usage == godwit_migration::VfUse::Free)
-                .count() as u32,
+            free_vfs: vfs.iter().filter(|vf| vf.usage == VfUse::Free).count() as u32,
             migrations: self.operations().len() as u32,
             problem,
             pools: self.settings().pools.clone(),

@@ -25,12 +25,10 @@ impl Journal {
 
     /// Keeps a VF from everybody.
     pub(crate) async fn quarantine_vf(&self, vf: &str, why: &str) -> Result<(), JournalError> {
-        let row = [vf.to_owned(), why.to_owned()];
+        let (vf, why) = (vf.to_owned(), why.to_owned());
         let sql = "INSERT OR REPLACE INTO vfs_quarantined VALUES (?1, ?2)";
-        self.write(Room::Kept, move |tx| {
-            tx.execute(sql, [&row[0], &row[1]]).map(drop)
-        })
-        .await
+        self.write(Room::Kept, move |tx| tx.execute(sql, [&vf, &why]).map(drop))
+            .await
     }
 
     /// Ends every quarantine of the VF, whoever began it.

@@ -36,6 +36,7 @@ fn usage(vf: api::Vf) -> String {
     match vf.usage() {
         api::VfUsage::Guest => format!("guest `{}` has it", vf.by),
         api::VfUsage::Free => "free".into(),
+        api::VfUsage::Quarantined => format!("quarantined: {}", vf.by),
         _ => vf.by,
     }
 }
@@ -110,6 +111,23 @@ fn what_is_not_in_quarantine_is_not_touched() {
         }
         assert!(beta.world.knobs().cleaned.is_empty());
         assert_eq!(beta.peek().holds(), [VF], "the hold stands");
+    });
+}
+
+/// Kept by a person, and then taken by the host itself: it is not Godwit's to reset.
+#[test]
+fn what_the_host_uses_is_not_touched_though_it_is_kept() {
+    let host = Host::destination();
+    host.live(async |beta| {
+        beta.quarantine(VF, "a bad port").await.unwrap();
+        let used = VfUse::Other("the host uses it as ens1f0v2".into());
+        beta.world.set(|knobs| knobs.vfs[0] = facts::vf(4, used));
+        let no = beta.release_vf(VF).await.unwrap_err();
+        assert!(no.failure.message.contains("ens1f0v2"), "{}", no.failure.message);
+        assert!(beta.world.knobs().cleaned.is_empty());
+        // As soon as the host lets it go it is in quarantine again.
+        beta.world.set(|knobs| knobs.vfs[0] = facts::vf(4, VfUse::Free));
+        assert_eq!(beta.release_vf(VF).await.unwrap(), "free");
     });
 }
 

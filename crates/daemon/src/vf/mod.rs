@@ -262,7 +262,7 @@ impl Vfs {
     /// The VF's PF, if it was switched off.
     pub(crate) async fn pf_down(&self, address: PciAddress) -> Result<Option<String>, VfError> {
         let (VfName { pf, .. }, _) = self.find(address).await?;
-        self.blocking(move |sysfs| Ok(sysfs.is_down(&pf).then_some(pf)))
+        self.blocking(move |sysfs| Ok((sysfs.is_up(&pf) == Some(false)).then_some(pf)))
             .await
     }
 

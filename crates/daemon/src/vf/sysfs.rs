@@ -4,8 +4,8 @@
 mod examine;
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -49,15 +49,11 @@ impl Sysfs {
         self.root.join("sys/bus/pci/devices").join(address.to_string())
     }
 
-    /// Whether the PF was switched off (IFF_UP of its flags): then a VF's driver in a guest reaches nobody, and takes an
-    /// address by chance that it keeps. What cannot be read counts as up.
-    pub(crate) fn is_down(&self, pf: &str) -> bool {
-        let flags = fs::read_to_string(self.root.join("sys/class/net").join(pf).join("flags"));
-        let flags = flags.ok().and_then(|text| {
-            let hex = text.trim().strip_prefix("0x")?;
-            u32::from_str_radix(hex, 16).ok()
-        });
-        flags.is_some_and(|flags| flags & 1 == 0)
+    /// Whether the PF was switched on (`IFF_UP`, include/uapi/linux/if.h); none if that cannot be read. Of one that is off a
+    /// VF's driver in a guest reaches nobody, and takes an address by chance that it keeps.
+    pub(crate) fn is_up(&self, pf: &str) -> Option<bool> {
+        let flags = number(&self.root.join("sys/class/net").join(pf).join("flags"), 16);
+        flags.map(|flags| flags & 1 != 0)
     }
 
     /// The VFs of a PF, in the order of their index.
@@ -256,6 +252,20 @@ fn first_entry(folder: &Path) -> Option<String> {
         .file_name()
         .into_string()
         .ok()
+}
+
+/// A file with one number.
+fn number(path: &Path, radix: u32) -> Option<u32> {
+    let text = text(path)?;
+    let text = text.trim();
+    u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), radix).ok()
+}
+
+/// The beginning of a file of one short line.
+fn text(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(64).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]

@@ -24,8 +24,6 @@ use crate::{
 /// One thing is not waited for longer.
 const LOOK: Duration = Duration::from_secs(5);
 
-const DAY_MS: i64 = 86_400_000;
-
 /// What the doctor knows of this daemon, and where it looks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Practice {
@@ -74,7 +72,7 @@ impl Practice {
         let now = now
             .map_err(|_| "this host's clock is before 1970".to_owned())?
             .as_millis() as i64;
-        Ok(self.certificate_ends_ms.map(|end| (end - now).div_euclid(DAY_MS)))
+        Ok(self.certificate_ends_ms.map(|end| doctor::days_left(end, now)))
     }
 }
 
@@ -291,8 +289,9 @@ mod tests {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap();
+        const DAY: i64 = 86_400_000;
         let end = |days: i64| Practice {
-            certificate_ends_ms: Some(now.as_millis() as i64 + days * DAY_MS + DAY_MS / 2),
+            certificate_ends_ms: Some(now.as_millis() as i64 + days * DAY + DAY / 2),
             ..practice(std::path::Path::new("/"))
         };
         assert_eq!(end(10).certificate_days(), Ok(Some(10)));

@@ -250,10 +250,15 @@ impl RealWorld {
         let clean = |vf| async move {
             let cleaned = self.vfs.clean(vf).await;
             cleaned.map_err(|error| {
-                failed(
-                    "RELEASE",
-                    format!("VF {vf} could not be cleaned and is set aside"),
-                    &error,
+                Event::Failed(
+                    cause(
+                        "RELEASE",
+                        format!("VF {vf} could not be cleaned and is quarantined"),
+                    )
+                    .because(&error)
+                    .hint(format!(
+                        "mend what the cause names; then: `godwit vfs release {vf}`"
+                    )),
                 )
             })?;
             Ok(format!("{vf} is clean"))

@@ -184,9 +184,16 @@ impl World for RealWorld {
     }
 
     async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
-        let cleaned = self.vfs.clean(vf).await;
-        cleaned
-            .map_err(|error| cause("VF_NOT_CLEAN", format!("VF {vf} could not be cleaned")).because(&error))
+        self.vfs.clean(vf).await.map_err(|error| {
+            cause(
+                "VF_NOT_CLEAN",
+                format!("VF {vf} could not be cleaned: it stays in quarantine"),
+            )
+            .because(&error)
+            .hint(format!(
+                "mend what the cause names; then again: `godwit vfs release {vf}`"
+            ))
+        })
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {

@@ -25,6 +25,7 @@ impl RealWorld {
                     job.brief.guest.name
                 ),
             )
+            .hint(see_metadata(job))
         };
         let id = uuid(&job.brief)?;
         let wish = self.wish(id).await;
@@ -47,7 +48,9 @@ impl RealWorld {
             Err(_) if pair.profile.is_some() => Ok(None),
             Err(why) => {
                 let message = format!("what guest `{}` should have cannot be read", job.brief.guest.name);
-                Err(Event::Failed(cause("METADATA", message).because(&*why)))
+                Err(Event::Failed(
+                    cause("METADATA", message).because(&*why).hint(see_metadata(job)),
+                ))
             }
         }
     }
@@ -111,6 +114,10 @@ impl RealWorld {
             warn!(%vf, "a VF that is not plugged keeps what it was set to: {error}");
         }
     }
+}
+
+fn see_metadata(job: &Job) -> String {
+    format!("virsh metadata {} urn:godwit:domain:1", job.brief.guest.name)
 }
 
 /// The differences that are no errors, or the error. The VF is not called bad for it: nothing is wrong with it for a guest

@@ -36,6 +36,11 @@ pub(super) fn own(facts: &OwnFacts) -> Diagnosis {
     diagnosis
 }
 
+/// Whole days from now until a certificate ends, both in milliseconds since 1970; less than 0 afterwards.
+pub fn days_left(end_ms: i64, now_ms: i64) -> i64 {
+    end_ms.saturating_sub(now_ms).div_euclid(86_400_000)
+}
+
 /// A certificate that has ended, or will soon. `whose` begins the sentence.
 pub(super) fn certificate(days: i64, about: &str, whose: &str, fix: &str) -> Option<Finding> {
     let (severity, what) = match days {

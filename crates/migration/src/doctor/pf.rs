@@ -83,9 +83,9 @@ fn itself(facts: &PfFacts, state: &PfState, severity: Severity) -> Vec<Finding> 
         (false, _) => {
             let what = format!("{pf} is switched off");
             findings.push(found(
-                "PF_LINK_DOWN",
+                "PF_DOWN",
                 what,
-                silent,
+                "its VFs carry no frame, and none of them is held or plugged",
                 format!("ip link set {pf} up"),
             ));
         }
@@ -117,7 +117,7 @@ fn groups(facts: &PfFacts, detail: &PfDetail) -> Vec<Finding> {
             about: pf.clone(),
             what: format!(
                 "{} of {pf} in no IOMMU group: {}",
-                are(outside.len()),
+                counted(outside.len()),
                 named(&outside)
             ),
             why: "vfio-pci takes no device that is in no group".into(),
@@ -144,7 +144,7 @@ fn groups(facts: &PfFacts, detail: &PfDetail) -> Vec<Finding> {
             about: pf.clone(),
             what: format!(
                 "{} of {pf} not alone in the IOMMU group: {}; the first with {}",
-                are(shared.len()),
+                counted(shared.len()),
                 named(&shared),
                 others.join(", ")
             ),
@@ -162,7 +162,7 @@ fn neighbour(other: &super::Neighbour) -> String {
     }
 }
 
-fn are(count: usize) -> String {
+fn counted(count: usize) -> String {
     match count {
         1 => "1 VF".into(),
         count => format!("{count} VFs"),

@@ -215,7 +215,7 @@ fn pfs_of_the_configuration() {
     );
     let off = one(|f| (detail(f).up, detail(f).link) = (false, false));
     assert!(
-        off.starts_with("Error PF_LINK_DOWN [pf0]") && off.ends_with("ip link set pf0 up"),
+        off.starts_with("Error PF_DOWN [pf0]") && off.ends_with("ip link set pf0 up"),
         "{off}"
     );
     let cable = one(|f| detail(f).link = false);
@@ -397,7 +397,7 @@ fn what_cannot_be_looked_at_hides_nothing() {
         f.own.certificate_days = Err(why());
         detail(f).up = false;
     });
-    assert!(told[0].starts_with("Error PF_LINK_DOWN"), "{told:#?}");
+    assert!(told[0].starts_with("Error PF_DOWN"), "{told:#?}");
     assert!(
         told[1..].iter().all(|line| line.starts_with("not checked: ")),
         "{told:#?}"

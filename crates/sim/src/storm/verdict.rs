@@ -69,7 +69,7 @@ async fn check_vfs(storm: &Storm, host: HostId) -> Result<(), String> {
     }
     let set_aside = vfs
         .iter()
-        .filter(|vf| matches!(vf.usage, VfUse::Other(_)))
+        .filter(|vf| matches!(vf.usage, VfUse::Quarantined(_)))
         .count();
     storm.tally().set_aside += set_aside as u64;
     if set_aside > 0 {

@@ -1,23 +1,16 @@
 //! What sysfs shows of a PF and of its VFs' IOMMU groups, for the doctor.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::Path,
-};
+use std::fs;
 
 use godwit_migration::{
     PciAddress,
     doctor::{Neighbour, PfDetail, PfState, VfFacts},
 };
 
-use super::{Function, Sysfs, VfError, link_name};
+use super::{Function, Sysfs, VfError, link_name, number, text};
 
 /// A group has no more devices than that; a bus has not.
 const MOST: usize = 256;
-
-/// `IFF_UP` (include/uapi/linux/if.h).
-const UP: u32 = 1;
 
 /// All classes of bridges (include/linux/pci_ids.h): they belong to a group, and to no guest.
 const BRIDGE: &str = "0x06";
@@ -34,10 +27,9 @@ impl Sysfs {
         if possible == 0 {
             return Ok(PfState::NoSriov);
         }
-        let flags = number(&class.join("flags"), 16).unwrap_or(0);
         Ok(PfState::There(PfDetail {
             possible,
-            up: flags & UP != 0,
+            up: self.is_up(pf) == Some(true),
             // Of an interface that is switched off it cannot be read.
             link: number(&class.join("carrier"), 10) == Some(1),
             vfs: self
@@ -71,20 +63,6 @@ impl Sysfs {
     fn is_bridge(&self, address: PciAddress) -> bool {
         text(&self.device(address).join("class")).is_some_and(|class| class.starts_with(BRIDGE))
     }
-}
-
-/// A file with one number.
-fn number(path: &Path, radix: u32) -> Option<u32> {
-    let text = text(path)?;
-    let text = text.trim();
-    u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), radix).ok()
-}
-
-/// The beginning of a file of one short line.
-fn text(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(64).read_to_string(&mut text).ok()?;
-    Some(text)
 }
 
 #[cfg(test)]
