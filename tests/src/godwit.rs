@@ -365,7 +365,32 @@ impl Drop for Move {
 
 #[cfg(test)]
 mod tests {
-    use super::Migration;
+    use super::{Answer, Migration, Step};
+
+    #[test]
+    fn what_failed_is_counted_by_its_phase() {
+        let step = |phase: &str, failed| Step {
+            phase: phase.into(),
+            failed,
+            ..Step::default()
+        };
+        let migration = Migration {
+            timeline: vec![step("plug", true), step("plug", false), step("fail-back", true)],
+            ..Migration::default()
+        };
+        assert_eq!((migration.failures("plug"), migration.reason()), (1, None));
+    }
+
+    #[test]
+    fn only_code_0_is_done() {
+        let answer = |code| Answer {
+            code,
+            out: String::new(),
+            err: "Error: no".into(),
+        };
+        answer(0).done().unwrap();
+        assert!(answer(3).done().unwrap_err().to_string().contains("Error: no"));
+    }
 
     #[test]
     fn reads_a_migration_and_ignores_what_it_does_not_know() {
