@@ -118,6 +118,47 @@ pub(crate) fn vf_that_cannot_be_opened(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// As when libvirtd ends inside a plug: QEMU has the VF, and the domain has not. Nothing is begun with such a guest, and
+/// what is told helps.
+pub(crate) fn vf_that_only_the_emulator_has(stage: &Stage) -> Result<()> {
+    let host = Host::Alpha;
+    let xml = stage.live_xml()?;
+    let [vf, bus] = vf_in(&xml).context("the guest has no VF")?;
+    stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
+    let plug = format!(
+        "prlimit --memlock=unlimited --pid $(cat /run/libvirt/qemu/{WEB_1}.pid) && \
+         virsh -q qemu-monitor-command {WEB_1} --hmp 'device_add vfio-pci,host={vf},id=ua-primary0,bus={bus}'"
+    );
+    let said = stage.on(host, &plug)?;
+    ensure!(said.trim().is_empty(), "QEMU does not take {vf}: {said}");
+    let about = format!("{vf} is in the emulator");
+    let answer = stage.godwit(&format!("accelerate {WEB_1} --wait"))?;
+    refused(&answer, &about)?;
+    refused(&stage.godwit(&format!("migrate {WEB_1} beta --wait"))?, &about)?;
+    stage.guest_is_on_standby_on(host)?;
+    let hint = answer.err.lines().find_map(|line| line.strip_prefix("Hint: "));
+    stage.on(host, hint.context("no hint")?)?;
+    wait_for("that the guest may have a VF", PATIENCE, || {
+        let answer = stage.godwit(&format!("accelerate {WEB_1} --wait"))?;
+        Ok((answer.code == 0).then_some(()))
+    })?;
+    stage.guest_is_accelerated_on(host)
+}
+
+/// The guest's VF, by its address on the host and QEMU's name of the bus that it is on.
+fn vf_in(xml: &str) -> Option<[String; 2]> {
+    let (_, hostdev) = xml.split_once("<hostdev ")?;
+    let number = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}='0x"))?;
+        u32::from_str_radix(rest.split_once('\'')?.0, 16).ok()
+    };
+    let mut places = hostdev.lines().filter(|line| line.contains("<address "));
+    let (there, here) = (places.next()?, places.next()?);
+    let [domain, bus, slot, function] = ["domain", "bus", "slot", "function"].map(|name| number(there, name));
+    let vf = format!("{:04x}:{:02x}:{:02x}.{}", domain?, bus?, slot?, function?);
+    Some([vf, format!("pci.{}", number(here, "bus")?)])
+}
+
 /// The disk under alpha's journal is full to the last byte while memory is copied: what is under way is written to its
 /// end, and a new move is refused until there is room.
 pub(crate) fn full_disk(stage: &Stage) -> Result<()> {

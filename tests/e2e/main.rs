@@ -296,6 +296,10 @@ const HARDWARE: &[Told] = &[
         "a_vf_that_cannot_be_opened_is_quarantined",
         hardware::vf_that_cannot_be_opened,
     ),
+    (
+        "a_vf_that_only_the_emulator_has_is_named_and_comes_out",
+        hardware::vf_that_only_the_emulator_has,
+    ),
     ("the_disk_is_full_in_the_transfer", hardware::full_disk),
 ];
 

@@ -184,7 +184,29 @@ fn plugs_although_libvirtd_ends(stage: &Stage, how: &[&str]) -> Result<()> {
     let (code, said) = moving.finish(PATIENCE)?;
     // A plug that lost its answer is tried again; who waits may hear "on standby" before.
     ensure!(code == 0 || code == 3, "exit code {code}: {said}");
+    takes_out_what_nobody_wrote_down(stage, &moving.last.id)?;
     arrives_accelerated(stage, &moving.last.id)
+}
+
+/// libvirtd may have ended between what QEMU did and what it would have written. Then no other VF is plugged, and what is
+/// told helps.
+fn takes_out_what_nobody_wrote_down(stage: &Stage, id: &str) -> Result<()> {
+    let is_stray = |migration: &Migration| migration.reason() == Some("STRAY_VF");
+    let decided = stage.migration(Host::Beta, id, |migration| migration.ended || is_stray(migration))?;
+    let Some(failure) = decided.failure.as_ref().filter(|_| is_stray(&decided)) else {
+        return Ok(());
+    };
+    godwit_rig::say(format!("{}; {}", failure.message, failure.hint));
+    ensure!(
+        decided.acceleration == "standby"
+            && !decided
+                .timeline
+                .iter()
+                .any(|step| step.detail.contains("instead of")),
+        "another VF was taken: {decided:?}"
+    );
+    stage.guest_is_on_standby_on(Host::Beta)?;
+    stage.on(Host::Beta, &failure.hint).map(drop)
 }
 
 fn begun(moving: &mut Move, phase: &str) -> Result<()> {

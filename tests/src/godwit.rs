@@ -79,6 +79,8 @@ pub struct Failure {
     pub reason: String,
     /// For people.
     pub message: String,
+    /// What to type next.
+    pub hint: String,
 }
 
 /// One phase on one host.

@@ -28,6 +28,8 @@ pub(crate) struct View {
     pub(crate) progress: Option<Figures>,
     /// In a queue, from 1; 0: it does not wait there.
     pub(crate) place: u32,
+    /// Of a rest: why its last attempt failed, if for another reason than the journal has.
+    pub(crate) failed: Option<Arc<Cause>>,
 }
 
 impl View {
@@ -37,6 +39,7 @@ impl View {
             migration: Arc::new(migration),
             progress: None,
             place: 0,
+            failed: None,
         }
     }
 }
@@ -119,7 +122,7 @@ impl<W: World> Operation<W> {
             let recorded = match step {
                 Step::Came(event) if changes_nothing(state, &event) => {
                     if let Event::Failed(cause) = event {
-                        self.failed = Some(cause);
+                        self.failed_again(cause);
                     }
                     true
                 }

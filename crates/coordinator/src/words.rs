@@ -16,7 +16,12 @@ use crate::operation::View;
 pub(crate) fn migration(view: &View) -> api::Migration {
     let value = &*view.migration;
     let brief = &value.brief;
+    let last = view.failed.as_deref();
     let (acceleration, standby_since, because) = acceleration(&value.acceleration());
+    let because = match (standby_since, last) {
+        (Some(_), Some(last)) => last.message.clone(),
+        _ => because,
+    };
     api::Migration {
         id: brief.id.clone(),
         guest: brief.guest.name.clone(),
@@ -42,7 +47,7 @@ pub(crate) fn migration(view: &View) -> api::Migration {
         created: Some(timestamp(value.begun_ms)),
         timeline: value.spans().iter().map(span).collect(),
         progress: view.progress.or_else(|| value.figures()).map(progress),
-        failure: failure(value),
+        failure: failure(value, last),
         pairs: brief.pairs.iter().map(pair).collect(),
         policy: policy(brief.policy).into(),
         queue_place: view.place,
@@ -64,8 +69,8 @@ pub fn policy_of(value: api::Policy) -> Option<Policy> {
 }
 
 /// What failed, for as long as it matters: a guest that is as it was asked for has no failure.
-fn failure(value: &Migration) -> Option<api::Failure> {
-    let cause = match (value.state(), value.failure()) {
+fn failure(value: &Migration, last: Option<&Cause>) -> Option<api::Failure> {
+    let cause = match (value.state(), last.or(value.failure())) {
         (State::Rest(Course::Leave, Phase::Locate), cause) => not_located(value, cause),
         (_, cause) => cause.filter(|_| !is_well(value))?.clone(),
     };

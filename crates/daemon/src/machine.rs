@@ -50,6 +50,7 @@ impl Machine {
             vfio_pci: self.module("vfio_pci"),
             vfio_iommu: self.module("vfio_iommu_type1"),
             vfio_device: self.exists("dev/vfio/vfio"),
+            tcp_retries: self.tcp_retries(),
         }
     }
 
@@ -147,6 +148,13 @@ impl Machine {
             true => Module::Loadable,
             false => Module::Missing,
         })
+    }
+
+    fn tcp_retries(&self) -> Fact<u32> {
+        let path = "proc/sys/net/ipv4/tcp_retries2";
+        let text = self.read(path)?;
+        let number = text.trim().parse();
+        number.map_err(|_| format!("/{path}: {:?} is no number", text.trim()))
     }
 
     /// What a process may do about locked memory, if it has one of these names.

@@ -19,6 +19,20 @@ pub struct GuestFacts {
     pub pairs: Vec<PairFacts>,
     /// What the agent sees, by the MAC of the standby; or why it does not answer.
     pub agent: Result<Vec<PairSeen>, String>,
+    /// VFs that its emulator has and its domain has not.
+    pub strays: Vec<Stray>,
+}
+
+/// A VF in an emulator whose domain does not know it: libvirtd ended inside a plug. libvirt can neither plug another
+/// under its alias nor migrate the guest, and only its emulator can take it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Which.
+    pub vf: PciAddress,
+    /// The emulator's process id.
+    pub pid: u32,
+    /// What the emulator calls it.
+    pub alias: String,
 }
 
 /// One pair as libvirt shows it.
@@ -53,6 +67,18 @@ pub struct PairSeen {
     pub problem: Option<String>,
 }
 
+impl Stray {
+    /// Why nothing is done with such a guest.
+    pub fn refusal(&self, guest: &str) -> GuestRefusal {
+        GuestRefusal::StrayVf {
+            guest: guest.into(),
+            vf: self.vf.to_string(),
+            pid: self.pid,
+            alias: self.alias.clone(),
+        }
+    }
+}
+
 /// The pairs of a guest that may be managed: each has its VF.
 ///
 /// # Errors
@@ -81,6 +107,9 @@ pub fn pairs(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
 pub fn movable(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
     if facts.managed {
         check_running(facts)?;
+        if let Some(stray) = facts.strays.first() {
+            return Err(stray.refusal(&facts.guest.name));
+        }
         return whole(facts);
     }
     pairs(facts)?;
@@ -101,6 +130,8 @@ pub fn wants_vf(facts: &GuestFacts) -> bool {
 /// could not be: then the others say why.
 pub fn objections(facts: &GuestFacts) -> Vec<GuestRefusal> {
     let mut all = Vec::from_iter(check_running(facts).err());
+    let strays = facts.strays.iter();
+    all.extend(strays.map(|stray| stray.refusal(&facts.guest.name)));
     if facts.pairs.is_empty() {
         let detail = "libvirt shows no PCI network function of a pool in its XML".into();
         all.push(no_vf(facts, detail));
@@ -245,6 +276,7 @@ mod tests {
                 has_primary: true,
                 problem: None,
             }]),
+            strays: Vec::new(),
         }
     }
 
@@ -284,6 +316,27 @@ mod tests {
         // A bond that lost the VF which libvirt shows is in trouble.
         facts.agent.as_mut().unwrap()[0].has_primary = false;
         assert!(movable(&facts).is_err());
+    }
+
+    #[test]
+    fn a_vf_that_only_the_emulator_knows_is_to_be_taken_out_first() {
+        let mut facts = facts();
+        facts.strays.push(Stray {
+            vf: "0000:01:10.2".parse().unwrap(),
+            pid: 77,
+            alias: "ua-primary0".into(),
+        });
+        let refusal = movable(&facts).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "VF 0000:01:10.2 is in the emulator of guest `web-1` (process 77) and not in its domain: libvirtd ended \
+             in the middle of a plug"
+        );
+        assert_eq!(
+            crate::Refusal::from(refusal.clone()).hint(),
+            "virsh qemu-monitor-command web-1 --hmp 'device_del ua-primary0'"
+        );
+        assert_eq!(objections(&facts), [refusal]);
     }
 
     #[test]

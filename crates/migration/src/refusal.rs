@@ -34,6 +34,17 @@ pub enum GuestRefusal {
         mac: String,
         detail: String,
     },
+    /// Its emulator has a VF that its domain does not.
+    #[error(
+        "VF {vf} is in the emulator of guest `{guest}` (process {pid}) and not in its domain: libvirtd \
+         ended in the middle of a plug"
+    )]
+    StrayVf {
+        guest: String,
+        vf: String,
+        pid: u32,
+        alias: String,
+    },
     /// It is being migrated, or was left on standby by a migration that is not over.
     #[error("guest `{guest}` is busy: migration {migration} is at {phase}")]
     Busy {
@@ -121,6 +132,7 @@ impl Refusal {
                 GuestRefusal::NoStandby { .. } => "GUEST_WITHOUT_STANDBY",
                 GuestRefusal::NoAgent { .. } => "GUEST_WITHOUT_AGENT",
                 GuestRefusal::NoPair { .. } => "GUEST_PAIR_UNKNOWN_TO_AGENT",
+                GuestRefusal::StrayVf { .. } => "STRAY_VF",
                 GuestRefusal::Busy { .. } => "GUEST_BUSY",
             },
             Refusal::Host(refusal) => match refusal {
@@ -165,6 +177,9 @@ fn guest_hint(refusal: &GuestRefusal) -> String {
         }
         GuestRefusal::NoPair { guest, .. } => {
             format!("in {guest}: cat /proc/net/bonding/*; what a pair needs is in docs/guests.md")
+        }
+        GuestRefusal::StrayVf { guest, alias, .. } => {
+            format!("virsh qemu-monitor-command {guest} --hmp 'device_del {alias}'")
         }
         GuestRefusal::Busy { migration, .. } => format!("godwit status {migration}"),
     }

@@ -35,6 +35,7 @@ impl World for Pretend {
             policy: Policy::default(),
             pairs: Vec::new(),
             agent: Ok(Vec::new()),
+            strays: Vec::new(),
         };
         Ok(Vec::from_iter(Some(plain).filter(|_| named == Some("batch-1"))))
     }

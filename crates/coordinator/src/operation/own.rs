@@ -1,7 +1,11 @@
-//! What the loop does itself, without the world: it sets VFs aside, and stands in the line for a transfer.
+//! What the loop does itself, without the world: it sets VFs aside, tells why a rest goes on, and stands in the line for a
+//! transfer.
 
-use godwit_migration::State;
+use std::sync::Arc;
+
+use godwit_migration::{Cause, State};
 use tokio::sync::MutexGuard;
+use tracing::warn;
 
 use super::{Operation, Step, changes_nothing};
 use crate::{Coordinator, World};
@@ -53,6 +57,23 @@ impl<W: World> Operation<W> {
         }
         drop(alone);
         None
+    }
+
+    /// The rest goes on. Who looks at it sees why it does now, and the log has each reason once.
+    pub(super) fn failed_again(&mut self, cause: Cause) {
+        let view = self.view.borrow();
+        let known = view.failed.as_deref().or(self.migration.failure());
+        let is_new =
+            known.is_none_or(|known| (&known.reason, &known.message) != (&cause.reason, &cause.message));
+        drop(view);
+        if is_new {
+            let (id, guest) = (&self.migration.brief.id, &self.migration.brief.guest.name);
+            let (message, causes) = (&cause.message, cause.causes.join(": "));
+            warn!(migration = %id, guest, state = %self.migration.state(), causes, "{message}");
+            let failed = Some(Arc::new(cause.clone()));
+            self.view.send_modify(|view| view.failed = failed);
+        }
+        self.failed = Some(cause);
     }
 
     /// Until there is room for one more transfer from this host. Then the world asks the destination for its own.

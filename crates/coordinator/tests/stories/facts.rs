@@ -68,6 +68,7 @@ pub fn guest(n: u8) -> GuestFacts {
         policy: Policy::Require,
         pairs: vec![pair],
         agent: Ok(vec![seen]),
+        strays: Vec::new(),
     }
 }
 

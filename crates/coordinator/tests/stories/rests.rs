@@ -60,6 +60,16 @@ fn an_undo_that_fails_rests_on_standby_until_the_world_heals() {
             written,
             "nothing new, nothing written"
         );
+        // Why it fails now is told, and again not written.
+        alpha.world.breaks(Phase::Plug, failed("STRAY_VF"));
+        alpha.world.attempts(Phase::Plug, 32).await;
+        let view = alpha.settled(&id).await;
+        let reason = view.failure.map(|failure| failure.reason);
+        assert_eq!(
+            (view.because.as_str(), reason.as_deref()),
+            ("stray_vf went wrong", Some("STRAY_VF"))
+        );
+        assert_eq!(alpha.peek().entries(&id).len(), written);
         grow(&pauses(&alpha, State::Rest(Course::Return, Phase::Plug)));
         // The destination's hold was given back all the same; this host's own stays for the way back.
         assert_eq!(alpha.world.tried(Phase::Unreserve), 1);

@@ -16,6 +16,7 @@ impl Tree {
         );
         tree.file("proc/cmdline", "BOOT_IMAGE=/vmlinuz quiet intel_iommu=on\n");
         tree.file("proc/sys/kernel/osrelease", "6.12.0-1\n");
+        tree.file("proc/sys/net/ipv4/tcp_retries2", "8\n");
         tree.file("sys/class/iommu/dmar0/x", "");
         tree.file("sys/firmware/acpi/tables/DMAR", "");
         tree.file("sys/module/vfio_pci/x", "");
@@ -67,6 +68,7 @@ fn a_whole_machine() {
         vfio_pci: Ok(Module::Loaded),
         vfio_iommu: Ok(Module::Loaded),
         vfio_device: Ok(true),
+        tcp_retries: Ok(8),
     };
     assert_eq!(facts, expected);
 }
@@ -74,6 +76,20 @@ fn a_whole_machine() {
 #[test]
 fn each_thing_may_be_missing() {
     let tree = Tree::whole();
+    tree.file("proc/sys/net/ipv4/tcp_retries2", "many\n");
+    assert!(
+        tree.facts()
+            .tcp_retries
+            .unwrap_err()
+            .ends_with(r#""many" is no number"#)
+    );
+    tree.without("proc/sys/net/ipv4/tcp_retries2");
+    assert!(
+        tree.facts()
+            .tcp_retries
+            .unwrap_err()
+            .contains("tcp_retries2: No such")
+    );
     tree.without("dev/kvm");
     assert_eq!(tree.facts().kvm, Ok(false));
     tree.without("dev/vfio");

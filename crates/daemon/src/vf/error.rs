@@ -4,6 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use godwit_migration::PciAddress;
 use rustix::io::Errno;
+use uuid::Uuid;
 
 /// Names a VF for people: `VF 3 of pf0 (0000:01:10.6)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(crate) struct Holder {
     pub pid: u32,
     /// Its name, as the kernel cuts it.
     pub command: String,
+    /// The guest whose emulator it is, if it is one.
+    pub guest: Option<Uuid>,
 }
 
 impl fmt::Display for Holder {

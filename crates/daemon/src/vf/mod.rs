@@ -272,6 +272,17 @@ impl Vfs {
         self.blocking(move |sysfs| sysfs.holders(&vf)).await
     }
 
+    /// The processes that have VFs of any pool open now, and which VFs.
+    pub(crate) async fn open_vfs(&self) -> Result<Vec<(PciAddress, Holder)>, VfError> {
+        let pfs: Vec<String> = self.inner.pfs.keys().cloned().collect();
+        self.blocking(move |sysfs| {
+            // A PF that cannot be read has no VF that could be given away.
+            let functions = pfs.iter().filter_map(|pf| sysfs.functions(pf).ok()).flatten();
+            sysfs.open_vfs(&functions.map(|function| function.name).collect::<Vec<_>>())
+        })
+        .await
+    }
+
     async fn unused(&self, vf: &VfName, within: Duration) -> Result<(), VfError> {
         let start = Instant::now();
         loop {

@@ -190,46 +190,76 @@ impl Sysfs {
     /// The processes that have the VF open, through its vfio group or its own vfio device. Those that end meanwhile are
     /// left out; nobody else can hide from root.
     pub(crate) fn holders(&self, vf: &VfName) -> Result<Vec<Holder>, VfError> {
-        let device = self.device(vf.address);
-        let mut paths = Vec::new();
-        if let Some(group) = link_name(&device.join("iommu_group")) {
-            paths.push(format!("/dev/vfio/{group}"));
-        }
-        if let Some(own) = first_entry(&device.join("vfio-dev")) {
-            paths.push(format!("/dev/vfio/devices/{own}"));
-        }
+        let open = self.open_vfs(std::slice::from_ref(vf))?;
+        Ok(open.into_iter().map(|(_, holder)| holder).collect())
+    }
+
+    /// The same of many VFs, with one look at each process.
+    pub(crate) fn open_vfs(&self, vfs: &[VfName]) -> Result<Vec<(PciAddress, Holder)>, VfError> {
+        let Some(first) = vfs.first() else {
+            return Ok(Vec::new());
+        };
+        let files: Vec<(PciAddress, Vec<String>)> =
+            vfs.iter().map(|vf| (vf.address, self.vfio_files(vf))).collect();
         let proc = self.root.join("proc");
         let entries = fs::read_dir(&proc).map_err(|source| VfError::Sysfs {
-            vf: vf.clone(),
+            vf: first.clone(),
             path: proc.clone(),
             source,
         })?;
         let pids = entries
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let holding = pids.filter(|pid| has_open(&proc.join(pid.to_string()), &paths));
-        let named = holding.map(|pid| {
-            let command = fs::read_to_string(proc.join(pid.to_string()).join("comm")).unwrap_or_default();
-            Holder {
-                pid,
-                command: command.trim_end().to_owned(),
+        let mut open = Vec::new();
+        for pid in pids {
+            let process = proc.join(pid.to_string());
+            let of_vfio = open_vfio_files(&process);
+            if of_vfio.is_empty() {
+                continue;
             }
-        });
-        Ok(named.collect())
+            let has = |paths: &[String]| paths.iter().any(|path| of_vfio.contains(path));
+            let named = files.iter().filter(|(_, paths)| has(paths));
+            open.extend(named.map(|(vf, _)| (*vf, holder(pid, &process))));
+        }
+        Ok(open)
+    }
+
+    /// What a process that uses the VF has open.
+    fn vfio_files(&self, vf: &VfName) -> Vec<String> {
+        let device = self.device(vf.address);
+        let group = link_name(&device.join("iommu_group")).map(|group| format!("/dev/vfio/{group}"));
+        let own = first_entry(&device.join("vfio-dev")).map(|own| format!("/dev/vfio/devices/{own}"));
+        group.into_iter().chain(own).collect()
     }
 }
 
-fn has_open(process: &Path, paths: &[String]) -> bool {
+fn holder(pid: u32, process: &Path) -> Holder {
+    let command = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+    let mut arguments = arguments.split(|byte| *byte == 0);
+    // libvirt starts every emulator with it.
+    let guest = arguments
+        .find(|word| *word == b"-uuid")
+        .and_then(|_| arguments.next());
+    Holder {
+        pid,
+        command: command.trim_end().to_owned(),
+        guest: guest.and_then(|word| std::str::from_utf8(word).ok()?.parse().ok()),
+    }
+}
+
+/// The files under `/dev/vfio` that a process has open.
+fn open_vfio_files(process: &Path) -> Vec<String> {
     let Ok(files) = fs::read_dir(process.join("fd")) else {
-        return false;
+        return Vec::new();
     };
-    files.flatten().any(|file| {
+    let targets = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+    let named = targets.filter_map(|target| {
+        let target = target.to_str()?;
         // QEMU may see /dev in a mount namespace of its own, whose nodes read as deleted from here.
-        let target = fs::read_link(file.path()).unwrap_or_default();
-        let target = target.to_string_lossy();
-        let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
-        paths.iter().any(|path| path == target)
-    })
+        Some(target.strip_suffix(" (deleted)").unwrap_or(target).to_owned())
+    });
+    named.filter(|target| target.starts_with("/dev/vfio/")).collect()
 }
 
 /// Only an existing file: with `O_CREAT` a missing sysfs file would be a wrong error.

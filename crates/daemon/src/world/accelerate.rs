@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use futures_util::future::join_all;
 use godwit_coordinator::{Job, retry::Policy};
-use godwit_migration::{Course, Event, MacAddress, Pair, PciAddress, Report, State};
+use godwit_migration::{Course, Event, MacAddress, Pair, PciAddress, Report, State, preflight::Stray};
 use tokio::{sync::Mutex, time::Instant};
 use tracing::{info, warn};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     agent::AgentError,
-    cause::{CauseExt, cause},
+    cause::{CauseExt, cause, refused},
     libvirt::{
         JobKind, XmlOf,
         edit::{hostdev_xml, metadata_in},
@@ -90,10 +90,12 @@ impl RealWorld {
         };
         let wish = self.wish_for(job, pair).await?;
         let profile = profile_of(wish.as_ref(), pair);
-        if let Some(has) = plugged(&self.devices(&job.brief).await?, pair, vf) {
+        let devices = self.devices(&job.brief).await?;
+        if let Some(has) = plugged(&devices, pair, vf) {
             let lacks = self.check_plugged(has.1, &profile).await?;
             return Ok(done(has.0, " already", &lacks));
         }
+        self.check_no_stray(job, &devices, (index, pair)).await?;
         self.check_nobody_has(vf).await?;
         self.check_stays(job).await?;
         self.check_pf(vf).await?;
@@ -174,7 +176,29 @@ impl RealWorld {
         }
     }
 
-    /// libvirtd may have died inside an attach: then a QEMU has the VF and no XML says so.
+    /// libvirtd may have died inside an attach: then the guest's QEMU has a VF under the pair's alias, and no XML says
+    /// so. No other VF would do until that one has left.
+    async fn check_no_stray(
+        &self,
+        job: &Job,
+        devices: &DomainDevices,
+        (index, pair): (usize, &Pair),
+    ) -> Work<()> {
+        let told = |error| failed("PLUG", "who has VFs open cannot be seen", &error);
+        let open = self.vfs.open_vfs().await.map_err(told)?;
+        let alias = plug_alias(&pair.primary, index);
+        let strays = self.strays(uuid(&job.brief)?, devices, &open, &[alias]).await;
+        // What another pair is being plugged with is its own.
+        let others = job.brief.pairs.iter().filter(|other| other.mac != pair.mac);
+        let theirs: Vec<PciAddress> = others.filter_map(|other| job.brief.vf_here(other)).collect();
+        let own = |stray: &&Stray| !theirs.contains(&stray.vf);
+        match strays.map_err(told)?.iter().find(own) {
+            None => Ok(()),
+            Some(stray) => Err(Event::Failed(refused(stray.refusal(&job.brief.guest.name)))),
+        }
+    }
+
+    /// Whoever has the VF open: QEMU could not have it.
     pub(super) async fn check_nobody_has(&self, vf: PciAddress) -> Work<()> {
         let told = |error| failed("PLUG", format!("who has VF {vf} open cannot be seen"), &error);
         let holders = self.vfs.holders(vf).await.map_err(told)?;

@@ -89,6 +89,7 @@ impl Tree {
                 vfio_pci: Err(why()),
                 vfio_iommu: Err(why()),
                 vfio_device: Err(why()),
+                tcp_retries: Err(why()),
             },
             memlock: Err(why()),
             lock_manager: Err(why()),

@@ -9,7 +9,7 @@ use godwit_migration::{
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{RealWorld, accelerate::place_of, channel_of};
+use super::{RealWorld, accelerate::place_of, channel_of, strays::Open};
 use crate::{
     agent,
     cause::{CauseExt, cause},
@@ -34,14 +34,15 @@ impl RealWorld {
             named.is_none_or(|named| state.name == named || state.uuid.to_string() == named)
         };
         let vfs = self.inventory().await;
+        let open = self.open_vfs().await;
         let facts = states
             .iter()
             .filter(|state| wanted(state))
-            .map(|state| self.facts(state, &vfs));
+            .map(|state| self.facts(state, &vfs, &open));
         Ok(futures_util::future::join_all(facts).await)
     }
 
-    async fn facts(&self, state: &DomainState, vfs: &[VfState]) -> GuestFacts {
+    async fn facts(&self, state: &DomainState, vfs: &[VfState], open: &Open) -> GuestFacts {
         let running = matches!(state.run, RunState::Running(_));
         let mut facts = GuestFacts {
             guest: Guest {
@@ -54,6 +55,7 @@ impl RealWorld {
             policy: Policy::default(),
             pairs: Vec::new(),
             agent: Err(format!("the guest is {}", state.run)),
+            strays: Vec::new(),
         };
         // The XML of a domain that arrives cannot be read without blocking; it has nothing to tell yet.
         if is_arriving(state.run) {
@@ -85,6 +87,11 @@ impl RealWorld {
         let wish = self.wish(state.uuid).await.ok().flatten();
         facts.managed = wish.is_some();
         facts.policy = wish.as_ref().map(|wish| wish.policy).unwrap_or_default();
+        if let Some(wish) = &wish {
+            let aliases: Vec<String> = wish.pairs.iter().map(|pair| pair.primary_alias.clone()).collect();
+            let strays = self.strays(state.uuid, &devices, open, &aliases).await;
+            facts.strays = strays.unwrap_or_default();
+        }
         facts.pairs = match wish {
             Some(wish) => wish
                 .pairs
@@ -161,13 +168,14 @@ impl RealWorld {
         };
         let vfs = self.inventory().await;
         let owners = self.owners().await?;
+        let open = self.vfs.open_vfs().await.map_err(|error| told(&error))?;
         let mut facts = Vec::with_capacity(vfs.len());
         for vf in vfs {
             let address = vf.name.address;
             let owner = owners.iter().find(|(owned, _)| *owned == address);
             let usage = match owner {
                 Some((_, guest)) => VfUse::Guest(guest.clone()),
-                None => self.unowned(&vf).await.map_err(|error| told(&error))?,
+                None => self.unowned(&vf, &open).await.map_err(|error| told(&error))?,
             };
             facts.push(Vf {
                 address,
@@ -190,13 +198,15 @@ impl RealWorld {
     }
 
     /// Used by the host itself, by a process that libvirt does not know, or by nobody.
-    async fn unowned(&self, vf: &VfState) -> Result<VfUse, VfError> {
+    async fn unowned(&self, vf: &VfState, open: &Open) -> Result<VfUse, VfError> {
         if let Some(netdev) = &vf.netdev {
             return Ok(VfUse::Other(format!("the host uses it as {netdev}")));
         }
-        let holders = self.vfs.holders(vf.name.address).await?;
-        Ok(match holders.first() {
-            Some(holder) => VfUse::Other(format!("process {} ({}) has it open", holder.pid, holder.command)),
+        let holder = open.iter().find(|(open, _)| *open == vf.name.address);
+        Ok(match holder {
+            Some((_, holder)) => {
+                VfUse::Other(format!("process {} ({}) has it open", holder.pid, holder.command))
+            }
             None => match self.vfs.pf_down(vf.name.address).await? {
                 Some(pf) => VfUse::Other(format!("its PF is down: ip link set {pf} up")),
                 None => VfUse::Free,

@@ -14,6 +14,7 @@ mod facts;
 mod leaving;
 mod locate;
 mod profile;
+mod strays;
 mod transfer;
 
 use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};

@@ -37,6 +37,8 @@ pub struct MachineFacts {
     pub vfio_iommu: Fact<Module>,
     /// There is a `/dev/vfio/vfio`.
     pub vfio_device: Fact<bool>,
+    /// How often TCP sends again before it gives a connection up: `net.ipv4.tcp_retries2`.
+    pub tcp_retries: Fact<u32>,
 }
 
 /// A CPU.

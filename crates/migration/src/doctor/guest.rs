@@ -68,6 +68,10 @@ fn matters(refusal: &GuestRefusal) -> (Severity, &'static str) {
             Severity::Error,
             "the pair's traffic cannot be moved to the standby and back",
         ),
+        GuestRefusal::StrayVf { .. } => (
+            Severity::Error,
+            "libvirt can neither migrate the guest nor plug another VF into it",
+        ),
         GuestRefusal::Unknown { .. } | GuestRefusal::Busy { .. } => {
             (Severity::Error, "it cannot be migrated now")
         }

@@ -47,6 +47,7 @@ fn whole() -> HostFacts {
             vfio_pci: Ok(Module::Loaded),
             vfio_iommu: Ok(Module::Loaded),
             vfio_device: Ok(true),
+            tcp_retries: Ok(8),
         },
         pfs: vec![pf("pf0")],
         libvirt: LibvirtFacts {
@@ -198,6 +199,13 @@ fn modules_of_vfio() {
     assert!(iommu.starts_with("Error VFIO_MISSING"), "{iommu}");
     let device = one(|f| f.machine.vfio_device = Ok(false));
     assert!(device.contains("no /dev/vfio/vfio"), "{device}");
+}
+
+#[test]
+fn a_host_that_waits_long_for_a_dead_link() {
+    let usual = one(|f| f.machine.tcp_retries = Ok(15));
+    assert!(usual.starts_with("Hint TCP_RETRIES"), "{usual}");
+    assert!(broken(|f| f.machine.tcp_retries = Ok(8)).is_empty());
 }
 
 #[test]
@@ -392,7 +400,7 @@ fn what_cannot_be_looked_at_hides_nothing() {
         let m = &mut f.machine;
         (m.cpu, m.kvm, m.iommus, m.firmware) = (Err(why()), Err(why()), Err(why()), Err(why()));
         (m.command_line, m.vfio_pci, m.vfio_iommu) = (Err(why()), Err(why()), Err(why()));
-        m.vfio_device = Err(why());
+        (m.vfio_device, m.tcp_retries) = (Err(why()), Err(why()));
         (f.libvirt.memlock, f.libvirt.lock_manager) = (Err(why()), Err(why()));
         f.own.certificate_days = Err(why());
         detail(f).up = false;
@@ -402,7 +410,7 @@ fn what_cannot_be_looked_at_hides_nothing() {
         told[1..].iter().all(|line| line.starts_with("not checked: ")),
         "{told:#?}"
     );
-    assert_eq!(told.len(), 1 + 9, "{told:#?}");
+    assert_eq!(told.len(), 1 + 10, "{told:#?}");
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn facts(model: &Model, host: &Host) -> HostFacts {
             vfio_pci: Ok(vfio),
             vfio_iommu: Ok(Module::Loaded),
             vfio_device: Ok(true),
+            tcp_retries: Ok(8),
         },
         pfs: pfs(host),
         libvirt: LibvirtFacts {

@@ -49,6 +49,7 @@ impl PretendWorld {
                 (_, false, _) | (_, _, None) => Err("its domain has no channel org.godwit.agent.0".into()),
                 (true, true, Some(body)) => Ok(seen(found, body)),
             },
+            strays: Vec::new(),
         }
     }
 

@@ -226,6 +226,7 @@ fn holders_are_found_by_group_and_by_device() {
     let qemu = Holder {
         pid: 77,
         command: "qemu-system-x86".into(),
+        guest: None,
     };
     assert_eq!(holders(&vf), [qemu]);
     assert_eq!(holders(&name(1, "0000:01:10.2")), [], "has no group");
@@ -235,6 +236,34 @@ fn holders_are_found_by_group_and_by_device() {
     machine.file("sys/bus/pci/devices/0000:01:10.2/vfio-dev/vfio3/dev", "");
     machine.process(79, "iommufd", "/dev/vfio/devices/vfio3");
     assert_eq!(holders(&name(1, "0000:01:10.2"))[0].pid, 79);
+}
+
+#[test]
+fn a_vf_in_an_emulator_is_known_by_its_guest() {
+    let machine = Machine::new();
+    machine.file("sys/bus/pci/devices/0000:01:10.2/vfio-dev/vfio3/dev", "");
+    machine.process(77, "qemu-system-x86", "/dev/vfio/12");
+    let line = "qemu\0-name\0guest=web-1\0-uuid\x006cb0e5f6-9b6a-4a52-8d6f-0d7ad6d1a001\0-S\0";
+    machine.file("proc/77/cmdline", line);
+    machine.process(78, "other", "/dev/vfio/devices/vfio3");
+    machine.file("proc/78/cmdline", "other\0-uuid\0no-uuid\0");
+    machine.process(79, "dpdk", "/dev/vfio/vfio");
+    let both = [name(0, "0000:01:10.0"), name(1, "0000:01:10.2")];
+    let mut open = machine.sysfs().open_vfs(&both).unwrap();
+    open.sort_by_key(|(vf, _)| *vf);
+    let told: Vec<_> = open
+        .iter()
+        .map(|(vf, holder)| (vf.to_string(), holder.pid, holder.guest.map(|id| id.to_string())))
+        .collect();
+    let guest = Some("6cb0e5f6-9b6a-4a52-8d6f-0d7ad6d1a001".to_owned());
+    assert_eq!(
+        told,
+        [
+            ("0000:01:10.0".to_owned(), 77, guest),
+            ("0000:01:10.2".to_owned(), 78, None)
+        ]
+    );
+    assert_eq!(machine.sysfs().open_vfs(&[]).unwrap(), []);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{super::*, told};
 use crate::{
     Guest, Policy,
-    preflight::{GuestFacts, PairFacts, PairSeen},
+    preflight::{GuestFacts, PairFacts, PairSeen, Stray},
 };
 
 fn web() -> GuestFacts {
@@ -32,6 +32,7 @@ fn web() -> GuestFacts {
             has_primary: true,
             problem: None,
         }]),
+        strays: Vec::new(),
     }
 }
 
@@ -54,6 +55,14 @@ fn a_guest_and_its_pairs() {
     assert!(
         of_guest(|g| g.agent = Err("no answer in 3 s".into()))[0].starts_with("Error GUEST_WITHOUT_AGENT")
     );
+    let stray = of_guest(|g| {
+        g.strays.push(Stray {
+            vf: "0000:01:10.2".parse().unwrap(),
+            pid: 77,
+            alias: "ua-primary0".into(),
+        });
+    });
+    assert!(stray[0].starts_with("Error STRAY_VF [web-1]"), "{stray:?}");
     assert!(of_guest(|g| g.agent = Ok(vec![]))[0].starts_with("Error GUEST_PAIR_UNKNOWN_TO_AGENT"));
     // All of it at once, and that it is not managed is not the matter.
     let several = of_guest(|g| {
