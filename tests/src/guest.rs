@@ -91,6 +91,9 @@ pub const NATIVE_1: Guest = Guest {
 const PATIENCE: Duration = Duration::from_secs(120);
 /// While it boots, what is asked too early is lost and asked again.
 const EARLY: Duration = Duration::from_secs(2);
+
+/// A guest that is alive answers long before, however busy the machine is.
+const HANGS: Duration = Duration::from_secs(30);
 /// In the guest, the switch of the interrupt by which QEMU's q35 tells of PCI devices that come and go.
 const UNPLUGS: &str = "/sys/firmware/acpi/interrupts/gpe01";
 
@@ -157,6 +160,14 @@ impl Guest {
     /// What it says of itself.
     pub fn state(self, place: &Place, host: Host) -> Result<State> {
         self.state_within(place, host, Duration::from_secs(15))
+    }
+
+    /// Whether it runs and nobody answers on the rig's line to it, which no network and no agent takes part in.
+    pub(crate) fn hangs(self, place: &Place) -> bool {
+        let Ok(Some(host)) = self.locate(place) else {
+            return false;
+        };
+        self.state_within(place, host, HANGS).is_err()
     }
 
     /// Runs a shell command in it.

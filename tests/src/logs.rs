@@ -60,11 +60,24 @@ pub fn after_failure(place: &Place, what: &str) {
     }
     crate::say(format!("logs of hosts and guest are in {}", dir.display()));
     for host in Host::ALL {
-        let text = fs::read_to_string(dir.join(host.name()).join("var/log/godwitd.log")).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
+        let logs = dir.join(host.name()).join("var/log");
         crate::say(format!("the end of godwitd's log on {host}:"));
-        for line in &lines[lines.len().saturating_sub(25)..] {
+        for line in end_of(&logs.join("godwitd.log"), 25) {
             crate::say(format!("  {line}"));
         }
+        for guest in Guest::ALL {
+            for line in end_of(&logs.join(format!("{guest}.console")), 8) {
+                crate::say(format!("{guest} on {host}: {}", line.escape_debug()));
+            }
+        }
     }
+}
+
+/// The last lines of a file; none if there is none.
+fn end_of(file: &Path, most: usize) -> Vec<String> {
+    let text = fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(most);
+    lines[from..].iter().map(|line| (*line).to_owned()).collect()
 }

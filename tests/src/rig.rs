@@ -112,14 +112,18 @@ impl Rig {
     }
 
     /// Whether the emulation failed by itself, and how: a host's died of an assertion of its own, or the host answers
-    /// nobody, or a guest was reset unasked since `before`. What a story saw then says nothing of Godwit. A plug that a
+    /// nobody, or a guest runs and answers nobody, or one was reset unasked since `before`. What a story saw then says nothing of Godwit. A plug that a
     /// story pulled is not meant.
     pub fn broke(&self, before: Unasked) -> Option<String> {
         let reset = || {
             let reset = Unasked::until_now(&self.place).is_more_than(before);
             reset.then(|| "a guest booted unasked".into())
         };
-        self.host_broke().or_else(reset)
+        let hangs = || {
+            let guest = Guest::ALL.into_iter().find(|guest| guest.hangs(&self.place))?;
+            Some(format!("{guest} runs and does not answer on its own line"))
+        };
+        self.host_broke().or_else(reset).or_else(hangs)
     }
 
     fn host_broke(&self) -> Option<String> {
