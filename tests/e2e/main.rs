@@ -128,6 +128,7 @@ const MOVES: &[Told] = &[
         moves::cancelled,
     ),
     ("there_and_back_again", moves::there_and_back),
+    ("a_plan_names_the_vf_that_the_guest_gets", moves::planned),
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
     (

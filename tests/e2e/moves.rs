@@ -10,7 +10,7 @@ use godwit_rig::prober::{self, Prober};
 use godwit_rig::topology::{self, Topology};
 use godwit_rig::{Host, build, ready, vf};
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, refused};
 use crate::troubled::Troubled;
 
 pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
@@ -20,6 +20,46 @@ pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Alpha)?;
     ensure!(ready::nothing_is_open(&stage.place)?, "a migration is still open");
     Ok(())
+}
+
+/// What is planned is what is held. What was free when it was planned may be taken before the move.
+pub(crate) fn planned(stage: &Stage) -> Result<()> {
+    let beta = |line: &str| godwit::run(&stage.place, Host::Beta, line)?.done();
+    let first = planned_vf(stage)?.context("no VF is planned")?;
+    beta(&format!("vfs quarantine {first}"))?;
+    let second = planned_vf(stage)?.context("no other VF is planned")?;
+    ensure!(second != first, "{first} is in quarantine, and planned");
+    beta(&format!("vfs quarantine {second}"))?;
+    let plan = stage.godwit(&format!("plan {WEB_1} beta"))?;
+    ensure!(
+        plan.code == 1 && plan.out.contains("quarantined: by hand"),
+        "exit code {}: {}{}",
+        plan.code,
+        plan.out,
+        plan.err
+    );
+    refused(
+        &stage.godwit(&format!("migrate {WEB_1} beta --wait"))?,
+        "no free VF",
+    )?;
+    beta(&format!("vfs release {first}"))?;
+    beta(&format!("vfs release {second}"))?;
+    let planned = planned_vf(stage)?.context("no VF is planned again")?;
+    let mut moving = stage.begin_move()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    ensure!(
+        said.contains(&format!("beta holds {planned}")),
+        "{planned} was planned: {said}"
+    );
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// The VF that the guest would get on beta.
+fn planned_vf(stage: &Stage) -> Result<Option<String>> {
+    let answer = stage.godwit(&format!("--json plan {WEB_1} beta"))?;
+    let plan: serde_json::Value = serde_json::from_str(&answer.out)?;
+    Ok(plan["pairs"][0]["vf"].as_str().map(Into::into))
 }
 
 pub(crate) fn stored_domain(stage: &Stage) -> Result<()> {

@@ -7,6 +7,10 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use godwit_api::v1::{self as api, Failure};
 
+mod moves;
+
+use self::moves::{MIGRATE_MORE, PLAN_MORE};
+pub(crate) use self::moves::{Migrate, Plan};
 use crate::exit;
 use crate::output::Output;
 
@@ -14,6 +18,7 @@ const MORE: &str = "\
 Examples:
   godwit guests                          what runs here, and whether it can be moved
   godwit adopt web-1                     make web-1 a managed guest
+  godwit plan web-1 beta                 which VF it would get there, and why
   godwit migrate web-1 beta --wait       move it, and see every phase
   godwit migrate web-1 beta --json       begin the move; the migration as JSON
   godwit list --guest web-1              the newest migrations of web-1
@@ -36,7 +41,7 @@ Exit codes:
   1  refused or failed; of several guests: one was refused; of a guest that was to stay: it left
   2  wrong usage
   3  the guest moved but is on standby, or its acceleration was not observed (--wait, watch)
-     (accelerate: it rests on its standby, and is tried again; doctor: warnings)
+     (accelerate: it rests on its standby, and is tried again; doctor: warnings; plan: it would)
   4  rolled back: the guest stays where it was (--wait, watch)
      (standby: it could not be had, and the guest is accelerated again)
   5  a person is needed (--wait, watch; doctor: errors)
@@ -81,6 +86,9 @@ pub(crate) enum Command {
     /// Move a guest to another host
     #[command(after_help = MIGRATE_MORE)]
     Migrate(Migrate),
+    /// Say which VFs a guest would get on another host now, and why not others; nothing is held or changed
+    #[command(after_help = PLAN_MORE)]
+    Plan(Plan),
     /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until Godwit moves it
     #[command(after_help = STANDBY_MORE)]
     Standby(Stay),
@@ -320,30 +328,6 @@ Exit codes:
   1  godwitd could not be asked, or knows no such guest
   3  warnings: it works in part, or will fail one day
   5  errors: guests are not migrated, or not accelerated, until they are mended";
-
-const MIGRATE_MORE: &str = "\
-Without --wait the command ends when the daemon has accepted the migration; `godwit show ID` shows it.
-With --wait it ends when nothing more is to be expected; its exit code is the outcome (see godwit --help).
-ctrl-C ends the watching, not the migration; `godwit watch ID` takes it up again.";
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Migrate {
-    /// Name or UUID of a guest that runs on this host
-    #[arg(value_parser = word)]
-    pub(crate) guest: String,
-    /// Name of the destination host, as the daemon's configuration has it
-    #[arg(value_parser = word)]
-    pub(crate) host: String,
-    /// Show every phase until the migration is settled
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// Whether it must have a VF at the destination [default: the guest's own policy]
-    #[arg(long, value_enum)]
-    pub(crate) policy: Option<Policy>,
-    /// Name this request, 1 to 128 bytes: the same name gives the same migration again [default: a new UUID]
-    #[arg(long, value_name = "ID", value_parser = request_id)]
-    pub(crate) request_id: Option<String>,
-}
 
 /// Reads the command line.
 pub(crate) fn read() -> Result<Args, clap::Error> {

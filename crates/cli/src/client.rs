@@ -12,8 +12,9 @@ use godwit_api::v1::{
     AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest,
     CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, GetMigrationRequest, Guest, Hold, Host,
     ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest, Migration,
-    MigrationFilter, QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest, RetryMigrationRequest,
-    StandbyGuestRequest, StandbyPfRequest, Vf, WatchMigrationRequest, WatchMigrationResponse,
+    MigrationFilter, PlanMigrationRequest, PlanMigrationResponse, QuarantineVfRequest, ReleaseVfRequest,
+    ResolveMigrationRequest, RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf,
+    WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -83,6 +84,13 @@ impl Client {
     pub(crate) async fn create(&mut self, request: CreateMigrationRequest) -> Result<Migration, Error> {
         let answer = within(DEADLINE, request, |r| self.migrations.create_migration(r)).await?;
         answer.migration.ok_or(Error::Ended("it named the migration"))
+    }
+
+    pub(crate) async fn plan(
+        &mut self,
+        request: PlanMigrationRequest,
+    ) -> Result<PlanMigrationResponse, Error> {
+        within(DEADLINE, request, |r| self.migrations.plan_migration(r)).await
     }
 
     pub(crate) async fn get(&mut self, id: String) -> Result<Migration, Error> {

@@ -12,6 +12,7 @@ mod list;
 mod man;
 mod migrate;
 mod offline;
+mod plan;
 mod resolve;
 mod retry;
 mod show;
@@ -34,6 +35,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Guests => guests::guests(daemon().await?, out).await,
         Command::Adopt { guest, policy } => adopt::adopt(daemon().await?, guest, *policy, out).await,
         Command::Migrate(options) => migrate::migrate(daemon().await?, options, out).await,
+        Command::Plan(wanted) => plan::plan(daemon().await?, wanted, out).await,
         Command::Standby(wanted) => stay::standby(daemon().await?, wanted, out).await,
         Command::Accelerate(wanted) => stay::accelerate(daemon().await?, wanted, out).await,
         Command::Retry { id } => retry::retry(daemon().await?, id, out).await,

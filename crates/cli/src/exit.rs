@@ -1,6 +1,6 @@
 //! What the command's end means to a script.
 
-use godwit_api::v1::{Acceleration, Finding, Migration, Moved, Role, Severity};
+use godwit_api::v1::{Acceleration, Finding, Migration, Moved, PlanMigrationResponse, Role, Severity};
 
 /// The command was done; of a migration: moved and accelerated; of a guest that stays: it is as it was asked for.
 pub(crate) const DONE: u8 = 0;
@@ -39,6 +39,16 @@ impl Wish {
             Role::Decelerate => Wish::Standby,
             Role::Source | Role::Destination | Role::Unspecified => Wish::Move,
         }
+    }
+}
+
+/// Of a plan: it would move and be accelerated, it would move on its standby, it would not move.
+pub(crate) fn of_plan(plan: &PlanMigrationResponse) -> u8 {
+    let all = !plan.pairs.is_empty() && plan.pairs.iter().all(|pair| !pair.vf.is_empty());
+    match (plan.moves, all) {
+        (true, true) => DONE,
+        (true, false) => ON_STANDBY,
+        (false, _) => FAILED,
     }
 }
 

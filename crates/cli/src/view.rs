@@ -5,6 +5,7 @@ pub(crate) mod history;
 pub(crate) mod hosts;
 pub(crate) mod json;
 pub(crate) mod outcome;
+pub(crate) mod plan;
 pub(crate) mod progress;
 #[cfg(test)]
 pub(crate) mod sample;

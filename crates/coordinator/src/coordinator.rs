@@ -5,6 +5,7 @@ mod holding;
 mod host;
 mod lookup;
 mod persons;
+mod plan;
 mod stays;
 
 use std::{
@@ -148,6 +149,7 @@ impl<W: World> Coordinator<W> {
             pairs,
             policy: wanted.policy.unwrap_or(facts.policy),
             sticky: false,
+            nodes: facts.nodes,
         };
         let id = brief.id.clone();
         let request = (!request.is_empty()).then(|| request.to_owned());

@@ -289,6 +289,10 @@ impl<W: World> World for Faulty<W> {
         self.world.sight(uuid).await
     }
 
+    async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
+        self.world.plan(brief).await
+    }
+
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.world.greet(peer).await
     }

@@ -1,5 +1,7 @@
 //! The service for other hosts' daemons: what a source may ask of its destination.
 
+mod plan;
+
 use std::time::Duration;
 
 use godwit_api::peer::v1::{self as api, peer_service_server::PeerService};
@@ -18,6 +20,9 @@ use crate::{
 
 /// At most this many pairs in one request.
 const MOST_PAIRS: usize = 64;
+
+/// More NUMA nodes of a request do not count.
+const MOST_NODES: usize = 64;
 
 /// A source that waits to be admitted and has not asked for so long waits no more.
 const ASKS_AGAIN: Duration = Duration::from_secs(15);
@@ -47,6 +52,13 @@ impl<W: World> PeerService for PeerDesk<W> {
         Ok(Response::new(api::ReserveResponse {
             held: pairs.iter().filter_map(held).collect(),
         }))
+    }
+
+    async fn plan(&self, request: Request<api::PlanRequest>) -> Result<Response<api::PlanResponse>, Status> {
+        caller(&request)?;
+        let asked = request.into_inner().reserve.unwrap_or_default();
+        let pairs = self.planned(&asked).await?;
+        Ok(Response::new(api::PlanResponse { pairs }))
     }
 
     async fn admit(
@@ -203,13 +215,14 @@ impl<W: World> PeerDesk<W> {
         let mut pairs = wanted(&asked)?;
         self.check_absent(&guest).await?;
         self.0.check_idle(&guest, None)?;
-        let pools: Vec<_> = pairs.iter().map(|pair| (pair.mac, pair.pool.clone())).collect();
+        let nodes = wanted_nodes(&asked);
         let policy = words::policy_of(asked.policy()).unwrap_or_default();
-        for (pair, (_, vf)) in pairs.iter_mut().zip(self.0.choose_by(policy, &pools).await?) {
+        let chosen = self.0.choose_by(policy, &pairs, &nodes).await?;
+        for (pair, (_, vf)) in pairs.iter_mut().zip(chosen) {
             pair.destination_vf = Some(vf);
         }
         let mut brief = self.brief(asked.migration_id, guest, caller, pairs.clone());
-        brief.policy = policy;
+        (brief.policy, brief.nodes) = (policy, nodes);
         self.0.begin(brief, None).await?;
         Ok(pairs)
     }
@@ -291,6 +304,7 @@ impl<W: World> PeerDesk<W> {
             pairs,
             policy: Policy::default(),
             sticky: false,
+            nodes: Vec::new(),
         }
     }
 
@@ -334,6 +348,10 @@ fn wanted(asked: &api::ReserveRequest) -> Result<Vec<Pair>, Refused> {
         }
     }
     Ok(pairs)
+}
+
+fn wanted_nodes(asked: &api::ReserveRequest) -> Vec<u32> {
+    asked.memory_nodes.iter().copied().take(MOST_NODES).collect()
 }
 
 fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {

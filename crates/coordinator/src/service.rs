@@ -54,6 +54,22 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         }))
     }
 
+    async fn plan_migration(
+        &self,
+        request: Request<api::PlanMigrationRequest>,
+    ) -> Result<Response<api::PlanMigrationResponse>, Status> {
+        let asked = request.into_inner();
+        name("guest", &asked.guest)?;
+        name("destination", &asked.destination)?;
+        let wanted = Wanted {
+            policy: words::policy_of(asked.policy()),
+            guest: asked.guest,
+            destination: asked.destination,
+            request: String::new(),
+        };
+        Ok(Response::new(self.0.plan(&wanted).await?))
+    }
+
     async fn get_migration(
         &self,
         request: Request<api::GetMigrationRequest>,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use godwit_migration::Phase;
+use godwit_migration::{Phase, profile::MustMatch};
 
 use crate::History;
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How much is kept of what has ended.
     pub history: History,
+    /// What a guest's VF must have as its last one had it.
+    pub must_match: MustMatch,
     /// Names of its pools, for its peers to compare with theirs.
     pub pools: Vec<String>,
     /// When its certificate ends, milliseconds since 1970; none without one.

@@ -56,6 +56,9 @@ pub trait World: Send + Sync + 'static {
     /// What libvirt here shows of a guest, by calls that wait for no job.
     fn sight(&self, uuid: &str) -> impl Future<Output = Sighting> + Send;
 
+    /// What the destination would hold for such a migration now; asked once. Nothing is held.
+    fn plan(&self, brief: &Brief) -> impl Future<Output = Result<Vec<api::PairPlan>, Cause>> + Send;
+
     /// How the peer of that name is, by its own words; asked once. A peer can be reached through the world alone.
     fn greet(&self, peer: &str) -> impl Future<Output = Result<api::Host, Cause>> + Send;
 

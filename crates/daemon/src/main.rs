@@ -114,6 +114,7 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         deadlines: config.deadlines(),
         limits: config.limits(),
         history: config.history(),
+        must_match: config.must_match(),
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
         certificate_ends_ms: keys.as_ref().and_then(|keys| keys.ends_ms),
     };

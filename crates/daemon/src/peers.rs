@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use godwit_api::{
     peer::v1::{
-        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, ReserveRequest, Sighting as WireSighting,
-        UnreserveRequest, WantedPair, peer_service_client::PeerServiceClient,
+        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, PlanRequest, ReserveRequest,
+        Sighting as WireSighting, UnreserveRequest, WantedPair, peer_service_client::PeerServiceClient,
     },
     v1 as api,
 };
@@ -115,24 +115,13 @@ impl Peers {
         brief: &Brief,
         within: Duration,
     ) -> Result<Vec<(MacAddress, PciAddress)>, Cause> {
-        let wanted = |(index, pair): (usize, &godwit_migration::Pair)| WantedPair {
-            mac: pair.mac.to_string(),
-            pool: pair.pool.clone(),
-            alias: plug_alias(&pair.primary, index),
-            primary_mac: pair.primary_mac.to_string(),
-            profile: pair.profile.as_ref().map(words::profile),
-        };
-        let request = ReserveRequest {
-            migration_id: brief.id.clone(),
-            guest: brief.guest.name.clone(),
-            guest_uuid: brief.guest.uuid.clone(),
-            pairs: brief.pairs.iter().enumerate().map(wanted).collect(),
-            policy: words::policy(brief.policy).into(),
-        };
         let response = self
-            .ask(brief, within, request, async |mut client, request| {
-                client.reserve(request).await
-            })
+            .ask(
+                brief,
+                within,
+                reserve_request(brief),
+                async |mut client, request| client.reserve(request).await,
+            )
             .await?;
         let odd = || {
             cause(
@@ -157,6 +146,19 @@ impl Peers {
         } else {
             Err(odd())
         }
+    }
+
+    /// What the destination would hold now; asked once.
+    pub(crate) async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
+        let (peer, channel) = self.get(brief.peer())?;
+        let asked = PlanRequest {
+            reserve: Some(reserve_request(brief)),
+        };
+        let mut client = PeerServiceClient::new(channel.clone());
+        let answer = tokio::time::timeout(REQUEST, client.plan(asked)).await;
+        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+        let answer = answer.map_err(|status| told(&peer.name, &status))?;
+        Ok(answer.into_inner().pairs)
     }
 
     /// The migration's place in the destination's queue of transfers; 0: it may begin.
@@ -283,6 +285,25 @@ impl Peers {
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| told(&peer.name, &status))
+    }
+}
+
+/// What a guest wants of its destination.
+fn reserve_request(brief: &Brief) -> ReserveRequest {
+    let wanted = |(index, pair): (usize, &godwit_migration::Pair)| WantedPair {
+        mac: pair.mac.to_string(),
+        pool: pair.pool.clone(),
+        alias: plug_alias(&pair.primary, index),
+        primary_mac: pair.primary_mac.to_string(),
+        profile: pair.profile.as_ref().map(words::profile),
+    };
+    ReserveRequest {
+        migration_id: brief.id.clone(),
+        guest: brief.guest.name.clone(),
+        guest_uuid: brief.guest.uuid.clone(),
+        pairs: brief.pairs.iter().enumerate().map(wanted).collect(),
+        policy: words::policy(brief.policy).into(),
+        memory_nodes: brief.nodes.clone(),
     }
 }
 

@@ -121,6 +121,9 @@ pub struct Brief {
     /// Decelerate: the guest stays on its standby until somebody asks otherwise, or until it leaves this host.
     #[serde(default)]
     pub sticky: bool,
+    /// NUMA nodes that the guest's memory is bound to; none where it may be anywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<u32>,
 }
 
 impl Brief {

@@ -12,6 +12,7 @@
 mod address;
 mod brief;
 mod cause;
+pub mod choice;
 pub mod doctor;
 mod migration;
 mod phase;
@@ -30,5 +31,5 @@ pub use phase::{Course, Outcome, Phase, State, Verdict};
 pub use profile::Profile;
 pub use refusal::{GuestRefusal, HostRefusal, Refusal, VfRefusal};
 pub use table::{Happening, Illegal};
-pub use vf::{Vf, VfUse, choose};
+pub use vf::{Vf, VfUse};
 pub use whereabouts::{DestinationView, Sighting, SourceView, Whereabouts};

@@ -21,6 +21,8 @@ pub struct GuestFacts {
     pub agent: Result<Vec<PairSeen>, String>,
     /// VFs that its emulator has and its domain has not.
     pub strays: Vec<Stray>,
+    /// NUMA nodes that its memory is bound to; none where it may be anywhere.
+    pub nodes: Vec<u32>,
 }
 
 /// A VF in an emulator whose domain does not know it: libvirtd ended inside a plug. libvirt can neither plug another
@@ -277,6 +279,7 @@ mod tests {
                 problem: None,
             }]),
             strays: Vec::new(),
+            nodes: Vec::new(),
         }
     }
 

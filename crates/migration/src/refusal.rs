@@ -74,11 +74,14 @@ pub enum HostRefusal {
     #[error("host {host} has no VF in a pool named `{pool}`")]
     NoPool { host: String, pool: String },
     /// All VFs of the pool are taken.
-    #[error("host {host} has no free VF in pool `{pool}` (0 of {total} free)")]
+    #[error("host {host} has no free VF in pool `{pool}` ({})", among(unfit, *total))]
     NoFreeVf {
         host: String,
         pool: String,
         total: usize,
+        /// Of those that are free, why none would do.
+        #[serde(default)]
+        unfit: Vec<String>,
     },
     /// It has a domain of that UUID already.
     #[error("host {host} has a guest with UUID {uuid} already ({state})")]
@@ -161,6 +164,18 @@ impl Refusal {
                 format!("on {host}: `godwit vfs` lists them")
             }
         }
+    }
+}
+
+/// How many there are, and what is wrong with those that are free.
+fn among(unfit: &[String], total: usize) -> String {
+    match unfit {
+        [] => format!("0 of {total} free"),
+        unfit => format!(
+            "of {total}, {} free would not do: {}",
+            unfit.len(),
+            unfit.join("; ")
+        ),
     }
 }
 

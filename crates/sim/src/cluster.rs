@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use godwit_api::v1::{CancelMigrationRequest, migration_service_server::MigrationService};
 use godwit_coordinator::{Coordinator, Deadlines, History, Journal, Limits, MigrationDesk, Settings};
-use godwit_migration::Phase;
+use godwit_migration::{Phase, profile::MustMatch};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
@@ -92,6 +92,7 @@ impl Cluster {
             deadlines: self.deadlines.clone(),
             limits: Limits::default(),
             history: History::default(),
+            must_match: MustMatch::default(),
             pools,
             certificate_ends_ms: Some(now_ms() + days * DAY_MS),
         };

@@ -30,6 +30,20 @@ pub struct ReserveRequest {
     /// Unspecified (an older source): require. With another policy the answer may hold nothing.
     #[prost(enumeration = "super::super::v1::Policy", tag = "5")]
     pub policy: i32,
+    /// NUMA nodes that the guest's memory is bound to; none: it may be anywhere. At most 64 count.
+    #[prost(uint32, repeated, tag = "6")]
+    pub memory_nodes: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanRequest {
+    /// Its migration_id is empty.
+    #[prost(message, optional, tag = "1")]
+    pub reserve: ::core::option::Option<ReserveRequest>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub pairs: ::prost::alloc::vec::Vec<super::super::v1::PairPlan>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdmitRequest {
@@ -263,6 +277,29 @@ pub mod peer_service_client {
                 .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Reserve"));
             self.inner.unary(req, path, codec).await
         }
+        /// What Reserve would hold now, and why not other VFs. Refused for what Reserve is refused for, but for a lack of VFs,
+        /// which the answer tells. Holds nothing.
+        pub async fn plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlanRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.peer.v1.PeerService/Plan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Plan"));
+            self.inner.unary(req, path, codec).await
+        }
         /// May the caller start the transfer that it reserved for? Asked again until it may: an answer is a place in this
         /// host's queue, which is lost by not asking for 15 s. Admitted is not taken back.
         pub async fn admit(
@@ -402,6 +439,12 @@ pub mod peer_service_server {
             &self,
             request: tonic::Request<super::ReserveRequest>,
         ) -> std::result::Result<tonic::Response<super::ReserveResponse>, tonic::Status>;
+        /// What Reserve would hold now, and why not other VFs. Refused for what Reserve is refused for, but for a lack of VFs,
+        /// which the answer tells. Holds nothing.
+        async fn plan(
+            &self,
+            request: tonic::Request<super::PlanRequest>,
+        ) -> std::result::Result<tonic::Response<super::PlanResponse>, tonic::Status>;
         /// May the caller start the transfer that it reserved for? Asked again until it may: an answer is a place in this
         /// host's queue, which is lost by not asking for 15 s. Admitted is not taken back.
         async fn admit(
@@ -539,6 +582,49 @@ pub mod peer_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReserveSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.peer.v1.PeerService/Plan" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanSvc<T: PeerService>(pub Arc<T>);
+                    impl<T: PeerService> tonic::server::UnaryService<super::PlanRequest>
+                    for PlanSvc<T> {
+                        type Response = super::PlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

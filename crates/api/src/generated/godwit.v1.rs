@@ -20,6 +20,65 @@ pub struct CreateMigrationResponse {
     pub migration: ::core::option::Option<Migration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlanMigrationRequest {
+    /// Name or UUID of a guest that runs on this host.
+    #[prost(string, tag = "1")]
+    pub guest: ::prost::alloc::string::String,
+    /// Name of the destination host.
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
+    /// Unspecified: the guest's own.
+    #[prost(enumeration = "Policy", tag = "3")]
+    pub policy: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PlanMigrationResponse {
+    #[prost(string, tag = "1")]
+    pub guest: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub destination: ::prost::alloc::string::String,
+    #[prost(enumeration = "Policy", tag = "4")]
+    pub policy: i32,
+    /// CreateMigration would be taken now. If not: no VF would do for a pair, and the policy wants one.
+    #[prost(bool, tag = "5")]
+    pub moves: bool,
+    #[prost(message, repeated, tag = "6")]
+    pub pairs: ::prost::alloc::vec::Vec<PairPlan>,
+}
+/// What one pair would get.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PairPlan {
+    /// Permanent MAC of its standby.
+    #[prost(string, tag = "1")]
+    pub mac: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub pool: ::prost::alloc::string::String,
+    /// PCI address at the destination; empty: none would do, or by the policy none is wanted.
+    #[prost(string, tag = "3")]
+    pub vf: ::prost::alloc::string::String,
+    /// Every VF of the pool: those that would do, the better ones first, then those that would not.
+    #[prost(message, repeated, tag = "4")]
+    pub candidates: ::prost::alloc::vec::Vec<VfCandidate>,
+}
+/// One VF, for one pair.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VfCandidate {
+    /// PCI address.
+    #[prost(string, tag = "1")]
+    pub vf: ::prost::alloc::string::String,
+    /// Interface name of its PF.
+    #[prost(string, tag = "2")]
+    pub pf: ::prost::alloc::string::String,
+    /// It would do.
+    #[prost(bool, tag = "3")]
+    pub fits: bool,
+    /// What speaks for and against it, or why it would not do.
+    #[prost(string, repeated, tag = "4")]
+    pub reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetMigrationRequest {
     /// A migration's id, or a prefix of it of at least 4 characters that only one migration has.
     #[prost(string, tag = "1")]
@@ -1017,6 +1076,32 @@ pub mod migration_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// What CreateMigration would begin now: the VF that each pair would get at the destination, and why not others. Refused
+        /// for what CreateMigration is refused for. Holds nothing and changes nothing, so it can be out of date at once.
+        pub async fn plan_migration(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PlanMigrationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanMigrationResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.MigrationService/PlanMigration",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.MigrationService", "PlanMigration"));
+            self.inner.unary(req, path, codec).await
+        }
         /// One migration, running or ended.
         pub async fn get_migration(
             &mut self,
@@ -1197,6 +1282,15 @@ pub mod migration_service_server {
             tonic::Response<super::CreateMigrationResponse>,
             tonic::Status,
         >;
+        /// What CreateMigration would begin now: the VF that each pair would get at the destination, and why not others. Refused
+        /// for what CreateMigration is refused for. Holds nothing and changes nothing, so it can be out of date at once.
+        async fn plan_migration(
+            &self,
+            request: tonic::Request<super::PlanMigrationRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PlanMigrationResponse>,
+            tonic::Status,
+        >;
         /// One migration, running or ended.
         async fn get_migration(
             &self,
@@ -1362,6 +1456,52 @@ pub mod migration_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateMigrationSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.MigrationService/PlanMigration" => {
+                    #[allow(non_camel_case_types)]
+                    struct PlanMigrationSvc<T: MigrationService>(pub Arc<T>);
+                    impl<
+                        T: MigrationService,
+                    > tonic::server::UnaryService<super::PlanMigrationRequest>
+                    for PlanMigrationSvc<T> {
+                        type Response = super::PlanMigrationResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PlanMigrationRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MigrationService>::plan_migration(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PlanMigrationSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -8,9 +8,11 @@ use super::words;
 
 mod doctor;
 mod hosts;
+mod plan;
 
 pub(crate) use doctor::Doctor;
 pub(crate) use hosts::{Holds, Hosts, Vfs};
+pub(crate) use plan::Plan;
 
 /// One migration.
 #[derive(Debug, Serialize)]

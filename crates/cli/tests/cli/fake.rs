@@ -32,6 +32,7 @@ pub(crate) enum Step {
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     pub(crate) create: Vec<Answer<Migration>>,
+    pub(crate) plan: Vec<Answer<PlanMigrationResponse>>,
     pub(crate) get: Vec<Answer<Migration>>,
     pub(crate) list: Vec<Migration>,
     pub(crate) cancel: Vec<Answer<Migration>>,
@@ -207,6 +208,18 @@ impl MigrationService for Fake {
         let question = format!("create {guest} {destination} {request_id}{policy}");
         let migration = Some(self.answer(question, &self.script.create).await?);
         Ok(Response::new(CreateMigrationResponse { migration }))
+    }
+
+    async fn plan_migration(
+        &self,
+        request: Request<PlanMigrationRequest>,
+    ) -> Result<Response<PlanMigrationResponse>, Status> {
+        let policy = policy(request.get_ref().policy());
+        let PlanMigrationRequest {
+            guest, destination, ..
+        } = request.into_inner();
+        let question = format!("plan {guest} {destination}{policy}");
+        Ok(Response::new(self.answer(question, &self.script.plan).await?))
     }
 
     async fn get_migration(

@@ -10,6 +10,7 @@ mod hosts;
 mod migrate;
 mod offline;
 mod pages;
+mod plan;
 mod stays;
 mod story;
 mod terminal;

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "guests",
     "adopt",
     "migrate",
+    "plan",
     "standby",
     "accelerate",
     "retry",

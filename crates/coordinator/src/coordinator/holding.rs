@@ -1,9 +1,9 @@
 //! VFs of this host for a guest that is, or will be, here: chosen, and set aside before anybody else chooses.
 
 use godwit_migration::{
-    Brief, Cause, Event, HostRefusal, MacAddress, Migration, PciAddress, Policy, Refusal,
+    Brief, Cause, Event, HostRefusal, MacAddress, Migration, Pair, PciAddress, Policy, Refusal, Report, Role,
+    choice::{Demand, Ranking, Wanted, choose, rank},
 };
-use godwit_migration::{Report, Role, choose};
 
 use super::Coordinator;
 use crate::{Refused, World, words};
@@ -14,17 +14,33 @@ const MOST_SWAPS: usize = 3;
 type Held = Vec<(MacAddress, PciAddress)>;
 
 impl<W: World> Coordinator<W> {
-    /// One free VF for each pair of a guest. The caller holds the lock until it has written them down.
-    pub(crate) async fn choose(&self, pairs: &[(MacAddress, String)]) -> Result<Held, Refused> {
-        let chosen = choose(self.host(), pairs, &self.vfs().await?);
+    /// One free VF for each of the pairs of a guest. The caller holds the lock until it has written them down.
+    pub(crate) async fn choose(&self, pairs: &[&Pair], nodes: &[u32]) -> Result<Held, Refused> {
+        let wanted: Vec<Wanted> = pairs.iter().map(|pair| wanted(pair)).collect();
+        let chosen = choose(self.host(), self.demand(&wanted, nodes), &self.vfs().await?);
         chosen.map_err(|no| Refusal::Host(no).into())
+    }
+
+    /// What would be chosen now, and why nothing else. Nothing is held.
+    pub(crate) async fn rank(&self, pairs: &[Pair], nodes: &[u32]) -> Result<Vec<Ranking>, Refused> {
+        let wanted: Vec<Wanted> = pairs.iter().map(wanted).collect();
+        Ok(rank(self.demand(&wanted, nodes), &self.vfs().await?))
+    }
+
+    fn demand<'a>(&'a self, pairs: &'a [Wanted], nodes: &'a [u32]) -> Demand<'a> {
+        Demand {
+            pairs,
+            nodes,
+            must_match: &self.settings().must_match,
+        }
     }
 
     /// The same for a guest that is to come: with a policy that needs none, none is no refusal.
     pub(crate) async fn choose_by(
         &self,
         policy: Policy,
-        pairs: &[(MacAddress, String)],
+        pairs: &[Pair],
+        nodes: &[u32],
     ) -> Result<Held, Refused> {
         if policy == Policy::StandbyOnly {
             return Ok(Vec::new());
@@ -35,7 +51,7 @@ impl<W: World> Coordinator<W> {
             };
             matches!(no, HostRefusal::NoFreeVf { .. } | HostRefusal::NoPool { .. })
         };
-        match self.choose(pairs).await {
+        match self.choose(&Vec::from_iter(pairs), nodes).await {
             Err(no) if policy == Policy::Prefer && lacks(&no) => Ok(Vec::new()),
             chosen => chosen,
         }
@@ -44,7 +60,7 @@ impl<W: World> Coordinator<W> {
     /// The work of Hold, by the coordinator itself: every pair of the guest holds a VF of this host, or none is wanted.
     pub(crate) async fn held(&self, brief: &Brief) -> Event {
         let missing = brief.pairs.iter().filter(|pair| brief.vf_here(pair).is_none());
-        let missing: Vec<_> = missing.map(|pair| (pair.mac, pair.pool.clone())).collect();
+        let missing: Vec<&Pair> = missing.collect();
         if missing.is_empty() {
             return Event::Done(Report::of("held"));
         }
@@ -52,7 +68,7 @@ impl<W: World> Coordinator<W> {
         if by_policy && missing.len() == brief.pairs.len() {
             return Event::Unwanted;
         }
-        match self.choose(&missing).await {
+        match self.choose(&missing, &brief.nodes).await {
             Ok(held) => {
                 let vfs: Vec<String> = held.iter().map(|(_, vf)| vf.to_string()).collect();
                 let detail = format!("{} holds {}", self.host(), vfs.join(", "));
@@ -73,12 +89,20 @@ impl<W: World> Coordinator<W> {
         if migration.swaps() >= MOST_SWAPS {
             return None;
         }
-        let held = self.choose(&[(pair.mac, pair.pool.clone())]).await.ok()?;
+        let held = self.choose(&[pair], &brief.nodes).await.ok()?;
         let (_, other) = held.first()?;
         Some(Event::Swapped {
             because: format!("{other} instead of {bad}: {}", cause.message),
             held,
         })
+    }
+}
+
+fn wanted(pair: &Pair) -> Wanted {
+    Wanted {
+        mac: pair.mac,
+        pool: pair.pool.clone(),
+        profile: pair.profile.unwrap_or_default(),
     }
 }
 

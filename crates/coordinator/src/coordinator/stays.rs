@@ -164,6 +164,7 @@ impl<W: World> Coordinator<W> {
             pairs,
             policy: facts.policy,
             sticky,
+            nodes: facts.nodes,
         };
         let id = brief.id.clone();
         self.begin(brief, None).await?;
@@ -171,7 +172,7 @@ impl<W: World> Coordinator<W> {
     }
 
     /// The open operation of a guest that stays, or that has arrived here.
-    fn stays(&self, uuid: &str) -> Option<Arc<Migration>> {
+    pub(super) fn stays(&self, uuid: &str) -> Option<Arc<Migration>> {
         self.open_of(uuid)
             .into_iter()
             .find(|open| open.brief.role == Role::Decelerate || is_accelerating(open))
@@ -202,6 +203,6 @@ fn is_lowering(open: &Migration) -> bool {
     )
 }
 
-fn is_resting(open: &Migration) -> bool {
+pub(super) fn is_resting(open: &Migration) -> bool {
     matches!(open.state(), State::Rest(Course::Arrive, _))
 }

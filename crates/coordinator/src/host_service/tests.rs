@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use godwit_migration::{
     Cause, Event, Guest, Pair, Policy, Sighting,
+    choice::Site,
     doctor::{Diagnosis, Finding, Severity},
     preflight::GuestFacts,
+    profile::MustMatch,
 };
 use tempfile::TempDir;
 
@@ -36,6 +38,7 @@ impl World for Pretend {
             pairs: Vec::new(),
             agent: Ok(Vec::new()),
             strays: Vec::new(),
+            nodes: Vec::new(),
         };
         Ok(Vec::from_iter(Some(plain).filter(|_| named == Some("batch-1"))))
     }
@@ -59,6 +62,10 @@ impl World for Pretend {
 
     async fn sight(&self, _: &str) -> Sighting {
         Sighting::Absent
+    }
+
+    async fn plan(&self, _: &Brief) -> Result<Vec<godwit_api::v1::PairPlan>, Cause> {
+        Ok(Vec::new())
     }
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
@@ -101,6 +108,7 @@ fn seen(function: u8, usage: VfUse) -> Vf {
         pf: "pf0".into(),
         usage,
         profile: None,
+        site: Site::default(),
     }
 }
 
@@ -115,6 +123,7 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         deadlines: Deadlines::new([]),
         limits: Limits::default(),
         history: History::default(),
+        must_match: MustMatch::default(),
         pools: vec!["blue".into()],
         certificate_ends_ms: None,
     };
@@ -143,6 +152,7 @@ async fn desk(peers: &[&str]) -> (HostDesk<Pretend>, TempDir) {
         destination: "alpha".into(),
         policy: Policy::default(),
         sticky: false,
+        nodes: Vec::new(),
         pairs: vec![pair],
     };
     coordinator.begin(brief, None).await.unwrap();

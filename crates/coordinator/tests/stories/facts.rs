@@ -4,6 +4,7 @@ use godwit_api::peer::v1 as peer;
 use godwit_coordinator::words;
 use godwit_migration::{
     Brief, Event, Guest, MacAddress, PciAddress, Policy, Verdict, Vf, VfUse,
+    choice::Site,
     preflight::{GuestFacts, PairFacts, PairSeen},
 };
 
@@ -37,6 +38,7 @@ pub fn vf(function: u8, usage: VfUse) -> Vf {
         pf: "pf0".into(),
         usage,
         profile: None,
+        site: Site::default(),
     }
 }
 
@@ -69,6 +71,7 @@ pub fn guest(n: u8) -> GuestFacts {
         pairs: vec![pair],
         agent: Ok(vec![seen]),
         strays: Vec::new(),
+        nodes: Vec::new(),
     }
 }
 
@@ -93,6 +96,7 @@ pub fn wants(brief: &Brief) -> peer::ReserveRequest {
         guest_uuid: brief.guest.uuid.clone(),
         pairs: brief.pairs.iter().map(wanted).collect(),
         policy: words::policy(brief.policy).into(),
+        memory_nodes: brief.nodes.clone(),
     }
 }
 
@@ -118,6 +122,7 @@ pub fn reserve(m: u32, n: u8) -> peer::ReserveRequest {
             profile: None,
         }],
         policy: 0,
+        memory_nodes: Vec::new(),
     }
 }
 

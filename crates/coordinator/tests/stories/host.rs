@@ -19,7 +19,7 @@ use godwit_coordinator::{
     PeerDesk, Settings,
     faults::{Fault, Faults, Faulty, Kind},
 };
-use godwit_migration::{Phase, Sighting, VfUse};
+use godwit_migration::{Phase, Sighting, VfUse, profile::MustMatch};
 use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -157,6 +157,7 @@ impl Host {
             deadlines: Deadlines::new([]),
             limits: self.limits,
             history: *self.history.lock().unwrap(),
+            must_match: MustMatch::default(),
             pools: vec!["blue".into()],
             certificate_ends_ms: None,
         };

@@ -19,6 +19,7 @@ mod host;
 mod journal;
 mod moves;
 mod peek;
+mod plans;
 mod policies;
 mod quarantine;
 mod refusals;

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use godwit_api::v1::Failure;
+use godwit_api::{peer::v1::peer_service_server::PeerService, v1::Failure};
 use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
@@ -316,6 +316,17 @@ impl World for Pretend {
     async fn sight(&self, uuid: &str) -> Sighting {
         let knobs = self.knobs();
         knobs.sightings.get(uuid).copied().unwrap_or(Sighting::Absent)
+    }
+
+    async fn plan(&self, brief: &Brief) -> Result<Vec<godwit_api::v1::PairPlan>, Cause> {
+        let Some(link) = self.linked() else {
+            return Ok(Vec::new());
+        };
+        let asked = godwit_api::peer::v1::PlanRequest {
+            reserve: Some(crate::facts::wants(brief)),
+        };
+        let answer = link.desk.plan(self.request(asked)).await;
+        Ok(answer.map_err(|_| cause("PEER"))?.into_inner().pairs)
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {

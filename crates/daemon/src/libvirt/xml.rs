@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 pub(crate) mod examine;
 pub(crate) mod hotplug;
+mod nodes;
+
+pub(crate) use self::nodes::memory_nodes;
 
 /// The parts of a domain that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]

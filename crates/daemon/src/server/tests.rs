@@ -6,6 +6,7 @@ use godwit_api::peer::v1::{ArrivalRequest, peer_service_client::PeerServiceClien
 use godwit_coordinator::{Deadlines, History, Job, Journal, Limits, Settings};
 use godwit_migration::{
     Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, doctor::Diagnosis, preflight::GuestFacts,
+    profile::MustMatch,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tonic::{
@@ -45,6 +46,10 @@ impl World for Empty {
 
     async fn sight(&self, _: &str) -> Sighting {
         Sighting::Absent
+    }
+
+    async fn plan(&self, _: &Brief) -> Result<Vec<godwit_api::v1::PairPlan>, Cause> {
+        Ok(Vec::new())
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
@@ -90,6 +95,7 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         deadlines: Deadlines::new([]),
         limits: Limits::default(),
         history: History::default(),
+        must_match: MustMatch::default(),
         pools: vec!["blue".into()],
         certificate_ends_ms: None,
     };

@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use godwit_migration::{
     MacAddress, PciAddress, Profile,
+    choice::Site,
     doctor::PfFacts,
     profile::{Difference, Driver, told},
 };
@@ -74,6 +75,8 @@ pub(crate) struct VfState {
     pub pf_driver: Option<&'static Driver>,
     /// What its PF has set for it; absent if the PF does not say.
     pub settings: Option<Settings>,
+    /// Where it sits.
+    pub site: Site,
 }
 
 /// All VFs that could be read, and why others could not.
@@ -144,10 +147,15 @@ impl Vfs {
 
     async fn of_pf(&self, pf: &str, pool: &str) -> Result<Vec<VfState>, VfError> {
         let name = pf.to_owned();
-        let functions = self.blocking(move |sysfs| sysfs.functions(&name)).await?;
+        let functions = self.blocking(move |sysfs| {
+            let pf = sysfs.pf_site(&name);
+            let functions = sysfs.functions(&name)?.into_iter();
+            Ok(functions.map(|vf| (sysfs.site(&vf, &pf), vf)).collect::<Vec<_>>())
+        });
+        let functions = functions.await?;
         let pf_driver = self.driver_of(pf).await?;
         let mut settings = BTreeMap::from_iter(Netlink::open(pf)?.settings(pf).await?);
-        let states = functions.into_iter().map(|function| {
+        let states = functions.into_iter().map(|(site, function)| {
             let Function {
                 name,
                 driver,
@@ -163,6 +171,7 @@ impl Vfs {
                 netdev,
                 pf_driver,
                 settings,
+                site,
             }
         });
         Ok(states.collect())

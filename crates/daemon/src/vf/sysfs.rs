@@ -2,6 +2,7 @@
 //! All of it blocks; the async face calls it through `spawn_blocking`.
 
 mod examine;
+mod site;
 
 use std::{
     fs::{self, File, OpenOptions},

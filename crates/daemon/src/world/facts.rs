@@ -16,7 +16,7 @@ use crate::{
     libvirt::{
         DomainState, LibvirtError, MetadataOf, Paused, RunState, XmlOf,
         metadata::{GuestWish, WishedPair},
-        xml::{DomainDevices, HostDev, HostDevForm, Nic, Teaming},
+        xml::{DomainDevices, HostDev, HostDevForm, Nic, Teaming, memory_nodes},
     },
     peers::plug_alias,
     vf::{VfError, VfState},
@@ -56,6 +56,7 @@ impl RealWorld {
             pairs: Vec::new(),
             agent: Err(format!("the guest is {}", state.run)),
             strays: Vec::new(),
+            nodes: Vec::new(),
         };
         // The XML of a domain that arrives cannot be read without blocking; it has nothing to tell yet.
         if is_arriving(state.run) {
@@ -66,13 +67,13 @@ impl RealWorld {
         } else {
             XmlOf::Persistent
         };
-        let text = self.libvirt.xml(state.uuid, of).await;
-        let Ok(devices) = text
-            .map_err(Boxed::from)
-            .and_then(|text| Ok(DomainDevices::parse(&text)?))
-        else {
+        let Ok(text) = self.libvirt.xml(state.uuid, of).await else {
             return facts;
         };
+        let Ok(devices) = DomainDevices::parse(&text) else {
+            return facts;
+        };
+        facts.nodes = memory_nodes(&text);
         if running {
             facts.agent = match channel_of(&devices) {
                 Some(path) => self
@@ -183,6 +184,7 @@ impl RealWorld {
                 pf: vf.name.pf,
                 usage,
                 profile: vf.settings.map(|settings| settings.profile),
+                site: vf.site,
             });
         }
         Ok(facts)

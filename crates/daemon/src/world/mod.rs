@@ -207,6 +207,10 @@ impl World for RealWorld {
         }
     }
 
+    async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
+        self.peers.plan(brief).await
+    }
+
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.peers.greet(peer).await
     }

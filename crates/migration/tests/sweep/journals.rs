@@ -103,5 +103,6 @@ fn brief(role: Role) -> Brief {
         pairs: Vec::new(),
         policy: Policy::Require,
         sticky: false,
+        nodes: Vec::new(),
     }
 }

@@ -2,6 +2,7 @@
 
 use godwit_migration::{
     Vf, VfUse,
+    choice::Site,
     preflight::{GuestFacts, PairFacts, PairSeen},
 };
 
@@ -50,6 +51,7 @@ impl PretendWorld {
                 (true, true, Some(body)) => Ok(seen(found, body)),
             },
             strays: Vec::new(),
+            nodes: Vec::new(),
         }
     }
 
@@ -64,6 +66,7 @@ impl PretendWorld {
                 None => VfUse::Free,
             },
             profile: Some(vf.profile),
+            site: Site::default(),
         };
         model.hosts[self.host].vfs.iter().map(vf).collect()
     }

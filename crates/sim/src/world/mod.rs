@@ -310,6 +310,10 @@ impl World for PretendWorld {
         self.shared.stopwatch.time(self.host, What::Look, look).await
     }
 
+    async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
+        self.living(self.ask_plan(brief)).await
+    }
+
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.living(self.ask_greet(peer)).await
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use godwit_api::{
     peer::v1::{
-        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, ReserveRequest, Sighting as WireSighting,
-        UnreserveRequest, WantedPair, peer_service_server::PeerService,
+        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, PlanRequest, ReserveRequest,
+        Sighting as WireSighting, UnreserveRequest, WantedPair, peer_service_server::PeerService,
     },
     v1 as api,
 };
@@ -24,20 +24,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 
 impl PretendWorld {
     pub(super) async fn ask_reserve(&self, job: &Job) -> Result<Vec<(MacAddress, PciAddress)>, Cause> {
-        let wanted = |pair: &godwit_migration::Pair| WantedPair {
-            mac: pair.mac.to_string(),
-            pool: pair.pool.clone(),
-            alias: pair.primary.clone(),
-            primary_mac: pair.primary_mac.to_string(),
-            profile: pair.profile.as_ref().map(words::profile),
-        };
-        let request = ReserveRequest {
-            migration_id: job.brief.id.clone(),
-            guest: job.brief.guest.name.clone(),
-            guest_uuid: job.brief.guest.uuid.clone(),
-            pairs: job.brief.pairs.iter().map(wanted).collect(),
-            policy: words::policy(job.brief.policy).into(),
-        };
+        let request = reserve_request(&job.brief);
         let ask = async |desk: PeerDesk<_>, request| desk.reserve(request).await;
         let answer = self.ask(&job.brief, job.deadline, request, ask).await?;
         let read =
@@ -46,6 +33,16 @@ impl PretendWorld {
         let may_lack = job.brief.policy != godwit_migration::Policy::Require;
         held.filter(|held| held.len() == job.brief.pairs.len() || (may_lack && held.is_empty()))
             .ok_or_else(|| cause("PEER_ANSWER", "it does not hold what was asked for"))
+    }
+
+    pub(super) async fn ask_plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
+        let asked = PlanRequest {
+            reserve: Some(reserve_request(brief)),
+        };
+        let ask = async |desk: PeerDesk<_>, request| desk.plan(request).await;
+        let answer = self.ask_once(brief.peer(), asked, &ask).await;
+        let answer = answer.map_err(|status| told(brief.peer(), &status))?;
+        Ok(answer.into_inner().pairs)
     }
 
     /// Its place in the destination's queue; 0: it may begin.
@@ -210,5 +207,24 @@ fn sighting(wire: WireSighting) -> Sighting {
         WireSighting::Paused => Sighting::Paused,
         WireSighting::ShutOff => Sighting::ShutOff,
         WireSighting::Unreadable | WireSighting::Unspecified => Sighting::Unreadable,
+    }
+}
+
+/// What a guest wants of its destination.
+fn reserve_request(brief: &Brief) -> ReserveRequest {
+    let wanted = |pair: &godwit_migration::Pair| WantedPair {
+        mac: pair.mac.to_string(),
+        pool: pair.pool.clone(),
+        alias: pair.primary.clone(),
+        primary_mac: pair.primary_mac.to_string(),
+        profile: pair.profile.as_ref().map(words::profile),
+    };
+    ReserveRequest {
+        migration_id: brief.id.clone(),
+        guest: brief.guest.name.clone(),
+        guest_uuid: brief.guest.uuid.clone(),
+        pairs: brief.pairs.iter().map(wanted).collect(),
+        policy: words::policy(brief.policy).into(),
+        memory_nodes: brief.nodes.clone(),
     }
 }

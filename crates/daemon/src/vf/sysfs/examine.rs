@@ -40,17 +40,21 @@ impl Sysfs {
         }))
     }
 
-    fn neighbours(&self, vf: Function) -> VfFacts {
-        let address = vf.name.address;
+    /// The other devices of its IOMMU group, without bridges.
+    pub(super) fn group_members(&self, address: PciAddress) -> impl Iterator<Item = PciAddress> {
         let members = fs::read_dir(self.device(address).join("iommu_group/devices"));
         let members = members.into_iter().flatten().flatten().take(MOST);
-        let others = members
+        members
             .filter_map(|member| member.file_name().to_str()?.parse::<PciAddress>().ok())
-            .filter(|other| *other != address && !self.is_bridge(*other))
-            .map(|other| Neighbour {
-                address: other,
-                driver: link_name(&self.device(other).join("driver")),
-            });
+            .filter(move |other| *other != address && !self.is_bridge(*other))
+    }
+
+    fn neighbours(&self, vf: Function) -> VfFacts {
+        let address = vf.name.address;
+        let others = self.group_members(address).map(|other| Neighbour {
+            address: other,
+            driver: link_name(&self.device(other).join("driver")),
+        });
         let mut others: Vec<Neighbour> = others.collect();
         others.sort_by_key(|other| other.address);
         VfFacts {

@@ -33,6 +33,7 @@ fn web() -> GuestFacts {
             problem: None,
         }]),
         strays: Vec::new(),
+        nodes: Vec::new(),
     }
 }
 

@@ -1,0 +1,64 @@
+//! The JSON of `godwit plan`: the API's message.
+
+use godwit_api::v1::{PairPlan, PlanMigrationResponse, VfCandidate};
+use serde::Serialize;
+
+use crate::view::words;
+
+/// `godwit plan`.
+#[derive(Serialize)]
+pub(crate) struct Plan<'a> {
+    guest: &'a str,
+    source: &'a str,
+    destination: &'a str,
+    policy: Option<String>,
+    moves: bool,
+    pairs: Vec<Pair<'a>>,
+}
+
+#[derive(Serialize)]
+struct Pair<'a> {
+    mac: &'a str,
+    pool: &'a str,
+    vf: Option<&'a str>,
+    candidates: Vec<Candidate<'a>>,
+}
+
+#[derive(Serialize)]
+struct Candidate<'a> {
+    vf: &'a str,
+    pf: &'a str,
+    fits: bool,
+    reasons: &'a [String],
+}
+
+impl<'a> From<&'a PlanMigrationResponse> for Plan<'a> {
+    fn from(answer: &'a PlanMigrationResponse) -> Self {
+        Plan {
+            guest: &answer.guest,
+            source: &answer.source,
+            destination: &answer.destination,
+            policy: words::policy(answer.policy()),
+            moves: answer.moves,
+            pairs: answer.pairs.iter().map(pair).collect(),
+        }
+    }
+}
+
+fn pair(pair: &PairPlan) -> Pair<'_> {
+    Pair {
+        mac: &pair.mac,
+        pool: &pair.pool,
+        vf: Some(pair.vf.as_str()).filter(|vf| !vf.is_empty()),
+        candidates: pair.candidates.iter().map(candidate).collect(),
+    }
+}
+
+fn candidate(candidate: &VfCandidate) -> Candidate<'_> {
+    Candidate {
+        vf: &candidate.vf,
+        pf: &candidate.pf,
+        fits: candidate.fits,
+        reasons: &candidate.reasons,
+    }
+}

@@ -1,0 +1,53 @@
+//! What a Reserve would hold now.
+
+use godwit_api::{peer::v1 as peer, v1 as api};
+use godwit_migration::{
+    Guest, Policy,
+    choice::{Candidate, Ranking, Verdict},
+};
+
+use super::{PeerDesk, wanted, wanted_nodes};
+use crate::{Refused, World, service::name, words};
+
+impl<W: World> PeerDesk<W> {
+    /// Refused for what [`PeerDesk::hold`] is refused for, but for a lack of VFs.
+    pub(super) async fn planned(&self, asked: &peer::ReserveRequest) -> Result<Vec<api::PairPlan>, Refused> {
+        let guest = Guest {
+            name: asked.guest.clone(),
+            uuid: asked.guest_uuid.clone(),
+        };
+        name("guest", &guest.name)?;
+        let pairs = wanted(asked)?;
+        self.check_absent(&guest).await?;
+        self.0.check_idle(&guest, None)?;
+        let rankings = self.0.rank(&pairs, &wanted_nodes(asked)).await?;
+        let policy = words::policy_of(asked.policy()).unwrap_or_default();
+        // A VF for each pair is held, or none at all.
+        let complete = rankings.iter().all(|ranking| ranking.chosen().is_some());
+        let holds = complete && policy != Policy::StandbyOnly;
+        Ok(rankings.iter().map(|ranking| plan(ranking, holds)).collect())
+    }
+}
+
+fn plan(ranking: &Ranking, holds: bool) -> api::PairPlan {
+    let gets = ranking.chosen().filter(|_| holds);
+    api::PairPlan {
+        mac: ranking.mac.to_string(),
+        pool: ranking.pool.clone(),
+        vf: gets.map(|vf| vf.to_string()).unwrap_or_default(),
+        candidates: ranking.candidates.iter().map(candidate).collect(),
+    }
+}
+
+fn candidate(candidate: &Candidate) -> api::VfCandidate {
+    let (fits, reasons) = match &candidate.verdict {
+        Verdict::Fits(notes) => (true, notes.clone()),
+        Verdict::Refused(why) => (false, vec![why.clone()]),
+    };
+    api::VfCandidate {
+        vf: candidate.vf.to_string(),
+        pf: candidate.pf.clone(),
+        fits,
+        reasons,
+    }
+}
