@@ -22,6 +22,32 @@ pub(crate) fn vfs_taken_from_the_pf(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(host)
 }
 
+/// After a boot a PF has no VFs. The daemon makes them, also of a PF that the configuration names by its address; and changes
+/// nothing while a guest has one.
+pub(crate) fn vfs_made_at_the_start(stage: &Stage) -> Result<()> {
+    let host = Host::Alpha;
+    let had = stage.on(host, &format!("cat {NUMVFS}"))?;
+    let had: u32 = had.trim().parse()?;
+    stage.configure(host, &format!("vfs = {}\n", had + 1))?;
+    stage.guest_is_accelerated_on(host)?;
+    stage.on(host, "tail -n 50 /var/log/godwitd.log | grep 'pf0 should have'")?;
+    let now = stage.on(host, &format!("cat {NUMVFS}"))?;
+    ensure!(now.trim() == had.to_string(), "the guest's PF has {now} VFs now");
+    stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
+    let anew = format!(
+        "rig-service stop godwitd && echo 0 >{NUMVFS} && pf=$(basename $(readlink /sys/class/net/pf0/device)) && \
+         sed -i -e \"s/^pfs = .*/pfs = [\\\"$pf\\\"]/\" -e 's/^vfs = .*/vfs = {had}/' /etc/godwit/godwitd.toml && \
+         rig-service start godwitd && cat {NUMVFS}"
+    );
+    let made = stage.on(host, &anew)?;
+    ensure!(
+        made.trim() == had.to_string(),
+        "pf0 has {made} VFs, and should have {had}"
+    );
+    stage.godwit(&format!("accelerate {WEB_1} --wait"))?.done()?;
+    stage.guest_is_accelerated_on(host)
+}
+
 /// What the host says of its guest then.
 fn taken_from_the_pf(stage: &Stage, host: Host) -> Result<Migration> {
     let mut taking = ssh::command(&stage.place, host, &format!("echo 0 >{NUMVFS}")).spawn()?;

@@ -294,6 +294,10 @@ const HARDWARE: &[Told] = &[
     ),
     ("the_pf_goes_down_and_comes_up_again", hardware::pf_off_and_on),
     (
+        "vfs_are_made_when_the_daemon_starts",
+        hardware::vfs_made_at_the_start,
+    ),
+    (
         "a_vf_that_cannot_be_opened_is_quarantined",
         hardware::vf_that_cannot_be_opened,
     ),

@@ -48,9 +48,16 @@ pub(crate) fn planned(stage: &Stage) -> Result<()> {
     let mut moving = stage.begin_move()?;
     let (code, said) = moving.finish(PATIENCE)?;
     ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    let held = format!("beta holds {planned}");
+    let mut details = moving
+        .last
+        .timeline
+        .iter()
+        .filter_map(|step| step.detail.as_deref());
     ensure!(
-        said.contains(&format!("beta holds {planned}")),
-        "{planned} was planned: {said}"
+        details.any(|detail| detail == held),
+        "{planned} was planned: {:?}",
+        moving.last
     );
     stage.guest_is_accelerated_on(Host::Beta)
 }

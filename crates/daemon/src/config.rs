@@ -1,6 +1,7 @@
 //! The configuration file. Every key is documented here and in docs/operations.md; unknown keys are refused.
 
 mod faults;
+mod pools;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use godwit_migration::{
 };
 use serde::Deserialize;
 
+pub(crate) use self::pools::PoolTable;
 use crate::world::doubt::{Doubt, OnUnknown};
 
 /// The whole file.
@@ -43,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) peers: Vec<Peer>,
     /// VFs that Godwit may use.
     #[serde(default, rename = "pool")]
-    pub(crate) pools: Vec<Pool>,
+    pub(crate) pools: Vec<PoolTable>,
     /// Deadline of each phase, in seconds, where it is not the default.
     #[serde(default)]
     pub(crate) deadlines: BTreeMap<PhaseName, u64>,
@@ -131,16 +133,6 @@ pub(crate) struct Peer {
     pub(crate) migrate_uri: String,
     /// Where QEMU sends the guest's memory, for example `tcp://10.1.0.2`. libvirt chooses when absent.
     pub(crate) memory_uri: Option<String>,
-}
-
-/// VFs that reach one physical network. A pool of one name on two hosts is the same network.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Pool {
-    /// Its name.
-    pub(crate) name: String,
-    /// Interface names of its PFs.
-    pub(crate) pfs: Vec<String>,
 }
 
 /// What is kept of migrations that have ended.
@@ -249,6 +241,7 @@ impl Config {
             .map_or(Ok(()), |n| Err(format!("two pools are named `{n}`")))?;
         twice(self.pools.iter().flat_map(|pool| &pool.pfs))
             .map_or(Ok(()), |n| Err(format!("PF `{n}` is in two pools")))?;
+        self.pools.iter().try_for_each(PoolTable::check)?;
         if self.tls.is_none() && (self.listen.is_some() || !self.peers.is_empty()) {
             return Err(
                 "`listen` and `[[peer]]` need `[tls]`: hosts talk to each other by mutual TLS only".into(),

@@ -26,7 +26,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     agent::Agents,
-    config::Config,
+    config::{Config, PoolTable},
     libvirt::Libvirt,
     peers::{Keys, Peers},
     vf::Vfs,
@@ -105,7 +105,9 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     let socket = server::bind(&config.socket)?;
     let faults = config.faults().map_err(anyhow::Error::msg)?;
     let faults = Arc::new(Faults::open(&config.state, faults, die)?);
-    let world = Arc::new(real_world(&config, keys.as_ref(), &faults)?);
+    let vfs = Vfs::new(config.pools.iter().map(PoolTable::spec).collect());
+    vfs.ensure().await;
+    let world = Arc::new(real_world(&config, keys.as_ref(), &faults, vfs)?);
     let events = world.events();
     let world = Arc::new(Faulty::new(world, faults));
     let settings = Settings {
@@ -151,18 +153,18 @@ fn die() {
     let _ = kill_process(getpid(), Signal::KILL);
 }
 
-fn real_world(config: &Config, keys: Option<&Keys>, faults: &Arc<Faults>) -> anyhow::Result<RealWorld> {
+fn real_world(
+    config: &Config,
+    keys: Option<&Keys>,
+    faults: &Arc<Faults>,
+    vfs: Vfs,
+) -> anyhow::Result<RealWorld> {
     let peers = Peers::new(config, keys).context("[[peer]]")?;
-    let pools = config
-        .pools
-        .iter()
-        .map(|pool| (pool.name.clone(), pool.pfs.clone()))
-        .collect();
     let libvirt = Libvirt::start(&config.libvirt);
     Ok(RealWorld::new(
         config.host.clone(),
         libvirt,
-        Vfs::new(&pools),
+        vfs,
         peers,
         Agents::with(Arc::clone(faults)),
     )

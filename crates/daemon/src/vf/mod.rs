@@ -8,6 +8,7 @@
 
 mod error;
 mod netlink;
+mod pools;
 mod sysfs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -29,6 +30,7 @@ use tracing::{debug, info};
 pub(crate) use self::{
     error::{Holder, VfError, VfName},
     netlink::Settings,
+    pools::{PfKind, PoolSpec},
 };
 use self::{
     netlink::{Change, Netlink},
@@ -50,12 +52,9 @@ pub(crate) struct Vfs {
 
 struct Inner {
     sysfs: Sysfs,
-    pfs: BTreeMap<String, Pf>,
-}
-
-struct Pf {
-    pool: String,
-    turn: Mutex<()>,
+    pools: Vec<PoolSpec>,
+    /// Work on a PF's VFs is done one after the other; by its name.
+    turns: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
 }
 
 /// A VF as it is now.
@@ -89,37 +88,27 @@ pub(crate) struct Inventory {
 }
 
 impl Vfs {
-    /// The VFs of these pools (name and PFs). A PF belongs to one pool; of two, the last has it.
-    pub(crate) fn new(pools: &BTreeMap<String, Vec<String>>) -> Vfs {
+    /// The VFs of these pools.
+    pub(crate) fn new(pools: Vec<PoolSpec>) -> Vfs {
         Vfs::at("/", pools)
     }
 
-    fn at(root: impl Into<std::path::PathBuf>, pools: &BTreeMap<String, Vec<String>>) -> Vfs {
-        let pfs = pools
-            .iter()
-            .flat_map(|(pool, pfs)| pfs.iter().map(move |pf| (pool, pf)));
-        let pfs = pfs.map(|(pool, pf)| {
-            (
-                pf.clone(),
-                Pf {
-                    pool: pool.clone(),
-                    turn: Mutex::new(()),
-                },
-            )
-        });
+    fn at(root: impl Into<std::path::PathBuf>, pools: Vec<PoolSpec>) -> Vfs {
+        let inner = Inner {
+            sysfs: Sysfs::new(root),
+            pools,
+            turns: std::sync::Mutex::default(),
+        };
         Vfs {
-            inner: Arc::new(Inner {
-                sysfs: Sysfs::new(root),
-                pfs: pfs.collect(),
-            }),
+            inner: Arc::new(inner),
         }
     }
 
     /// Every VF of every pool, as it is now. A PF that is gone or broken does not hide the others.
     pub(crate) async fn list(&self) -> Inventory {
         let mut inventory = Inventory::default();
-        for (pf, Pf { pool, .. }) in &self.inner.pfs {
-            match self.of_pf(pf, pool).await {
+        for (pf, pool) in self.pfs().await {
+            match self.of_pf(&pf, pool).await {
                 Ok(vfs) => inventory.vfs.extend(vfs),
                 Err(problem) => inventory.problems.push(problem),
             }
@@ -129,7 +118,7 @@ impl Vfs {
 
     /// What each PF is, for the doctor; one that does not answer `within` hides none of the others.
     pub(crate) async fn examine(&self, within: Duration) -> Vec<PfFacts> {
-        let each = self.inner.pfs.iter().map(async |(pf, Pf { pool, .. })| {
+        let each = self.pfs().await.into_iter().map(async |(pf, pool)| {
             let name = pf.clone();
             let look = self.blocking(move |sysfs| sysfs.examine(&name));
             let state = match tokio::time::timeout(within, look).await {
@@ -137,15 +126,15 @@ impl Vfs {
                 Err(_) => Err(format!("no answer within {} s", within.as_secs())),
             };
             PfFacts {
-                pf: pf.clone(),
-                pool: pool.clone(),
+                pf,
+                pool: pool.name.clone(),
                 state,
             }
         });
         join_all(each).await
     }
 
-    async fn of_pf(&self, pf: &str, pool: &str) -> Result<Vec<VfState>, VfError> {
+    async fn of_pf(&self, pf: &str, pool: &PoolSpec) -> Result<Vec<VfState>, VfError> {
         let name = pf.to_owned();
         let functions = self.blocking(move |sysfs| {
             let pf = sysfs.pf_site(&name);
@@ -165,13 +154,16 @@ impl Vfs {
             let settings = settings.remove(&name.index);
             VfState {
                 name,
-                pool: pool.to_owned(),
+                pool: pool.name.clone(),
                 driver,
                 group,
                 netdev,
                 pf_driver,
                 settings,
-                site,
+                site: Site {
+                    vlans: pool.vlans,
+                    ..site
+                },
             }
         });
         Ok(states.collect())
@@ -188,8 +180,9 @@ impl Vfs {
         address: PciAddress,
         profile: &Profile,
     ) -> Result<Vec<Difference>, VfError> {
-        let (vf, pf) = self.find(address).await?;
-        let _turn = pf.turn.lock().await;
+        let vf = self.find(address).await?;
+        let turn = self.turn(&vf.pf);
+        let _turn = turn.lock().await;
         self.unused(&vf, Duration::ZERO).await?;
         let bound = vf.clone();
         self.blocking(move |sysfs| sysfs.bind_vfio(&bound)).await?;
@@ -204,7 +197,7 @@ impl Vfs {
         address: PciAddress,
         profile: &Profile,
     ) -> Result<Vec<Difference>, VfError> {
-        let (vf, _) = self.find(address).await?;
+        let vf = self.find(address).await?;
         let driver = self.driver_of(&vf.pf).await?;
         let now = current(&Netlink::open(&vf.pf)?, &vf).await?;
         Ok(profile.differences(&now.profile, driver))
@@ -212,8 +205,9 @@ impl Vfs {
 
     /// Gives a VF its MAC, or with `None` takes it off: this is what moves the NIC's switch. Also while it is in use.
     pub(crate) async fn set_mac(&self, address: PciAddress, mac: Option<MacAddress>) -> Result<(), VfError> {
-        let (vf, pf) = self.find(address).await?;
-        let _turn = pf.turn.lock().await;
+        let vf = self.find(address).await?;
+        let turn = self.turn(&vf.pf);
+        let _turn = turn.lock().await;
         give_mac(&Netlink::open(&vf.pf)?, &vf, mac).await
     }
 
@@ -225,8 +219,9 @@ impl Vfs {
     /// [`VfError::InUse`] if somebody keeps it open; nothing is touched then. [`VfError::ReadBack`] if it reads as
     /// anything but neutral.
     pub(crate) async fn clean(&self, address: PciAddress) -> Result<(), VfError> {
-        let (vf, pf) = self.find(address).await?;
-        let _turn = pf.turn.lock().await;
+        let vf = self.find(address).await?;
+        let turn = self.turn(&vf.pf);
+        let _turn = turn.lock().await;
         self.unused(&vf, LET_GO).await?;
         let resetting = vf.clone();
         if !self.blocking(move |sysfs| sysfs.reset(&resetting)).await? {
@@ -270,20 +265,20 @@ impl Vfs {
 
     /// The VF's PF, if it was switched off.
     pub(crate) async fn pf_down(&self, address: PciAddress) -> Result<Option<String>, VfError> {
-        let (VfName { pf, .. }, _) = self.find(address).await?;
+        let VfName { pf, .. } = self.find(address).await?;
         self.blocking(move |sysfs| Ok((sysfs.is_up(&pf) == Some(false)).then_some(pf)))
             .await
     }
 
     /// The processes that have a VF open now.
     pub(crate) async fn holders(&self, address: PciAddress) -> Result<Vec<Holder>, VfError> {
-        let (vf, _) = self.find(address).await?;
+        let vf = self.find(address).await?;
         self.blocking(move |sysfs| sysfs.holders(&vf)).await
     }
 
     /// The processes that have VFs of any pool open now, and which VFs.
     pub(crate) async fn open_vfs(&self) -> Result<Vec<(PciAddress, Holder)>, VfError> {
-        let pfs: Vec<String> = self.inner.pfs.keys().cloned().collect();
+        let pfs: Vec<String> = self.pfs().await.into_iter().map(|(pf, _)| pf).collect();
         self.blocking(move |sysfs| {
             // A PF that cannot be read has no VF that could be given away.
             let functions = pfs.iter().filter_map(|pf| sysfs.functions(pf).ok()).flatten();
@@ -308,21 +303,6 @@ impl Vfs {
             }
             sleep(LOOK).await;
         }
-    }
-
-    async fn find(&self, address: PciAddress) -> Result<(VfName, &Pf), VfError> {
-        for (pf, entry) in &self.inner.pfs {
-            let name = pf.clone();
-            // A PF that cannot be read has no VF that could be worked on.
-            let functions = self
-                .blocking(move |sysfs| sysfs.functions(&name))
-                .await
-                .unwrap_or_default();
-            if let Some(found) = functions.into_iter().find(|found| found.name.address == address) {
-                return Ok((found.name, entry));
-            }
-        }
-        Err(VfError::NoVf(address))
     }
 
     async fn blocking<T: Send + 'static>(

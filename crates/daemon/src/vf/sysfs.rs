@@ -38,7 +38,7 @@ pub(crate) struct Function {
 /// The machine's file tree, at `/` but for tests.
 #[derive(Debug, Clone)]
 pub(crate) struct Sysfs {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Sysfs {
@@ -46,7 +46,7 @@ impl Sysfs {
         Sysfs { root: root.into() }
     }
 
-    fn device(&self, address: PciAddress) -> PathBuf {
+    pub(super) fn device(&self, address: PciAddress) -> PathBuf {
         self.root.join("sys/bus/pci/devices").join(address.to_string())
     }
 
@@ -264,7 +264,7 @@ fn open_vfio_files(process: &Path) -> Vec<String> {
 }
 
 /// Only an existing file: with `O_CREAT` a missing sysfs file would be a wrong error.
-fn write(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new()
         .write(true)
         .open(path)?
@@ -275,7 +275,7 @@ fn link_name(link: &Path) -> Option<String> {
     Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
 }
 
-fn first_entry(folder: &Path) -> Option<String> {
+pub(super) fn first_entry(folder: &Path) -> Option<String> {
     fs::read_dir(folder)
         .ok()?
         .flatten()
@@ -286,7 +286,7 @@ fn first_entry(folder: &Path) -> Option<String> {
 }
 
 /// A file with one number.
-fn number(path: &Path, radix: u32) -> Option<u32> {
+pub(super) fn number(path: &Path, radix: u32) -> Option<u32> {
     let text = text(path)?;
     let text = text.trim();
     u32::from_str_radix(text.strip_prefix("0x").unwrap_or(text), radix).ok()

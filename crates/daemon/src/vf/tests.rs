@@ -3,11 +3,13 @@ use godwit_migration::profile::{LinkState, Rate, Setting, Vlan};
 use super::{sysfs::tests::Machine, *};
 
 fn vfs(machine: &Machine) -> Vfs {
-    let pools = BTreeMap::from([
-        ("fabric".to_owned(), vec!["pf0".to_owned()]),
-        ("other".to_owned(), vec!["pf9".to_owned()]),
-    ]);
-    Vfs::at(machine.root(), &pools)
+    let pool = |name: &str, pf: &str| PoolSpec {
+        name: name.into(),
+        pfs: vec![pf.into()],
+        ..PoolSpec::default()
+    };
+    let pools = vec![pool("fabric", "pf0"), pool("other", "pf9")];
+    Vfs::at(machine.root(), pools)
 }
 
 fn pci(text: &str) -> PciAddress {
@@ -63,7 +65,7 @@ async fn a_vf_counts_as_left_when_it_is_closed() {
     let machine = Machine::new();
     machine.process(77, "qemu-system-x86", "/dev/vfio/12");
     let vfs = vfs(&machine);
-    let (vf, _) = vfs.find(pci("0000:01:10.0")).await.unwrap();
+    let vf = vfs.find(pci("0000:01:10.0")).await.unwrap();
     let closing = async {
         sleep(LOOK * 2).await;
         machine.process(77, "qemu-system-x86", "/dev/null");
@@ -77,7 +79,7 @@ async fn a_vf_that_is_kept_open_is_not_touched() {
     let machine = Machine::new();
     machine.process(77, "qemu-system-x86", "/dev/vfio/12");
     let vfs = vfs(&machine);
-    let (vf, _) = vfs.find(pci("0000:01:10.0")).await.unwrap();
+    let vf = vfs.find(pci("0000:01:10.0")).await.unwrap();
     let kept = vfs.unused(&vf, LOOK * 2).await.unwrap_err();
     assert!(
         matches!(kept, VfError::InUse { ref holders, .. } if holders.len() == 1),

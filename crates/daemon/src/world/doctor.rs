@@ -230,7 +230,12 @@ mod tests {
     use godwit_coordinator::faults::Faults;
 
     use super::*;
-    use crate::{agent::Agents, config::Config, peers::Peers, vf::Vfs};
+    use crate::{
+        agent::Agents,
+        config::Config,
+        peers::Peers,
+        vf::{PoolSpec, Vfs},
+    };
 
     fn practice(root: &std::path::Path) -> Practice {
         Practice {
@@ -306,10 +311,12 @@ mod tests {
         let peers = Peers::new(&config, None).unwrap();
         let libvirt = Libvirt::start("test:///default");
         libvirt.connected(LOOK).await.unwrap();
-        let pools = pools
-            .iter()
-            .map(|(pool, pf)| ((*pool).to_owned(), vec![(*pf).to_owned()]));
-        let vfs = Vfs::new(&pools.collect());
+        let pools = pools.iter().map(|(pool, pf)| PoolSpec {
+            name: (*pool).to_owned(),
+            pfs: vec![(*pf).to_owned()],
+            ..PoolSpec::default()
+        });
+        let vfs = Vfs::new(pools.collect());
         let agents = Agents::with(Arc::new(Faults::none()));
         RealWorld::new("alpha".into(), libvirt, vfs, peers, agents).examined(practice(root))
     }

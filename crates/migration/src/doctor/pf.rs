@@ -75,7 +75,9 @@ fn itself(facts: &PfFacts, state: &PfState, severity: Severity) -> Vec<Finding> 
     if detail.vfs.is_empty() {
         let possible = detail.possible;
         let what = format!("{pf} has no VFs (0 of {possible})");
-        let fix = format!("echo {possible} >/sys/class/net/{pf}/device/sriov_numvfs; and at each boot");
+        let fix = format!(
+            "echo {possible} >/sys/class/net/{pf}/device/sriov_numvfs; for each boot: `vfs = {possible}` in its [[pool]]"
+        );
         findings.push(found("PF_WITHOUT_VFS", what, no_vfs, fix));
     }
     let silent = "its VFs carry no frame to the outside, so guests do not fail back to them";

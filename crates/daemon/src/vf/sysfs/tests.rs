@@ -70,11 +70,19 @@ impl Machine {
         self.root().join("sys/bus/pci/devices").join(address)
     }
 
+    pub(in super::super) fn text(&self, path: &str) -> String {
+        self.read(path)
+    }
+
+    pub(in super::super) fn remove(&self, path: &str) {
+        fs::remove_dir_all(self.root().join(path)).unwrap();
+    }
+
     fn read(&self, path: &str) -> String {
         fs::read_to_string(self.root().join(path)).unwrap()
     }
 
-    pub(super) fn sysfs(&self) -> Sysfs {
+    pub(in super::super) fn sysfs(&self) -> Sysfs {
         Sysfs::new(self.root())
     }
 
