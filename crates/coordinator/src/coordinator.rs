@@ -41,6 +41,8 @@ struct Inner<W> {
     begin: tokio::sync::Mutex<()>,
     /// A VF may have become free: who waits for one looks again.
     freed: Notify,
+    /// Says when PFs or VFs are not as they were.
+    hardware: watch::Sender<()>,
     /// Room for transfers from here, and to here.
     outgoing: Slots,
     incoming: Slots,
@@ -83,6 +85,7 @@ impl<W: World> Coordinator<W> {
         let open = journal.open_migrations().await?;
         let inner = Inner {
             freed: Notify::new(),
+            hardware: watch::Sender::new(()),
             outgoing: Slots::new(settings.limits.outgoing),
             incoming: Slots::new(settings.limits.incoming),
             settings,
@@ -338,6 +341,16 @@ impl<W: World> Coordinator<W> {
     /// Whoever waits for a VF looks again.
     pub(crate) fn vf_was_freed(&self) {
         self.0.freed.notify_waiters();
+    }
+
+    /// PFs or VFs of this host are not as they were: what rests for them is tried at once, and guests are looked after.
+    pub async fn hardware_changed(&self) {
+        self.0.hardware.send_replace(());
+        self.look_after_guests().await;
+    }
+
+    pub(crate) fn hardware(&self) -> watch::Receiver<()> {
+        self.0.hardware.subscribe()
     }
 
     /// Until a VF may have become free.

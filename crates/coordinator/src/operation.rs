@@ -68,6 +68,8 @@ pub(crate) struct Operation<W> {
     slot: Option<Slot>,
     /// Why the last attempt of a rest failed; it is not worth a line in the journal.
     failed: Option<Cause>,
+    /// PFs and VFs, as they were when the last attempt began.
+    hardware: watch::Receiver<()>,
 }
 
 /// What an attempt ended with.
@@ -93,6 +95,7 @@ impl<W: World> Operation<W> {
         let inside = taken_up && !lined_up && needs_room(migration.state());
         let slot = inside.then(|| coordinator.outgoing().take(&migration.brief.id));
         Operation {
+            hardware: coordinator.hardware(),
             coordinator,
             migration,
             taken_up,
@@ -157,6 +160,7 @@ impl<W: World> Operation<W> {
             }
             _ => {}
         }
+        self.hardware.mark_unchanged();
         let (progress, mut figures) = watch::channel(None);
         let (place, mut places) = watch::channel(0);
         let job = Job {
@@ -197,10 +201,12 @@ impl<W: World> Operation<W> {
         let pauses = pauses?;
         let coordinator = self.coordinator.clone();
         let over = tokio::time::sleep(pauses.next());
-        // A VF that becomes free is what a rest at Hold waits for.
+        let mut hardware = self.hardware.clone();
+        // A VF that becomes free is what a rest at Hold waits for, and for one at Plug a PF that is up again may be it.
         let freed = async {
             match phase {
                 Phase::Hold => coordinator.vf_freed().await,
+                Phase::Plug if hardware.changed().await.is_ok() => {}
                 _ => std::future::pending().await,
             }
         };

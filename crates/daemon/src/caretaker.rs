@@ -1,11 +1,16 @@
-//! When this host looks after its guests: whenever libvirt tells of a change, and now and then.
+//! When this host looks after its guests: whenever libvirt tells of a change, or the kernel of one of its PFs and VFs, and
+//! now and then.
 
 use std::time::Duration;
 
 use godwit_coordinator::{Coordinator, World};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tracing::warn;
 
-use crate::libvirt::Event;
+use crate::{
+    libvirt::Event,
+    vf::{Vfs, Watch},
+};
 
 /// What no event told is found all the same.
 const OFTEN: Duration = Duration::from_secs(30);
@@ -14,16 +19,37 @@ const OFTEN: Duration = Duration::from_secs(30);
 const BURST: Duration = Duration::from_secs(1);
 
 /// For as long as the daemon lives.
-pub(crate) async fn look_after<W: World>(coordinator: Coordinator<W>, mut events: Receiver<Event>) {
+pub(crate) async fn look_after<W: World>(coordinator: Coordinator<W>, mut events: Receiver<Event>, vfs: Vfs) {
+    let mut watch = Watch::begin(vfs).await;
+    if let Err(error) = &watch {
+        warn!(
+            "changes of PFs and VFs are noticed every {} s only: {error}",
+            OFTEN.as_secs()
+        );
+    }
     loop {
-        let told = tokio::time::timeout(OFTEN, change(&mut events)).await;
-        if told == Ok(false) {
-            return;
-        }
+        let hardware = tokio::select! {
+            told = tokio::time::timeout(OFTEN, change(&mut events)) => match told {
+                Ok(false) => return,
+                _ => false,
+            },
+            () = hardware(&mut watch) => true,
+        };
         tokio::time::sleep(BURST).await;
         // What the burst told is known by looking.
         events = events.resubscribe();
-        coordinator.look_after_guests().await;
+        match hardware {
+            true => coordinator.hardware_changed().await,
+            false => coordinator.look_after_guests().await,
+        }
+    }
+}
+
+/// Until PFs or VFs are not as they were.
+async fn hardware(watch: &mut std::io::Result<Watch>) {
+    match watch {
+        Ok(watch) => watch.changed().await,
+        Err(_) => std::future::pending().await,
     }
 }
 

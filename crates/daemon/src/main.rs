@@ -107,7 +107,7 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     let faults = Arc::new(Faults::open(&config.state, faults, die)?);
     let vfs = Vfs::new(config.pools.iter().map(PoolTable::spec).collect());
     vfs.ensure().await;
-    let world = Arc::new(real_world(&config, keys.as_ref(), &faults, vfs)?);
+    let world = Arc::new(real_world(&config, keys.as_ref(), &faults, vfs.clone())?);
     let events = world.events();
     let world = Arc::new(Faulty::new(world, faults));
     let settings = Settings {
@@ -123,7 +123,7 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     let coordinator = Coordinator::start(settings.clone(), world, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
 
-    tokio::spawn(caretaker::look_after(coordinator.clone(), events));
+    tokio::spawn(caretaker::look_after(coordinator.clone(), events, vfs));
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let local = server::local(coordinator.clone(), socket, config.socket, stopped.clone());

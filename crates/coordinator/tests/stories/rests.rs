@@ -85,6 +85,28 @@ fn an_undo_that_fails_rests_on_standby_until_the_world_heals() {
     });
 }
 
+/// A PF that is switched on again is not waited for until the pause is over.
+#[test]
+fn what_rests_for_the_hardware_is_tried_when_that_changes() {
+    let host = Host::source();
+    host.live_fast(async |alpha| {
+        alpha.world.once(Phase::Unplug, failed("UNPLUG_REFUSED"));
+        alpha.world.breaks(Phase::Plug, failed("PF_DOWN"));
+        let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+        alpha.world.attempts(Phase::Plug, 20).await;
+        alpha.world.heals(Phase::Plug);
+        let changed = Instant::now();
+        alpha.coordinator.hardware_changed().await;
+        let end = alpha.ended(&id).await;
+        assert_eq!(end.acceleration(), Acceleration::Accelerated);
+        let waited = changed.elapsed();
+        assert!(
+            waited < Duration::from_secs(5),
+            "the pauses are minutes by then: {waited:?}"
+        );
+    });
+}
+
 #[test]
 fn a_fail_back_that_fails_for_ever_is_tried_ever_more_rarely() {
     let host = Host::destination();

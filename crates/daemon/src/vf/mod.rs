@@ -10,6 +10,7 @@ mod error;
 mod netlink;
 mod pools;
 mod sysfs;
+mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -31,6 +32,7 @@ pub(crate) use self::{
     error::{Holder, VfError, VfName},
     netlink::Settings,
     pools::{PfKind, PoolSpec},
+    watch::Watch,
 };
 use self::{
     netlink::{Change, Netlink},
