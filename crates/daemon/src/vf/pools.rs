@@ -329,4 +329,53 @@ mod tests {
         );
         assert!(sysfs.ensure_vfs("pf9", 7).is_err());
     }
+
+    /// What `godwit vfs` and every choice read of sysfs, of a large host. Prints how long that takes; asserts no time.
+    #[test]
+    #[ignore = "a benchmark: cargo test -p godwitd -- --ignored --nocapture of_127_vfs"]
+    fn four_pfs_of_127_vfs_are_read() {
+        let machine = Machine::new();
+        let vf = |pf: u32, n: u32| format!("0000:{:02x}:{:02x}.{}", 0x10 + pf, 0x02 + n / 8, n % 8);
+        let names: Vec<String> = (0..4).map(|pf| format!("big{pf}")).collect();
+        for (pf, name) in (0..4).zip(&names) {
+            let device = format!("sys/bus/pci/devices/0000:{:02x}:00.0", 0x10 + pf);
+            machine.file(&format!("{device}/sriov_numvfs"), "127\n");
+            machine.file(&format!("sys/class/net/{name}/carrier"), "1\n");
+            machine.file(&format!("sys/class/net/{name}/speed"), "100000\n");
+            machine.link(
+                &format!("sys/class/net/{name}/device"),
+                &format!("../../../../{device}"),
+            );
+            for n in 0..127 {
+                let (vf, group) = (vf(pf, n), 100 + pf * 127 + n);
+                machine.file(&format!("sys/bus/pci/devices/{vf}/numa_node"), "0\n");
+                machine.link(
+                    &format!("sys/bus/pci/devices/{vf}/driver"),
+                    "../../drivers/vfio-pci",
+                );
+                machine.file(&format!("sys/kernel/iommu_groups/{group}/devices/{vf}/x"), "");
+                let to = format!("../../../../kernel/iommu_groups/{group}");
+                machine.link(&format!("sys/bus/pci/devices/{vf}/iommu_group"), &to);
+                machine.link(&format!("{device}/virtfn{n}"), &format!("../{vf}"));
+            }
+        }
+        let sysfs = machine.sysfs();
+        let mut times: Vec<f64> = (0..50)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                let read = names.iter().map(|name| {
+                    let pf = sysfs.pf_site(name);
+                    let functions = sysfs.functions(name).unwrap();
+                    functions.iter().map(|vf| sysfs.site(vf, &pf)).count()
+                });
+                assert_eq!(read.sum::<usize>(), 4 * 127);
+                start.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!(
+            "4 PFs of 127 VFs: median {:.1} ms, slowest {:.1} ms",
+            times[25], times[49]
+        );
+    }
 }

@@ -59,7 +59,7 @@ impl Machine {
         fs::write(path, text).unwrap();
     }
 
-    fn link(&self, path: &str, to: &str) {
+    pub(in super::super) fn link(&self, path: &str, to: &str) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _ = fs::remove_file(&path);
