@@ -46,6 +46,8 @@ pub struct Vf {
     pub usage: VfUse,
     /// What it is set to; none where its PF does not tell.
     pub profile: Option<Profile>,
+    /// The MAC that its PF has set for it; none: no MAC, or its PF does not tell.
+    pub mac: Option<MacAddress>,
 }
 
 /// One free VF for each wanted (pair, pool), spread over the PFs: the PF with the most free VFs first.
@@ -98,6 +100,7 @@ mod tests {
             pf: pf.into(),
             usage,
             profile: None,
+            mac: None,
         }
     }
 

@@ -101,6 +101,7 @@ fn seen(function: u8, usage: VfUse) -> Vf {
         pf: "pf0".into(),
         usage,
         profile: None,
+        mac: None,
     }
 }
 

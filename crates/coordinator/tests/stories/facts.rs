@@ -37,6 +37,7 @@ pub fn vf(function: u8, usage: VfUse) -> Vf {
         pf: "pf0".into(),
         usage,
         profile: None,
+        mac: None,
     }
 }
 
@@ -50,6 +51,7 @@ pub fn guest(n: u8) -> GuestFacts {
         vf: Some(address(n)),
         pool: Some("fabric".into()),
         profile: None,
+        recorded: None,
     };
     let seen = PairSeen {
         mac: mac(n),

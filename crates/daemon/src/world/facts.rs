@@ -183,6 +183,7 @@ impl RealWorld {
                 pf: vf.name.pf,
                 usage,
                 profile: vf.settings.map(|settings| settings.profile),
+                mac: vf.settings.and_then(|settings| settings.mac),
             });
         }
         Ok(facts)
@@ -281,6 +282,7 @@ fn wished_pair(wished: &WishedPair, devices: &DomainDevices, vfs: &[VfState]) ->
         profile: primary
             .and_then(|hostdev| seen(hostdev, vfs, wished.profile.as_ref()))
             .or(wished.profile),
+        recorded: wished.profile,
     }
 }
 
@@ -343,5 +345,6 @@ fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> Pa
         vf: Some(hostdev.host_address),
         pool: vf.map(|vf| vf.pool.clone()),
         profile: seen(hostdev, vfs, None),
+        recorded: None,
     }
 }

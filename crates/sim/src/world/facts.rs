@@ -64,6 +64,7 @@ impl PretendWorld {
                 None => VfUse::Free,
             },
             profile: Some(vf.profile),
+            mac: model.hosts[self.host].macs_of(*address).first().copied(),
         };
         model.hosts[self.host].vfs.iter().map(vf).collect()
     }
@@ -84,6 +85,7 @@ fn pairs(host: &model::Host, guest: &model::Guest, body: &Body) -> Vec<PairFacts
             Some(vf) => Some(vf.profile),
             None => pair.recorded,
         },
+        recorded: pair.recorded.filter(|_| guest.managed.is_some()),
     };
     known.map(facts).collect()
 }
