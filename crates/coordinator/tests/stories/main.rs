@@ -25,5 +25,6 @@ mod refusals;
 mod restarts;
 mod rests;
 mod stays;
+mod troubles;
 mod watches;
 mod world;
