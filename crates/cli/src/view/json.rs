@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::words;
 
+mod checks;
 mod doctor;
 mod hosts;
 
+pub(crate) use checks::Checks;
 pub(crate) use doctor::Doctor;
 pub(crate) use hosts::{Holds, Hosts, Vfs};
 
