@@ -1,5 +1,7 @@
 //! The command line, and its help.
 
+mod vfs;
+
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
@@ -11,6 +13,7 @@ mod moves;
 
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::moves::{Migrate, Plan};
+pub(crate) use self::vfs::VfAct;
 use crate::exit;
 use crate::output::Output;
 
@@ -41,7 +44,8 @@ Exit codes:
   1  refused or failed; of several guests: one was refused; of a guest that was to stay: it left
   2  wrong usage
   3  the guest moved but is on standby, or its acceleration was not observed (--wait, watch)
-     (accelerate: it rests on its standby, and is tried again; doctor: warnings; plan: it would)
+     (accelerate: it rests on its standby, and is tried again; doctor: warnings; plan: it would;
+     vfs check: something is wrong)
   4  rolled back: the guest stays where it was (--wait, watch)
      (standby: it could not be had, and the guest is accelerated again)
   5  a person is needed (--wait, watch; doctor: errors)
@@ -140,7 +144,7 @@ pub(crate) enum Command {
     },
     /// Show this host and its peers, each asked now
     Hosts,
-    /// Show the VFs of this host's pools, and who uses them; keep one from everybody, or give it out again
+    /// Show the VFs of this host's pools, and who uses them; check them, keep one from everybody, or give it out again
     Vfs {
         #[command(subcommand)]
         act: Option<VfAct>,
@@ -158,26 +162,6 @@ pub(crate) enum Command {
     Man {
         /// An existing directory for the pages
         dir: Option<PathBuf>,
-    },
-}
-
-/// What is done with a VF.
-#[derive(Debug, Subcommand)]
-pub(crate) enum VfAct {
-    /// Keep a VF from everybody until release; who has it now keeps it
-    Quarantine {
-        /// PCI address of the VF, as `godwit vfs` shows it
-        #[arg(value_parser = word)]
-        vf: String,
-        /// Why, for whoever looks at it later
-        #[arg(long, value_name = "TEXT", default_value = "")]
-        because: String,
-    },
-    /// Reset and clean a VF in quarantine, and give it out again
-    Release {
-        /// PCI address of the VF, as `godwit vfs` shows it
-        #[arg(value_parser = word)]
-        vf: String,
     },
 }
 

@@ -9,12 +9,12 @@ use godwit_api::v1::guest_service_client::GuestServiceClient;
 use godwit_api::v1::host_service_client::HostServiceClient;
 use godwit_api::v1::migration_service_client::MigrationServiceClient;
 use godwit_api::v1::{
-    AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest,
-    CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, GetMigrationRequest, Guest, Hold, Host,
-    ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest, ListVfsRequest, Migration,
-    MigrationFilter, PlanMigrationRequest, PlanMigrationResponse, QuarantineVfRequest, ReleaseVfRequest,
-    ResolveMigrationRequest, RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf,
-    WatchMigrationRequest, WatchMigrationResponse,
+    AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest, CheckVfsRequest,
+    CleanVfRequest, CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, GetMigrationRequest,
+    Guest, Hold, Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest,
+    ListVfsRequest, Migration, MigrationFilter, PlanMigrationRequest, PlanMigrationResponse,
+    QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest, RetryMigrationRequest,
+    StandbyGuestRequest, StandbyPfRequest, Vf, VfCheck, WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -151,6 +151,19 @@ impl Client {
         let request = ReleaseVfRequest { vf };
         let answer = within(AGENT_DEADLINE, request, |r| self.hosts.release_vf(r)).await?;
         answer.vf.ok_or(Error::Ended("it named the VF"))
+    }
+
+    /// What is not as it should be with one VF or, where `vf` is empty, with each.
+    pub(crate) async fn check_vfs(&mut self, vf: String) -> Result<Vec<VfCheck>, Error> {
+        let request = CheckVfsRequest { vf };
+        let answer = within(AGENT_DEADLINE, request, |r| self.hosts.check_vfs(r)).await?;
+        Ok(answer.checks)
+    }
+
+    pub(crate) async fn clean_vf(&mut self, vf: String) -> Result<VfCheck, Error> {
+        let request = CleanVfRequest { vf };
+        let answer = within(AGENT_DEADLINE, request, |r| self.hosts.clean_vf(r)).await?;
+        answer.check.ok_or(Error::Ended("it named the VF"))
     }
 
     pub(crate) async fn holds(&mut self) -> Result<Vec<Hold>, Error> {

@@ -1,6 +1,8 @@
 //! What the command's end means to a script.
 
-use godwit_api::v1::{Acceleration, Finding, Migration, Moved, PlanMigrationResponse, Role, Severity};
+use godwit_api::v1::{
+    Acceleration, Finding, Migration, Moved, PlanMigrationResponse, Role, Severity, VfCheck,
+};
 
 /// The command was done; of a migration: moved and accelerated; of a guest that stays: it is as it was asked for.
 pub(crate) const DONE: u8 = 0;
@@ -9,7 +11,7 @@ pub(crate) const FAILED: u8 = 1;
 /// Wrong usage (clap's own number).
 pub(crate) const USAGE: u8 = 2;
 /// The guest moved, or was to be accelerated; its traffic is on its standby, or nobody saw it on the VF. Of the doctor:
-/// warnings.
+/// warnings; of VFs that were checked: one is not as it should be.
 pub(crate) const ON_STANDBY: u8 = 3;
 /// The guest stays where it was; its standby could not be had, and it is accelerated again.
 pub(crate) const ROLLED_BACK: u8 = 4;
@@ -111,6 +113,14 @@ pub(crate) fn of_findings(findings: &[Finding]) -> u8 {
         Ok(Severity::Error | Severity::Unspecified) | Err(_) => NEEDS_PERSON,
     };
     findings.iter().map(code).fold(DONE, worse)
+}
+
+/// The exit code of VFs that were checked.
+pub(crate) fn of_checks(checks: &[VfCheck]) -> u8 {
+    match checks.iter().all(|check| check.wrong.is_empty()) {
+        true => DONE,
+        false => ON_STANDBY,
+    }
 }
 
 #[cfg(test)]

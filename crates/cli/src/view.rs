@@ -1,5 +1,6 @@
 //! The daemon's messages as text for people and JSON for programs. Pure: nothing here writes or waits.
 
+pub(crate) mod checks;
 pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod hosts;

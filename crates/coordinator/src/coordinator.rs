@@ -3,6 +3,7 @@
 mod guests;
 mod holding;
 mod host;
+pub(crate) mod looking;
 mod lookup;
 mod persons;
 mod plan;

@@ -21,13 +21,13 @@ impl<W: World> HostDesk<W> {
     pub(crate) async fn examine_host(&self) -> api::DoctorResponse {
         let names = self.0.peers();
         let peers = join_all(names.iter().map(|name| self.seen(name)));
-        let (host, peers) = tokio::join!(within(self.0.world().doctor(None)), peers);
+        let (host, peers, vfs) = tokio::join!(within(self.0.world().doctor(None)), peers, self.examine_vfs());
         let here = Here {
             host: self.0.host().into(),
             version: env!("CARGO_PKG_VERSION").into(),
             pools: self.0.settings().pools.clone(),
         };
-        let diagnosis = host.and(doctor::peers(&here, &peers));
+        let diagnosis = host.and(doctor::peers(&here, &peers)).and(vfs);
         response(self.0.host(), "", diagnosis)
     }
 
@@ -35,8 +35,9 @@ impl<W: World> HostDesk<W> {
     pub(crate) async fn examine_guest(&self, named: &str) -> Result<api::DoctorResponse, Refused> {
         let facts = tokio::time::timeout(LOOK, self.0.guest(named)).await;
         let facts = facts.map_err(|_| Refused::Cause(late()))??;
-        let domain = within(self.0.world().doctor(Some(&facts))).await;
-        let diagnosis = doctor::guest(&facts).and(domain);
+        let domain = within(self.0.world().doctor(Some(&facts)));
+        let (domain, vfs) = tokio::join!(domain, self.examine_vfs_of(&facts));
+        let diagnosis = doctor::guest(&facts).and(domain).and(vfs);
         Ok(response(self.0.host(), &facts.guest.name, diagnosis))
     }
 

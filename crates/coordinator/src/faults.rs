@@ -8,7 +8,7 @@ mod tally;
 
 use std::{fmt, future::pending, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
-use godwit_api::v1 as api;
+use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_migration::{
     Brief, Cause, Event, Guest, Pair, PciAddress, Phase, Policy, Sighting, Vf, VfUse, doctor::Diagnosis,
     preflight::GuestFacts,
@@ -295,6 +295,10 @@ impl<W: World> World for Faulty<W> {
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.world.greet(peer).await
+    }
+
+    async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
+        self.world.macs(peer).await
     }
 
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {

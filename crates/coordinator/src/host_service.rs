@@ -12,7 +12,7 @@ use crate::{
     holds::Hold,
     operation::View,
     service::{carried, name},
-    words,
+    trouble, words,
 };
 
 /// A peer that has not answered by then is told as one that cannot be reached.
@@ -95,6 +95,25 @@ impl<W: World> HostService for HostDesk<W> {
         Ok(Response::new(api::ReleaseVfResponse { vf }))
     }
 
+    async fn check_vfs(
+        &self,
+        request: Request<api::CheckVfsRequest>,
+    ) -> Result<Response<api::CheckVfsResponse>, Status> {
+        let checked = self.0.check_vfs(&request.into_inner().vf).await?;
+        let checks = checked.iter().map(trouble::vf_check).collect();
+        Ok(Response::new(api::CheckVfsResponse { checks }))
+    }
+
+    async fn clean_vf(
+        &self,
+        request: Request<api::CleanVfRequest>,
+    ) -> Result<Response<api::CleanVfResponse>, Status> {
+        let (coordinator, asked) = (self.0.clone(), request.into_inner());
+        let done = async move { coordinator.clean_vf(&asked.vf).await };
+        let check = Some(trouble::vf_check(&carried(done).await?));
+        Ok(Response::new(api::CleanVfResponse { check }))
+    }
+
     async fn doctor(
         &self,
         request: Request<api::DoctorRequest>,
@@ -141,7 +160,7 @@ impl<W: World> HostDesk<W> {
     }
 }
 
-fn vf(vf: &Vf) -> api::Vf {
+pub(crate) fn vf(vf: &Vf) -> api::Vf {
     let (usage, by) = match &vf.usage {
         VfUse::Free => (api::VfUsage::Free, String::new()),
         VfUse::Held(migration) => (api::VfUsage::Held, migration.clone()),

@@ -22,6 +22,7 @@ pub mod retry;
 mod service;
 mod settings;
 mod slots;
+mod trouble;
 pub mod words;
 mod world;
 

@@ -15,7 +15,7 @@ use crate::{
     Coordinator, Refused, World,
     operation::View,
     service::{carried, name},
-    words,
+    trouble, words,
 };
 
 /// At most this many pairs in one request.
@@ -144,6 +144,14 @@ impl<W: World> PeerService for PeerDesk<W> {
         Ok(Response::new(api::GreetResponse {
             host: Some(self.0.myself().await),
         }))
+    }
+
+    async fn list_macs(
+        &self,
+        request: Request<api::ListMacsRequest>,
+    ) -> Result<Response<api::ListMacsResponse>, Status> {
+        caller(&request)?;
+        Ok(Response::new(trouble::macs(&self.0).await?))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use godwit_api::v1 as api;
+use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf, doctor::Diagnosis,
     preflight::GuestFacts,
@@ -61,6 +61,9 @@ pub trait World: Send + Sync + 'static {
 
     /// How the peer of that name is, by its own words; asked once. A peer can be reached through the world alone.
     fn greet(&self, peer: &str) -> impl Future<Output = Result<api::Host, Cause>> + Send;
+
+    /// The MACs that the peer of that name has, by its own words; asked once.
+    fn macs(&self, peer: &str) -> impl Future<Output = Result<ListMacsResponse, Cause>> + Send;
 
     /// What stands in the way of SR-IOV migration on this host by itself, or in the guest's domain. Changes nothing; what
     /// cannot be looked at in time is told, and hides nothing else. The facts are those of real hosts

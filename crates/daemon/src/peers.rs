@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use godwit_api::{
     peer::v1::{
-        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, PlanRequest, ReserveRequest,
-        Sighting as WireSighting, UnreserveRequest, WantedPair, peer_service_client::PeerServiceClient,
+        AdmitRequest, ArrivalRequest, GreetRequest, ListMacsRequest, ListMacsResponse, LookRequest,
+        PlanRequest, ReserveRequest, Sighting as WireSighting, UnreserveRequest, WantedPair,
+        peer_service_client::PeerServiceClient,
     },
     v1 as api,
 };
@@ -263,6 +264,14 @@ impl Peers {
         answer
             .host
             .ok_or_else(|| cause("PEER_ANSWER", format!("{} did not say how it is", peer.name)))
+    }
+
+    /// The MACs that the peer has. Asked once.
+    pub(crate) async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
+        let (peer, channel) = self.get(peer)?;
+        let mut client = PeerServiceClient::new(channel.clone()).max_decoding_message_size(1024 * 1024);
+        let answer = client.list_macs(ListMacsRequest {}).await;
+        Ok(answer.map_err(|status| told(&peer.name, &status))?.into_inner())
     }
 
     /// Asks until there is an answer or the time is over. Everything asked of a peer is harmless to repeat.

@@ -6,12 +6,14 @@ mod facts;
 mod guest;
 mod libvirt;
 mod machine;
+mod macs;
 mod own;
 mod peers;
 mod pf;
 #[cfg(test)]
 mod tests;
 mod uri;
+mod vfs;
 
 use crate::Refusal;
 
@@ -23,10 +25,15 @@ pub use self::{
         Version, Versions, VfFacts,
     },
     guest::guest,
+    macs::{Carrier, Owner, duplicates},
     own::days_left,
     peers::{Here, peers},
     uri::{Endpoint, endpoint},
+    vfs::{Checked, Held, Whose, check, differs, held, leftovers},
 };
+
+/// So many findings of one kind are told one by one.
+const MOST_ALIKE: usize = 16;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +93,19 @@ impl Diagnosis {
             check: check.into(),
             why: why.into(),
         });
+    }
+
+    /// These, as far as a person reads them; of the rest how many there are, as `more` says it.
+    fn add_few(&mut self, mut findings: Vec<Finding>, more: impl FnOnce(usize, &Finding) -> String) {
+        let rest = findings.len().saturating_sub(MOST_ALIKE);
+        findings.truncate(MOST_ALIKE);
+        let last = findings.last().filter(|_| rest > 0).map(|last| Finding {
+            about: String::new(),
+            what: more(rest, last),
+            ..last.clone()
+        });
+        self.findings.extend(findings);
+        self.findings.extend(last);
     }
 
     /// The fact, or none and a check that was not made.

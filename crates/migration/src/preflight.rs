@@ -54,6 +54,8 @@ pub struct PairFacts {
     pub pool: Option<String>,
     /// What its VF is set to; of a pair without a VF, what was written down when it had one.
     pub profile: Option<Profile>,
+    /// What the metadata says that its VF is set to; none where it does not say.
+    pub recorded: Option<Profile>,
 }
 
 /// One pair as the agent sees it.
@@ -271,6 +273,7 @@ mod tests {
                 vf: Some("0000:01:10.0".parse().unwrap()),
                 pool: Some("fabric".into()),
                 profile: None,
+                recorded: None,
             }],
             agent: Ok(vec![PairSeen {
                 mac: mac(),

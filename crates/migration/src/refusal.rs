@@ -107,6 +107,9 @@ pub enum VfRefusal {
     /// Somebody uses the VF, or Godwit does not own it.
     #[error("VF {vf} of {host} is not in quarantine: {usage}")]
     NotQuarantined { host: String, vf: String, usage: String },
+    /// Somebody has the VF, or it is kept from everybody.
+    #[error("VF {vf} of {host} is not cleaned: {usage}")]
+    NotFree { host: String, vf: String, usage: String },
 }
 
 /// Why a migration is not begun.
@@ -151,6 +154,7 @@ impl Refusal {
             Refusal::Vf(refusal) => match refusal {
                 VfRefusal::Unknown { .. } => "VF_UNKNOWN",
                 VfRefusal::NotQuarantined { .. } => "VF_NOT_QUARANTINED",
+                VfRefusal::NotFree { .. } => "VF_NOT_FREE",
             },
         }
     }
@@ -160,9 +164,11 @@ impl Refusal {
         match self {
             Refusal::Guest(refusal) => guest_hint(refusal),
             Refusal::Host(refusal) => host_hint(refusal),
-            Refusal::Vf(VfRefusal::Unknown { host, .. } | VfRefusal::NotQuarantined { host, .. }) => {
-                format!("on {host}: `godwit vfs` lists them")
-            }
+            Refusal::Vf(
+                VfRefusal::Unknown { host, .. }
+                | VfRefusal::NotQuarantined { host, .. }
+                | VfRefusal::NotFree { host, .. },
+            ) => format!("on {host}: `godwit vfs` lists them"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PciAddress, Profile, choice::Site};
+use crate::{MacAddress, PciAddress, Profile, choice::Site};
 
 /// Who uses a VF.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,4 +49,7 @@ pub struct Vf {
     /// Where it sits.
     #[serde(default)]
     pub site: Site,
+    /// The MAC that its PF has set for it; none: no MAC, or its PF does not tell.
+    #[serde(default)]
+    pub mac: Option<MacAddress>,
 }

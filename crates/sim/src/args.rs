@@ -35,6 +35,8 @@ Every kind but those of unplug and transfer alone is possible in every phase.
 
 Ills, ILL[@HOST], which change nothing but what `godwit doctor` finds:
   --ill iommu-off@beta                      (no-vfio, link-down, old-libvirt, certificate-ends)
+  --ill leftover-vf@beta                    a free VF carries something, in truth (duplicate-mac: a MAC of another
+                                            host's guest); `godwit vfs check` finds and cleans it
 
 Storms:
   godwit-sim storm --runs 10000             random faults and requests, faster than time; what fails is replayed by

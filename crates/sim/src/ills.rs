@@ -1,6 +1,14 @@
-//! What ails a pretend host, for `godwit doctor` to find. It changes nothing else.
+//! What ails a pretend host, for `godwit doctor` to find. It changes nothing else, but for what is left on VFs: that is on
+//! them in truth, and can be cleaned.
 
 use std::str::FromStr;
+
+use godwit_migration::{MacAddress, Profile, profile::Vlan};
+
+use crate::{
+    layout,
+    model::{HostId, Model},
+};
 
 /// One thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +23,10 @@ pub enum Ill {
     OldLibvirt,
     /// The certificate ends in some days.
     CertificateEnds,
+    /// A free VF carries a MAC and a VLAN of somebody who is long gone.
+    LeftoverVf,
+    /// A free VF carries the MAC of a guest of another host.
+    DuplicateMac,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -28,12 +40,14 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 5] = [
+    pub const ALL: [Ill; 7] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
         Ill::OldLibvirt,
         Ill::CertificateEnds,
+        Ill::LeftoverVf,
+        Ill::DuplicateMac,
     ];
 
     /// As it is typed.
@@ -44,6 +58,47 @@ impl Ill {
             Ill::LinkDown => "link-down",
             Ill::OldLibvirt => "old-libvirt",
             Ill::CertificateEnds => "certificate-ends",
+            Ill::LeftoverVf => "leftover-vf",
+            Ill::DuplicateMac => "duplicate-mac",
+        }
+    }
+
+    /// The host ails from it from now on.
+    pub(crate) fn strike(self, model: &mut Model, host: HostId) {
+        model.hosts[host].ills.insert(self);
+        let mac = match self {
+            Ill::LeftoverVf => MacAddress::new([0x52, 0x54, 0xff, 0, 0, host as u8]).ok(),
+            Ill::DuplicateMac => {
+                let elsewhere = model.guests.iter().filter(|guest| !guest.at.contains_key(&host));
+                elsewhere
+                    .flat_map(|guest| &guest.pairs)
+                    .map(|pair| pair.mac)
+                    .next()
+            }
+            _ => None,
+        };
+        let (Some(mac), host) = (mac, &mut model.hosts[host]) else {
+            return;
+        };
+        // The last one is the last that a guest is given.
+        let clean = |address| host.macs_of(address).is_empty();
+        let of_pf = host
+            .vfs
+            .iter()
+            .filter(|(_, vf)| vf.pf == layout::FIRST_PF && vf.owner.is_none());
+        let last = of_pf
+            .map(|(address, _)| *address)
+            .rfind(|address| clean(*address));
+        let Some(last) = last else { return };
+        host.switch.insert(mac, last);
+        if let Some(vf) = host.vfs.get_mut(&last).filter(|_| self == Ill::LeftoverVf) {
+            vf.profile = Profile {
+                vlan: Vlan {
+                    id: 999,
+                    ..Vlan::default()
+                },
+                ..Profile::default()
+            };
         }
     }
 }

@@ -111,10 +111,8 @@ impl Sim {
         }
         for WantedIll { host, ill } in options.ills {
             let only = host.map(|host| index("--ill", &host)).transpose()?;
-            for (host, sick) in model.hosts.iter_mut().enumerate() {
-                if only.is_none_or(|only| only == host) {
-                    sick.ills.insert(ill);
-                }
+            for host in (0..names.len()).filter(|host| only.is_none_or(|only| only == *host)) {
+                ill.strike(&mut model, host);
             }
         }
         let (directory, temporary) = match options.state {

@@ -10,8 +10,8 @@ use std::{
 };
 
 use godwit_api::v1::{
-    self as api, AdoptGuestRequest, CreateMigrationRequest, DoctorRequest, GetMigrationRequest,
-    ListGuestsRequest, WatchMigrationRequest, guest_service_client::GuestServiceClient,
+    self as api, AdoptGuestRequest, CheckVfsRequest, CleanVfRequest, CreateMigrationRequest, DoctorRequest,
+    GetMigrationRequest, ListGuestsRequest, WatchMigrationRequest, guest_service_client::GuestServiceClient,
     host_service_client::HostServiceClient, migration_service_client::MigrationServiceClient,
 };
 use godwit_sim::{
@@ -68,6 +68,25 @@ impl Pretend {
             format!("{severity} {} [{}]", found.reason, found.about)
         };
         answer.findings.iter().map(told).collect()
+    }
+
+    /// What is wrong with the host's VFs: address, words, what to type.
+    async fn wrong(&self, host: usize) -> Vec<(String, String, String)> {
+        let mut client = HostServiceClient::new(connect(self.sim.socket(host)).await);
+        let answer = client.check_vfs(CheckVfsRequest::default()).await.unwrap();
+        let checks = answer.into_inner().checks.into_iter();
+        let wrong = checks.filter(|check| !check.wrong.is_empty());
+        wrong
+            .map(|check| (check.vf.unwrap().address, check.wrong.join(", "), check.fix))
+            .collect()
+    }
+
+    async fn clean(&self, host: usize, vf: &str) -> Result<api::VfCheck, String> {
+        let mut client = HostServiceClient::new(connect(self.sim.socket(host)).await);
+        let answer = client.clean_vf(CleanVfRequest { vf: vf.into() }).await;
+        answer
+            .map(|answer| answer.into_inner().check.unwrap())
+            .map_err(|status| api::Failure::decode(status.details()).unwrap().reason)
     }
 
     async fn on(&self, host: usize) -> MigrationServiceClient<Channel> {
@@ -289,6 +308,51 @@ async fn the_doctor_finds_what_was_ordered_and_nothing_else() {
         ["ERROR PF_WITHOUT_VFS [enp1s0f0]", "HINT NO_FREE_VF [beta]"]
     );
     bare.sim.stop();
+}
+
+#[tokio::test]
+async fn what_was_left_on_a_vf_is_found_and_cleaned() {
+    let plain = Layout {
+        extras: false,
+        ..Layout::new(2, 2)
+    };
+    let sick = ailing(plain, &[], &["leftover-vf@beta", "duplicate-mac@beta"]).await;
+    let mut found = sick.findings(1, "").await;
+    found.sort();
+    let [one, other] = &sick.wrong(1).await[..] else {
+        panic!("{:?}", sick.wrong(1).await)
+    };
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("ERROR MAC_DUPLICATE"), "{found:?}");
+    assert_eq!(found[1], format!("WARNING VF_LEFTOVER [{}]", one.0));
+    assert_eq!(found[2], format!("WARNING VF_LEFTOVER [{}]", other.0));
+    assert_eq!(
+        sick.findings(0, "").await.len(),
+        1,
+        "alpha sees the MAC of its guest there"
+    );
+    assert!(other.1.ends_with("VLAN 999 with priority 0"), "{other:?}");
+    assert_eq!(sick.wrong(0).await, []);
+    for (vf, _, fix) in [one, other] {
+        assert_eq!(*fix, format!("`godwit vfs check {vf} --clean`"));
+        assert_eq!(sick.clean(1, vf).await.unwrap().wrong, [""; 0]);
+    }
+    assert_eq!(sick.findings(1, "").await, [""; 0]);
+    // A move there and its VF are as they should be; the VF is nobody's to clean.
+    assert_eq!(sick.migrate("web-1", "beta").await.moved(), api::Moved::Yes);
+    assert_eq!(sick.wrong(1).await, []);
+    let mut vfs = HostServiceClient::new(connect(sick.sim.socket(1)).await);
+    let vfs = vfs
+        .list_vfs(api::ListVfsRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .vfs;
+    let hers = vfs.into_iter().find(|vf| vf.by == "web-1").unwrap();
+    assert_eq!(sick.clean(1, &hers.address).await.unwrap_err(), "VF_NOT_FREE");
+    assert_eq!(sick.findings(1, "web-1").await, [""; 0]);
+    assert_eq!(sick.sim.broken().0, 0, "{:?}", sick.sim.broken());
+    sick.sim.stop();
 }
 
 #[tokio::test]

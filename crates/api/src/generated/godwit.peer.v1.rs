@@ -115,6 +115,34 @@ pub struct GreetResponse {
     #[prost(message, optional, tag = "1")]
     pub host: ::core::option::Option<super::super::v1::Host>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMacsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListMacsResponse {
+    /// At most 4,096.
+    #[prost(message, repeated, tag = "1")]
+    pub macs: ::prost::alloc::vec::Vec<MacSeen>,
+    /// There are more than these.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+}
+/// A MAC, and who has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MacSeen {
+    #[prost(string, tag = "1")]
+    pub mac: ::prost::alloc::string::String,
+    /// PCI address of the VF that carries it; empty: a pair of the guest, which runs here.
+    #[prost(string, tag = "2")]
+    pub vf: ::prost::alloc::string::String,
+    /// Name and UUID of the guest, or of that which has the VF or is to get it; empty: nobody.
+    #[prost(string, tag = "3")]
+    pub guest: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub guest_uuid: ::prost::alloc::string::String,
+    /// An operation on that guest is open here: its MAC may be on two hosts meanwhile.
+    #[prost(bool, tag = "5")]
+    pub moving: bool,
+}
 /// What a host sees of a guest through libvirt, without waiting for a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -418,6 +446,31 @@ pub mod peer_service_client {
                 .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Greet"));
             self.inner.unary(req, path, codec).await
         }
+        /// The MACs that VFs and guests of this host have, so that one that two hosts have is found.
+        pub async fn list_macs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListMacsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMacsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.peer.v1.PeerService/ListMacs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "ListMacs"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -475,6 +528,14 @@ pub mod peer_service_server {
             &self,
             request: tonic::Request<super::GreetRequest>,
         ) -> std::result::Result<tonic::Response<super::GreetResponse>, tonic::Status>;
+        /// The MACs that VFs and guests of this host have, so that one that two hosts have is found.
+        async fn list_macs(
+            &self,
+            request: tonic::Request<super::ListMacsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMacsResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct PeerServiceServer<T> {
@@ -844,6 +905,51 @@ pub mod peer_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GreetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.peer.v1.PeerService/ListMacs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListMacsSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::ListMacsRequest>
+                    for ListMacsSvc<T> {
+                        type Response = super::ListMacsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListMacsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::list_macs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListMacsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

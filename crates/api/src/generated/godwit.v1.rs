@@ -541,6 +541,48 @@ pub struct ReleaseVfResponse {
     pub vf: ::core::option::Option<Vf>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckVfsRequest {
+    /// PCI address of a VF of this host's pools; empty: all.
+    #[prost(string, tag = "1")]
+    pub vf: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckVfsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub checks: ::prost::alloc::vec::Vec<VfCheck>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CleanVfRequest {
+    /// PCI address of a VF of this host's pools.
+    #[prost(string, tag = "1")]
+    pub vf: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CleanVfResponse {
+    /// As it is now.
+    #[prost(message, optional, tag = "1")]
+    pub check: ::core::option::Option<VfCheck>,
+}
+/// What came of a look at a VF.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VfCheck {
+    #[prost(message, optional, tag = "1")]
+    pub vf: ::core::option::Option<Vf>,
+    /// What its PF has set for it; empty: no MAC, or its PF does not tell.
+    #[prost(string, tag = "2")]
+    pub mac: ::prost::alloc::string::String,
+    /// What is not as it should be, a few words each: on a VF that nobody has what it carries, in a guest how it differs
+    /// from the guest's metadata. Empty: nothing.
+    #[prost(string, repeated, tag = "3")]
+    pub wrong: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What to type; empty where nothing is wrong.
+    #[prost(string, tag = "4")]
+    pub fix: ::prost::alloc::string::String,
+    /// Why it could not be judged; empty: it was.
+    #[prost(string, tag = "5")]
+    pub not_checked: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DoctorRequest {
     /// Name or UUID of a guest of this host; empty: the host itself.
     #[prost(string, tag = "1")]
@@ -2640,6 +2682,58 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("godwit.v1.HostService", "ReleaseVf"));
             self.inner.unary(req, path, codec).await
         }
+        /// Reads VFs of this host's pools back now, and says of each whose it is and what of it is not as it should be.
+        /// Changes nothing.
+        pub async fn check_vfs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckVfsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckVfsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/CheckVfs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "CheckVfs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes off a VF that nobody has what its last user left on it. Refused if anybody has it, by the journal, libvirt or
+        /// the host; nobody is given it meanwhile. One that cannot be cleaned is in quarantine then.
+        pub async fn clean_vf(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CleanVfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CleanVfResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/CleanVf",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "CleanVf"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Why SR-IOV migration does not, or will not, work on this host, or for a guest of it. Changes nothing; every check
         /// has a deadline, and one that cannot be made is told and hides none of the others.
         pub async fn doctor(
@@ -2731,6 +2825,21 @@ pub mod host_service_server {
             tonic::Response<super::ReleaseVfResponse>,
             tonic::Status,
         >;
+        /// Reads VFs of this host's pools back now, and says of each whose it is and what of it is not as it should be.
+        /// Changes nothing.
+        async fn check_vfs(
+            &self,
+            request: tonic::Request<super::CheckVfsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckVfsResponse>,
+            tonic::Status,
+        >;
+        /// Takes off a VF that nobody has what its last user left on it. Refused if anybody has it, by the journal, libvirt or
+        /// the host; nobody is given it meanwhile. One that cannot be cleaned is in quarantine then.
+        async fn clean_vf(
+            &self,
+            request: tonic::Request<super::CleanVfRequest>,
+        ) -> std::result::Result<tonic::Response<super::CleanVfResponse>, tonic::Status>;
         /// Why SR-IOV migration does not, or will not, work on this host, or for a guest of it. Changes nothing; every check
         /// has a deadline, and one that cannot be made is told and hides none of the others.
         async fn doctor(
@@ -3115,6 +3224,96 @@ pub mod host_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseVfSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/CheckVfs" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckVfsSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::CheckVfsRequest>
+                    for CheckVfsSvc<T> {
+                        type Response = super::CheckVfsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckVfsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::check_vfs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckVfsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/CleanVf" => {
+                    #[allow(non_camel_case_types)]
+                    struct CleanVfSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::CleanVfRequest>
+                    for CleanVfSvc<T> {
+                        type Response = super::CleanVfResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CleanVfRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::clean_vf(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CleanVfSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

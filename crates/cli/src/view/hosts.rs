@@ -47,8 +47,7 @@ pub(crate) fn vfs(vfs: &[Vf], width: Option<usize>) -> Vec<String> {
         ("USE", Fit::Wrap),
         ("SET TO", Fit::Wrap),
     ]);
-    let held = vfs.iter().filter(|vf| vf.usage() == VfUsage::Held);
-    let ids = short_ids(held.map(|vf| vf.by.as_str()));
+    let ids = holders(vfs.iter());
     for vf in vfs {
         table.row([
             vf.address.as_str().into(),
@@ -64,7 +63,13 @@ pub(crate) fn vfs(vfs: &[Vf], width: Option<usize>) -> Vec<String> {
     table.lines(width)
 }
 
-fn usage(vf: &Vf, ids: &BTreeMap<&str, String>) -> String {
+/// The migrations that hold VFs of these, as short as they can be told apart.
+pub(super) fn holders<'a>(vfs: impl Iterator<Item = &'a Vf>) -> BTreeMap<&'a str, String> {
+    let held = vfs.filter(|vf| vf.usage() == VfUsage::Held);
+    short_ids(held.map(|vf| vf.by.as_str()))
+}
+
+pub(super) fn usage(vf: &Vf, ids: &BTreeMap<&str, String>) -> String {
     match vf.usage() {
         VfUsage::Free => "free".into(),
         VfUsage::Held => format!("held by migration {}", ids[vf.by.as_str()]),

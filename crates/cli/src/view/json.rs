@@ -6,10 +6,12 @@ use serde::Serialize;
 
 use super::words;
 
+mod checks;
 mod doctor;
 mod hosts;
 mod plan;
 
+pub(crate) use checks::Checks;
 pub(crate) use doctor::Doctor;
 pub(crate) use hosts::{Holds, Hosts, Vfs};
 pub(crate) use plan::Plan;

@@ -2,8 +2,8 @@
 
 use godwit_api::v1::{
     Acceleration, DoctorResponse, Failure, Finding, Guest, GuestPair, Hold, Host, Migration, Moved,
-    NotChecked, PairStatus, Phase, PhaseRecord, Policy, Role, Severity, TransferProgress, Vf, VfLinkState,
-    VfProfile, VfUsage,
+    NotChecked, PairStatus, Phase, PhaseRecord, Policy, Role, Severity, TransferProgress, Vf, VfCheck,
+    VfLinkState, VfProfile, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -284,6 +284,24 @@ pub(crate) fn vfs() -> Vec<Vf> {
             ..vf("0000:01:10.6", VfUsage::Other, "its driver is igbvf")
         },
     ]
+}
+
+/// The same: in the guest's is a difference, the free one was not cleaned.
+pub(crate) fn checks() -> Vec<VfCheck> {
+    let well = |vf: Vf| VfCheck {
+        vf: Some(vf),
+        ..VfCheck::default()
+    };
+    let mut checks: Vec<VfCheck> = vfs().into_iter().map(well).collect();
+    checks[0].wrong = vec!["MAC 52:54:00:00:00:99 instead of 52:54:00:00:00:01".into()];
+    checks[0].fix = "godwit standby web-1 --wait; godwit accelerate web-1 --wait".into();
+    checks[2].mac = "52:54:00:00:00:01".into();
+    checks[2].wrong = vec!["MAC 52:54:00:00:00:01".into(), "trust on".into()];
+    checks[2].fix = "`godwit vfs check 0000:01:10.4 --clean`".into();
+    checks[3].not_checked = "enp1s0f0 does not tell what it is set to".into();
+    let clean = well(vfs().swap_remove(2));
+    checks.push(clean);
+    checks
 }
 
 /// Of a VF that nobody uses.

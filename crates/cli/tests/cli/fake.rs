@@ -44,6 +44,8 @@ pub(crate) struct Script {
     pub(crate) vfs: Vec<Vf>,
     /// Of both that can be done with one.
     pub(crate) vf: Vec<Answer<Vf>>,
+    /// Of the look at all, or one; and, of a cleaning, the first of them.
+    pub(crate) checks: Vec<Answer<Vec<VfCheck>>>,
     pub(crate) holds: Vec<Hold>,
     pub(crate) doctor: Vec<Answer<DoctorResponse>>,
     pub(crate) stay: Stay,
@@ -383,6 +385,22 @@ impl HostService for Fake {
         let question = format!("quarantine {vf} {because}").trim_end().to_owned();
         let vf = Some(self.answer(question, &self.script.vf).await?);
         Ok(Response::new(QuarantineVfResponse { vf }))
+    }
+
+    async fn check_vfs(
+        &self,
+        request: Request<CheckVfsRequest>,
+    ) -> Result<Response<CheckVfsResponse>, Status> {
+        let question = format!("check {}", request.into_inner().vf);
+        let checks = self.answer(question, &self.script.checks).await?;
+        Ok(Response::new(CheckVfsResponse { checks }))
+    }
+
+    async fn clean_vf(&self, request: Request<CleanVfRequest>) -> Result<Response<CleanVfResponse>, Status> {
+        let question = format!("clean {}", request.into_inner().vf);
+        let checks = self.answer(question, &self.script.checks).await?;
+        let check = checks.into_iter().next();
+        Ok(Response::new(CleanVfResponse { check }))
     }
 
     async fn release_vf(

@@ -18,6 +18,11 @@ impl<W: World> Coordinator<W> {
     /// # Errors
     /// [`Refused::Cause`] or [`Refused::Journal`].
     pub async fn vfs(&self) -> Result<Vec<Vf>, Refused> {
+        Ok(self.vfs_held().await?.0)
+    }
+
+    /// The same, with the holds, and the VFs as the host shows them without.
+    pub(super) async fn vfs_held(&self) -> Result<(Vec<Vf>, Vec<holds::Hold>, Vec<Vf>), Refused> {
         // In this order: a hold that ends between the two looks has given its VF to a guest, and a list of VFs
         // from before that would show it free.
         let holds = self.0.journal.holds().await?;
@@ -30,7 +35,7 @@ impl<W: World> Coordinator<W> {
             pfs: self.0.journal.pfs_set_aside().await?,
             vfs: self.0.journal.vfs_quarantined().await?,
         };
-        Ok(holds::overlay(vfs, &holds, &kept))
+        Ok((holds::overlay(vfs.clone(), &holds, &kept), holds, vfs))
     }
 
     /// A VF is kept from everybody; a guest that has it keeps it.
@@ -74,7 +79,7 @@ impl<W: World> Coordinator<W> {
         Ok(by_hand.iter().any(|(vf, _)| vf == address) || holds.iter().any(left))
     }
 
-    async fn vf(&self, named: &str) -> Result<Vf, Refused> {
+    pub(super) async fn vf(&self, named: &str) -> Result<Vf, Refused> {
         let wanted: Option<PciAddress> = named.parse().ok();
         let found = self
             .vfs()

@@ -39,6 +39,7 @@ pub fn vf(function: u8, usage: VfUse) -> Vf {
         usage,
         profile: None,
         site: Site::default(),
+        mac: None,
     }
 }
 
@@ -52,6 +53,7 @@ pub fn guest(n: u8) -> GuestFacts {
         vf: Some(address(n)),
         pool: Some("fabric".into()),
         profile: None,
+        recorded: None,
     };
     let seen = PairSeen {
         mac: mac(n),

@@ -26,5 +26,6 @@ mod refusals;
 mod restarts;
 mod rests;
 mod stays;
+mod troubles;
 mod watches;
 mod world;

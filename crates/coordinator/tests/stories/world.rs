@@ -9,7 +9,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use godwit_api::{peer::v1::peer_service_server::PeerService, v1::Failure};
+use godwit_api::{
+    peer::v1::{ListMacsResponse, peer_service_server::PeerService},
+    v1::Failure,
+};
 use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
@@ -34,6 +37,7 @@ pub struct Worked {
 pub enum Call {
     Guests,
     Vfs,
+    Clean,
     Abort,
 }
 
@@ -55,6 +59,10 @@ pub struct Knobs {
     pub cleaned: Vec<PciAddress>,
     /// Why none can be.
     pub dirty: Option<Cause>,
+    /// Cleaning takes the MAC off.
+    pub scrubs: bool,
+    /// What beta says of its MACs; none: no peer answers.
+    pub macs: Option<ListMacsResponse>,
     once: BTreeMap<Phase, VecDeque<Event>>,
     broken: BTreeMap<Phase, Event>,
     held: BTreeSet<Phase>,
@@ -307,8 +315,13 @@ impl World for Pretend {
     }
 
     async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
+        self.set(|knobs| knobs.cleaned.push(vf));
+        self.open(Call::Clean).await;
         self.set(|knobs| {
-            knobs.cleaned.push(vf);
+            let scrubs = knobs.scrubs && knobs.dirty.is_none();
+            for cleaned in knobs.vfs.iter_mut().filter(|seen| scrubs && seen.address == vf) {
+                cleaned.mac = None;
+            }
             knobs.dirty.clone().map_or(Ok(()), Err)
         })
     }
@@ -331,6 +344,17 @@ impl World for Pretend {
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
         Err(Cause::default())
+    }
+
+    async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
+        let knobs = self.knobs();
+        let macs = knobs.macs.clone().ok_or_else(|| cause("HOST_UNREACHABLE"))?;
+        // The others have none.
+        Ok(if peer == "beta" {
+            macs
+        } else {
+            ListMacsResponse::default()
+        })
     }
 
     async fn doctor(&self, _: Option<&GuestFacts>) -> Diagnosis {

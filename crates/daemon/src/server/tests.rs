@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use godwit_api::peer::v1::{ArrivalRequest, peer_service_client::PeerServiceClient};
+use godwit_api::peer::v1::{ArrivalRequest, ListMacsResponse, peer_service_client::PeerServiceClient};
 use godwit_coordinator::{Deadlines, History, Job, Journal, Limits, Settings};
 use godwit_migration::{
     Brief, Cause, Event, Guest, Pair, Policy, Sighting, Vf, doctor::Diagnosis, preflight::GuestFacts,
@@ -53,6 +53,10 @@ impl World for Empty {
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
+        Err(Cause::default())
+    }
+
+    async fn macs(&self, _: &str) -> Result<ListMacsResponse, Cause> {
         Err(Cause::default())
     }
 

@@ -185,6 +185,7 @@ impl RealWorld {
                 usage,
                 profile: vf.settings.map(|settings| settings.profile),
                 site: vf.site,
+                mac: vf.settings.and_then(|settings| settings.mac),
             });
         }
         Ok(facts)
@@ -283,6 +284,7 @@ fn wished_pair(wished: &WishedPair, devices: &DomainDevices, vfs: &[VfState]) ->
         profile: primary
             .and_then(|hostdev| seen(hostdev, vfs, wished.profile.as_ref()))
             .or(wished.profile),
+        recorded: wished.profile,
     }
 }
 
@@ -345,5 +347,6 @@ fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> Pa
         vf: Some(hostdev.host_address),
         pool: vf.map(|vf| vf.pool.clone()),
         profile: seen(hostdev, vfs, None),
+        recorded: None,
     }
 }

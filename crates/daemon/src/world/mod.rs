@@ -19,7 +19,7 @@ mod transfer;
 
 use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
 
-use godwit_api::v1 as api;
+use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_coordinator::{Job, World, retry};
 use godwit_migration::{
     Brief, Cause, Event, Guest, GuestRefusal, Pair, PciAddress, Phase, Policy, Sighting, Vf,
@@ -188,7 +188,7 @@ impl World for RealWorld {
         self.vfs.clean(vf).await.map_err(|error| {
             cause(
                 "VF_NOT_CLEAN",
-                format!("VF {vf} could not be cleaned: it stays in quarantine"),
+                format!("VF {vf} could not be cleaned: it is in quarantine"),
             )
             .because(&error)
             .hint(format!(
@@ -213,6 +213,10 @@ impl World for RealWorld {
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.peers.greet(peer).await
+    }
+
+    async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
+        self.peers.macs(peer).await
     }
 
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {

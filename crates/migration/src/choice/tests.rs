@@ -10,6 +10,7 @@ fn vf(address: &str, pf: &str, usage: VfUse) -> Vf {
         pf: pf.into(),
         usage,
         profile: None,
+        mac: None,
         site: Site {
             driver: "ice".into(),
             speed: Some(1000),
@@ -278,6 +279,7 @@ proptest! {
             pf: format!("pf{pf}"),
             usage,
             profile: None,
+        mac: None,
             site,
         }).collect();
         let mut pairs = wanted(pairs);

@@ -1,7 +1,9 @@
 //! A host with nothing wrong, and each fact of it broken; peers and guests likewise.
 
 mod guests;
+mod macs;
 mod peers;
+mod vfs;
 
 use super::*;
 

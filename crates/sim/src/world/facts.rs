@@ -67,6 +67,7 @@ impl PretendWorld {
             },
             profile: Some(vf.profile),
             site: Site::default(),
+            mac: model.hosts[self.host].macs_of(*address).first().copied(),
         };
         model.hosts[self.host].vfs.iter().map(vf).collect()
     }
@@ -87,6 +88,7 @@ fn pairs(host: &model::Host, guest: &model::Guest, body: &Body) -> Vec<PairFacts
             Some(vf) => Some(vf.profile),
             None => pair.recorded,
         },
+        recorded: pair.recorded.filter(|_| guest.managed.is_some()),
     };
     known.map(facts).collect()
 }

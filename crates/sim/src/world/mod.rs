@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use godwit_api::v1 as api;
+use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_coordinator::{Coordinator, Job, World};
 use godwit_migration::{
     Brief, Cause, Course, Event, Guest, Pair, PciAddress, Phase, Policy, Role, Sighting, State, Vf,
@@ -316,6 +316,10 @@ impl World for PretendWorld {
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
         self.living(self.ask_greet(peer)).await
+    }
+
+    async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
+        self.living(self.ask_macs(peer)).await
     }
 
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {

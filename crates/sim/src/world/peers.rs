@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use godwit_api::{
     peer::v1::{
-        AdmitRequest, ArrivalRequest, GreetRequest, LookRequest, PlanRequest, ReserveRequest,
-        Sighting as WireSighting, UnreserveRequest, WantedPair, peer_service_server::PeerService,
+        AdmitRequest, ArrivalRequest, GreetRequest, ListMacsRequest, ListMacsResponse, LookRequest,
+        PlanRequest, ReserveRequest, Sighting as WireSighting, UnreserveRequest, WantedPair,
+        peer_service_server::PeerService,
     },
     v1 as api,
 };
@@ -114,6 +115,13 @@ impl PretendWorld {
         answer
             .host
             .ok_or_else(|| cause("PEER_ANSWER", "it did not say how it is"))
+    }
+
+    /// The MACs that it has. Asked once.
+    pub(super) async fn ask_macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
+        let ask = async |desk: PeerDesk<_>, request| desk.list_macs(request).await;
+        let answer = self.ask_once(peer, ListMacsRequest {}, &ask).await;
+        Ok(answer.map_err(|status| told(peer, &status))?.into_inner())
     }
 
     /// Asks until there is an answer or the time is over. Everything asked of a peer is harmless to repeat.

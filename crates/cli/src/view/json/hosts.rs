@@ -34,7 +34,7 @@ pub(crate) struct Vfs<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Vf<'a> {
+pub(super) struct Vf<'a> {
     address: &'a str,
     pool: &'a str,
     pf: &'a str,
@@ -96,16 +96,21 @@ impl<'a> From<&'a [api::Host]> for Hosts<'a> {
 
 impl<'a> From<&'a [api::Vf]> for Vfs<'a> {
     fn from(vfs: &'a [api::Vf]) -> Vfs<'a> {
-        let vf = |vf: &'a api::Vf| Vf {
+        Vfs {
+            vfs: vfs.iter().map(Vf::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a api::Vf> for Vf<'a> {
+    fn from(vf: &'a api::Vf) -> Vf<'a> {
+        Vf {
             address: &vf.address,
             pool: &vf.pool,
             pf: &vf.pf,
             usage: words::usage(vf.usage()),
             by: &vf.by,
             profile: vf.profile.as_ref().map(Profile::from),
-        };
-        Vfs {
-            vfs: vfs.iter().map(vf).collect(),
         }
     }
 }

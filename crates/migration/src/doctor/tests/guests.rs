@@ -6,7 +6,7 @@ use crate::{
     preflight::{GuestFacts, PairFacts, PairSeen, Stray},
 };
 
-fn web() -> GuestFacts {
+pub(super) fn web() -> GuestFacts {
     let mac = "52:54:00:aa:00:10".parse().unwrap();
     GuestFacts {
         guest: Guest {
@@ -25,6 +25,7 @@ fn web() -> GuestFacts {
             vf: Some("0000:01:10.0".parse().unwrap()),
             pool: Some("fabric".into()),
             profile: None,
+            recorded: None,
         }],
         agent: Ok(vec![PairSeen {
             mac,
