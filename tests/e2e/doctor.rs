@@ -62,6 +62,56 @@ pub(crate) fn no_vfs(stage: &Stage) -> Result<()> {
     is_mended(stage, Host::Beta)
 }
 
+/// Somebody gives a VF that nobody has the guest's own MAC, on the other host: frames for the guest would go there.
+pub(crate) fn left_on_a_vf(stage: &Stage) -> Result<()> {
+    let host = Host::Beta;
+    let vf = stage.on(host, "basename $(readlink /sys/class/net/pf0/device/virtfn1)")?;
+    let vf = vf.trim();
+    stage.on(host, &format!("ip link set pf0 vf 1 mac {}", WEB_1.mac))?;
+    let (code, found) = examined(stage, host, "")?;
+    let left = found.finding("VF_LEFTOVER", vf);
+    let left = left.with_context(|| format!("what is on {vf} is not named: {:?}", found.findings))?;
+    ensure!(
+        left.what.contains(WEB_1.mac) && code == 5,
+        "exit code {code}: {left:?}"
+    );
+    let twice = found
+        .findings
+        .iter()
+        .find(|found| found.reason == "MAC_DUPLICATE");
+    ensure!(
+        twice.is_some_and(|twice| twice.severity == "error" && twice.what.contains("alpha")),
+        "the MAC of alpha's guest: {:?}",
+        found.findings
+    );
+    let checked = godwit::run(&stage.place, host, "vfs check")?;
+    ensure!(
+        checked.code == 3 && checked.out.contains(WEB_1.mac),
+        "exit code {}: {}",
+        checked.code,
+        checked.out
+    );
+    // What is told helps.
+    let fix = left.fix.trim_matches('`');
+    stage.on(host, fix)?;
+    is_mended(stage, host)?;
+    godwit::run(&stage.place, host, "vfs check")?.done()?;
+    // What a guest has is not touched.
+    let taken = stage.on(
+        Host::Alpha,
+        "basename $(readlink /sys/class/net/pf0/device/virtfn0)",
+    )?;
+    let taken = stage.godwit(&format!("vfs check {} --clean", taken.trim()))?;
+    ensure!(
+        taken.code == 1,
+        "exit code {}: {}{}",
+        taken.code,
+        taken.out,
+        taken.err
+    );
+    stage.guest_is_accelerated_on(Host::Alpha)
+}
+
 pub(crate) fn peer_away(stage: &Stage) -> Result<()> {
     stage.daemon(Host::Beta, "stop")?;
     let found = is_named(stage, Host::Alpha, "HOST_UNREACHABLE", "beta");

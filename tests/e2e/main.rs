@@ -118,6 +118,7 @@ const DOCTOR: &[Told] = &[
     ("the_doctor_finds_a_healthy_host_healthy", doctor::healthy),
     ("the_doctor_names_a_pf_that_is_off", doctor::pf_off),
     ("the_doctor_names_a_pf_without_vfs", doctor::no_vfs),
+    ("the_doctor_names_what_was_left_on_a_vf", doctor::left_on_a_vf),
     ("the_doctor_names_a_peer_that_is_away", doctor::peer_away),
     ("the_doctor_names_an_agent_that_is_silent", doctor::agent_silent),
 ];

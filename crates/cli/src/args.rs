@@ -45,7 +45,7 @@ Exit codes:
   2  wrong usage
   3  the guest moved but is on standby, or its acceleration was not observed (--wait, watch)
      (accelerate: it rests on its standby, and is tried again; doctor: warnings; plan: it would;
-     vfs check: something is wrong)
+     checked VFs: something is wrong)
   4  rolled back: the guest stays where it was (--wait, watch)
      (standby: it could not be had, and the guest is accelerated again)
   5  a person is needed (--wait, watch; doctor: errors)
