@@ -7,6 +7,7 @@ use godwit_rig::godwit::{self, Examination, Finding};
 use godwit_rig::guest::WEB_1;
 use godwit_rig::vf::NUMVFS;
 
+use crate::hardware;
 use crate::stage::{PATIENCE, Stage};
 
 /// The emulated hosts' clocks drift apart when the machine is busy.
@@ -97,11 +98,8 @@ pub(crate) fn left_on_a_vf(stage: &Stage) -> Result<()> {
     is_mended(stage, host)?;
     godwit::run(&stage.place, host, "vfs check")?.done()?;
     // What a guest has is not touched.
-    let taken = stage.on(
-        Host::Alpha,
-        "basename $(readlink /sys/class/net/pf0/device/virtfn0)",
-    )?;
-    let taken = stage.godwit(&format!("vfs check {} --clean", taken.trim()))?;
+    let [taken, _] = hardware::vf_in(&stage.live_xml()?).context("the guest has no VF")?;
+    let taken = stage.godwit(&format!("vfs check {taken} --clean"))?;
     ensure!(
         taken.code == 1,
         "exit code {}: {}{}",

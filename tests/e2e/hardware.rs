@@ -172,7 +172,7 @@ pub(crate) fn vf_that_only_the_emulator_has(stage: &Stage) -> Result<()> {
 }
 
 /// The guest's VF, by its address on the host and QEMU's name of the bus that it is on.
-fn vf_in(xml: &str) -> Option<[String; 2]> {
+pub(crate) fn vf_in(xml: &str) -> Option<[String; 2]> {
     let (_, hostdev) = xml.split_once("<hostdev ")?;
     let number = |line: &str, name: &str| {
         let (_, rest) = line.split_once(&format!("{name}='0x"))?;

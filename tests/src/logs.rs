@@ -65,7 +65,9 @@ pub fn after_failure(place: &Place, what: &str) {
         for line in end_of(&logs.join("godwitd.log"), 25) {
             crate::say(format!("  {line}"));
         }
-        for guest in Guest::ALL {
+        // Those that ran when the logs were collected: they were asked then.
+        let ran = |guest: &Guest| dir.join(format!("{guest}.txt")).exists();
+        for guest in Guest::ALL.into_iter().filter(ran) {
             for line in end_of(&logs.join(format!("{guest}.console")), 8) {
                 crate::say(format!("{guest} on {host}: {}", line.escape_debug()));
             }

@@ -1,5 +1,6 @@
 //! A migration as the wire has it.
 
+mod peers;
 mod profile;
 
 use godwit_api::v1 as api;
@@ -10,7 +11,10 @@ use godwit_migration::{
 };
 use prost_types::Timestamp;
 
-pub use self::profile::{profile, profile_of};
+pub use self::{
+    peers::{plug_alias, reserve_request},
+    profile::{profile, profile_of},
+};
 use crate::operation::View;
 
 pub(crate) fn migration(view: &View) -> api::Migration {

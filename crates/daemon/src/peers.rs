@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use godwit_api::{
     peer::v1::{
         AdmitRequest, ArrivalRequest, GreetRequest, ListMacsRequest, ListMacsResponse, LookRequest,
-        PlanRequest, ReserveRequest, Sighting as WireSighting, UnreserveRequest, WantedPair,
-        peer_service_client::PeerServiceClient,
+        PlanRequest, Sighting as WireSighting, UnreserveRequest, peer_service_client::PeerServiceClient,
     },
     v1 as api,
 };
@@ -120,7 +119,7 @@ impl Peers {
             .ask(
                 brief,
                 within,
-                reserve_request(brief),
+                words::reserve_request(brief),
                 async |mut client, request| client.reserve(request).await,
             )
             .await?;
@@ -153,7 +152,7 @@ impl Peers {
     pub(crate) async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
         let (peer, channel) = self.get(brief.peer())?;
         let asked = PlanRequest {
-            reserve: Some(reserve_request(brief)),
+            reserve: Some(words::reserve_request(brief)),
         };
         let mut client = PeerServiceClient::new(channel.clone());
         let answer = tokio::time::timeout(REQUEST, client.plan(asked)).await;
@@ -294,34 +293,6 @@ impl Peers {
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| told(&peer.name, &status))
-    }
-}
-
-/// What a guest wants of its destination.
-fn reserve_request(brief: &Brief) -> ReserveRequest {
-    let wanted = |(index, pair): (usize, &godwit_migration::Pair)| WantedPair {
-        mac: pair.mac.to_string(),
-        pool: pair.pool.clone(),
-        alias: plug_alias(&pair.primary, index),
-        primary_mac: pair.primary_mac.to_string(),
-        profile: pair.profile.as_ref().map(words::profile),
-    };
-    ReserveRequest {
-        migration_id: brief.id.clone(),
-        guest: brief.guest.name.clone(),
-        guest_uuid: brief.guest.uuid.clone(),
-        pairs: brief.pairs.iter().enumerate().map(wanted).collect(),
-        policy: words::policy(brief.policy).into(),
-        memory_nodes: brief.nodes.clone(),
-    }
-}
-
-/// The alias that a VF gets when it is plugged: the one it has, if it is a user's own (libvirt keeps only those).
-pub(crate) fn plug_alias(current: &str, index: usize) -> String {
-    if current.starts_with("ua-") {
-        current.into()
-    } else {
-        format!("ua-godwit-{index}")
     }
 }
 

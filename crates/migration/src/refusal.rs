@@ -173,15 +173,24 @@ impl Refusal {
     }
 }
 
+/// So many VFs of a refusal are named: a PF may have hundreds.
+const NAMED: usize = 3;
+
 /// How many there are, and what is wrong with those that are free.
 fn among(unfit: &[String], total: usize) -> String {
     match unfit {
         [] => format!("0 of {total} free"),
-        unfit => format!(
-            "of {total}, {} free would not do: {}",
-            unfit.len(),
-            unfit.join("; ")
-        ),
+        unfit => {
+            let named = unfit.iter().take(NAMED).map(String::as_str);
+            let rest = unfit.len().saturating_sub(NAMED);
+            let more = (rest > 0).then(|| format!("{rest} more; `godwit plan` names all"));
+            let named: Vec<&str> = named.chain(more.as_deref()).collect();
+            format!(
+                "of {total}, {} free would not do: {}",
+                unfit.len(),
+                named.join("; ")
+            )
+        }
     }
 }
 

@@ -96,7 +96,7 @@ mod tests {
         insta::assert_snapshot!(answer(&sample::doctor(), None).join("\n"), @"
         error: pf0 has no VFs (0 of 7) [PF_WITHOUT_VFS]
           why: there is no VF of it that a guest could be given
-          fix: echo 7 >/sys/class/net/pf0/device/sriov_numvfs; and at each boot
+          fix: echo 7 >/sys/class/net/pf0/device/sriov_numvfs; for each boot: `vfs = 7` in its [[pool]]
 
         warning: the clock of beta is 90.0 s behind that of alpha [PEER_CLOCK]
           why: a migration's timeline is of both hosts' clocks, and certificates are judged by them
@@ -113,8 +113,8 @@ mod tests {
         insta::assert_snapshot!(answer(&sample::doctor(), Some(60)).join("\n"), @"
         error: pf0 has no VFs (0 of 7) [PF_WITHOUT_VFS]
           why: there is no VF of it that a guest could be given
-          fix: echo 7 >/sys/class/net/pf0/device/sriov_numvfs; and
-               at each boot
+          fix: echo 7 >/sys/class/net/pf0/device/sriov_numvfs; for
+               each boot: `vfs = 7` in its [[pool]]
 
         warning: the clock of beta is 90.0 s behind that of alpha
                  [PEER_CLOCK]

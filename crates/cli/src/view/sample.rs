@@ -326,7 +326,7 @@ pub(crate) fn doctor() -> DoctorResponse {
     let no_vfs = [
         "pf0 has no VFs (0 of 7)",
         "there is no VF of it that a guest could be given",
-        "echo 7 >/sys/class/net/pf0/device/sriov_numvfs; and at each boot",
+        "echo 7 >/sys/class/net/pf0/device/sriov_numvfs; for each boot: `vfs = 7` in its [[pool]]",
     ];
     let clock = [
         "the clock of beta is 90.0 s behind that of alpha",

@@ -59,7 +59,7 @@ impl<W: World> Operation<W> {
         None
     }
 
-    /// The rest goes on. Who looks at it sees why it does now, and the log has each reason once.
+    /// The rest goes on. Who looks at it sees why it does now, and the log has it when that changes.
     pub(super) fn failed_again(&mut self, cause: Cause) {
         let view = self.view.borrow();
         let known = view.failed.as_deref().or(self.migration.failure());

@@ -1,7 +1,6 @@
 //! The guests, VFs and requests of the stories.
 
 use godwit_api::peer::v1 as peer;
-use godwit_coordinator::words;
 use godwit_migration::{
     Brief, Event, Guest, MacAddress, PciAddress, Policy, Verdict, Vf, VfUse,
     choice::Site,
@@ -81,24 +80,6 @@ pub fn located(verdict: Verdict) -> Event {
     Event::Located {
         verdict,
         detail: format!("the evidence says {verdict:?}"),
-    }
-}
-
-pub fn wants(brief: &Brief) -> peer::ReserveRequest {
-    let wanted = |pair: &godwit_migration::Pair| peer::WantedPair {
-        mac: pair.mac.to_string(),
-        pool: pair.pool.clone(),
-        alias: pair.primary.clone(),
-        primary_mac: pair.primary_mac.to_string(),
-        profile: pair.profile.as_ref().map(words::profile),
-    };
-    peer::ReserveRequest {
-        migration_id: brief.id.clone(),
-        guest: brief.guest.name.clone(),
-        guest_uuid: brief.guest.uuid.clone(),
-        pairs: brief.pairs.iter().map(wanted).collect(),
-        policy: words::policy(brief.policy).into(),
-        memory_nodes: brief.nodes.clone(),
     }
 }
 

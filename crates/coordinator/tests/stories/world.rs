@@ -336,7 +336,7 @@ impl World for Pretend {
             return Ok(Vec::new());
         };
         let asked = godwit_api::peer::v1::PlanRequest {
-            reserve: Some(crate::facts::wants(brief)),
+            reserve: Some(words::reserve_request(brief)),
         };
         let answer = link.desk.plan(self.request(asked)).await;
         Ok(answer.map_err(|_| cause("PEER"))?.into_inner().pairs)

@@ -72,8 +72,6 @@ pub(crate) struct VfState {
     pub group: Option<u32>,
     /// Its network interface on this host, if this host itself uses it.
     pub netdev: Option<String>,
-    /// Driver of its PF.
-    pub pf_driver: Option<&'static Driver>,
     /// What its PF has set for it; absent if the PF does not say.
     pub settings: Option<Settings>,
     /// Where it sits.
@@ -144,7 +142,6 @@ impl Vfs {
             Ok(functions.map(|vf| (sysfs.site(&vf, &pf), vf)).collect::<Vec<_>>())
         });
         let functions = functions.await?;
-        let pf_driver = self.driver_of(pf).await?;
         let mut settings = BTreeMap::from_iter(Netlink::open(pf)?.settings(pf).await?);
         let states = functions.into_iter().map(|(site, function)| {
             let Function {
@@ -160,7 +157,6 @@ impl Vfs {
                 driver,
                 group,
                 netdev,
-                pf_driver,
                 settings,
                 site: Site {
                     vlans: pool.vlans,

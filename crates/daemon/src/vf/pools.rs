@@ -73,6 +73,12 @@ pub(super) enum CountError {
         /// Why.
         source: io::Error,
     },
+    /// The NIC has not so many.
+    #[error("it can have {possible}")]
+    TooMany {
+        /// How many it can have.
+        possible: u32,
+    },
     /// The driver made another number of them.
     #[error("it has {made} afterwards")]
     Short {
@@ -220,6 +226,11 @@ impl Sysfs {
             }
         }
         let device = self.root.join("sys/class/net").join(pf).join("device");
+        // Those that it has are taken away first, and would be missed.
+        let possible = number(&device.join("sriov_totalvfs"), 10).unwrap_or(0);
+        if wanted > possible {
+            return Err(CountError::TooMany { possible });
+        }
         let set = |file: &'static str, text: &str| {
             let written = write(&device.join(file), text);
             written.map_err(|source| CountError::Refused { file, source })
@@ -320,6 +331,12 @@ mod tests {
             "2\n"
         );
         machine.process(77, "qemu-system-x86", "/dev/null");
+        let many = sysfs.ensure_vfs("pf0", 8).unwrap_err().to_string();
+        assert_eq!(many, "it can have 7");
+        assert_eq!(
+            machine.text("sys/bus/pci/devices/0000:01:00.0/sriov_numvfs"),
+            "2\n"
+        );
         // The made-up kernel makes none.
         let few = sysfs.ensure_vfs("pf0", 7).unwrap_err().to_string();
         assert!(few.ends_with("it has 2 afterwards"), "{few}");

@@ -31,6 +31,8 @@ pub(crate) struct Watch {
     uevents: AsyncFd<OwnedFd>,
     links: AsyncFd<OwnedFd>,
     seen: Vec<Seen>,
+    /// The kernel said something since the last look.
+    told: bool,
 }
 
 /// What of a PF makes a difference to who may have its VFs.
@@ -52,21 +54,25 @@ impl Watch {
             uevents: listen(Some(netlink::KOBJECT_UEVENT), UEVENTS)?,
             links: listen(None, LINKS)?,
             seen: Vec::new(),
+            told: false,
         };
         watch.seen = watch.look().await;
         Ok(watch)
     }
 
-    /// Until something is not as it was. Dropped at any await it has lost nothing but a burst, whose outcome the next look
-    /// shows.
+    /// Until something is not as it was. May be dropped at any await: what the kernel said meanwhile is looked at by the next
+    /// call.
     pub(crate) async fn changed(&mut self) {
         loop {
-            tokio::select! {
-                () = told(&self.uevents) => {}
-                () = told(&self.links) => {}
+            while !self.told {
+                tokio::select! {
+                    () = message(&self.uevents) => self.told = true,
+                    () = message(&self.links) => self.told = true,
+                }
             }
             sleep(BURST).await;
             let now = self.look().await;
+            self.told = false;
             if now != self.seen {
                 self.seen = now;
                 return;
@@ -106,7 +112,7 @@ fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Until a message comes; takes all that there are.
-async fn told(socket: &AsyncFd<OwnedFd>) {
+async fn message(socket: &AsyncFd<OwnedFd>) {
     loop {
         let Ok(mut ready) = socket.readable().await else {
             return std::future::pending().await;
@@ -166,6 +172,18 @@ mod tests {
         timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
         machine.remove("sys/bus/pci/devices/0000:01:10.2/net");
         wake(&mut watch).await;
+        timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
+    }
+
+    /// Whoever waits for it may wait for something else as well.
+    #[tokio::test]
+    async fn what_the_kernel_said_is_not_lost_with_the_wait() {
+        let machine = Machine::new();
+        let mut watch = Watch::begin(vfs(&machine)).await.unwrap();
+        machine.file("sys/class/net/pf0/flags", "0x1002\n");
+        wake(&mut watch).await;
+        let dropped = timeout(BURST / 2, watch.changed()).await;
+        assert!(dropped.is_err(), "it did not wait for the end of the burst");
         timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
     }
 

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use futures_util::future::join_all;
-use godwit_coordinator::{Job, retry::Policy};
+use godwit_coordinator::{Job, retry::Policy, words};
 use godwit_migration::{Course, Event, MacAddress, Pair, PciAddress, Report, State, preflight::Stray};
 use tokio::{sync::Mutex, time::Instant};
 use tracing::{info, warn};
@@ -23,7 +23,6 @@ use crate::{
         metadata::GuestWish,
         xml::DomainDevices,
     },
-    peers::plug_alias,
     vf::VfError,
 };
 
@@ -125,7 +124,7 @@ impl RealWorld {
         let id = uuid(&job.brief)?;
         let devices = self.devices(&job.brief).await?;
         let place = place.filter(|place| is_free(&devices, *place));
-        let device = hostdev_xml(vf, &plug_alias(&pair.primary, index), place);
+        let device = hostdev_xml(vf, &words::plug_alias(&pair.primary, index), place);
         let attached = self.libvirt.attach(id, device).await;
         match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
             (Some((alias, _)), _) => Ok(alias),
@@ -186,7 +185,7 @@ impl RealWorld {
     ) -> Work<()> {
         let told = |error| failed("PLUG", "who has VFs open cannot be seen", &error);
         let open = self.vfs.open_vfs().await.map_err(told)?;
-        let alias = plug_alias(&pair.primary, index);
+        let alias = words::plug_alias(&pair.primary, index);
         let strays = self.strays(uuid(&job.brief)?, devices, &open, &[alias]).await;
         // What another pair is being plugged with is its own.
         let others = job.brief.pairs.iter().filter(|other| other.mac != pair.mac);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use godwit_coordinator::words;
 use godwit_migration::{
     Cause, Guest, MacAddress, Pair, PciAddress, Policy, Profile, Vf, VfUse,
     preflight::{GuestFacts, PairFacts},
+    profile::Driver,
 };
 use tracing::warn;
 use uuid::Uuid;
@@ -18,7 +20,6 @@ use crate::{
         metadata::{GuestWish, WishedPair},
         xml::{DomainDevices, HostDev, HostDevForm, Nic, Teaming, memory_nodes},
     },
-    peers::plug_alias,
     vf::{VfError, VfState},
 };
 
@@ -144,7 +145,7 @@ impl RealWorld {
         let wished = |(index, pair): (usize, &Pair)| WishedPair {
             standby_mac: pair.mac,
             standby_alias: pair.standby.clone(),
-            primary_alias: plug_alias(&pair.primary, index),
+            primary_alias: words::plug_alias(&pair.primary, index),
             primary_mac: pair.primary_mac,
             pool: pair.pool.clone(),
             guest_address: devices
@@ -291,7 +292,11 @@ fn wished_pair(wished: &WishedPair, devices: &DomainDevices, vfs: &[VfState]) ->
 /// What the guest of a live VF should have.
 fn seen(hostdev: &HostDev, vfs: &[VfState], recorded: Option<&Profile>) -> Option<Profile> {
     let vf = vfs.iter().find(|vf| vf.name.address == hostdev.host_address)?;
-    Some(vf.settings?.profile.seen(vf.pf_driver, recorded))
+    Some(
+        vf.settings?
+            .profile
+            .seen(Driver::named(&vf.site.driver), recorded),
+    )
 }
 
 fn is_primary_of(wished: &WishedPair, hostdev: &HostDev) -> bool {

@@ -101,6 +101,18 @@ fn refuses_rather_than_take_what_is_not_free() {
         chosen(1, &vfs[..2]).unwrap_err().to_string(),
         "host beta has no free VF in pool `fabric` (0 of 2 free)"
     );
+    let unfit = |n: u8| {
+        with(free(&format!("0000:01:10.{n}"), "pf0"), |site| {
+            site.group = Group::Missing
+        })
+    };
+    let many: Vec<Vf> = (0..6).map(unfit).collect();
+    let refusal = chosen(1, &many).unwrap_err().to_string();
+    assert!(
+        refusal.contains("of 6, 6 free would not do")
+            && refusal.ends_with("; 3 more; `godwit plan` names all)"),
+        "{refusal}"
+    );
     let refusal = chosen(1, &[]).unwrap_err();
     assert_eq!(
         refusal.to_string(),

@@ -5,8 +5,7 @@ use std::time::Duration;
 use godwit_api::{
     peer::v1::{
         AdmitRequest, ArrivalRequest, GreetRequest, ListMacsRequest, ListMacsResponse, LookRequest,
-        PlanRequest, ReserveRequest, Sighting as WireSighting, UnreserveRequest, WantedPair,
-        peer_service_server::PeerService,
+        PlanRequest, Sighting as WireSighting, UnreserveRequest, peer_service_server::PeerService,
     },
     v1 as api,
 };
@@ -25,7 +24,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 
 impl PretendWorld {
     pub(super) async fn ask_reserve(&self, job: &Job) -> Result<Vec<(MacAddress, PciAddress)>, Cause> {
-        let request = reserve_request(&job.brief);
+        let request = words::reserve_request(&job.brief);
         let ask = async |desk: PeerDesk<_>, request| desk.reserve(request).await;
         let answer = self.ask(&job.brief, job.deadline, request, ask).await?;
         let read =
@@ -38,7 +37,7 @@ impl PretendWorld {
 
     pub(super) async fn ask_plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
         let asked = PlanRequest {
-            reserve: Some(reserve_request(brief)),
+            reserve: Some(words::reserve_request(brief)),
         };
         let ask = async |desk: PeerDesk<_>, request| desk.plan(request).await;
         let answer = self.ask_once(brief.peer(), asked, &ask).await;
@@ -215,24 +214,5 @@ fn sighting(wire: WireSighting) -> Sighting {
         WireSighting::Paused => Sighting::Paused,
         WireSighting::ShutOff => Sighting::ShutOff,
         WireSighting::Unreadable | WireSighting::Unspecified => Sighting::Unreadable,
-    }
-}
-
-/// What a guest wants of its destination.
-fn reserve_request(brief: &Brief) -> ReserveRequest {
-    let wanted = |pair: &godwit_migration::Pair| WantedPair {
-        mac: pair.mac.to_string(),
-        pool: pair.pool.clone(),
-        alias: pair.primary.clone(),
-        primary_mac: pair.primary_mac.to_string(),
-        profile: pair.profile.as_ref().map(words::profile),
-    };
-    ReserveRequest {
-        migration_id: brief.id.clone(),
-        guest: brief.guest.name.clone(),
-        guest_uuid: brief.guest.uuid.clone(),
-        pairs: brief.pairs.iter().map(wanted).collect(),
-        policy: words::policy(brief.policy).into(),
-        memory_nodes: brief.nodes.clone(),
     }
 }

@@ -16,9 +16,11 @@ impl Pretend {
         let brief = &job.brief;
         let link = self.linked();
         Ok(match (phase, link) {
-            (Phase::Reserve, Some(link)) => {
-                reserved(link.desk.reserve(self.request(facts::wants(brief))).await?)
-            }
+            (Phase::Reserve, Some(link)) => reserved(
+                link.desk
+                    .reserve(self.request(words::reserve_request(brief)))
+                    .await?,
+            ),
             (Phase::Reserve, None) => Event::Done(Report {
                 held: brief
                     .pairs
