@@ -13,6 +13,9 @@ pub(crate) struct Hold {
     pub(crate) quarantined: Option<String>,
 }
 
+/// The address of a VF that could not be cleaned, and why, one sentence.
+pub(crate) type Unclean = (String, String);
+
 /// What an entry does to the holds of its migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HoldChange {
@@ -20,6 +23,8 @@ pub(crate) enum HoldChange {
     Keep,
     /// They are free.
     Free,
+    /// They are free, but for these: they are kept from everybody.
+    FreeBut(Vec<Unclean>),
     /// They are kept from everybody, because of this.
     Quarantine(String),
     /// These are taken too.
@@ -71,6 +76,16 @@ pub(crate) fn change(migration: &Migration, before: &Migration) -> HoldChange {
         }
         _ if holds_nothing(migration.state()) => HoldChange::Free,
         _ => HoldChange::Keep,
+    }
+}
+
+impl HoldChange {
+    /// The same, where these could not be cleaned.
+    pub(crate) fn but(self, unclean: Vec<Unclean>) -> HoldChange {
+        match self {
+            HoldChange::Free if !unclean.is_empty() => HoldChange::FreeBut(unclean),
+            other => other,
+        }
     }
 }
 

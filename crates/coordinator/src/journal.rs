@@ -158,11 +158,12 @@ impl Journal {
             )?;
             match &change {
                 HoldChange::Keep => {}
-                HoldChange::Free => {
-                    tx.execute(
-                        "DELETE FROM holds WHERE migration = ?1 AND quarantined IS NULL",
-                        [&id],
-                    )?;
+                HoldChange::Free => free(tx, &id)?,
+                HoldChange::FreeBut(unclean) => {
+                    for (vf, why) in unclean {
+                        quarantine(tx, &id, vf, why)?;
+                    }
+                    free(tx, &id)?;
                 }
                 HoldChange::Quarantine(why) => {
                     tx.execute(
@@ -173,8 +174,7 @@ impl Journal {
                 HoldChange::Take(vfs) => take(tx, &id, vfs)?,
                 HoldChange::Swap { bad, taken, because } => {
                     for vf in bad {
-                        let set = "UPDATE holds SET quarantined = ?3 WHERE migration = ?1 AND vf = ?2";
-                        tx.execute(set, [&id, vf, because])?;
+                        quarantine(tx, &id, vf, because)?;
                     }
                     take(tx, &id, taken)?;
                 }
@@ -299,6 +299,18 @@ impl Journal {
             source,
         }
     }
+}
+
+/// What the migration holds is free, but for what is in quarantine.
+fn free(tx: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
+    let delete = "DELETE FROM holds WHERE migration = ?1 AND quarantined IS NULL";
+    tx.execute(delete, [id]).map(drop)
+}
+
+/// A VF that the migration holds is kept from everybody.
+fn quarantine(tx: &Transaction<'_>, id: &str, vf: &str, because: &str) -> rusqlite::Result<()> {
+    let set = "UPDATE holds SET quarantined = ?3 WHERE migration = ?1 AND vf = ?2";
+    tx.execute(set, [id, vf, because]).map(drop)
 }
 
 /// Sets VFs aside for a migration; those that it holds already stay its own. Who calls holds the lock of those who

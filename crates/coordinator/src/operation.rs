@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use crate::{
     Coordinator, World,
     clock::now_ms,
-    holds::{self, HoldChange},
+    holds::{self, HoldChange, Unclean},
     retry::{Pauses, Policy},
     slots::Slot,
     world::Job,
@@ -131,7 +131,11 @@ impl<W: World> Operation<W> {
                 }
                 Step::Came(event) => self.record(legal(state, event)).await,
                 Step::Told(event, taken) => {
-                    let recorded = self.record(event).await;
+                    let unclean = match event {
+                        Event::Closed => self.give_back().await,
+                        _ => Vec::new(),
+                    };
+                    let recorded = self.record_but(event, unclean).await;
                     let _ = taken.send(recorded);
                     recorded
                 }
@@ -280,6 +284,11 @@ impl<W: World> Operation<W> {
     /// where it is (the guest has its path there) until it writes again. False when the table knows no such
     /// event here.
     async fn record(&mut self, event: Event) -> bool {
+        self.record_but(event, Vec::new()).await
+    }
+
+    /// The same; if VFs become free with it, not these.
+    async fn record_but(&mut self, event: Event, unclean: Vec<Unclean>) -> bool {
         let before = self.migration.state();
         let mut next = self.migration.clone();
         if let Err(illegal) = next.apply(Entry {
@@ -289,13 +298,13 @@ impl<W: World> Operation<W> {
             error!(migration = %next.brief.id, "{illegal}: not recorded");
             return false;
         }
-        let change = holds::change(&next, &self.migration);
+        let change = holds::change(&next, &self.migration).but(unclean);
         let mut pauses = Policy::NEAR.pauses();
         while let Err(error) = self.coordinator.journal().append(&next, change.clone()).await {
             error!(migration = %next.brief.id, "{error}");
             pauses.wait().await;
         }
-        if change == HoldChange::Free {
+        if matches!(change, HoldChange::Free | HoldChange::FreeBut(_)) {
             self.coordinator.vf_was_freed();
         }
         if !needs_room(next.state()) {
@@ -305,20 +314,6 @@ impl<W: World> Operation<W> {
         self.migration = next;
         self.view.send_replace(View::of(self.migration.clone()));
         true
-    }
-
-    fn tell(&self, next: &Migration, before: State) {
-        let (id, guest) = (&next.brief.id, &next.brief.guest.name);
-        let ended = next
-            .spans()
-            .into_iter()
-            .rev()
-            .find(|span| span.ended_ms.is_some());
-        let took_ms = ended
-            .as_ref()
-            .and_then(|span| Some(span.ended_ms? - span.started_ms));
-        let detail = ended.map(|span| span.detail).unwrap_or_default();
-        info!(migration = %id, guest, from = %before, to = %next.state(), took_ms, "{detail}");
     }
 }
 

@@ -1,14 +1,18 @@
 //! What the loop does itself, without the world: it sets VFs aside, tells why a rest goes on, and stands in the line for a
 //! transfer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use godwit_migration::{Cause, State};
-use tokio::sync::MutexGuard;
-use tracing::warn;
+use futures_util::future::join_all;
+use godwit_migration::{Cause, Migration, PciAddress, State};
+use tokio::{sync::MutexGuard, time::timeout};
+use tracing::{info, warn};
 
 use super::{Operation, Step, changes_nothing};
-use crate::{Coordinator, World};
+use crate::{Coordinator, World, holds::Unclean};
+
+/// A source that asks for a promise may have a guest that stands still until it has it.
+const GIVE_BACK: Duration = Duration::from_secs(5);
 
 impl<W: World> Operation<W> {
     /// The lock of those who choose VFs; commands are heard while it is waited for.
@@ -59,6 +63,34 @@ impl<W: World> Operation<W> {
         None
     }
 
+    /// The guest will not come. What was made ready for it is taken off its VFs before they are anybody's. Those that cannot
+    /// be cleaned, each with the reason.
+    pub(super) async fn give_back(&self) -> Vec<Unclean> {
+        let brief = &self.migration.brief;
+        let held = brief.pairs.iter().filter_map(|pair| brief.vf_here(pair));
+        let unclean = join_all(held.map(|vf| self.give_one_back(vf))).await;
+        unclean.into_iter().flatten().collect()
+    }
+
+    async fn give_one_back(&self, vf: PciAddress) -> Option<Unclean> {
+        let world = self.coordinator.world();
+        let late = || Cause {
+            reason: "DEADLINE".into(),
+            message: format!("VF {vf} was not cleaned within {} s", GIVE_BACK.as_secs()),
+            ..Cause::default()
+        };
+        let cleaned = timeout(GIVE_BACK, world.clean(vf)).await;
+        let cause = cleaned.unwrap_or_else(|_| Err(late())).err()?;
+        // One that has gone has nothing left on it.
+        let listed = timeout(GIVE_BACK, world.vfs()).await;
+        if matches!(&listed, Ok(Ok(vfs)) if vfs.iter().all(|listed| listed.address != vf)) {
+            return None;
+        }
+        let causes = cause.causes.join(": ");
+        warn!(migration = %self.migration.brief.id, causes, "{}", cause.message);
+        Some((vf.to_string(), cause.message))
+    }
+
     /// The rest goes on. Who looks at it sees why it does now, and the log has it when that changes.
     pub(super) fn failed_again(&mut self, cause: Cause) {
         let view = self.view.borrow();
@@ -74,6 +106,21 @@ impl<W: World> Operation<W> {
             self.view.send_modify(|view| view.failed = failed);
         }
         self.failed = Some(cause);
+    }
+
+    /// For the log.
+    pub(super) fn tell(&self, next: &Migration, before: State) {
+        let (id, guest) = (&next.brief.id, &next.brief.guest.name);
+        let ended = next
+            .spans()
+            .into_iter()
+            .rev()
+            .find(|span| span.ended_ms.is_some());
+        let took_ms = ended
+            .as_ref()
+            .and_then(|span| Some(span.ended_ms? - span.started_ms));
+        let detail = ended.map(|span| span.detail).unwrap_or_default();
+        info!(migration = %id, guest, from = %before, to = %next.state(), took_ms, "{detail}");
     }
 
     /// Until there is room for one more transfer from this host. Then the world asks the destination for its own.

@@ -6,7 +6,7 @@ use godwit_migration::{Event, Outcome, Phase, Sighting, State};
 use crate::{
     facts,
     host::{Desk, Host},
-    world::cause,
+    world::{Call, cause},
 };
 
 fn state(beta: &Desk, m: u32) -> State {
@@ -219,4 +219,65 @@ fn a_close_and_a_reserve_at_once_one_of_them_wins() {
             assert_eq!(beta.peek().holds(), [""; 0]);
         });
     }
+}
+
+/// Its VFs were made ready for it while it was on its way: nobody else gets one before that is off again.
+#[test]
+fn what_was_made_ready_for_a_guest_that_does_not_come_is_cleaned_before_it_is_free() {
+    let host = Host::destination();
+    host.live(async |beta| {
+        beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
+        beta.world.hold_call(Call::Clean);
+        let world = beta.world.clone();
+        let (asked, ()) = tokio::join!(beta.unreserve("alpha", facts::unreserve(1, 1)), async {
+            world.until(|world| !world.knobs().cleaned.is_empty()).await;
+            assert_eq!(beta.peek().holds(), ["0000:01:10.4"], "still held");
+            assert_eq!(state(&beta, 1).phase(), Some(Phase::Await), "nothing is promised");
+            world.free_call(Call::Clean);
+        });
+        asked.unwrap();
+        assert_eq!(beta.world.knobs().cleaned, [facts::address(4)]);
+        assert_eq!(beta.peek().holds(), [""; 0]);
+    });
+}
+
+/// It is promised all the same: a guest may stand still until it is.
+#[test]
+fn a_vf_that_cannot_be_cleaned_for_the_next_is_kept_from_everybody() {
+    for hangs in [false, true] {
+        let host = Host::destination();
+        host.live(async |beta| {
+            beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
+            match hangs {
+                true => beta.world.hold_call(Call::Clean),
+                false => beta.world.set(|knobs| knobs.dirty = Some(cause("VF_NOT_CLEAN"))),
+            }
+            let closed = beta.look("alpha", facts::close(1, 1)).await.unwrap();
+            assert_eq!(closed, (Wire::Absent, true));
+            let why = beta.peek().quarantined().join("; ");
+            let told = if hangs {
+                "was not cleaned within 5 s"
+            } else {
+                "vf_not_clean went wrong"
+            };
+            assert!(why.contains(told), "{why}");
+            let next = beta.reserve("alpha", facts::reserve(2, 2)).await;
+            assert_ne!(next.unwrap(), ["0000:01:10.4"]);
+        });
+    }
+}
+
+/// The host was started again without its VFs: there is nothing to clean, and nothing to keep.
+#[test]
+fn a_vf_that_has_gone_is_not_kept() {
+    let host = Host::destination();
+    host.live(async |beta| {
+        beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
+        beta.world.set(|knobs| {
+            knobs.dirty = Some(cause("VF_NOT_CLEAN"));
+            knobs.vfs.clear();
+        });
+        beta.unreserve("alpha", facts::unreserve(1, 1)).await.unwrap();
+        assert_eq!(beta.peek().holds(), [""; 0]);
+    });
 }

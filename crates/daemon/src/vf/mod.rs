@@ -10,6 +10,7 @@ mod error;
 mod netlink;
 mod pools;
 mod sysfs;
+mod turns;
 mod watch;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -23,7 +24,6 @@ use godwit_migration::{
 };
 use tokio::{
     sync::Mutex,
-    task::spawn_blocking,
     time::{Instant, sleep},
 };
 use tracing::{debug, info};
@@ -179,14 +179,38 @@ impl Vfs {
         profile: &Profile,
     ) -> Result<Vec<Difference>, VfError> {
         let vf = self.find(address).await?;
-        let turn = self.turn(&vf.pf);
-        let _turn = turn.lock().await;
-        self.unused(&vf, Duration::ZERO).await?;
-        let bound = vf.clone();
-        self.blocking(move |sysfs| sysfs.bind_vfio(&bound)).await?;
-        let fitted = self.fit(&vf, profile).await?;
-        info!(%vf, "prepared");
-        Ok(fitted)
+        let (vfs, name, profile) = (self.clone(), vf.clone(), *profile);
+        let work = async move {
+            vfs.unused(&name, Duration::ZERO).await?;
+            let bound = name.clone();
+            vfs.blocking(move |sysfs| sysfs.bind_vfio(&bound)).await?;
+            let fitted = vfs.fit(&name, &profile).await?;
+            info!(vf = %name, "prepared");
+            Ok(fitted)
+        };
+        self.in_turn(&vf, work).await
+    }
+
+    /// Resets a VF that nobody has open, if it can be reset on its own.
+    ///
+    /// # Errors
+    /// [`VfError::InUse`] if a process has it open: nothing is touched then.
+    pub(crate) async fn reset(&self, address: PciAddress) -> Result<(), VfError> {
+        let vf = self.find(address).await?;
+        let (vfs, name) = (self.clone(), vf.clone());
+        let work = async move {
+            vfs.unused(&name, Duration::ZERO).await?;
+            vfs.reset_in_turn(&name).await
+        };
+        self.in_turn(&vf, work).await
+    }
+
+    async fn reset_in_turn(&self, vf: &VfName) -> Result<(), VfError> {
+        let resetting = vf.clone();
+        if !self.blocking(move |sysfs| sysfs.reset(&resetting)).await? {
+            debug!(%vf, "cannot be reset on its own");
+        }
+        Ok(())
     }
 
     /// In what a VF is not as the profile says, now.
@@ -204,9 +228,9 @@ impl Vfs {
     /// Gives a VF its MAC, or with `None` takes it off: this is what moves the NIC's switch. Also while it is in use.
     pub(crate) async fn set_mac(&self, address: PciAddress, mac: Option<MacAddress>) -> Result<(), VfError> {
         let vf = self.find(address).await?;
-        let turn = self.turn(&vf.pf);
-        let _turn = turn.lock().await;
-        give_mac(&Netlink::open(&vf.pf)?, &vf, mac).await
+        let name = vf.clone();
+        let work = async move { give_mac(&Netlink::open(&name.pf)?, &name, mac).await };
+        self.in_turn(&vf, work).await
     }
 
     /// Makes a VF that a guest has left as good as new: waits until nobody has it open (the removal event can come
@@ -218,13 +242,14 @@ impl Vfs {
     /// anything but neutral.
     pub(crate) async fn clean(&self, address: PciAddress) -> Result<(), VfError> {
         let vf = self.find(address).await?;
-        let turn = self.turn(&vf.pf);
-        let _turn = turn.lock().await;
+        let (vfs, name) = (self.clone(), vf.clone());
+        let work = async move { vfs.clean_in_turn(name).await };
+        self.in_turn(&vf, work).await
+    }
+
+    async fn clean_in_turn(&self, vf: VfName) -> Result<(), VfError> {
         self.unused(&vf, LET_GO).await?;
-        let resetting = vf.clone();
-        if !self.blocking(move |sysfs| sysfs.reset(&resetting)).await? {
-            debug!(%vf, "cannot be reset on its own");
-        }
+        self.reset_in_turn(&vf).await?;
         let differs = self.fit(&vf, &Profile::default()).await?;
         if !differs.is_empty() {
             return Err(VfError::ReadBack {
@@ -300,21 +325,6 @@ impl Vfs {
                 });
             }
             sleep(LOOK).await;
-        }
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Sysfs) -> Result<T, VfError> + Send + 'static,
-    ) -> Result<T, VfError> {
-        let sysfs = self.inner.sysfs.clone();
-        match spawn_blocking(move || work(&sysfs)).await {
-            Ok(result) => result,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is ending, and this task with it.
-                Err(_) => std::future::pending().await,
-            },
         }
     }
 }

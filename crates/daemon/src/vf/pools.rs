@@ -1,14 +1,9 @@
 //! Which PFs a pool has: by interface name, by PCI address, or all of a kind. Looked up each time: interfaces come, go
 //! and are renamed, and a driver may be loaded after this daemon.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, fs, io};
 
 use godwit_migration::PciAddress;
-use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::{
@@ -135,13 +130,6 @@ impl Vfs {
                 .ok_or(VfError::NoVf(address))
         })
         .await
-    }
-
-    /// Work on a PF's VFs takes turns.
-    pub(super) fn turn(&self, pf: &str) -> Arc<Mutex<()>> {
-        let turns = self.inner.turns.lock();
-        let mut turns = turns.unwrap_or_else(PoisonError::into_inner);
-        turns.entry(pf.to_owned()).or_default().clone()
     }
 }
 

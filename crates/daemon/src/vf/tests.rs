@@ -179,3 +179,28 @@ async fn the_driver_of_a_pf_is_known_by_its_name() {
     assert_eq!(vfs(&machine).driver_of("pf0").await.unwrap(), igb());
     assert_eq!(vfs(&machine).driver_of("pf9").await.unwrap(), None);
 }
+
+/// Who asked gives up while the work goes on: it ends all the same, and the next begins after it. One that has not begun
+/// never does.
+#[tokio::test(start_paused = true)]
+async fn what_has_begun_ends_before_the_next_begins() {
+    let machine = Machine::new();
+    let vfs = vfs(&machine);
+    let vf = vfs.find(pci("0000:01:10.0")).await.unwrap();
+    let done = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let work = |name: &'static str| {
+        let done = Arc::clone(&done);
+        async move {
+            sleep(Duration::from_secs(1)).await;
+            done.lock().unwrap().push(name);
+            Ok(())
+        }
+    };
+    let brief = Duration::from_millis(500);
+    let first = tokio::time::timeout(brief, vfs.in_turn(&vf, work("first"))).await;
+    let second = tokio::time::timeout(brief / 2, vfs.in_turn(&vf, work("second"))).await;
+    assert!(first.is_err() && second.is_err());
+    vfs.in_turn(&vf, work("third")).await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(*done.lock().unwrap(), ["first", "third"]);
+}

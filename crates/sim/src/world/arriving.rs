@@ -15,6 +15,7 @@ impl Attempt<'_> {
     /// Until the guest runs here. One that is shut off after it ran here has come and gone.
     pub(super) async fn arrival(&self) -> Work<Report> {
         let (guest, host, id) = (self.guest, self.host, &self.job.brief.id);
+        self.make_ready().await;
         loop {
             let arrived = {
                 let model = self.world.model();
@@ -37,6 +38,19 @@ impl Attempt<'_> {
         }
         self.step("see the guest arrive", 10, |_| Ok(())).await?;
         Ok(Report::of(format!("the guest runs on {}", self.world.name)))
+    }
+
+    /// The held VFs get all of their settings but the MAC while the guest is on its way.
+    async fn make_ready(&self) {
+        let (guest, host, brief) = (self.guest, self.host, &self.job.brief);
+        tokio::time::sleep(self.world.shared.pace.of(30)).await;
+        self.world.shared.deed(guest, "make the VFs ready", |model| {
+            for pair in &brief.pairs {
+                if let Some(vf) = brief.vf_here(pair) {
+                    model.set_profile(host, vf, pair.profile.unwrap_or_default());
+                }
+            }
+        });
     }
 
     pub(super) async fn plug(&self) -> Work<Report> {
