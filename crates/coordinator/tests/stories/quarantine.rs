@@ -120,7 +120,7 @@ fn what_the_host_uses_is_not_touched_though_it_is_kept() {
     let host = Host::destination();
     host.live(async |beta| {
         beta.quarantine(VF, "a bad port").await.unwrap();
-        let used = VfUse::Other("the host uses it as ens1f0v2".into());
+        let used = VfUse::Other("the host has it as ens1f0v2, which is up".into());
         beta.world.set(|knobs| knobs.vfs[0] = facts::vf(4, used));
         let no = beta.release_vf(VF).await.unwrap_err();
         assert!(no.failure.message.contains("ens1f0v2"), "{}", no.failure.message);

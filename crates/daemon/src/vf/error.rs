@@ -74,13 +74,13 @@ pub(crate) enum VfError {
         /// The driver it has.
         found: String,
     },
-    /// Somebody has it open.
-    #[error("{vf} is still in use by {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    /// Somebody has it open, or this host uses it for itself.
+    #[error("{vf} is still in use: {by}")]
     InUse {
         /// The VF.
         vf: VfName,
-        /// Who.
-        holders: Vec<Holder>,
+        /// Who, and how.
+        by: String,
     },
     /// The PF's driver refused a setting.
     #[error("{vf}: the driver of {} refused {setting}: {source}", vf.pf)]

@@ -70,8 +70,8 @@ pub(crate) struct VfState {
     pub driver: Option<String>,
     /// Its IOMMU group; without one it cannot be given to a guest.
     pub group: Option<u32>,
-    /// Its network interface on this host, if this host itself uses it.
-    pub netdev: Option<String>,
+    /// How this host uses it for itself, in words, if it does.
+    pub used: Option<String>,
     /// What its PF has set for it; absent if the PF does not say.
     pub settings: Option<Settings>,
     /// Where it sits.
@@ -148,7 +148,7 @@ impl Vfs {
                 name,
                 driver,
                 group,
-                netdev,
+                used,
             } = function;
             let settings = settings.remove(&name.index);
             VfState {
@@ -156,7 +156,7 @@ impl Vfs {
                 pool: pool.name.clone(),
                 driver,
                 group,
-                netdev,
+                used,
                 settings,
                 site: Site {
                     vlans: pool.vlans,
@@ -172,7 +172,7 @@ impl Vfs {
     /// the profile says.
     ///
     /// # Errors
-    /// [`VfError::InUse`] if a process has it open: it is some guest's.
+    /// [`VfError::InUse`] if somebody has it: nothing is touched then.
     pub(crate) async fn prepare(
         &self,
         address: PciAddress,
@@ -194,7 +194,7 @@ impl Vfs {
     /// Resets a VF that nobody has open, if it can be reset on its own.
     ///
     /// # Errors
-    /// [`VfError::InUse`] if a process has it open: nothing is touched then.
+    /// [`VfError::InUse`] if somebody has it: nothing is touched then.
     pub(crate) async fn reset(&self, address: PciAddress) -> Result<(), VfError> {
         let vf = self.find(address).await?;
         let (vfs, name) = (self.clone(), vf.clone());
@@ -310,18 +310,23 @@ impl Vfs {
         .await
     }
 
+    /// Waits until nobody has it open, and this host does not use it for itself: a driver that has just got it makes its
+    /// interface a moment later.
     async fn unused(&self, vf: &VfName, within: Duration) -> Result<(), VfError> {
         let start = Instant::now();
         loop {
             let asked = vf.clone();
-            let holders = self.blocking(move |sysfs| sysfs.holders(&asked)).await?;
-            if holders.is_empty() {
+            let look = self.blocking(move |sysfs| Ok((sysfs.used(&asked), sysfs.holders(&asked)?)));
+            let (used, holders) = look.await?;
+            let open = holders.iter().map(|holder| format!("{holder} has it open"));
+            let by: Vec<String> = used.into_iter().chain(open).collect();
+            if by.is_empty() {
                 return Ok(());
             }
             if start.elapsed() >= within {
                 return Err(VfError::InUse {
                     vf: vf.clone(),
-                    holders,
+                    by: by.join(", "),
                 });
             }
             sleep(LOOK).await;

@@ -45,12 +45,12 @@ pub(super) enum CountError {
     #[error(transparent)]
     Unknown(#[from] VfError),
     /// The host itself uses one.
-    #[error("{vf} is in use as {netdev}")]
+    #[error("{vf} is in use: {used}")]
     Taken {
         /// Which.
         vf: VfName,
-        /// The host's interface.
-        netdev: String,
+        /// How.
+        used: String,
     },
     /// A process has one open.
     #[error("{vf} is in use by {holder}")]
@@ -206,8 +206,8 @@ impl Sysfs {
             return Ok(None);
         }
         for vf in now {
-            if let Some(netdev) = vf.netdev {
-                return Err(CountError::Taken { vf: vf.name, netdev });
+            if let Some(used) = vf.used {
+                return Err(CountError::Taken { vf: vf.name, used });
             }
             if let Some(holder) = self.holders(&vf.name)?.into_iter().next() {
                 return Err(CountError::Used { vf: vf.name, holder });
@@ -309,8 +309,11 @@ mod tests {
         let sysfs = machine.sysfs();
         assert_eq!(sysfs.ensure_vfs("pf0", 2).unwrap(), None);
         let used = sysfs.ensure_vfs("pf0", 7).unwrap_err().to_string();
-        assert_eq!(used, "VF 1 of pf0 (0000:01:10.2) is in use as enp1s16f2");
-        machine.remove("sys/bus/pci/devices/0000:01:10.2/net");
+        assert_eq!(
+            used,
+            "VF 1 of pf0 (0000:01:10.2) is in use: the host has it as enp1s16f2"
+        );
+        machine.file("sys/bus/pci/devices/0000:01:10.2/net/enp1s16f2/flags", "0x1002\n");
         machine.process(77, "qemu-system-x86", "/dev/vfio/12");
         let used = sysfs.ensure_vfs("pf0", 7).unwrap_err().to_string();
         assert!(used.contains("in use by qemu-system-x86 (process 77)"), "{used}");

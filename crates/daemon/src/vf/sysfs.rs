@@ -3,6 +3,7 @@
 
 mod examine;
 mod site;
+mod usage;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -31,8 +32,8 @@ pub(crate) struct Function {
     pub driver: Option<String>,
     /// Its IOMMU group; without one it cannot be given to a guest.
     pub group: Option<u32>,
-    /// Its network interface on this host, if a network driver has it.
-    pub netdev: Option<String>,
+    /// How this host uses it for itself, in words, if it does.
+    pub used: Option<String>,
 }
 
 /// The machine's file tree, at `/` but for tests.
@@ -106,10 +107,11 @@ impl Sysfs {
 
     fn function(&self, name: VfName) -> Function {
         let device = self.device(name.address);
+        let driver = link_name(&device.join("driver"));
         Function {
-            driver: link_name(&device.join("driver")),
+            used: self.used_by_host(name.address, driver.as_deref()),
+            driver,
             group: link_name(&device.join("iommu_group")).and_then(|group| group.parse().ok()),
-            netdev: first_entry(&device.join("net")),
             name,
         }
     }

@@ -54,9 +54,28 @@ async fn a_vf_in_use_is_not_prepared() {
         .unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "VF 0 of pf0 (0000:01:10.0) is still in use by qemu-system-x86 (process 77)"
+        "VF 0 of pf0 (0000:01:10.0) is still in use: qemu-system-x86 (process 77) has it open"
     );
     assert_eq!(vfs(&machine).holders(pci("0000:01:10.0")).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_vf_that_the_host_uses_is_not_touched() {
+    let machine = Machine::new();
+    let flags = "sys/bus/pci/devices/0000:01:10.2/net/enp1s16f2/flags";
+    machine.file(flags, "0x1003\n");
+    let (vfs, vf) = (vfs(&machine), pci("0000:01:10.2"));
+    let prepared = vfs.prepare(vf, &Profile::default()).await.map(drop);
+    for refused in [prepared, vfs.reset(vf).await] {
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "VF 1 of pf0 (0000:01:10.2) is still in use: the host has it as enp1s16f2, which is up"
+        );
+    }
+    assert_eq!(
+        machine.text("sys/bus/pci/devices/0000:01:10.2/driver_override"),
+        "(null)\n"
+    );
 }
 
 /// The removal event can come before QEMU has closed the VF.
@@ -82,7 +101,7 @@ async fn a_vf_that_is_kept_open_is_not_touched() {
     let vf = vfs.find(pci("0000:01:10.0")).await.unwrap();
     let kept = vfs.unused(&vf, LOOK * 2).await.unwrap_err();
     assert!(
-        matches!(kept, VfError::InUse { ref holders, .. } if holders.len() == 1),
+        matches!(kept, VfError::InUse { ref by, .. } if by.contains("process 77")),
         "{kept}"
     );
 }

@@ -203,8 +203,8 @@ impl RealWorld {
 
     /// Used by the host itself, by a process that libvirt does not know, or by nobody.
     async fn unowned(&self, vf: &VfState, open: &Open) -> Result<VfUse, VfError> {
-        if let Some(netdev) = &vf.netdev {
-            return Ok(VfUse::Other(format!("the host uses it as {netdev}")));
+        if let Some(used) = &vf.used {
+            return Ok(VfUse::Other(used.clone()));
         }
         let holder = open.iter().find(|(open, _)| *open == vf.name.address);
         Ok(match holder {

@@ -157,13 +157,13 @@ fn vfs_of_a_pf_are_listed_in_order() {
         name: name(0, "0000:01:10.0"),
         driver: None,
         group: Some(12),
-        netdev: None,
+        used: None,
     };
     let taken = Function {
         name: name(1, "0000:01:10.2"),
         driver: Some("igbvf".into()),
         group: None,
-        netdev: Some("enp1s16f2".into()),
+        used: Some("the host has it as enp1s16f2".into()),
     };
     assert_eq!(found, [free, taken]);
 }

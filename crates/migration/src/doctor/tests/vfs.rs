@@ -54,7 +54,7 @@ fn a_vf_that_nobody_has_carries_nothing() {
         of_web(),
         VfUse::Held("m".into()),
         VfUse::Quarantined("a bad port".into()),
-        VfUse::Other("the host uses it as ens1f0v2".into()),
+        VfUse::Other("the host has it as ens1f0v2, which is up".into()),
     ] {
         assert!(left(usage, |vf| vf.profile = Some(set())).is_empty());
     }
@@ -165,7 +165,10 @@ fn each_vf_is_told_whose_it_is_and_what_is_wrong() {
     for well in [
         vf(VfUse::Free, None),
         vf(VfUse::Held("m".into()), Some(WEB)),
-        vf(VfUse::Other("the host uses it as ens1f0v2".into()), Some(WEB)),
+        vf(
+            VfUse::Other("the host has it as ens1f0v2, which is up".into()),
+            Some(WEB),
+        ),
     ] {
         assert_eq!(check(&well, None), Checked::default());
     }
