@@ -1,8 +1,8 @@
-//! The four Ethernet frames that this agent sends. Pure; the tests hold every byte.
+//! The six Ethernet frames that this agent sends, and the answers to two of them. Pure; the tests hold every byte.
 //!
 //! Announcements (gratuitous ARP, RFC 5227; unsolicited neighbour advertisement, RFC 4861 7.2.6) make
 //! switches send the guest's frames to the port that now carries its traffic. Questions (ARP request,
-//! neighbour solicitation) make somebody answer through it.
+//! neighbour solicitation) make somebody answer through it. Probes are questions without a sender's address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -28,7 +28,13 @@ pub(crate) fn announcement(mac: Mac, ip: IpAddr, router: bool) -> Vec<u8> {
         IpAddr::V4(ip) => arp_request(mac, ip, ip),
         IpAddr::V6(ip) => {
             let flags = OVERRIDE | if router { ROUTER } else { 0 };
-            discovery(mac, ip, ALL_NODES, (ADVERTISEMENT, flags), (ip, TARGET_ADDRESS))
+            discovery(
+                mac,
+                ip,
+                ALL_NODES,
+                (ADVERTISEMENT, flags),
+                (ip, Some(TARGET_ADDRESS)),
+            )
         }
     }
 }
@@ -44,11 +50,40 @@ pub(crate) fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
                 from,
                 group,
                 (SOLICITATION, 0),
-                (to, SOURCE_ADDRESS),
+                (to, Some(SOURCE_ADDRESS)),
             ))
         }
         _ => None,
     }
+}
+
+/// "Where is `to`?", asked by nobody in particular.
+pub(crate) fn probe(mac: Mac, to: IpAddr) -> Vec<u8> {
+    match to {
+        IpAddr::V4(to) => arp_request(mac, Ipv4Addr::UNSPECIFIED, to),
+        IpAddr::V6(to) => {
+            let group = solicited_nodes(to);
+            discovery(mac, Ipv6Addr::UNSPECIFIED, group, (SOLICITATION, 0), (to, None))
+        }
+    }
+}
+
+/// How much of a frame [`answer`] looks at.
+pub(crate) const ANSWER: usize = 78;
+
+/// Who answers a probe with this frame: an ARP reply to no address, or an advertisement, which cannot be told from one
+/// that nobody asked for.
+pub(crate) fn answer(frame: &[u8]) -> Option<IpAddr> {
+    let at = |from: usize, to: usize| frame.get(from..to);
+    if at(12, 14)? == ETHERTYPE_ARP {
+        let is_reply = at(14, 22)? == [0, 1, 0x08, 0x00, 6, 4, 0, 2] && at(38, 42)? == [0; 4];
+        let from: [u8; 4] = at(28, 32)?.try_into().ok()?;
+        return is_reply.then(|| from.into());
+    }
+    let is_advertisement =
+        at(12, 14)? == ETHERTYPE_IPV6 && at(20, 21)? == [ICMPV6] && at(54, 55)? == [ADVERTISEMENT];
+    let target: [u8; 16] = at(62, ANSWER)?.try_into().ok()?;
+    is_advertisement.then(|| target.into())
 }
 
 fn arp_request(mac: Mac, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
@@ -62,14 +97,22 @@ fn arp_request(mac: Mac, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
     frame
 }
 
-/// A neighbour discovery message: `kind` with the first byte of its flags, about `target` and with one
-/// link-layer option.
-fn discovery(mac: Mac, from: Ipv6Addr, to: Ipv6Addr, kind: (u8, u8), about: (Ipv6Addr, u8)) -> Vec<u8> {
+/// A neighbour discovery message: `kind` with the first byte of its flags, about a target and with one
+/// link-layer option at most.
+fn discovery(
+    mac: Mac,
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    kind: (u8, u8),
+    about: (Ipv6Addr, Option<u8>),
+) -> Vec<u8> {
     let (target, option) = about;
     let mut message = vec![kind.0, 0, 0, 0, kind.1, 0, 0, 0];
     message.extend(target.octets());
-    message.extend([option, 1]);
-    message.extend(mac.0);
+    if let Some(option) = option {
+        message.extend([option, 1]);
+        message.extend(mac.0);
+    }
     let length = u8::try_from(message.len()).unwrap_or_default();
     let checksum = checksum(&[
         &from.octets(),
@@ -169,6 +212,35 @@ mod tests {
                         8700 d97e 00000000 fe800000000000000000000000000001 01 01 525400aa0010";
         let asked = question(MAC, ip("fe80::5054:ff:feaa:10"), ip("fe80::1"));
         assert_eq!(asked, Some(hex(expected)));
+    }
+
+    #[test]
+    fn a_probe_is_a_question_without_a_sender() {
+        let arp = "ffffffffffff 525400aa0010 0806  0001 0800 06 04 0001
+                   525400aa0010 00000000  000000000000 0a4d0001";
+        assert_eq!(probe(MAC, ip("10.77.0.1")), hex(arp));
+        // No option: RFC 4861 4.3 forbids it under this sender.
+        let solicitation = "3333ff000001 525400aa0010 86dd  60000000 0018 3a ff
+                            00000000000000000000000000000000 ff0200000000000000000001ff000001
+                            8700 7c25 00000000 fe800000000000000000000000000001";
+        assert_eq!(probe(MAC, ip("fe80::1")), hex(solicitation));
+    }
+
+    #[test]
+    fn an_answer_names_who_answers() {
+        let reply = "525400aa0010 020000000001 0806  0001 0800 06 04 0002
+                     020000000001 0a4d0001  525400aa0010 00000000";
+        assert_eq!(answer(&hex(reply)), Some(ip("10.77.0.1")));
+        // One to an address answers what the kernel asked; the others are no replies, or cut short.
+        assert_eq!(answer(&hex(&reply.replace("00000000", "0a4d0064"))), None);
+        assert_eq!(answer(&hex(&reply.replace("04 0002", "04 0001"))), None);
+        for length in 0..42 {
+            assert_eq!(answer(&hex(reply)[..length]), None);
+        }
+        let advertisement = announcement(MAC, ip("fd00::100"), false);
+        assert_eq!(answer(&advertisement), Some(ip("fd00::100")));
+        assert_eq!(answer(&advertisement[..77]), None);
+        assert_eq!(answer(&probe(MAC, ip("fd00::100"))), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod pair;
 mod patience;
 mod port;
 mod primary;
+mod proof;
 mod refusal;
 mod session;
 mod switch;

@@ -96,6 +96,19 @@ impl Surroundings {
         questions
     }
 
+    /// Whom to ask through a port itself: those on the bond's own network, gateways first. What is in a VLAN above the bond
+    /// is not asked there.
+    pub(crate) fn near(&self, bond: u32) -> Vec<IpAddr> {
+        let all = self.gateways.iter().chain(&self.neighbours);
+        let mut near: Vec<IpAddr> = Vec::new();
+        for somebody in all.filter(|somebody| somebody.interface == bond) {
+            if near.len() < MAX_QUESTIONS && !near.contains(&somebody.ip) {
+                near.push(somebody.ip);
+            }
+        }
+        near
+    }
+
     fn question(&self, somebody: Somebody, mac: Mac) -> Option<Question> {
         let from = self.address_towards(somebody)?;
         let ask = Outgoing {
@@ -248,6 +261,8 @@ mod tests {
             }
         });
         assert_eq!(questions, expected);
+        let near: Vec<String> = surroundings.near(BOND).iter().map(IpAddr::to_string).collect();
+        assert_eq!(near, ["10.77.0.1", "fe80::1", "10.1.0.7"]);
     }
 
     #[test]

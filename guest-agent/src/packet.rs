@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::ifaddrs::getifaddrs;
@@ -10,6 +11,8 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
+use crate::frames;
+use crate::mac::Mac;
 use crate::neighbourhood::Outgoing;
 
 /// Puts frames on interfaces. It receives nothing.
@@ -29,7 +32,9 @@ pub(crate) struct Listener {
 pub(crate) struct Arrived {
     pub(crate) how: Arrival,
     /// The sender's address in the frame.
-    pub(crate) from: Option<crate::mac::Mac>,
+    pub(crate) from: Option<Mac>,
+    /// Who answers a probe with it.
+    pub(crate) answers: Option<IpAddr>,
 }
 
 /// Whom a frame was for, as the port's driver saw it.
@@ -99,13 +104,14 @@ impl Listener {
     /// A frame that is there already.
     pub(crate) fn take(&self) -> nix::Result<Option<Arrived>> {
         loop {
-            // Destination, source and type are enough; the rest is cut off.
-            let mut header = [0; 14];
-            match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut header) {
+            // The rest is cut off.
+            let mut begin = [0; frames::ANSWER];
+            match recvfrom::<LinkAddr>(self.socket.as_raw_fd(), &mut begin) {
                 // Between socket() and bind() it listened everywhere.
                 Ok((_, Some(address))) if address.ifindex() != self.interface => {}
-                Ok((_, address)) => {
-                    return Ok(Some(arrived(address.map(|address| address.pkttype()), header)));
+                Ok((length, address)) => {
+                    let kind = address.map(|address| address.pkttype());
+                    return Ok(Some(arrived(kind, begin.get(..length).unwrap_or(&begin))));
                 }
                 Err(nix::Error::EAGAIN) => return Ok(None),
                 Err(nix::Error::EINTR) => {}
@@ -116,16 +122,16 @@ impl Listener {
 }
 
 /// `PACKET_HOST`, `PACKET_BROADCAST` and `PACKET_MULTICAST` of the kernel's if_packet.h.
-fn arrived(kind: Option<u8>, header: [u8; 14]) -> Arrived {
+fn arrived(kind: Option<u8>, begin: &[u8]) -> Arrived {
     let how = match kind {
         Some(0) => Arrival::ToUs,
         Some(1 | 2) => Arrival::ToMany,
         _ => Arrival::Neither,
     };
-    let [_, _, _, _, _, _, from @ .., _, _] = header;
     Arrived {
         how,
-        from: crate::mac::Mac::from_bytes(&from),
+        from: begin.get(6..12).and_then(Mac::from_bytes),
+        answers: frames::answer(begin),
     }
 }
 
@@ -152,7 +158,6 @@ pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mac::Mac;
 
     #[test]
     fn who_a_frame_was_for() {
@@ -166,7 +171,9 @@ mod tests {
             (3, Arrival::Neither),
             (4, Arrival::Neither),
         ] {
-            assert_eq!(arrived(Some(kind), header), Arrived { how, from });
+            let answers = None;
+            assert_eq!(arrived(Some(kind), &header), Arrived { how, from, answers });
         }
+        assert_eq!(arrived(Some(0), &header[..9]).from, None);
     }
 }

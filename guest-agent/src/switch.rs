@@ -1,8 +1,8 @@
 //! Fail over and fail back: moving a pair's outbound traffic to one of its ports, and proving that
 //! inbound traffic comes there too.
 //!
-//! Make before break, as far as the guest alone can: both ports accept, then the active port changes,
-//! then everybody is told, then somebody must be heard on the new port. If nobody is, the traffic goes
+//! Make before break, as far as the guest alone can: both ports accept, then the new port is proved, then the active port
+//! changes, then everybody is told, then somebody must be heard on the new port. If nobody is, the traffic goes
 //! back: an unproved path is never what the guest is left with while a better one may exist.
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::neighbourhood::{Question, Surroundings};
 use crate::packet::Sender;
 use crate::pair::{Bond, Link, Pair};
 use crate::patience::{Over, Patience};
+use crate::proof;
 use crate::refusal::Refusal;
 use crate::witness::{Seen, Unseen, Witness};
 
@@ -52,6 +53,13 @@ pub(crate) async fn switch(
                 .await?
         }
     };
+    let proved = match already {
+        true => None,
+        false => match prove(guest, (&pair, &target), &surroundings, &sender, patience).await {
+            Ok(proved) => proved,
+            Err(refusal) => return Err(refusal.with(now(guest, standby).await)),
+        },
+    };
     let links = match activate(guest, &pair, &target).await {
         Ok(links) => links,
         Err(refusal) => return Err(refusal.with(now(guest, standby).await)),
@@ -60,7 +68,7 @@ pub(crate) async fn switch(
     let questions = surroundings.questions(&links, pair.master.index);
     match witness.see(&sender, &questions, patience).await {
         Ok(seen) => {
-            say_moved(&pair, &target, &seen, already);
+            say_moved(&pair, &target, &seen, (already, proved));
             Ok(Switched {
                 pair: now(guest, standby).await,
                 active: target.name,
@@ -78,6 +86,24 @@ pub(crate) async fn switch(
             Err(Refusal::new(RefusalReason::NotConfirmed, detail).with(now(guest, standby).await))
         }
     }
+}
+
+/// The new port, before anything moves. What was asked through it may have drawn the guest's frames there: the announcements
+/// bring them back.
+async fn prove(
+    guest: &Arc<Guest>,
+    (pair, target): (&Pair, &Link),
+    surroundings: &Surroundings,
+    sender: &Sender,
+    patience: &mut Patience,
+) -> Result<Option<Duration>, Refusal> {
+    let asked = surroundings.near(pair.master.index);
+    let proved = proof::prove(guest, (pair, target), &asked, sender, patience).await;
+    if let Err(refusal) = &proved {
+        say!("{}: {}", pair.master.name, refusal.detail);
+        guest.announcer.announce(guest, pair.master.index);
+    }
+    proved
 }
 
 /// The pair and its port of that role, as soon as the port can carry traffic.
@@ -191,12 +217,15 @@ fn unconfirmed(target: &Link, questions: &[Question], unseen: &Unseen) -> String
     }
 }
 
-fn say_moved(pair: &Pair, target: &Link, seen: &Seen, already: bool) {
+fn say_moved(pair: &Pair, target: &Link, seen: &Seen, (already, proved): (bool, Option<Duration>)) {
+    let before = proved.map_or(String::new(), |took| {
+        format!(", proved in {} ms before", took.as_millis())
+    });
     let (bond, port, first) = (&pair.master.name, &target.name, seen.first.as_millis());
     let how = if already { "was" } else { "is now" };
     let evidence = if seen.to_us { "" } else { ", broadcasts only" };
     say!(
-        "{bond}: traffic {how} on {port}, confirmed after {first} ms by {} frames{evidence}",
+        "{bond}: traffic {how} on {port}, confirmed after {first} ms by {} frames{evidence}{before}",
         seen.frames
     );
 }

@@ -116,6 +116,7 @@ mod tests {
         Arrived {
             how,
             from: Some(from),
+            answers: None,
         }
     }
 
@@ -138,7 +139,8 @@ mod tests {
         assert_eq!(
             once(Arrived {
                 how: Arrival::ToUs,
-                from: None
+                from: None,
+                answers: None
             }),
             None
         );

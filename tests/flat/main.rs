@@ -16,13 +16,17 @@ use crate::agent::Agent;
 
 type Story = (&'static str, fn(&mut Flat) -> Result<()>);
 
-const STORIES: [Story; 7] = [
+const STORIES: [Story; 8] = [
     ("the_agent_sees_the_pair", stories::sees_the_pair),
     (
         "half_a_frame_does_not_hide_the_whole_one_after_it",
         stories::half_a_frame,
     ),
     ("fail_over_and_back_under_traffic", stories::over_and_back),
+    (
+        "a_port_that_carries_nothing_is_found_before_the_switch",
+        stories::carries_nothing,
+    ),
     ("switches_that_follow_each_other_closely", stories::closely),
     (
         "unplugged_on_standby_and_plugged_again",

@@ -60,6 +60,38 @@ pub(crate) fn over_and_back(flat: &mut Flat) -> Result<()> {
     lossless(&losses, "fail over")
 }
 
+/// A cable that is out behind the port's own back is found before the traffic moves, whichever way it was to go.
+pub(crate) fn carries_nothing(flat: &mut Flat) -> Result<()> {
+    let mut agent = Agent::open(&flat.channel())?;
+    let mut traffic = Traffic::start(flat)?;
+    flat.standby_carries(false)?;
+    let refused = traffic.step("a dead standby", || Ok(agent.fail_over().err()));
+    flat.standby_carries(true)?;
+    is_refused(refused?)?;
+    is_on(flat, "igb")?;
+    let over = traffic.step("fail over", || agent.fail_over())?;
+    is_active(flat, "virtio_net", &over.active)?;
+    flat.primary_carries(false)?;
+    let refused = traffic.step("a dead primary", || Ok(agent.fail_back().err()));
+    flat.primary_carries(true)?;
+    is_refused(refused?)?;
+    is_on(flat, "virtio_net")?;
+    traffic.step("fail back", || agent.fail_back())?;
+    let losses = traffic.stop(flat)?;
+    ["a dead standby", "fail over", "a dead primary"]
+        .into_iter()
+        .try_for_each(|step| lossless(&losses, step))
+}
+
+fn is_refused(error: Option<anyhow::Error>) -> Result<()> {
+    let told = format!(
+        "{:#}",
+        error.context("the traffic moved to a port that carries nothing")?
+    );
+    ensure!(told.contains("carries nothing"), "{told}");
+    Ok(())
+}
+
 /// After a switch both ports accept for a second more. A switch that begins as that ends must not lose by it.
 pub(crate) fn closely(flat: &mut Flat) -> Result<()> {
     let mut agent = Agent::open(&flat.channel())?;
@@ -131,6 +163,12 @@ fn agent_dies(flat: &mut Flat, driver: &str, active: &str) -> Result<()> {
     let losses = traffic.stop(flat)?;
     lossless(&losses, "without an agent")?;
     lossless(&losses, "the next agent")
+}
+
+/// By the kernel's word.
+fn is_on(flat: &Flat, driver: &str) -> Result<()> {
+    let name = flat.state()?.active().to_owned();
+    is_active(flat, driver, &name)
 }
 
 /// The agent's word, and the kernel's, by the rig's line.

@@ -123,6 +123,16 @@ impl Flat {
         })
     }
 
+    /// What the standby sends gets nowhere, or everywhere again. The guest's kernel sees no difference.
+    pub fn standby_carries(&self, carries: bool) -> Result<()> {
+        network::cable(&self.place, STANDBY_TAP, carries)
+    }
+
+    /// The same of the primary.
+    pub fn primary_carries(&self, carries: bool) -> Result<()> {
+        network::cable(&self.place, PRIMARY_TAP, carries)
+    }
+
     /// Whether QEMU has the primary plugged.
     pub fn is_plugged(&mut self) -> Result<bool> {
         let found = self

@@ -24,7 +24,12 @@ const BRIDGES: [(&str, &str); 3] = [
 ];
 
 /// What a host's tap is for; the kernel limits interface names to 15 characters.
-const PORTS: [(&str, &str); 3] = [("mg", "br-mgmt"), ("up", "br-data"), ("pf", "br-data")];
+const PORTS: [(&str, &str); 4] = [
+    ("mg", "br-mgmt"),
+    ("up", "br-data"),
+    ("pf", "br-data"),
+    ("pf1", "br-data"),
+];
 
 /// Makes what is not there yet.
 pub fn up(place: &Place) -> Result<()> {
@@ -42,6 +47,15 @@ pub(crate) fn up_flat(place: &Place, taps: [&str; 2]) -> Result<()> {
     bridges(place, &BRIDGES[..1])?;
     taps.into_iter()
         .try_for_each(|name| tap(place, name, BRIDGES[0].0))
+}
+
+/// Takes the cable of a flat guest's port out of the switch, or puts it back. The port itself keeps its carrier, and
+/// notices nothing.
+pub(crate) fn cable(place: &Place, tap: &str, plugged: bool) -> Result<()> {
+    // States of a port (BR_STATE_DISABLED, BR_STATE_FORWARDING). Out of the bridge it would be a port of this machine itself.
+    let state = if plugged { "3" } else { "0" };
+    let mut bridge = command("bridge", ["-n", &place.namespace(), "link", "set", "dev", tap]);
+    run(bridge.args(["state", state]))
 }
 
 fn bridges(place: &Place, bridges: &[(&str, &str)]) -> Result<()> {

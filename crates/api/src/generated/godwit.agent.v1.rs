@@ -163,13 +163,14 @@ pub struct Inspected {
     #[prost(message, repeated, tag = "2")]
     pub loose: ::prost::alloc::vec::Vec<Port>,
 }
-/// Move the pair's traffic to the standby. Accepts on both ports around the switch.
+/// Move the pair's traffic to the standby. Accepts on both ports around the switch. Before the traffic moves the port is
+/// proved, as far as somebody who could answer is known.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailOver {
     #[prost(message, optional, tag = "1")]
     pub pair: ::core::option::Option<PairRef>,
 }
-/// Move the pair's traffic to the primary.
+/// Move the pair's traffic to the primary, in the same way.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailBack {
     #[prost(message, optional, tag = "1")]
@@ -327,6 +328,8 @@ pub enum RefusalReason {
     Deadline = 9,
     /// The agent does not know this verb, or not for this kind of pair.
     Unsupported = 10,
+    /// Nobody answers through the port, and somebody does through the active one. The traffic was not moved.
+    NoAnswer = 11,
 }
 impl RefusalReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -346,6 +349,7 @@ impl RefusalReason {
             Self::Kernel => "REFUSAL_REASON_KERNEL",
             Self::Deadline => "REFUSAL_REASON_DEADLINE",
             Self::Unsupported => "REFUSAL_REASON_UNSUPPORTED",
+            Self::NoAnswer => "REFUSAL_REASON_NO_ANSWER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -362,6 +366,7 @@ impl RefusalReason {
             "REFUSAL_REASON_KERNEL" => Some(Self::Kernel),
             "REFUSAL_REASON_DEADLINE" => Some(Self::Deadline),
             "REFUSAL_REASON_UNSUPPORTED" => Some(Self::Unsupported),
+            "REFUSAL_REASON_NO_ANSWER" => Some(Self::NoAnswer),
             _ => None,
         }
     }
