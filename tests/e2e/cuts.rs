@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use godwit_rig::command::wait_for;
+use godwit_rig::faults::{Fault, Faults};
 use godwit_rig::guest::WEB_1;
 use godwit_rig::{Host, Rig, guest, network, ready};
 
@@ -52,6 +53,31 @@ pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
             migration.ended && migration.moved == "no"
         })
         .map(drop)
+}
+
+/// The destination loses its power when the guest has arrived and has no VF yet. The guest goes down with it: both hosts say
+/// so, nothing of it is left on a VF, and it starts where it was.
+pub(crate) fn destination_off_before_the_plug(stage: &Stage) -> Result<()> {
+    let faults = Faults::order(&stage.place, Host::Beta, &[Fault::Fail("plug", 100)])?;
+    let mut moving = stage.begin_move()?;
+    moving.until("the transfer", PATIENCE, |migration| {
+        migration.has_begun("transfer")
+    })?;
+    let id = moving.last.id.clone();
+    stage.migration(Host::Beta, &id, |migration| migration.failures("plug") > 0)?;
+    let rig = rig(stage);
+    rig.power_off(Host::Beta)?;
+    drop(moving);
+    rig.power_on(Host::Beta)?;
+    drop(faults);
+    let there = stage.migration(Host::Beta, &id, |migration| migration.ended)?;
+    ensure!(there.moved == "gone", "{there:?}");
+    let here = stage.migration(Host::Alpha, &id, |migration| migration.ended)?;
+    ensure!(here.moved == "yes" && !here.needs_person, "{here:?}");
+    ensure!(stage.guest_on(Host::Alpha)?.is_empty(), "alpha knows the guest");
+    stage.stored_domain_is_right(Host::Beta)?;
+    stage.on(Host::Beta, "virsh -q start web-1")?;
+    stage.guest_is_accelerated_on(Host::Beta)
 }
 
 /// The destination loses its power when everything is over: the guest goes down with it, its definition is there when

@@ -1,14 +1,14 @@
 //! Stories of `godwit doctor`: what is well is not complained of, what is broken is named, and its own fix mends it.
 
 use anyhow::{Context, Result, ensure};
-use godwit_rig::Host;
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Examination, Finding};
 use godwit_rig::guest::WEB_1;
 use godwit_rig::vf::NUMVFS;
+use godwit_rig::{Host, Rig};
 
 use crate::hardware;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, refused};
 
 /// The emulated hosts' clocks drift apart when the machine is busy.
 const TRUE_THERE: [&str; 1] = ["PEER_CLOCK"];
@@ -61,6 +61,34 @@ pub(crate) fn no_vfs(stage: &Stage) -> Result<()> {
     let found = found?;
     ensure!(found.fix.contains(NUMVFS), "{found:?}");
     is_mended(stage, Host::Beta)
+}
+
+/// vfio-pci is not loaded. What the finding says to type loads it.
+pub(crate) fn no_vfio(stage: &Stage) -> Result<()> {
+    stage.on(Host::Beta, "rig-vf sweep && modprobe -r vfio_pci")?;
+    let found = is_named(stage, Host::Beta, "VFIO_MISSING", "");
+    stage.on(Host::Beta, "modprobe vfio_pci")?;
+    let found = found?;
+    ensure!(found.fix.contains("modprobe vfio-pci"), "{found:?}");
+    is_mended(stage, Host::Beta)
+}
+
+/// The host's kernel was told to leave the IOMMU alone: no VF could be given to a guest.
+pub(crate) fn no_iommu(stage: &Stage) -> Result<()> {
+    let rig = Rig {
+        place: stage.place.clone(),
+    };
+    rig.power_off(Host::Beta)?;
+    rig.power_on_with(Host::Beta, "intel_iommu=off")?;
+    let found = is_named(stage, Host::Beta, "IOMMU_OFF", "");
+    let refusal = stage.godwit(&format!("migrate {WEB_1} beta --wait"));
+    rig.power_off(Host::Beta)?;
+    rig.power_on(Host::Beta)?;
+    let (found, refusal) = (found?, refusal?);
+    ensure!(found.fix.contains("intel_iommu"), "{found:?}");
+    refused(&refusal, "VF")?;
+    is_mended(stage, Host::Beta)?;
+    stage.guest_is_accelerated_on(Host::Alpha)
 }
 
 /// Somebody gives a VF that nobody has the guest's own MAC, on the other host: frames for the guest would go there.

@@ -36,7 +36,7 @@ pub(crate) fn vfs_made_at_the_start(stage: &Stage) -> Result<()> {
     stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
     let anew = format!(
         "rig-service stop godwitd && echo 0 >{NUMVFS} && pf=$(basename $(readlink /sys/class/net/pf0/device)) && \
-         sed -i -e \"s/^pfs = .*/pfs = [\\\"$pf\\\"]/\" -e 's/^vfs = .*/vfs = {had}/' /etc/godwit/godwitd.toml && \
+         sed -i -e \"s/^pfs = .*pf0.*/pfs = [\\\"$pf\\\"]/\" -e 's/^vfs = .*/vfs = {had}/' /etc/godwit/godwitd.toml && \
          rig-service start godwitd && cat {NUMVFS}"
     );
     let made = stage.on(host, &anew)?;

@@ -7,6 +7,7 @@ mod buttons;
 mod cuts;
 mod doctor;
 mod doubts;
+mod fabrics;
 mod hardware;
 mod kills;
 mod moves;
@@ -118,6 +119,8 @@ const DOCTOR: &[Told] = &[
     ("the_doctor_finds_a_healthy_host_healthy", doctor::healthy),
     ("the_doctor_names_a_pf_that_is_off", doctor::pf_off),
     ("the_doctor_names_a_pf_without_vfs", doctor::no_vfs),
+    ("the_doctor_names_a_host_without_vfio", doctor::no_vfio),
+    ("the_doctor_names_an_iommu_that_is_off", doctor::no_iommu),
     ("the_doctor_names_what_was_left_on_a_vf", doctor::left_on_a_vf),
     ("the_doctor_names_a_peer_that_is_away", doctor::peer_away),
     ("the_doctor_names_an_agent_that_is_silent", doctor::agent_silent),
@@ -137,6 +140,7 @@ const MOVES: &[Told] = &[
         moves::set_as_the_last_one,
     ),
     ("two_guests_pass_each_other", moves::two_guests),
+    ("a_guest_in_a_vlan_is_reached_there_alone", fabrics::in_a_vlan),
     ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
     (
         "one_vf_of_two_that_will_not_plug_leaves_the_other_pair_on_its_own",
@@ -246,6 +250,10 @@ const CUTS: &[Told] = &[
         cuts::destination_off_in_the_transfer,
     ),
     (
+        "the_destination_loses_its_power_before_the_plug",
+        cuts::destination_off_before_the_plug,
+    ),
+    (
         "the_destination_loses_its_power_after_the_move",
         cuts::destination_off_after_the_move,
     ),
@@ -294,6 +302,8 @@ const HARDWARE: &[Told] = &[
         hardware::pf_down_on_arrival,
     ),
     ("the_pf_goes_down_and_comes_up_again", hardware::pf_off_and_on),
+    ("a_guest_gets_a_vf_of_another_pf", fabrics::another_pf),
+    ("a_vf_of_the_hosts_own_driver_is_given", fabrics::own_driver),
     (
         "vfs_are_made_when_the_daemon_starts",
         hardware::vfs_made_at_the_start,
@@ -383,17 +393,8 @@ fn passes(rig: &Rig, story: &Story) -> bool {
         Err(error) => {
             println!("test {name} ... FAILED ({seconds:.1} s)\n  {error:#}");
             logs::after_failure(&rig.place, name);
-            sweep(&stage);
+            stage.sweep();
             false
-        }
-    }
-}
-
-/// What a story that failed left on unused VFs is not the next one's failure.
-fn sweep(stage: &Stage) {
-    for host in Host::ALL {
-        if let Err(error) = stage.on(host, "rig-vf sweep") {
-            godwit_rig::say(format!("the VFs of {host} are not swept: {error:#}"));
         }
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn planned(stage: &Stage) -> Result<()> {
 }
 
 /// The VF that the guest would get on beta.
-fn planned_vf(stage: &Stage) -> Result<Option<String>> {
+pub(crate) fn planned_vf(stage: &Stage) -> Result<Option<String>> {
     let answer = stage.godwit(&format!("--json plan {WEB_1} beta"))?;
     let plan: serde_json::Value = serde_json::from_str(&answer.out)?;
     Ok(plan["pairs"][0]["vf"].as_str().map(Into::into))

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use godwit_rig::Host;
 use godwit_rig::small::{Device, Small};
 
+use crate::moves::planned_vf;
 use crate::stage::{PATIENCE, Stage, refused};
 
 pub(crate) fn usage(stage: &Stage) -> Result<()> {
@@ -95,7 +96,9 @@ pub(crate) fn unreachable_destination(stage: &Stage) -> Result<()> {
     stage.nothing_changed(&before)
 }
 
+/// The plan named a VF; by the time of the move others have them all.
 pub(crate) fn no_free_vf(stage: &Stage) -> Result<()> {
+    ensure!(planned_vf(stage)?.is_some(), "no VF is free before");
     let _first = Small::start(&stage.place, Host::Beta, "occupier-1", &[Device::Vf])?;
     let _second = Small::start(&stage.place, Host::Beta, "occupier-2", &[Device::Vf])?;
     let before = stage.live_xml()?;

@@ -150,6 +150,15 @@ impl Stage {
         Ok(())
     }
 
+    /// What a story that failed left on unused VFs is not the next one's failure.
+    pub(crate) fn sweep(&self) {
+        for host in Host::ALL {
+            if let Err(error) = self.on(host, "rig-vf sweep") {
+                godwit_rig::say(format!("the VFs of {host} are not swept: {error:#}"));
+            }
+        }
+    }
+
     /// Runs a shell command on a host.
     pub(crate) fn on(&self, host: Host, line: &str) -> Result<String> {
         ssh::output(&self.place, host, line)

@@ -90,10 +90,10 @@ pub(crate) fn process_of(file: &Path) -> Option<Pid> {
         .flatten()
 }
 
-/// Switches it on, on the disk it had; [`wait`] says when it is ready.
+/// Switches it on, on the disk it had, with more words for its kernel; [`wait`] says when it is ready.
 ///
 /// `true` if it was off before.
-pub fn power_on(place: &Place, images: &Images, host: Host) -> Result<bool> {
+pub fn power_on(place: &Place, images: &Images, host: Host, words: &str) -> Result<bool> {
     let disk = place.host(host).join("disk.qcow2");
     if process(place, host).is_some() {
         return Ok(false);
@@ -107,7 +107,7 @@ pub fn power_on(place: &Place, images: &Images, host: Host) -> Result<bool> {
         console(place, host),
         place.run().join(format!("{host}.console.previous")),
     );
-    qemu::host(place, images, host)?;
+    qemu::host(place, images, host, words)?;
     Ok(true)
 }
 

@@ -20,11 +20,15 @@ for name in $(virsh -q list --name); do
     inside && /<source>/{source=1}
     source && /<address /{print "has", name, substr($2,3) ":" substr($4,3) ":" substr($6,3) "." substr($8,3); inside=source=0}'
 done
-for vf in /sys/class/net/pf0/device/virtfn*; do
-  mac=$(ip link show pf0 | sed -n "s/^ *vf ${vf##*virtfn} *link\/ether \([0-9a-f:]*\) .*/\1/p")
-  group=$(basename $(readlink $vf/iommu_group))
-  open=$(find /proc/[0-9]*/fd -lname /dev/vfio/$group 2>/dev/null | cut -d/ -f3 | sort -u)
-  echo vf $(basename $(readlink $vf)) $mac $open
+files=$(find /proc/[0-9]*/fd -lname '/dev/vfio/*' -printf '%p %l\n' 2>/dev/null)
+for pf in pf0 pf1; do
+  shown=$(ip link show $pf)
+  for vf in /sys/class/net/$pf/device/virtfn*; do
+    mac=$(echo "$shown" | sed -n "s/^ *vf ${vf##*virtfn} *link\/ether \([0-9a-f:]*\) .*/\1/p")
+    group=$(basename $(readlink $vf/iommu_group))
+    open=$(echo "$files" | grep " /dev/vfio/$group\$" | cut -d/ -f3 | sort -u)
+    echo vf $(basename $(readlink $vf)) $mac $open
+  done
 done
 "#;
 

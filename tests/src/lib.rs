@@ -47,6 +47,7 @@ pub mod logs;
 pub mod losses;
 pub mod measure;
 pub mod network;
+pub mod part;
 pub mod place;
 pub mod prober;
 pub mod qemu;

@@ -15,8 +15,11 @@ use crate::{Host, Place, command, host};
 /// QEMU warns of what it cannot emulate of it; that is harmless.
 pub const CPU: &str = "EPYC-v4";
 
-/// VFs of each host's PF.
+/// VFs of each host's first PF: few, so that they run out.
 pub const VFS: u32 = 2;
+
+/// VFs of its second: all that an igb has when its PF keeps a queue for itself.
+pub const SECOND_VFS: u32 = 7;
 
 const MEMORY_MIB: u32 = 1536;
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -30,15 +33,17 @@ pub fn tool(images: &Images, name: &str) -> Command {
     command
 }
 
-/// Starts a host's machine and returns when its hardware is there. It runs on by itself.
-pub fn host(place: &Place, images: &Images, host: Host) -> Result<()> {
+/// Starts a host's machine and returns when its hardware is there. It runs on by itself. Of two `words` on its kernel's
+/// command line that contradict each other, these count.
+pub fn host(place: &Place, images: &Images, host: Host, words: &str) -> Result<()> {
     let run = place.run();
     let id = host.id();
     let mut qemu = command::command("ip", ["netns", "exec", &place.namespace(), "env"]);
     loader(&mut qemu, images, "qemu-system-x86_64");
     machine(&mut qemu, images, &host::console(place, host));
-    qemu.arg("-append")
-        .arg(format!("{KERNEL_LINE} rig.name={host} rig.id={id} rig.vfs={VFS}"));
+    qemu.arg("-append").arg(format!(
+        "{KERNEL_LINE} rig.name={host} rig.id={id} rig.vfs={VFS} rig.second={SECOND_VFS} {words}"
+    ));
     qemu.arg("-name").arg(format!("godwit-rig-{host}"));
     qemu.arg("-monitor").arg(format!(
         "unix:{}/{host}.monitor,server=on,wait=off",
@@ -52,11 +57,15 @@ pub fn host(place: &Place, images: &Images, host: Host) -> Result<()> {
         "qcow2",
         "writeback",
     );
-    qemu.args(["-device", "pcie-root-port,id=rp1,slot=1,chassis=1"]);
+    for port in 1..=2 {
+        let port = format!("pcie-root-port,id=rp{port},slot={port},chassis={port}");
+        qemu.args(["-device", &port]);
+    }
     for (byte, port, device) in [
         (1, "mg", "virtio-net-pci"),
         (2, "up", "virtio-net-pci"),
         (3, "pf", "igb,bus=rp1"),
+        (4, "pf1", "igb,bus=rp2"),
     ] {
         qemu.arg("-netdev").arg(format!(
             "tap,id={port},ifname={host}-{port},script=no,downscript=no"
@@ -91,7 +100,7 @@ pub fn bake(images: &Images, initramfs: &Path, image: &Path, console: &Path) -> 
     let mut qemu = command::command("timeout", [&LIMIT.as_secs().to_string(), "env"]);
     loader(&mut qemu, images, "qemu-system-x86_64");
     qemu.arg("-append").arg(format!(
-        "{KERNEL_LINE} rig.name=bake rig.id=9 rig.vfs=0 rig.bake=1"
+        "{KERNEL_LINE} rig.name=bake rig.id=9 rig.vfs=0 rig.second=0 rig.bake=1"
     ));
     qemu.arg("-no-reboot");
     common(&mut qemu, images, initramfs, console);

@@ -64,7 +64,7 @@ impl Rig {
                 host::power_off(&self.place, host)?;
                 host::new_disk(&self.place, images, host)?;
             }
-            if host::power_on(&self.place, images, host)? {
+            if host::power_on(&self.place, images, host, "")? {
                 switched.push(host);
             }
         }
@@ -90,11 +90,16 @@ impl Rig {
 
     /// Switches one host on and waits until it is ready.
     pub fn power_on(&self, host: Host) -> Result<()> {
+        self.power_on_with(host, "")
+    }
+
+    /// The same, with words for its kernel that count more than the usual ones.
+    pub fn power_on_with(&self, host: Host, words: &str) -> Result<()> {
         let _lock = self.place.lock()?;
         let images = images::build(&self.place)?;
         self.place.make_run()?;
         network::up(&self.place)?;
-        host::power_on(&self.place, &images, host)?;
+        host::power_on(&self.place, &images, host, words)?;
         self.ready(host)
     }
 

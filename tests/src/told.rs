@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::part::Part;
 use crate::slice;
 
-/// The stories that a command line asks for, by their numbers: those of a commit's slice (`--slice COMMIT`), those
-/// with one of the words in their name, or all. `stories` has the class and the name of each. Options of the usual
+/// The stories that a command line asks for, by their numbers: those of a commit's slice (`--slice COMMIT`), those of a part
+/// of all (`--part K/N`), those with one of the words in their name, or all. `stories` has the class and the name of each. Options of the usual
 /// harness have no meaning here, and are refused: each would otherwise tell every story.
 pub fn wanted(stories: &[(&str, &str)], words: &[String]) -> Result<Vec<usize>> {
     if let [option, commit] = words
@@ -17,8 +18,14 @@ pub fn wanted(stories: &[(&str, &str)], words: &[String]) -> Result<Vec<usize>> 
         let classes: Vec<&str> = stories.iter().map(|(class, _)| *class).collect();
         return Ok(slice::of(commit, &classes));
     }
+    if let [option, part] = words
+        && option == "--part"
+    {
+        let part: Part = part.parse().map_err(anyhow::Error::msg)?;
+        return Ok(part.share(stories.len()).collect());
+    }
     if let Some(option) = words.iter().find(|word| word.starts_with('-')) {
-        bail!("{option}: only PART-OF-A-NAME..., or --slice COMMIT alone");
+        bail!("{option}: only PART-OF-A-NAME..., or --slice COMMIT or --part K/N alone");
     }
     let has = |part: &str| stories.iter().any(|(_, name)| name.contains(part));
     if let Some(part) = words.iter().find(|part| !has(part)) {
@@ -81,6 +88,8 @@ mod tests {
             assert!(no.contains("PART-OF-A-NAME"), "{words:?}: {no}");
         }
         assert!(of(&["--slice", "abc"]).is_ok());
+        assert_eq!(of(&["--part", "2/2"]), Ok(vec![1, 2]));
+        assert!(of(&["--part", "3/2"]).unwrap_err().contains("no part"));
     }
 
     #[test]

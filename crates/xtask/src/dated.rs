@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use godwit_rig::Place;
 use godwit_rig::command::{command, output};
+use godwit_rig::part::Part;
 
 use crate::steps::{Step, Steps};
 
@@ -25,6 +26,7 @@ pub(crate) struct Report {
     pub(crate) path: PathBuf,
     date: String,
     commit: String,
+    part: Part,
 }
 
 impl Report {
@@ -32,34 +34,49 @@ impl Report {
     ///
     /// # Errors
     /// A commit that git does not know.
-    pub(crate) fn begin(place: &Place) -> Result<Report> {
+    pub(crate) fn begin(place: &Place, part: Part) -> Result<Report> {
         let date = output(&mut command("date", ["-u", "+%Y-%m-%d"]))?;
         let describe = ["describe", "--always", "--dirty", "--abbrev=12"];
         let commit = output(command("git", describe).current_dir(&place.checkout))?;
         let date = date.trim().to_owned();
         Ok(Report {
-            path: place.checkout.join(format!("docs/reports/{date}.md")),
+            path: place.checkout.join("docs/reports").join(name(&date, part)),
             date,
             commit: commit.trim().into(),
+            part,
         })
     }
 
     /// # Errors
     /// A file that cannot be written.
     pub(crate) fn write(&self, steps: &Steps, verdict: Verdict) -> Result<()> {
-        let told = text(steps, verdict, (&self.date, &self.commit, &machine()));
+        let told = text(steps, verdict, self, &machine());
         fs::write(&self.path, told).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
-fn text(steps: &Steps, verdict: Verdict, (date, commit, machine): (&str, &str, &str)) -> String {
+fn name(date: &str, part: Part) -> String {
+    match part == Part::WHOLE {
+        true => format!("{date}.md"),
+        false => format!("{date}-{}.md", part.to_string().replace('/', "-of-")),
+    }
+}
+
+fn text(steps: &Steps, verdict: Verdict, report: &Report, machine: &str) -> String {
     let verdict = match verdict {
         Verdict::Passed => "everything passed",
         Verdict::Failed => "NOT everything passed",
         Verdict::Unfinished => "NOT finished",
     };
+    let Report {
+        date, commit, part, ..
+    } = report;
+    let (title, option) = match *part == Part::WHOLE {
+        true => (String::new(), String::new()),
+        false => (format!(", part {part}"), format!(" --part {part}")),
+    };
     let mut text = format!(
-        "# Whole run of {date}\n\n`cargo xtask test --all` of {commit}: {verdict}, in {:.0} minutes.\nMachine: {machine}.\n\n\
+        "# Whole run of {date}{title}\n\n`cargo xtask test --all{option}` of {commit}: {verdict}, in {:.0} minutes.\nMachine: {machine}.\n\n\
          | step | seconds | |\n|---|---|---|\n",
         steps.seconds() / 60.0
     );
@@ -99,8 +116,35 @@ fn machine() -> String {
 mod tests {
     use godwit_rig::Rig;
 
-    use super::{Verdict, text};
+    use super::{Report, Verdict, name, text};
     use crate::steps::{Step, Steps};
+
+    fn report(part: &str) -> Report {
+        let part = part.parse().unwrap();
+        Report {
+            path: name("2026-01-02", part).into(),
+            date: "2026-01-02".into(),
+            commit: "0123abc".into(),
+            part,
+        }
+    }
+
+    #[test]
+    fn a_part_has_a_report_of_its_own() {
+        let steps = Steps::begin(Rig::from_environment().unwrap());
+        let part = report("2/3");
+        assert_eq!(part.path.to_str(), Some("2026-01-02-2-of-3.md"));
+        let text = text(&steps, Verdict::Passed, &part, "");
+        assert!(
+            text.starts_with("# Whole run of 2026-01-02, part 2/3\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("`cargo xtask test --all --part 2/3` of 0123abc: "),
+            "{text}"
+        );
+        assert_eq!(report("1/1").path.to_str(), Some("2026-01-02.md"));
+    }
 
     #[test]
     fn a_report_says_what_failed_and_what_was_heard() {
@@ -113,11 +157,7 @@ mod tests {
             })
             .into();
         steps.heard = vec!["test there_and_back_again ... FAILED (1.0 s)".into()];
-        let text = text(
-            &steps,
-            Verdict::Failed,
-            ("2026-01-02", "0123abc", "2 processors, 24 GiB"),
-        );
+        let text = text(&steps, Verdict::Failed, &report("1/1"), "2 processors, 24 GiB");
         assert!(text.starts_with("# Whole run of 2026-01-02\n"), "{text}");
         for line in [
             "`cargo xtask test --all` of 0123abc: NOT everything passed, in 0 minutes.",

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use godwit_rig::Rig;
+use godwit_rig::part::Part;
 
 use crate::dated::{Report, Verdict};
 
@@ -55,8 +56,8 @@ impl Steps {
     }
 
     /// From now on there is a report of today.
-    pub(crate) fn report(&mut self) -> Result<()> {
-        self.report = Some(Report::begin(&self.rig.place)?);
+    pub(crate) fn report(&mut self, part: Part) -> Result<()> {
+        self.report = Some(Report::begin(&self.rig.place, part)?);
         Ok(())
     }
 

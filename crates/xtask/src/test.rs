@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use godwit_rig::command::{command, output};
+use godwit_rig::part::Part;
 use godwit_rig::rig::Up;
 use godwit_rig::{Rig, images, logs, room, setup};
 
@@ -15,7 +16,7 @@ use crate::tools;
 /// Storms of a quick run; enough that a rare defect shows in one of a few commits.
 const STORMS: u64 = 10_000;
 /// Storms of a whole run.
-const MANY_STORMS: u64 = 100_000;
+const MANY_STORMS: usize = 100_000;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -28,6 +29,9 @@ pub(crate) struct Arguments {
     /// Let the rig stay up afterwards.
     #[arg(long)]
     keep_rig: bool,
+    /// One part of the long run, the K-th of N, with a report of its own: the parts together leave nothing out.
+    #[arg(long, value_name = "K/N", requires = "all", default_value = "1/1")]
+    part: Part,
     /// The commit whose slice of the stories is told, and whose storms are run [default: the one checked out].
     #[arg(long, value_name = "ID", conflicts_with = "all")]
     slice: Option<String>,
@@ -43,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let mut steps = Steps::begin(rig);
     if arguments.all {
-        steps.report()?;
+        steps.report(arguments.part)?;
     }
     let passed = everything(&mut steps, arguments, &commit);
     steps.tell();
@@ -144,7 +148,10 @@ fn conformance(arm: &str) -> Vec<&str> {
 /// Storms of a debug build in a quick run (there is one, and another would take longer to make than it saves).
 fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
     let (runs, seed) = match arguments.all {
-        true => (MANY_STORMS, 1),
+        true => {
+            let share = arguments.part.share(MANY_STORMS);
+            (share.len() as u64, 1 + share.start as u64)
+        }
         false => (STORMS, first_seed(commit)),
     };
     let (runs, seed) = (runs.to_string(), seed.to_string());
@@ -155,7 +162,7 @@ fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> 
     words.extend(["--", "storm"]);
     let random = [&words[..], &["--runs", &runs, "--seed", &seed]].concat();
     steps.cargo("storms", &random, &[])?;
-    if arguments.all {
+    if arguments.all && arguments.part.is_first() {
         let pairs = [&words[..], &["--pairs"]].concat();
         steps.cargo("all pairs of faults", &pairs, &[])?;
     }
@@ -194,10 +201,13 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
             ..Up::default()
         })
     })?;
+    let part = arguments.part.to_string();
+    let which = match arguments.all {
+        true => ["--part", &part],
+        false => ["--slice", commit],
+    };
     let mut conformance = conformance("rig");
-    if !arguments.all {
-        conformance.extend(["--slice", commit]);
-    }
+    conformance.extend(which);
     steps.heard("conformance, rig", &conformance)?;
     let mut e2e = vec![
         "test",
@@ -208,11 +218,9 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
         "e2e",
         "--",
     ];
-    if !arguments.all {
-        e2e.extend(["--slice", commit]);
-    }
+    e2e.extend(which);
     steps.heard("end-to-end tests", &e2e)?;
-    if arguments.all {
+    if arguments.all && arguments.part.is_last() {
         steps.heard("five measured moves", &["xtask", "demo", "--moves", "5"])?;
         steps.heard("benchmarks", &["xtask", "bench", "--moves", "4"])?;
     }

@@ -10,6 +10,8 @@ mirror=$1 suite=$2 out=$3
 mkdir -p "$out/kernel"
 
 tools=iproute2,iputils-ping,ethtool,pciutils,kmod,procps,tcpdump,busybox-static,openssh-server
+# Not started with a host, but by the story of hosts that have it; the second keeps systemd out.
+tools=$tools,udev,systemd-standalone-sysusers
 virtualisation=libvirt-daemon,libvirt-daemon-driver-qemu,libvirt-clients,qemu-system-x86,qemu-utils
 
 # --variant=apt because smaller variants leave no apt in the root, and the kernel is fetched with it:

@@ -168,8 +168,8 @@ impl Vfs {
     }
 
     /// Makes a VF ready to be plugged: with vfio-pci, set as the profile says, and **without a MAC**, so that the NIC's
-    /// switch sends it nothing before the rest is right. Safe to repeat, until it is plugged. Answers in what it is not as
-    /// the profile says.
+    /// switch sends it nothing before the rest is right. `anew`: it is reset as well. Safe to repeat, until it is plugged.
+    /// Answers in what it is not as the profile says.
     ///
     /// # Errors
     /// [`VfError::InUse`] if somebody has it: nothing is touched then.
@@ -177,6 +177,7 @@ impl Vfs {
         &self,
         address: PciAddress,
         profile: &Profile,
+        anew: bool,
     ) -> Result<Vec<Difference>, VfError> {
         let vf = self.find(address).await?;
         let (vfs, name, profile) = (self.clone(), vf.clone(), *profile);
@@ -184,6 +185,9 @@ impl Vfs {
             vfs.unused(&name, Duration::ZERO).await?;
             let bound = name.clone();
             vfs.blocking(move |sysfs| sysfs.bind_vfio(&bound)).await?;
+            if anew {
+                vfs.reset_in_turn(&name).await?;
+            }
             let fitted = vfs.fit(&name, &profile).await?;
             info!(vf = %name, "prepared");
             Ok(fitted)
@@ -191,24 +195,10 @@ impl Vfs {
         self.in_turn(&vf, work).await
     }
 
-    /// Resets a VF that nobody has open, if it can be reset on its own.
-    ///
-    /// # Errors
-    /// [`VfError::InUse`] if somebody has it: nothing is touched then.
-    pub(crate) async fn reset(&self, address: PciAddress) -> Result<(), VfError> {
-        let vf = self.find(address).await?;
-        let (vfs, name) = (self.clone(), vf.clone());
-        let work = async move {
-            vfs.unused(&name, Duration::ZERO).await?;
-            vfs.reset_in_turn(&name).await
-        };
-        self.in_turn(&vf, work).await
-    }
-
     async fn reset_in_turn(&self, vf: &VfName) -> Result<(), VfError> {
         let resetting = vf.clone();
         if !self.blocking(move |sysfs| sysfs.reset(&resetting)).await? {
-            debug!(%vf, "cannot be reset on its own");
+            debug!(%vf, "not reset: its device cannot be alone, or its driver has done it");
         }
         Ok(())
     }

@@ -150,9 +150,13 @@ impl Sysfs {
         }
     }
 
-    /// Resets the VF, if its device can; says whether it could.
+    /// Resets the VF, if its device can; says whether it did. Not under a driver of the host's own: that has reset it when it
+    /// took it, and igbvf (Linux 6.12, seen on the rig) never comes back from the reset of a VF whose interface is down:
+    /// its `reset_prepare` waits for ever in `napi_disable`.
     pub(crate) fn reset(&self, vf: &VfName) -> Result<bool, VfError> {
-        if !self.device(vf.address).join("reset").exists() {
+        let driver = link_name(&self.device(vf.address).join("driver"));
+        let under_another = driver.is_some_and(|driver| driver != VFIO);
+        if under_another || !self.device(vf.address).join("reset").exists() {
             return Ok(false);
         }
         self.write(vf, "reset", "1").map(|()| true)

@@ -35,7 +35,7 @@ async fn pfs_in_trouble_are_reported_one_by_one() {
 async fn only_vfs_of_pools_are_touched() {
     let machine = Machine::new();
     let refused = vfs(&machine)
-        .prepare(pci("0000:02:10.0"), &Profile::default())
+        .prepare(pci("0000:02:10.0"), &Profile::default(), false)
         .await
         .unwrap_err();
     assert_eq!(
@@ -49,7 +49,7 @@ async fn a_vf_in_use_is_not_prepared() {
     let machine = Machine::new();
     machine.process(77, "qemu-system-x86", "/dev/vfio/12");
     let refused = vfs(&machine)
-        .prepare(pci("0000:01:10.0"), &Profile::default())
+        .prepare(pci("0000:01:10.0"), &Profile::default(), false)
         .await
         .unwrap_err();
     assert_eq!(
@@ -65,13 +65,11 @@ async fn a_vf_that_the_host_uses_is_not_touched() {
     let flags = "sys/bus/pci/devices/0000:01:10.2/net/enp1s16f2/flags";
     machine.file(flags, "0x1003\n");
     let (vfs, vf) = (vfs(&machine), pci("0000:01:10.2"));
-    let prepared = vfs.prepare(vf, &Profile::default()).await.map(drop);
-    for refused in [prepared, vfs.reset(vf).await] {
-        assert_eq!(
-            refused.unwrap_err().to_string(),
-            "VF 1 of pf0 (0000:01:10.2) is still in use: the host has it as enp1s16f2, which is up"
-        );
-    }
+    let refused = vfs.prepare(vf, &Profile::default(), true).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "VF 1 of pf0 (0000:01:10.2) is still in use: the host has it as enp1s16f2, which is up"
+    );
     assert_eq!(
         machine.text("sys/bus/pci/devices/0000:01:10.2/driver_override"),
         "(null)\n"

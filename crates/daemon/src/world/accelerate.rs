@@ -98,7 +98,7 @@ impl RealWorld {
         self.check_nobody_has(vf).await?;
         self.check_stays(job).await?;
         self.check_pf(vf).await?;
-        let lacks = self.prepare_like(vf, &profile).await?;
+        let lacks = self.prepare_like(vf, &profile, false).await?;
         // libvirt plugs into one domain one after the other anyway, and where a VF goes in the guest depends on what is
         // there already. Nor is a VF steered to before its turn.
         let _mine = turn.lock().await;

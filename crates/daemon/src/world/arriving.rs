@@ -8,7 +8,7 @@ use godwit_migration::{Event as Outcome, Pair, PciAddress, Report};
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{debug, warn};
 
-use super::{RealWorld, Work, accelerate::unprepared, profile::profile_of, transfer::figures, uuid};
+use super::{RealWorld, Work, profile::profile_of, transfer::figures, uuid};
 use crate::libvirt::{Event, RunState, Running};
 
 /// An arrival is told by an event; this often the domain's state is read all the same.
@@ -79,11 +79,7 @@ impl RealWorld {
     /// One that cannot be made ready is told again, and dealt with, when it is to be plugged.
     async fn make_one_ready(&self, job: &Job, pair: &Pair, vf: PciAddress) -> Option<String> {
         let begun = Instant::now();
-        let made = async {
-            self.vfs.reset(vf).await.map_err(|error| unprepared(vf, &error))?;
-            self.prepare_like(vf, &profile_of(None, pair)).await
-        };
-        match made.await {
+        match self.prepare_like(vf, &profile_of(None, pair), true).await {
             Ok(_) => Some(format!(
                 "{vf} was made ready before, in {} ms",
                 begun.elapsed().as_millis()

@@ -55,10 +55,15 @@ impl RealWorld {
         }
     }
 
-    /// With vfio-pci and the profile, and no MAC yet; in what it is not as it should be. A VF that could not be made so has
-    /// nothing of the guest on it.
-    pub(super) async fn prepare_like(&self, vf: PciAddress, profile: &Profile) -> Work<Vec<Difference>> {
-        let prepared = self.vfs.prepare(vf, profile).await;
+    /// With vfio-pci and the profile, reset if it is to be, and no MAC yet; in what it is not as it should be. A VF that could
+    /// not be made so has nothing of the guest on it.
+    pub(super) async fn prepare_like(
+        &self,
+        vf: PciAddress,
+        profile: &Profile,
+        anew: bool,
+    ) -> Work<Vec<Difference>> {
+        let prepared = self.vfs.prepare(vf, profile, anew).await;
         let prepared = prepared.map_err(|error| unprepared(vf, &error));
         // Never with a MAC in the wrong VLAN, not even for a moment.
         let judged = prepared.and_then(|differs| judged(&self.must_match, vf, differs));

@@ -221,6 +221,12 @@ fn a_reset_needs_a_device_that_can() {
     machine.file("sys/bus/pci/devices/0000:01:10.0/reset", "");
     assert!(machine.sysfs().reset(&vf).unwrap());
     assert_eq!(machine.read("sys/bus/pci/devices/0000:01:10.0/reset"), "1");
+    // igbvf would never come back from it.
+    let other = name(1, "0000:01:10.2");
+    machine.file("sys/bus/pci/devices/0000:01:10.2/reset", "");
+    assert!(!machine.sysfs().reset(&other).unwrap());
+    machine.link("sys/bus/pci/devices/0000:01:10.2/driver", "../../drivers/vfio-pci");
+    assert!(machine.sysfs().reset(&other).unwrap());
 }
 
 #[test]
