@@ -6,6 +6,7 @@ use godwit_rig::guest::{self, WEB_1, WEB_2};
 use godwit_rig::{Host, godwit, network, ready, vf};
 
 use crate::hardware::vf_in;
+use crate::moves::takes_address;
 use crate::stage::{PATIENCE, Stage};
 
 /// The guest's address in its VLAN, and the one that a host has there.
@@ -33,7 +34,7 @@ pub(crate) fn in_a_vlan(stage: &Stage) -> Result<()> {
     }
     WEB_1.shell(&stage.place, at, &format!("ip addr del {IN_VLAN}/24 dev bond0"))?;
     let number = vf::of(&stage.place, at, WEB_1).context("its VF is in no VLAN again");
-    let cleared = number.and_then(|number| vf::set(&stage.place, at, number, "vlan 0"));
+    let cleared = number.and_then(|number| vf::set(&stage.place, at, number, "vlan 0 max_tx_rate 0"));
     network::forget_guests(&stage.place)?;
     told.and(cleared)
 }
@@ -58,7 +59,7 @@ fn told_in_a_vlan(stage: &Stage) -> Result<()> {
         !from_beta(),
         "it is reached in VLAN 100 while its VF is in VLAN 200"
     );
-    vf::set(place, Host::Alpha, first, "vlan 100")?;
+    vf::set(place, Host::Alpha, first, "vlan 100 max_tx_rate 500")?;
     is_reached(stage, Host::Beta)?;
 
     ready::move_to(place, Host::Beta)?;
@@ -68,7 +69,18 @@ fn told_in_a_vlan(stage: &Stage) -> Result<()> {
         "it is reached outside its VLAN after its move"
     );
     let now = vf::shown(place, Host::Beta, vf::of(place, Host::Beta, WEB_1)?)?;
-    ensure!(now.contains("vlan 100"), "beta's VF shows {now}");
+    for word in [
+        "vlan 100",
+        "spoof checking on",
+        "trust off",
+        "max_tx_rate 500Mbps",
+    ] {
+        ensure!(now.contains(word), "beta's VF shows {now}");
+    }
+    ensure!(
+        !takes_address(stage, Host::Beta, "52:54:00:aa:00:99")?,
+        "a guest that is not trusted gave its VF another address"
+    );
     for way in ["standby", "accelerate"] {
         godwit::run(place, Host::Beta, &format!("{way} {WEB_1} --wait"))?.done()?;
         is_reached(stage, Host::Alpha).with_context(|| format!("after {way}"))?;

@@ -162,6 +162,7 @@ fn told_of_settings(stage: &Stage) -> Result<()> {
     ready::move_to(place, Host::Beta)?;
     stage.guest_is_accelerated_on(Host::Beta)?;
     is_set_as(stage, &set)?;
+    is_trusted(stage)?;
     wait_for("alpha's VF without anything of the guest", PATIENCE, || {
         Ok(vf::is_neutral(&vf::shown(place, Host::Alpha, first)?).then_some(()))
     })?;
@@ -175,6 +176,24 @@ fn told_of_settings(stage: &Stage) -> Result<()> {
         godwit::run(place, Host::Beta, &format!("{way} web-1 --wait"))?.done()?;
     }
     is_set_as(stage, &set)
+}
+
+/// A guest that is trusted may give its VF another address. What is for its own does not come to it then.
+fn is_trusted(stage: &Stage) -> Result<()> {
+    let other = takes_address(stage, Host::Beta, "52:54:00:aa:00:99")?;
+    let heard = WEB_1.answers(&stage.place);
+    let own = takes_address(stage, Host::Beta, WEB_1.mac)?;
+    ensure!(other && own, "the PF refuses what trust allows");
+    ensure!(!heard, "the guest is reached although its VF has another address");
+    wait_for("an answer of the guest", PATIENCE, || {
+        Ok(WEB_1.answers(&stage.place).then_some(()))
+    })
+}
+
+/// Whether the PF lets the guest give its VF that address.
+pub(crate) fn takes_address(stage: &Stage, host: Host, mac: &str) -> Result<bool> {
+    let line = format!("ip link set $(cat /sys/class/net/bond0/bonding/active_slave) address {mac}");
+    Ok(WEB_1.shell(&stage.place, host, &line)?.status == 0)
 }
 
 /// The guest's VF on beta shows the same, its MAC and all.

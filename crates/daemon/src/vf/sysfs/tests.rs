@@ -225,7 +225,10 @@ fn a_reset_needs_a_device_that_can() {
     let other = name(1, "0000:01:10.2");
     machine.file("sys/bus/pci/devices/0000:01:10.2/reset", "");
     assert!(!machine.sysfs().reset(&other).unwrap());
-    machine.link("sys/bus/pci/devices/0000:01:10.2/driver", "../../drivers/vfio-pci");
+    machine.link(
+        "sys/bus/pci/devices/0000:01:10.2/driver",
+        "../../drivers/vfio-pci",
+    );
     assert!(machine.sysfs().reset(&other).unwrap());
 }
 
