@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::mac::Mac;
+use crate::pair::Tag;
 
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
@@ -57,15 +58,20 @@ pub(crate) fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
     }
 }
 
-/// "Where is `to`?", asked by nobody in particular.
-pub(crate) fn probe(mac: Mac, to: IpAddr) -> Vec<u8> {
-    match to {
+/// "Where is `to`?", asked by nobody in particular, in the VLAN of these tags, the outermost first.
+pub(crate) fn probe(mac: Mac, to: IpAddr, tags: &[Tag]) -> Vec<u8> {
+    let mut frame = match to {
         IpAddr::V4(to) => arp_request(mac, Ipv4Addr::UNSPECIFIED, to),
         IpAddr::V6(to) => {
             let group = solicited_nodes(to);
             discovery(mac, Ipv6Addr::UNSPECIFIED, group, (SOLICITATION, 0), (to, None))
         }
-    }
+    };
+    let bytes = tags.iter().flat_map(|tag| [tag.protocol, tag.id]);
+    let bytes: Vec<u8> = bytes.flat_map(u16::to_be_bytes).collect();
+    // Behind the two addresses, before the type.
+    frame.splice(12..12, bytes);
+    frame
 }
 
 /// How much of a frame [`answer`] looks at.
@@ -218,12 +224,15 @@ mod tests {
     fn a_probe_is_a_question_without_a_sender() {
         let arp = "ffffffffffff 525400aa0010 0806  0001 0800 06 04 0001
                    525400aa0010 00000000  000000000000 0a4d0001";
-        assert_eq!(probe(MAC, ip("10.77.0.1")), hex(arp));
+        assert_eq!(probe(MAC, ip("10.77.0.1"), &[]), hex(arp));
+        let tags = [(0x88a8, 7), (0x8100, 100)].map(|(protocol, id)| Tag { protocol, id });
+        let tagged = arp.replace("0806", "88a8 0007 8100 0064 0806");
+        assert_eq!(probe(MAC, ip("10.77.0.1"), &tags), hex(&tagged));
         // No option: RFC 4861 4.3 forbids it under this sender.
         let solicitation = "3333ff000001 525400aa0010 86dd  60000000 0018 3a ff
                             00000000000000000000000000000000 ff0200000000000000000001ff000001
                             8700 7c25 00000000 fe800000000000000000000000000001";
-        assert_eq!(probe(MAC, ip("fe80::1")), hex(solicitation));
+        assert_eq!(probe(MAC, ip("fe80::1"), &[]), hex(solicitation));
     }
 
     #[test]
@@ -240,7 +249,7 @@ mod tests {
         let advertisement = announcement(MAC, ip("fd00::100"), false);
         assert_eq!(answer(&advertisement), Some(ip("fd00::100")));
         assert_eq!(answer(&advertisement[..77]), None);
-        assert_eq!(answer(&probe(MAC, ip("fd00::100"))), None);
+        assert_eq!(answer(&probe(MAC, ip("fd00::100"), &[])), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::frames;
 use crate::kernel::{Address, Somebody};
 use crate::mac::Mac;
-use crate::pair::{Kind, Link};
+use crate::pair::{Kind, Link, Tag};
 
 /// Bounds: addresses announced, and questions asked at once.
 const MAX_ANNOUNCED: usize = 256;
@@ -25,6 +25,14 @@ pub(crate) struct Question {
     pub(crate) ask: Outgoing,
 }
 
+/// Somebody to be asked through a port itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Near {
+    pub(crate) ip: IpAddr,
+    /// Of the VLANs above the bond that lead there, the outermost first.
+    pub(crate) tags: Vec<Tag>,
+}
+
 /// What the kernel knows of the networks above a bond.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Surroundings {
@@ -34,19 +42,23 @@ pub(crate) struct Surroundings {
 }
 
 /// The bond and what is built on it, as far as it passes frames on: VLANs, macvlans, bridges, and those
-/// on top of these.
-fn carried(links: &[Link], bond: u32) -> Vec<&Link> {
-    let mut found: Vec<&Link> = links.iter().filter(|link| link.index == bond).collect();
+/// on top of these; each with the VLAN tags that its frames have below the bond, the outermost first.
+fn carried(links: &[Link], bond: u32) -> Vec<(&Link, Vec<Tag>)> {
+    let bonds = links.iter().filter(|link| link.index == bond);
+    let mut found: Vec<(&Link, Vec<Tag>)> = bonds.map(|link| (link, Vec::new())).collect();
     // Each round adds at least one link or is the last.
     loop {
-        let above = links.iter().filter(|link| {
+        let above = links.iter().filter_map(|link| {
+            let is_new = found.iter().all(|(other, _)| other.index != link.index);
             let on_top =
-                |lower: &&Link| link.below == Some(lower.index) || lower.controller == Some(link.index);
-            link.kind == Kind::Carrier
-                && found.iter().any(on_top)
-                && found.iter().all(|other| other.index != link.index)
+                |lower: &Link| link.below == Some(lower.index) || lower.controller == Some(link.index);
+            let (_, tags) = found.iter().find(|(lower, _)| on_top(lower))?;
+            let Kind::Carrier(tag) = link.kind else {
+                return None;
+            };
+            is_new.then(|| (link, tags.iter().copied().chain(tag).collect()))
         });
-        let above: Vec<&Link> = above.collect();
+        let above: Vec<(&Link, Vec<Tag>)> = above.collect();
         if above.is_empty() {
             return found;
         }
@@ -63,7 +75,7 @@ pub(crate) fn announcements(
     forwards: impl Fn(&str) -> bool,
 ) -> Vec<Outgoing> {
     let mut all = Vec::new();
-    for link in carried(links, bond) {
+    for (link, _) in carried(links, bond) {
         let Some(mac) = link.mac else { continue };
         let router = forwards(&link.name);
         let own = addresses.iter().filter(|address| address.interface == link.index);
@@ -85,8 +97,8 @@ impl Surroundings {
             if questions.len() >= MAX_QUESTIONS {
                 break;
             }
-            let link = carried.iter().find(|link| link.index == somebody.interface);
-            let Some(question) = link.and_then(|link| self.question(*somebody, link.mac?)) else {
+            let link = carried.iter().find(|(link, _)| link.index == somebody.interface);
+            let Some(question) = link.and_then(|(link, _)| self.question(*somebody, link.mac?)) else {
                 continue;
             };
             if !questions.contains(&question) {
@@ -96,17 +108,19 @@ impl Surroundings {
         questions
     }
 
-    /// Whom to ask through a port itself: those on the bond's own network, gateways first. What is in a VLAN above the bond
-    /// is not asked there.
-    pub(crate) fn near(&self, bond: u32) -> Vec<IpAddr> {
-        let all = self.gateways.iter().chain(&self.neighbours);
-        let mut near: Vec<IpAddr> = Vec::new();
-        for somebody in all.filter(|somebody| somebody.interface == bond) {
-            if near.len() < MAX_QUESTIONS && !near.contains(&somebody.ip) {
-                near.push(somebody.ip);
-            }
+    /// Whom to ask through a port itself, past the bond and what is built on it: gateways first.
+    pub(crate) fn near(&self, links: &[Link], bond: u32) -> Vec<Near> {
+        let carried = carried(links, bond);
+        let mut all: Vec<Near> = Vec::new();
+        for somebody in self.gateways.iter().chain(&self.neighbours) {
+            let there = carried.iter().find(|(link, _)| link.index == somebody.interface);
+            let near = there.map(|(_, tags)| Near {
+                ip: somebody.ip,
+                tags: tags.clone(),
+            });
+            all.extend(near.filter(|near| all.len() < MAX_QUESTIONS && !all.contains(near)));
         }
-        near
+        all
     }
 
     fn question(&self, somebody: Somebody, mac: Mac) -> Option<Question> {
@@ -157,7 +171,7 @@ mod tests {
 
     fn upper(index: u32, below: Option<u32>, controller: Option<u32>) -> Link {
         Link {
-            kind: Kind::Carrier,
+            kind: Kind::Carrier(None),
             device: None,
             below,
             ..nic(index, &format!("up{index}"), "", controller)
@@ -202,7 +216,10 @@ mod tests {
 
     #[test]
     fn what_is_built_on_the_bond_is_announced_and_nothing_else() {
-        let indexes: Vec<_> = carried(&links(), BOND).iter().map(|link| link.index).collect();
+        let indexes: Vec<_> = carried(&links(), BOND)
+            .iter()
+            .map(|(link, _)| link.index)
+            .collect();
         assert_eq!(indexes, [BOND, 10, 12, 11]);
         let addresses = [
             address(2, "10.0.0.2", 24),
@@ -261,8 +278,33 @@ mod tests {
             }
         });
         assert_eq!(questions, expected);
-        let near: Vec<String> = surroundings.near(BOND).iter().map(IpAddr::to_string).collect();
+        let near = surroundings.near(&links(), BOND).into_iter();
+        let near: Vec<String> = near.map(|near| near.ip.to_string()).collect();
         assert_eq!(near, ["10.77.0.1", "fe80::1", "10.1.0.7"]);
+    }
+
+    /// A VLAN on a VLAN; a bridge puts no tag on.
+    #[test]
+    fn those_in_vlans_are_asked_with_their_tags() {
+        let tag = |id| Tag { protocol: 0x8100, id };
+        let mut links = links();
+        (links[2].kind, links[3].kind) = (Kind::Carrier(Some(tag(7))), Kind::Carrier(Some(tag(100))));
+        let surroundings = Surroundings {
+            gateways: vec![somebody(11, "10.0.11.1"), somebody(12, "10.0.12.1")],
+            neighbours: vec![somebody(10, "10.0.10.7"), somebody(13, "10.0.13.7")],
+            ..Surroundings::default()
+        };
+        let near = surroundings.near(&links, BOND);
+        let expected = [
+            ("10.0.11.1", vec![tag(7), tag(100)]),
+            ("10.0.12.1", vec![]),
+            ("10.0.10.7", vec![tag(7)]),
+        ];
+        let expected = expected.map(|(ip, tags)| Near {
+            ip: ip.parse().unwrap(),
+            tags,
+        });
+        assert_eq!(near, expected);
     }
 
     #[test]

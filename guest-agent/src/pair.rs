@@ -41,6 +41,14 @@ pub(crate) struct Link {
     pub(crate) device: Option<Device>,
 }
 
+/// A VLAN tag, as it stands in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// 0x8100 for 802.1Q, 0x88a8 for 802.1ad.
+    pub(crate) protocol: u16,
+    pub(crate) id: u16,
+}
+
 /// What kind of interface a link is, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -48,8 +56,8 @@ pub(crate) enum Kind {
     #[default]
     Plain,
     Bond(Bond),
-    /// Passes the frames of the interface below or of its ports on: VLAN, macvlan, bridge.
-    Carrier,
+    /// Passes the frames of the interface below or of its ports on: VLAN (with the tag that it puts on them), macvlan, bridge.
+    Carrier(Option<Tag>),
     Other,
 }
 
@@ -376,7 +384,7 @@ pub(crate) mod tests {
     #[test]
     fn a_port_in_a_bridge_is_loose_and_a_usb_nic_is_not_shown() {
         let bridge = Link {
-            kind: Kind::Carrier,
+            kind: Kind::Carrier(None),
             device: None,
             ..nic(9, "br0", "", None)
         };

@@ -245,7 +245,7 @@ mod tests {
         };
         let vlan = Link {
             device: None,
-            kind: Kind::Carrier,
+            kind: Kind::Carrier(None),
             ..vf(9, None)
         };
         for link in [virtio, other, vlan] {
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn one_that_belongs_elsewhere_is_named_and_a_newer_free_one_taken() {
         let bridge = Link {
-            kind: Kind::Carrier,
+            kind: Kind::Carrier(None),
             device: None,
             ..nic(20, "br0", "", None)
         };

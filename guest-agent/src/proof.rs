@@ -6,7 +6,6 @@
 //! the same way an answer may come in on either port: a NIC's own switch goes on giving the guest's frames to the VF. What
 //! an answer shows is that the question got out, and that somebody there hears the guest.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use godwit_api::agent::v1::RefusalReason;
@@ -15,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use crate::frames;
 use crate::guest::Guest;
 use crate::mac::Mac;
-use crate::neighbourhood::Outgoing;
+use crate::neighbourhood::{Near, Outgoing};
 use crate::packet::{Arrived, Listener, Sender};
 use crate::pair::{Link, Pair};
 use crate::patience::Patience;
@@ -34,7 +33,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 pub(crate) async fn prove(
     guest: &Guest,
     (pair, target): (&Pair, &Link),
-    asked: &[IpAddr],
+    asked: &[Near],
     sender: &Sender,
     patience: &mut Patience,
 ) -> Result<Option<Duration>, Refusal> {
@@ -54,7 +53,7 @@ pub(crate) async fn prove(
     match answered(active, asked, sender, &listeners, patience).await {
         None => Ok(None),
         Some(_) => {
-            let names: Vec<String> = asked.iter().map(IpAddr::to_string).collect();
+            let names: Vec<String> = asked.iter().map(|near| near.ip.to_string()).collect();
             let detail = format!(
                 "{} carries nothing: of {} nobody answers through it, and somebody does through {}, which keeps the traffic",
                 target.name,
@@ -69,7 +68,7 @@ pub(crate) async fn prove(
 /// How long it took until somebody answered what was asked through that port.
 async fn answered(
     port: &Link,
-    asked: &[IpAddr],
+    asked: &[Near],
     sender: &Sender,
     listeners: &[Listener],
     patience: &mut Patience,
@@ -101,14 +100,17 @@ async fn next(listeners: &[Listener]) -> Option<Arrived> {
     arrived.ok()
 }
 
-fn questions(port: u32, mac: Mac, asked: &[IpAddr]) -> Vec<Outgoing> {
-    let question = |to: &IpAddr| Outgoing {
+fn questions(port: u32, mac: Mac, asked: &[Near]) -> Vec<Outgoing> {
+    let question = |near: &Near| Outgoing {
         interface: port,
-        frame: frames::probe(mac, *to),
+        frame: frames::probe(mac, near.ip, &near.tags),
     };
     asked.iter().map(question).collect()
 }
 
-fn is_answer(arrived: Arrived, asked: &[IpAddr]) -> bool {
-    arrived.answers.is_some_and(|who| asked.contains(&who))
+/// The kernel has taken the tags off by then.
+fn is_answer(arrived: Arrived, asked: &[Near]) -> bool {
+    arrived
+        .answers
+        .is_some_and(|who| asked.iter().any(|near| near.ip == who))
 }

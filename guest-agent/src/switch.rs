@@ -97,7 +97,7 @@ async fn prove(
     sender: &Sender,
     patience: &mut Patience,
 ) -> Result<Option<Duration>, Refusal> {
-    let asked = surroundings.near(pair.master.index);
+    let asked = surroundings.near(&guest.links().await?, pair.master.index);
     let proved = proof::prove(guest, (pair, target), &asked, sender, patience).await;
     if let Err(refusal) = &proved {
         say!("{}: {}", pair.master.name, refusal.detail);

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
-    BondAllPortActive, BondMode, InfoBond, InfoBondPort, InfoData, InfoKind, InfoPortData, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage, MiiStatus,
+    BondAllPortActive, BondMode, InfoBond, InfoBondPort, InfoData, InfoKind, InfoPortData, InfoVlan,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MiiStatus,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -13,7 +13,10 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 
 use super::{Address, Somebody, mac};
-use crate::pair::{Bond, Kind, Link};
+use crate::pair::{Bond, Kind, Link, Tag};
+
+/// The usual VLAN tag (`ETH_P_8021Q`).
+const DOT1Q: u16 = 0x8100;
 
 pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     let up = message.header.flags.contains(LinkFlags::Up);
@@ -51,8 +54,12 @@ fn of_info(link: &mut Link, info: &LinkInfo) {
         LinkInfo::Data(InfoData::Bond(infos)) => link.kind = Kind::Bond(bond(infos)),
         // The bond's data follows its kind.
         LinkInfo::Kind(InfoKind::Bond) => link.kind = Kind::Bond(Bond::default()),
-        LinkInfo::Kind(InfoKind::Vlan | InfoKind::MacVlan | InfoKind::Bridge) => link.kind = Kind::Carrier,
+        LinkInfo::Kind(InfoKind::Vlan | InfoKind::MacVlan | InfoKind::Bridge) => {
+            link.kind = Kind::Carrier(None);
+        }
         LinkInfo::Kind(_) => link.kind = Kind::Other,
+        // The VLAN's data follows its kind, too.
+        LinkInfo::Data(InfoData::Vlan(infos)) => link.kind = Kind::Carrier(tag(infos)),
         LinkInfo::PortData(InfoPortData::BondPort(infos)) => {
             for info in infos {
                 match info {
@@ -64,6 +71,22 @@ fn of_info(link: &mut Link, info: &LinkInfo) {
         }
         _ => {}
     }
+}
+
+/// Kernels of before 802.1ad tell no protocol.
+fn tag(infos: &[InfoVlan]) -> Option<Tag> {
+    let id = infos.iter().find_map(|info| match info {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    })?;
+    let protocol = infos.iter().find_map(|info| match info {
+        InfoVlan::Protocol(protocol) => Some(u16::from(*protocol)),
+        _ => None,
+    });
+    Some(Tag {
+        protocol: protocol.unwrap_or(DOT1Q),
+        id,
+    })
 }
 
 fn bond(infos: &[InfoBond]) -> Bond {
@@ -163,7 +186,7 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<Somebody> {
 
 #[cfg(test)]
 mod tests {
-    use netlink_packet_route::link::BondFailOverMac;
+    use netlink_packet_route::link::{BondFailOverMac, VlanProtocol};
     use netlink_packet_route::route::RouteNextHop;
 
     use super::*;
@@ -247,7 +270,17 @@ mod tests {
         let vlan = vec![LinkInfo::Kind(InfoKind::Vlan)];
         let mut attributes = vec![LinkAttribute::Link(7), LinkAttribute::LinkInfo(vlan)];
         let here = link(&message(attributes.clone())).unwrap();
-        assert_eq!((here.below, here.kind), (Some(7), Kind::Carrier));
+        assert_eq!((here.below, here.kind), (Some(7), Kind::Carrier(None)));
+        let data = |infos| LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(infos))]);
+        let tagged = |infos| {
+            link(&message([&attributes[..], &[data(infos)]].concat()))
+                .unwrap()
+                .kind
+        };
+        let tag = |protocol| Kind::Carrier(Some(Tag { protocol, id: 100 }));
+        assert_eq!(tagged(vec![InfoVlan::Id(100)]), tag(0x8100));
+        let service = InfoVlan::Protocol(VlanProtocol::Ieee8021Ad);
+        assert_eq!(tagged(vec![service, InfoVlan::Id(100)]), tag(0x88a8));
         attributes.push(LinkAttribute::LinkNetNsId(0));
         assert_eq!(link(&message(attributes)).unwrap().below, None);
     }
