@@ -57,7 +57,7 @@ pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
 
 /// The destination loses its power when the guest has arrived and has no VF yet. The guest goes down with it: both hosts say
 /// so, nothing of it is left on a VF, and it starts where it was.
-pub(crate) fn destination_off_before_the_plug(stage: &Stage) -> Result<()> {
+pub(crate) fn off_before_the_plug(stage: &Stage) -> Result<()> {
     let faults = Faults::order(&stage.place, Host::Beta, &[Fault::Fail("plug", 100)])?;
     let mut moving = stage.begin_move()?;
     moving.until("the transfer", PATIENCE, |migration| {

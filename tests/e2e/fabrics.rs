@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::guest::{self, WEB_1, WEB_2};
-use godwit_rig::{Host, godwit, network, ready, vf};
+use godwit_rig::{Host, godwit, network, ready, ssh, vf};
 
 use crate::hardware::vf_in;
 use crate::moves::takes_address;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, refused};
 
 /// The guest's address in its VLAN, and the one that a host has there.
 const IN_VLAN: &str = "10.77.100.100";
@@ -136,6 +136,59 @@ fn of_another_pf(stage: &Stage) -> Result<()> {
         stage.on(Host::Beta, &clean).map(Some)
     })
     .map(drop)
+}
+
+/// libvirt's own network has one of beta's two VFs, and may give it to any guest: the guest gets the other. When it has
+/// both there is none.
+pub(crate) fn libvirts_own(stage: &Stage) -> Result<()> {
+    let second = stage.on(
+        Host::Beta,
+        "basename $(readlink /sys/class/net/pf0/device/virtfn1)",
+    )?;
+    let told = with_network(stage, &vf_element(second.trim())?, &|stage| {
+        let vfs = godwit::run(&stage.place, Host::Beta, "vfs")?.out;
+        let line = vfs.lines().find(|line| line.contains(second.trim()));
+        ensure!(
+            line.is_some_and(|line| line.contains("libvirt's network `passthrough` gives it to guests")),
+            "{vfs}"
+        );
+        ready::move_to(&stage.place, Host::Beta)?;
+        stage.guest_is_accelerated_on(Host::Beta)?;
+        let first = vf::of(&stage.place, Host::Beta, WEB_1)?;
+        ensure!(first == 0, "the guest has VF {first}, which is libvirt's");
+        ready::move_to(&stage.place, Host::Alpha)
+    });
+    told?;
+    with_network(stage, "<pf dev='pf0'/>", &|stage| {
+        refused(&stage.godwit(&format!("migrate {WEB_1} beta --wait"))?, "VF")?;
+        stage.guest_is_accelerated_on(Host::Alpha)
+    })
+}
+
+/// While beta's libvirt has a network with these VFs.
+fn with_network(stage: &Stage, of: &str, tell: &dyn Fn(&Stage) -> Result<()>) -> Result<()> {
+    let xml = format!(
+        "<network><name>passthrough</name><forward mode='hostdev' managed='yes'>{of}</forward></network>"
+    );
+    ssh::run_with(
+        &stage.place,
+        Host::Beta,
+        "virsh -q net-create /dev/stdin",
+        xml.as_bytes(),
+    )?;
+    let told = tell(stage);
+    stage.on(Host::Beta, "virsh -q net-destroy passthrough")?;
+    told
+}
+
+fn vf_element(address: &str) -> Result<String> {
+    let parts: Vec<&str> = address.split([':', '.']).collect();
+    let [domain, bus, slot, function] = parts.as_slice() else {
+        anyhow::bail!("{address} is no PCI address")
+    };
+    Ok(format!(
+        "<address type='pci' domain='0x{domain}' bus='0x{bus}' slot='0x{slot}' function='0x{function}'/>"
+    ))
 }
 
 const MAKE_VFS: &str = "echo 1 >/sys/class/net/pf0/device/sriov_drivers_autoprobe && vfs=$(cat /sys/class/net/pf0/device/sriov_numvfs) && \

@@ -249,10 +249,7 @@ const CUTS: &[Told] = &[
         "the_destination_loses_its_power_in_the_transfer",
         cuts::destination_off_in_the_transfer,
     ),
-    (
-        "the_destination_loses_its_power_before_the_plug",
-        cuts::destination_off_before_the_plug,
-    ),
+    ("the_destination_is_off_at_the_plug", cuts::off_before_the_plug),
     (
         "the_destination_loses_its_power_after_the_move",
         cuts::destination_off_after_the_move,
@@ -304,6 +301,7 @@ const HARDWARE: &[Told] = &[
     ("the_pf_goes_down_and_comes_up_again", hardware::pf_off_and_on),
     ("a_guest_gets_a_vf_of_another_pf", fabrics::another_pf),
     ("a_vf_of_the_hosts_own_driver_is_given", fabrics::own_driver),
+    ("a_vf_of_libvirts_own_network_is_not", fabrics::libvirts_own),
     (
         "vfs_are_made_when_the_daemon_starts",
         hardware::vfs_made_at_the_start,

@@ -12,6 +12,8 @@ mkdir -p "$out/kernel"
 tools=iproute2,iputils-ping,ethtool,pciutils,kmod,procps,tcpdump,busybox-static,openssh-server
 # Not started with a host, but by the story of hosts that have it; the second keeps systemd out.
 tools=$tools,udev,systemd-standalone-sysusers
+# libvirt's own networks: one story has one.
+networks=libvirt-daemon-driver-network
 virtualisation=libvirt-daemon,libvirt-daemon-driver-qemu,libvirt-clients,qemu-system-x86,qemu-utils
 
 # --variant=apt because smaller variants leave no apt in the root, and the kernel is fetched with it:
@@ -21,7 +23,7 @@ mmdebstrap --mode=root --variant=apt --quiet \
   --dpkgopt='path-exclude=/usr/share/doc/*' \
   --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' \
-  --include="$tools" --include="$virtualisation" \
+  --include="$tools" --include="$virtualisation" --include="$networks" \
   --customize-hook='mkdir "$1/kernel-package"' \
   --customize-hook='chroot "$1" sh -c "cd /kernel-package && apt-get -qq download \$(apt-cache depends linux-image-amd64 | sed -n \"s/.*Depends: *\(linux-image-[0-9].*\)/\1/p\" | head -n 1)"' \
   "$suite" "$out/fs" "$mirror"

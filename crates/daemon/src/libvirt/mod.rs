@@ -16,6 +16,7 @@ mod ffi;
 mod job;
 pub(crate) mod metadata;
 mod migrate;
+mod networks;
 mod state;
 pub(crate) mod xml;
 
@@ -35,6 +36,7 @@ pub(crate) use self::{
     event::{Event, Lifecycle, Stopped, Suspended},
     job::{JobKind, JobPhase, JobStats},
     migrate::MigrateRequest,
+    networks::VfNetwork,
     state::{DomainState, Paused, RunState, Running, ShutOff},
 };
 

@@ -297,7 +297,7 @@ fn disk(node: Node<'_, '_>) -> Option<Disk> {
 }
 
 /// `<address type='pci' domain='0x0000' bus='0x01' slot='0x10' function='0x0'/>`; a source address has no type.
-fn pci_address(node: Node<'_, '_>) -> Option<PciAddress> {
+pub(super) fn pci_address(node: Node<'_, '_>) -> Option<PciAddress> {
     if !matches!(node.attribute("type"), None | Some("pci")) {
         return None;
     }

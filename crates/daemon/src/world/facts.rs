@@ -16,7 +16,7 @@ use crate::{
     agent,
     cause::{CauseExt, cause},
     libvirt::{
-        DomainState, LibvirtError, MetadataOf, Paused, RunState, XmlOf,
+        DomainState, LibvirtError, MetadataOf, Paused, RunState, VfNetwork, XmlOf,
         metadata::{GuestWish, WishedPair},
         xml::{DomainDevices, HostDev, HostDevForm, Nic, Teaming, memory_nodes},
     },
@@ -170,6 +170,11 @@ impl RealWorld {
         };
         let vfs = self.inventory().await;
         let owners = self.owners().await?;
+        let networks = self
+            .libvirt
+            .vf_networks()
+            .await
+            .map_err(|error| no_libvirt(&error))?;
         let open = self.vfs.open_vfs().await.map_err(|error| told(&error))?;
         let mut facts = Vec::with_capacity(vfs.len());
         for vf in vfs {
@@ -177,7 +182,10 @@ impl RealWorld {
             let owner = owners.iter().find(|(owned, _)| *owned == address);
             let usage = match owner {
                 Some((_, guest)) => VfUse::Guest(guest.clone()),
-                None => self.unowned(&vf, &open).await.map_err(|error| told(&error))?,
+                None => {
+                    let unowned = self.unowned(&vf, &open, &networks).await;
+                    unowned.map_err(|error| told(&error))?
+                }
             };
             facts.push(Vf {
                 address,
@@ -201,10 +209,19 @@ impl RealWorld {
         inventory.vfs
     }
 
-    /// Used by the host itself, by a process that libvirt does not know, or by nobody.
-    async fn unowned(&self, vf: &VfState, open: &Open) -> Result<VfUse, VfError> {
+    /// Used by the host itself, by a process that libvirt does not know, libvirt's to give away, or free.
+    async fn unowned(&self, vf: &VfState, open: &Open, networks: &[VfNetwork]) -> Result<VfUse, VfError> {
         if let Some(used) = &vf.used {
             return Ok(VfUse::Other(used.clone()));
+        }
+        if let Some(network) = networks
+            .iter()
+            .find(|network| network.has(&vf.name.pf, vf.name.address))
+        {
+            let name = &network.name;
+            return Ok(VfUse::Other(format!(
+                "libvirt's network `{name}` gives it to guests"
+            )));
         }
         let holder = open.iter().find(|(open, _)| *open == vf.name.address);
         Ok(match holder {
