@@ -145,7 +145,8 @@ fn conformance(arm: &str) -> Vec<&str> {
     test.into_iter().chain([arm]).collect()
 }
 
-/// Optimised, also in a quick run: what that takes to build is a third of what it saves.
+/// Storms of a debug build in a quick run: there is one. An optimised one takes 235 s to make from nothing and 84 s for
+/// 10,000 storms, which is no less.
 fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
     let (runs, seed) = match arguments.all {
         true => {
@@ -155,17 +156,11 @@ fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> 
         false => (STORMS, first_seed(commit)),
     };
     let (runs, seed) = (runs.to_string(), seed.to_string());
-    let words = [
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "godwit-sim",
-        "--profile",
-        "storm",
-        "--",
-        "storm",
-    ];
+    let mut words = vec!["run", "--quiet", "--locked", "--package", "godwit-sim"];
+    if arguments.all {
+        words.extend(["--profile", "storm"]);
+    }
+    words.extend(["--", "storm"]);
     let random = [&words[..], &["--runs", &runs, "--seed", &seed]].concat();
     steps.cargo("storms", &random, &[])?;
     if arguments.all && arguments.part.is_first() {
