@@ -12,12 +12,12 @@ use godwit_api::agent::v1::RefusalReason;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::frames;
-use crate::guest::Guest;
+use crate::guest::{Guest, gave_up};
 use crate::mac::Mac;
 use crate::neighbourhood::{Near, Outgoing};
 use crate::packet::{Arrived, Listener, Sender};
 use crate::pair::{Link, Pair};
-use crate::patience::Patience;
+use crate::patience::{Over, Patience};
 use crate::refusal::Refusal;
 
 /// How often everybody is asked.
@@ -29,7 +29,8 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// Proves the port, if that can be done: somebody is known, and answers. `Ok(None)` where not.
 ///
 /// # Errors
-/// [`RefusalReason::NoAnswer`] if they answer through the active port alone. Nothing was moved then.
+/// [`RefusalReason::NoAnswer`] if they answer through the active port alone, and [`RefusalReason::Deadline`] if the patience
+/// is over first. Nothing was moved then.
 pub(crate) async fn prove(
     guest: &Guest,
     (pair, target): (&Pair, &Link),
@@ -44,13 +45,16 @@ pub(crate) async fn prove(
     let listeners: Vec<Listener> = listeners
         .collect::<Result<_, _>>()
         .map_err(|error| guest.broken("listen on the ports", &error))?;
-    if let Some(took) = answered(target, asked, sender, &listeners, patience).await {
+    let over = |over| gave_up(over, "the new port is not proved, and nothing was moved");
+    let answer = answered(target, asked, sender, &listeners, patience).await;
+    if let Some(took) = answer.map_err(over)? {
         return Ok(Some(took));
     }
     let Some(active) = pair.active().filter(|active| active.is_usable()) else {
         return Ok(None);
     };
-    match answered(active, asked, sender, &listeners, patience).await {
+    let answer = answered(active, asked, sender, &listeners, patience).await;
+    match answer.map_err(over)? {
         None => Ok(None),
         Some(_) => {
             let names: Vec<String> = asked.iter().map(|near| near.ip.to_string()).collect();
@@ -72,8 +76,11 @@ async fn answered(
     sender: &Sender,
     listeners: &[Listener],
     patience: &mut Patience,
-) -> Option<Duration> {
-    let questions = questions(port.index, port.mac?, asked);
+) -> Result<Option<Duration>, Over> {
+    let Some(mac) = port.mac else {
+        return Ok(None);
+    };
+    let questions = questions(port.index, mac, asked);
     listeners.iter().for_each(Listener::drain);
     let start = Instant::now();
     let within = WITHIN.min(patience.deadline.saturating_duration_since(start) / 4);
@@ -82,12 +89,12 @@ async fn answered(
     loop {
         tokio::select! {
             _ = ask.tick() => sender.send(&questions),
-            () = sleep_until(start + within) => return None,
-            _ = patience.over() => return None,
-            arrived = next(listeners) => {
-                if is_answer(arrived?, asked) {
-                    return Some(start.elapsed());
-                }
+            () = sleep_until(start + within) => return Ok(None),
+            over = patience.over() => return Err(over),
+            arrived = next(listeners) => match arrived {
+                None => return Ok(None),
+                Some(arrived) if is_answer(arrived, asked) => return Ok(Some(start.elapsed())),
+                Some(_) => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::faults::{Fault, Faults};
 use godwit_rig::guest::WEB_1;
-use godwit_rig::{Host, Rig, guest, network, ready};
+use godwit_rig::{Host, guest, network, ready};
 
 use crate::stage::{PATIENCE, Stage};
 use crate::troubled::Troubled;
@@ -41,7 +41,7 @@ pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
     let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_slow_move()?;
     let id = moving.last.id.clone();
-    let rig = rig(stage);
+    let rig = stage.rig();
     troubled.strikes();
     rig.power_off(Host::Beta)?;
     let (code, said) = moving.finish(LONG)?;
@@ -65,7 +65,7 @@ pub(crate) fn off_before_the_plug(stage: &Stage) -> Result<()> {
     })?;
     let id = moving.last.id.clone();
     stage.migration(Host::Beta, &id, |migration| migration.failures("plug") > 0)?;
-    let rig = rig(stage);
+    let rig = stage.rig();
     rig.power_off(Host::Beta)?;
     drop(moving);
     rig.power_on(Host::Beta)?;
@@ -84,7 +84,7 @@ pub(crate) fn off_before_the_plug(stage: &Stage) -> Result<()> {
 /// the host is back, and once it is started it gets a VF.
 pub(crate) fn destination_off_after_the_move(stage: &Stage) -> Result<()> {
     ready::move_to(&stage.place, Host::Beta)?;
-    let rig = rig(stage);
+    let rig = stage.rig();
     rig.power_off(Host::Beta)?;
     rig.power_on(Host::Beta)?;
     stage.stored_domain_is_right(Host::Beta)?;
@@ -99,7 +99,7 @@ pub(crate) fn source_off_on_arrival(stage: &Stage) -> Result<()> {
     let mut moving = stage.begin_move()?;
     arrival(stage, &mut moving)?;
     let id = moving.last.id.clone();
-    let rig = rig(stage);
+    let rig = stage.rig();
     troubled.strikes();
     rig.power_off(Host::Alpha)?;
     drop(moving);
@@ -225,10 +225,4 @@ fn arrival(stage: &Stage, moving: &mut godwit_rig::godwit::Move) -> Result<()> {
     })?;
     let look = "for n in $(seq 2400); do [ \"$(virsh -q domstate web-1 2>/dev/null)\" = running ] && exit 0; done; exit 1";
     stage.on(Host::Beta, look).map(drop)
-}
-
-fn rig(stage: &Stage) -> Rig {
-    Rig {
-        place: stage.place.clone(),
-    }
 }

@@ -1,11 +1,11 @@
 //! Stories of `godwit doctor`: what is well is not complained of, what is broken is named, and its own fix mends it.
 
 use anyhow::{Context, Result, ensure};
+use godwit_rig::Host;
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Examination, Finding};
 use godwit_rig::guest::WEB_1;
 use godwit_rig::vf::NUMVFS;
-use godwit_rig::{Host, Rig};
 
 use crate::hardware;
 use crate::stage::{PATIENCE, Stage, refused};
@@ -75,9 +75,7 @@ pub(crate) fn no_vfio(stage: &Stage) -> Result<()> {
 
 /// The host's kernel was told to leave the IOMMU alone: no VF could be given to a guest.
 pub(crate) fn no_iommu(stage: &Stage) -> Result<()> {
-    let rig = Rig {
-        place: stage.place.clone(),
-    };
+    let rig = stage.rig();
     rig.power_off(Host::Beta)?;
     rig.power_on_with(Host::Beta, "intel_iommu=off")?;
     let found = is_named(stage, Host::Beta, "IOMMU_OFF", "");

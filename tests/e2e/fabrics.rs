@@ -32,11 +32,11 @@ pub(crate) fn in_a_vlan(stage: &Stage) -> Result<()> {
     for host in Host::ALL {
         stage.on(host, OUT_OF_VLAN)?;
     }
-    WEB_1.shell(&stage.place, at, &format!("ip addr del {IN_VLAN}/24 dev bond0"))?;
     let number = vf::of(&stage.place, at, WEB_1).context("its VF is in no VLAN again");
     let cleared = number.and_then(|number| vf::set(&stage.place, at, number, "vlan 0 max_tx_rate 0"));
     network::forget_guests(&stage.place)?;
-    told.and(cleared)
+    let without = WEB_1.shell(&stage.place, at, &format!("ip addr del {IN_VLAN}/24 dev bond0"));
+    told.and(cleared).and(without.map(drop))
 }
 
 fn told_in_a_vlan(stage: &Stage) -> Result<()> {
@@ -182,10 +182,7 @@ fn with_network(stage: &Stage, of: &str, tell: &dyn Fn(&Stage) -> Result<()>) ->
 }
 
 fn vf_element(address: &str) -> Result<String> {
-    let parts: Vec<&str> = address.split([':', '.']).collect();
-    let [domain, bus, slot, function] = parts.as_slice() else {
-        anyhow::bail!("{address} is no PCI address")
-    };
+    let [domain, bus, slot, function] = vf::parts(address)?;
     Ok(format!(
         "<address type='pci' domain='0x{domain}' bus='0x{bus}' slot='0x{slot}' function='0x{function}'/>"
     ))
@@ -200,15 +197,16 @@ const NETDEVS: &str = "for vf in /sys/class/net/pf0/device/virtfn*; do ls $vf/ne
 pub(crate) fn own_driver(stage: &Stage) -> Result<()> {
     stage.on(Host::Beta, "/usr/lib/systemd/systemd-udevd --daemon")?;
     let told = with_own_driver(stage);
-    let at = WEB_1.locate(&stage.place)?.unwrap_or(Host::Alpha);
-    if at == Host::Beta {
-        ready::move_to(&stage.place, Host::Alpha)?;
-    }
-    stage.on(
+    // Whatever came of it: the next story's host has no driver of its own.
+    let moved = match WEB_1.locate(&stage.place)? {
+        Some(Host::Beta) => ready::move_to(&stage.place, Host::Alpha),
+        _ => Ok(()),
+    };
+    let gone = stage.on(
         Host::Beta,
         "udevadm control --exit; rig-vf sweep; modprobe -r igbvf",
-    )?;
-    told
+    );
+    told.and(moved).and(gone.map(drop))
 }
 
 fn with_own_driver(stage: &Stage) -> Result<()> {

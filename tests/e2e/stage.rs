@@ -7,7 +7,7 @@ use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Answer, Migration, Move};
 use godwit_rig::guest::{self, Guest, WEB_1};
 use godwit_rig::vf::NUMVFS;
-use godwit_rig::{Host, Place, faults, network, ready, ssh};
+use godwit_rig::{Host, Place, Rig, faults, network, ready, ssh};
 
 /// How long anything may take that is not a measurement: on a busy machine everything is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
@@ -148,6 +148,13 @@ impl Stage {
             "the stored domain has a VF, so a cold start may fail:\n{stored}"
         );
         Ok(())
+    }
+
+    /// The hosts' power.
+    pub(crate) fn rig(&self) -> Rig {
+        Rig {
+            place: self.place.clone(),
+        }
     }
 
     /// What a story that failed left on unused VFs is not the next one's failure.

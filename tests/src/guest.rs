@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::command::{command, succeeds, wait_for};
 use crate::line::{self, Answer};
 use crate::state::State;
-use crate::{Host, Place, boots, network, say, ssh};
+use crate::{Host, Place, boots, network, say, ssh, vf};
 
 /// One guest of the rig: the same on every host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,10 +356,7 @@ pub fn xml(place: &Place, host: Host, name: &str, stored: bool) -> Result<String
 
 /// The device that gives a domain the VF at a PCI address, for its pair of that number.
 pub fn vf_xml(place: &Place, address: &str, index: usize) -> Result<String> {
-    let parts: Vec<&str> = address.split([':', '.']).collect();
-    let [domain, bus, slot, function] = parts.as_slice() else {
-        bail!("{address} is no PCI address")
-    };
+    let [domain, bus, slot, function] = vf::parts(address)?;
     let template = std::fs::read_to_string(place.assets().join("guest/vf.xml"))?;
     Ok(template
         .replace("@INDEX@", &index.to_string())

@@ -9,6 +9,13 @@ use crate::{Host, Place, ssh};
 /// On a host: how many VFs its PF has.
 pub const NUMVFS: &str = "/sys/class/net/pf0/device/sriov_numvfs";
 
+/// Domain, bus, slot and function of a PCI address.
+pub fn parts(address: &str) -> Result<[&str; 4]> {
+    let parts: Vec<&str> = address.split([':', '.']).collect();
+    let parts = parts.try_into().ok();
+    parts.with_context(|| format!("{address} is no PCI address"))
+}
+
 /// The number of the VF that a guest has on a host.
 pub fn of(place: &Place, host: Host, guest: Guest) -> Result<u32> {
     let line = format!("rig-vf list | awk '$4 == \"{guest}\" {{print $1}}'");

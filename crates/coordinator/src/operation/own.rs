@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use godwit_migration::{Cause, Migration, PciAddress, State};
-use tokio::{sync::MutexGuard, time::timeout};
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, timeout_at},
+};
 use tracing::{info, warn};
 
 use super::{Operation, Step, changes_nothing};
@@ -79,10 +82,11 @@ impl<W: World> Operation<W> {
             message: format!("VF {vf} was not cleaned within {} s", GIVE_BACK.as_secs()),
             ..Cause::default()
         };
-        let cleaned = timeout(GIVE_BACK, world.clean(vf)).await;
+        let end = Instant::now() + GIVE_BACK;
+        let cleaned = timeout_at(end, world.clean(vf)).await;
         let cause = cleaned.unwrap_or_else(|_| Err(late())).err()?;
         // One that has gone has nothing left on it.
-        let listed = timeout(GIVE_BACK, world.vfs()).await;
+        let listed = timeout_at(end, world.vfs()).await;
         if matches!(&listed, Ok(Ok(vfs)) if vfs.iter().all(|listed| listed.address != vf)) {
             return None;
         }

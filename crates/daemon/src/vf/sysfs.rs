@@ -54,8 +54,7 @@ impl Sysfs {
     /// Whether the PF was switched on (`IFF_UP`, include/uapi/linux/if.h); none if that cannot be read. Of one that is off a
     /// VF's driver in a guest reaches nobody, and takes an address by chance that it keeps.
     pub(crate) fn is_up(&self, pf: &str) -> Option<bool> {
-        let flags = number(&self.root.join("sys/class/net").join(pf).join("flags"), 16);
-        flags.map(|flags| flags & 1 != 0)
+        interface_is_up(&self.root.join("sys/class/net").join(pf))
     }
 
     /// The VFs of a PF, in the order of their index.
@@ -279,6 +278,11 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
 
 fn link_name(link: &Path) -> Option<String> {
     Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
+}
+
+/// Of an interface's folder; none if that cannot be read.
+fn interface_is_up(folder: &Path) -> Option<bool> {
+    number(&folder.join("flags"), 16).map(|flags| flags & 1 != 0)
 }
 
 pub(super) fn first_entry(folder: &Path) -> Option<String> {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use godwit_migration::PciAddress;
 
-use super::{Sysfs, VFIO, VfName, link_name, number};
+use super::{Sysfs, VFIO, VfName, interface_is_up, link_name};
 
 /// What is built on an interface is a link of its folder with this before its name.
 const ABOVE: &str = "upper_";
@@ -40,9 +40,9 @@ fn used(interface: &Path, name: &str) -> Option<String> {
     if let Some(upper) = above.iter().find_map(|entry| entry.strip_prefix(ABOVE)) {
         return Some(format!("the host has it as {name}, below {upper}"));
     }
-    match number(&interface.join("flags"), 16) {
-        Some(flags) if flags & 1 == 0 => None,
-        Some(_) => Some(format!("the host has it as {name}, which is up")),
+    match interface_is_up(interface) {
+        Some(false) => None,
+        Some(true) => Some(format!("the host has it as {name}, which is up")),
         // It is going, or was renamed just now.
         None => Some(format!("the host has it as {name}")),
     }
