@@ -4,6 +4,7 @@
 
 mod arrivals;
 mod buttons;
+mod classes;
 mod cuts;
 mod doctor;
 mod doubts;
@@ -16,6 +17,7 @@ mod policies;
 mod refusals;
 mod stage;
 mod stays;
+mod steering;
 mod troubled;
 mod troubles;
 
@@ -28,25 +30,9 @@ use godwit_rig::boots::Unasked;
 use godwit_rig::rig::Up;
 use godwit_rig::{Host, Rig, host, invariants, logs, told};
 
+use crate::classes::{CLASSES, Told};
 use crate::kills::{AtRandom, Kill};
 use crate::stage::Stage;
-
-type Told = (&'static str, fn(&Stage) -> Result<()>);
-
-/// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
-/// least. The class `kills` is made of a table.
-const CLASSES: [(&str, &[Told]); 10] = [
-    ("refusals", REFUSALS),
-    ("doctor", DOCTOR),
-    ("moves", MOVES),
-    ("arrivals", ARRIVALS),
-    ("policies", POLICIES),
-    ("restarts", RESTARTS),
-    ("unplugs", UNPLUGS),
-    ("cuts", CUTS),
-    ("doubts", DOUBTS),
-    ("hardware", HARDWARE),
-];
 
 type Tell = dyn Fn(&Stage) -> Result<()>;
 
@@ -85,237 +71,6 @@ fn all_stories() -> Vec<Story> {
         .chain(AtRandom::all().map(at_random))
         .collect()
 }
-
-const REFUSALS: &[Told] = &[
-    ("usage_is_explained", refusals::usage),
-    ("an_unknown_guest_is_refused", refusals::unknown_guest),
-    ("a_guest_that_is_shut_off_is_refused", refusals::shut_off_guest),
-    ("a_guest_without_a_vf_is_refused", refusals::guest_without_vf),
-    (
-        "a_guest_without_a_standby_is_refused",
-        refusals::guest_without_standby,
-    ),
-    (
-        "a_guest_without_an_agent_is_refused",
-        refusals::guest_without_agent,
-    ),
-    ("an_unknown_destination_is_refused", refusals::unknown_destination),
-    (
-        "the_source_itself_is_refused_as_destination",
-        refusals::source_as_destination,
-    ),
-    (
-        "an_unreachable_destination_is_refused",
-        refusals::unreachable_destination,
-    ),
-    ("a_destination_without_a_free_vf_is_refused", refusals::no_free_vf),
-    (
-        "a_second_migration_of_the_same_guest_is_refused",
-        refusals::second_migration,
-    ),
-];
-
-const DOCTOR: &[Told] = &[
-    ("the_doctor_finds_a_healthy_host_healthy", doctor::healthy),
-    ("the_doctor_names_a_pf_that_is_off", doctor::pf_off),
-    ("the_doctor_names_a_pf_without_vfs", doctor::no_vfs),
-    ("the_doctor_names_a_host_without_vfio", doctor::no_vfio),
-    ("the_doctor_names_an_iommu_that_is_off", doctor::no_iommu),
-    ("the_doctor_names_what_was_left_on_a_vf", doctor::left_on_a_vf),
-    ("the_doctor_names_a_peer_that_is_away", doctor::peer_away),
-    ("the_doctor_names_an_agent_that_is_silent", doctor::agent_silent),
-];
-
-const MOVES: &[Told] = &[
-    (
-        "cancel_during_the_transfer_puts_the_guest_back_on_its_vf",
-        moves::cancelled,
-    ),
-    ("there_and_back_again", moves::there_and_back),
-    ("a_plan_names_the_vf_that_the_guest_gets", moves::planned),
-    ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
-    ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
-    (
-        "a_guests_vf_is_set_as_its_last_one_was",
-        moves::set_as_the_last_one,
-    ),
-    ("two_guests_pass_each_other", moves::two_guests),
-    ("a_guest_in_a_vlan_is_reached_there_alone", fabrics::in_a_vlan),
-    ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
-    (
-        "one_vf_of_two_that_will_not_plug_leaves_the_other_pair_on_its_own",
-        pairs::one_of_two_does_not_plug,
-    ),
-    (
-        "there_and_back_with_the_bridge_on_the_pf",
-        moves::bridge_on_the_pf,
-    ),
-];
-
-const ARRIVALS: &[Told] = &[
-    ("a_vf_taken_by_hand_comes_back", arrivals::vf_taken_by_hand),
-    ("a_cold_start_gets_its_vf", arrivals::cold_start),
-    (
-        "a_guest_moved_by_plain_virsh_is_accelerated",
-        arrivals::by_plain_virsh,
-    ),
-    (
-        "a_guest_on_standby_moved_by_plain_virsh_is_accelerated",
-        arrivals::from_standby,
-    ),
-    (
-        "a_daemon_started_in_a_plain_migration_does_no_harm",
-        arrivals::daemon_started_in_a_plain_migration,
-    ),
-    (
-        "a_vf_that_will_not_plug_is_tried_again",
-        arrivals::vf_that_will_not_plug,
-    ),
-];
-
-const POLICIES: &[Told] = &[
-    (
-        "a_guest_that_prefers_a_vf_moves_without_and_gets_one",
-        policies::prefer,
-    ),
-    ("a_guest_that_wants_no_vf_gets_none", stays::standby_only),
-    ("the_guests_of_a_pf_leave_it_and_come_back", stays::work_on_a_pf),
-    ("a_second_guest_waits_with_its_vf", stays::second_guest_waits),
-];
-
-const RESTARTS: &[Told] = &[
-    (
-        "the_destination_finishes_without_the_source",
-        moves::without_the_source,
-    ),
-    ("a_daemon_started_again_goes_on", moves::daemon_started_again),
-    (
-        "the_destinations_daemon_dies_after_reserve",
-        troubles::destination_dies,
-    ),
-    (
-        "libvirtd_restarted_on_the_source_at_the_fail_over",
-        troubles::libvirtd_at_the_fail_over,
-    ),
-    (
-        "libvirtd_restarted_on_the_source_at_the_unplug",
-        troubles::libvirtd_at_the_unplug,
-    ),
-    (
-        "libvirtd_restarted_on_the_source_during_the_transfer",
-        troubles::source_libvirtd_in_the_transfer,
-    ),
-    (
-        "libvirtd_restarted_at_the_destination_during_the_transfer",
-        troubles::destination_libvirtd_in_the_transfer,
-    ),
-    (
-        "libvirtd_restarted_at_the_destination_at_the_plug",
-        troubles::libvirtd_at_the_plug,
-    ),
-    (
-        "libvirtd_killed_on_the_source_at_the_unplug",
-        troubles::libvirtd_killed_at_the_unplug,
-    ),
-    (
-        "libvirtd_killed_on_the_source_during_the_transfer",
-        troubles::libvirtd_killed_in_the_transfer,
-    ),
-    (
-        "libvirtd_killed_at_the_destination_at_the_plug",
-        troubles::libvirtd_killed_at_the_plug,
-    ),
-];
-
-const UNPLUGS: &[Told] = &[
-    ("a_guest_with_native_hotplug_moves", buttons::moves),
-    (
-        "a_guest_deaf_to_unplugs_stays_until_it_reboots",
-        troubles::deaf_until_reboot,
-    ),
-    (
-        "a_guest_that_hears_again_is_asked_again",
-        troubles::deaf_for_a_while,
-    ),
-    (
-        "a_guest_that_answers_to_nothing_keeps_its_path",
-        troubles::answers_to_nothing,
-    ),
-];
-
-const CUTS: &[Told] = &[
-    ("the_link_is_cut_in_the_transfer", cuts::link_cut_in_the_transfer),
-    (
-        "the_destination_loses_its_power_in_the_transfer",
-        cuts::destination_off_in_the_transfer,
-    ),
-    ("the_destination_is_off_at_the_plug", cuts::off_before_the_plug),
-    (
-        "the_destination_loses_its_power_after_the_move",
-        cuts::destination_off_after_the_move,
-    ),
-    (
-        "the_source_loses_its_power_as_the_guest_arrives",
-        cuts::source_off_on_arrival,
-    ),
-    ("the_link_is_cut_as_the_guest_arrives", cuts::link_cut_on_arrival),
-    (
-        "the_agent_is_killed_at_the_fail_over",
-        cuts::agent_killed_at_the_fail_over,
-    ),
-    (
-        "the_guest_is_shut_down_in_the_transfer",
-        cuts::guest_shut_down_in_the_transfer,
-    ),
-    (
-        "the_guests_emulator_is_killed_in_the_transfer",
-        cuts::guest_killed_in_the_transfer,
-    ),
-    (
-        "the_guest_reboots_in_the_transfer",
-        cuts::guest_reboots_in_the_transfer,
-    ),
-    (
-        "the_guest_is_paused_in_the_transfer",
-        cuts::guest_paused_in_the_transfer,
-    ),
-];
-
-const DOUBTS: &[Told] = &[
-    (
-        "a_guest_that_nobody_could_locate_is_found_when_the_link_is_back",
-        doubts::located_when_the_link_is_back,
-    ),
-    (
-        "a_guest_that_nobody_can_locate_is_suspended_and_resolved",
-        doubts::suspended_and_resolved,
-    ),
-];
-
-const HARDWARE: &[Told] = &[
-    ("all_vfs_are_taken_from_the_pf", hardware::vfs_taken_from_the_pf),
-    (
-        "the_pf_is_down_as_the_guest_arrives",
-        hardware::pf_down_on_arrival,
-    ),
-    ("the_pf_goes_down_and_comes_up_again", hardware::pf_off_and_on),
-    ("a_guest_gets_a_vf_of_another_pf", fabrics::another_pf),
-    ("a_vf_of_the_hosts_own_driver_is_given", fabrics::own_driver),
-    ("a_vf_of_libvirts_own_network_is_not", fabrics::libvirts_own),
-    (
-        "vfs_are_made_when_the_daemon_starts",
-        hardware::vfs_made_at_the_start,
-    ),
-    (
-        "a_vf_that_cannot_be_opened_is_quarantined",
-        hardware::vf_that_cannot_be_opened,
-    ),
-    (
-        "a_vf_that_only_the_emulator_has_is_named_and_comes_out",
-        hardware::vf_that_only_the_emulator_has,
-    ),
-    ("the_disk_is_full_in_the_transfer", hardware::full_disk),
-];
 
 fn main() -> ExitCode {
     let all = all_stories();

@@ -6,9 +6,7 @@ use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Move};
 use godwit_rig::guest::{WEB_1, WEB_2};
-use godwit_rig::prober::{self, Prober};
-use godwit_rig::topology::{self, Topology};
-use godwit_rig::{Host, build, ready, vf};
+use godwit_rig::{Host, ready, vf};
 
 use crate::stage::{PATIENCE, Stage, refused};
 use crate::troubled::Troubled;
@@ -220,17 +218,4 @@ pub(crate) fn two_guests(stage: &Stage) -> Result<()> {
     }
     stage.is_accelerated_on(WEB_1, Host::Beta)?;
     stage.is_accelerated_on(WEB_2, Host::Alpha)
-}
-
-pub(crate) fn bridge_on_the_pf(stage: &Stage) -> Result<()> {
-    topology::set(&stage.place, Topology::Pf)?;
-    let probe = build::build_static(&stage.place, "godwit-probe")?;
-    let prober = Prober::start(&stage.place, &probe, 50)?;
-    there_and_back(stage)?;
-    // The guest's own pauses are a few datagrams each; a bridge that is deaf to its guests loses all of a phase.
-    let (sent, lost) = prober::sent_and_lost(&prober.stop(&stage.place)?);
-    ensure!(lost * 10 < sent, "{lost} of {sent} datagrams were lost");
-    topology::set(&stage.place, Topology::Uplink)?;
-    ensure!(WEB_1.answers(&stage.place), "{WEB_1} does not answer");
-    Ok(())
 }

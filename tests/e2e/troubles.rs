@@ -42,7 +42,7 @@ pub(crate) fn answers_to_nothing(stage: &Stage) -> Result<()> {
 }
 
 /// An unplug that cannot be withdrawn, with the guest on its standby.
-fn leave_an_unplug_pending(stage: &Stage) -> Result<String> {
+pub(crate) fn leave_an_unplug_pending(stage: &Stage) -> Result<String> {
     stage.deadline("unplug", 20)?;
     WEB_1.ignore_unplugs(&stage.place, Host::Alpha)?;
     let mut moving = stage.begin_move()?;
@@ -63,7 +63,7 @@ fn leave_an_unplug_pending(stage: &Stage) -> Result<String> {
 }
 
 /// It ends on the source, on its VF.
-fn stays_accelerated(stage: &Stage, id: &str) -> Result<()> {
+pub(crate) fn stays_accelerated(stage: &Stage, id: &str) -> Result<()> {
     let migration = stage.migration(Host::Alpha, id, |migration| migration.ended)?;
     ensure!(
         migration.moved == "no" && migration.acceleration == "accelerated",

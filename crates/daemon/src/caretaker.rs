@@ -1,7 +1,7 @@
 //! When this host looks after its guests: whenever libvirt tells of a change, or the kernel of one of its PFs and VFs, and
 //! now and then.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use godwit_coordinator::{Coordinator, World};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::{
     libvirt::Event,
     vf::{Vfs, Watch},
+    world::RealWorld,
 };
 
 /// What no event told is found all the same.
@@ -19,7 +20,12 @@ const OFTEN: Duration = Duration::from_secs(30);
 const BURST: Duration = Duration::from_secs(1);
 
 /// For as long as the daemon lives.
-pub(crate) async fn look_after<W: World>(coordinator: Coordinator<W>, mut events: Receiver<Event>, vfs: Vfs) {
+pub(crate) async fn look_after<W: World>(
+    coordinator: Coordinator<W>,
+    world: Arc<RealWorld>,
+    mut events: Receiver<Event>,
+    vfs: Vfs,
+) {
     let mut watch = Watch::begin(vfs).await;
     if let Err(error) = &watch {
         warn!(
@@ -38,6 +44,7 @@ pub(crate) async fn look_after<W: World>(coordinator: Coordinator<W>, mut events
         tokio::time::sleep(BURST).await;
         // What the burst told is known by looking.
         events = events.resubscribe();
+        world.keep_standbys().await;
         match hardware {
             true => coordinator.hardware_changed().await,
             false => coordinator.look_after_guests().await,

@@ -109,7 +109,7 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     vfs.ensure().await;
     let world = Arc::new(real_world(&config, keys.as_ref(), &faults, vfs.clone())?);
     let events = world.events();
-    let world = Arc::new(Faulty::new(world, faults));
+    let faulty = Arc::new(Faulty::new(Arc::clone(&world), faults));
     let settings = Settings {
         host: config.host.clone(),
         peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
@@ -120,10 +120,10 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
         certificate_ends_ms: keys.as_ref().and_then(|keys| keys.ends_ms),
     };
-    let coordinator = Coordinator::start(settings.clone(), world, journal).await?;
+    let coordinator = Coordinator::start(settings.clone(), faulty, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
 
-    tokio::spawn(caretaker::look_after(coordinator.clone(), events, vfs));
+    tokio::spawn(caretaker::look_after(coordinator.clone(), world, events, vfs));
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let local = server::local(coordinator.clone(), socket, config.socket, stopped.clone());

@@ -5,7 +5,7 @@ mod driver;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::driver::{DRIVERS, Driver};
+pub use self::driver::{DRIVERS, Driver, Lever};
 
 /// What is set on a VF through its PF, besides its MAC. The default is neutral: a VF that nobody uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

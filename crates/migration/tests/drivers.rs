@@ -1,8 +1,8 @@
-//! What the drivers of PFs lack stands in docs/architecture.md as the code has it.
+//! What the drivers of PFs lack, and who moves their switch, stands in docs/architecture.md as the code has it.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use godwit_migration::profile::{DRIVERS, Setting};
+use godwit_migration::profile::{DRIVERS, Driver};
 
 #[test]
 fn the_page_shows_the_drivers_as_they_are() {
@@ -16,15 +16,12 @@ fn the_page_shows_the_drivers_as_they_are() {
         .take_while(|line| line.starts_with('|'))
         .map(str::to_owned)
         .collect();
-    let row = |name: &str, lacks: &[Setting], source: &str| {
-        let lacks: Vec<String> = lacks
-            .iter()
-            .map(|setting| format!("`{}`", setting.name()))
-            .collect();
-        format!("| `{name}` | {} | {source} |", lacks.join(", "))
+    let row = |driver: &Driver| {
+        let lacks = driver.lacks.iter().map(|setting| format!("`{}`", setting.name()));
+        let lacks: Vec<String> = lacks.collect();
+        let (name, lever, source) = (driver.name, driver.lever.name(), driver.source);
+        format!("| `{name}` | {} | {lever} | {source} |", lacks.join(", "))
     };
-    let rows = DRIVERS
-        .iter()
-        .map(|driver| row(driver.name, driver.lacks, driver.source));
+    let rows = DRIVERS.iter().map(row);
     assert_eq!(shown, rows.collect());
 }

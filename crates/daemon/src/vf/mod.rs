@@ -6,6 +6,7 @@
 //! its default), and all are read back at the end: a driver may change one with another. The MAC comes after the rest,
 //! because it is what moves the NIC's switch.
 
+mod copies;
 mod error;
 mod netlink;
 mod pools;
@@ -20,7 +21,7 @@ use godwit_migration::{
     MacAddress, PciAddress, Profile,
     choice::Site,
     doctor::PfFacts,
-    profile::{Difference, Driver, told},
+    profile::{Difference, Driver, Lever, told},
 };
 use tokio::{
     sync::Mutex,
@@ -221,6 +222,14 @@ impl Vfs {
         let name = vf.clone();
         let work = async move { give_mac(&Netlink::open(&name.pf)?, &name, mac).await };
         self.in_turn(&vf, work).await
+    }
+
+    /// Whether a guest's MAC can be taken off the VF, and put back, while the guest has it. A driver that is not known is left
+    /// alone.
+    pub(crate) async fn is_steered_here(&self, address: PciAddress) -> Result<bool, VfError> {
+        let vf = self.find(address).await?;
+        let driver = self.driver_of(&vf.pf).await?;
+        Ok(driver.is_some_and(|driver| driver.lever == Lever::Host))
     }
 
     /// Makes a VF that a guest has left as good as new: waits until nobody has it open (the removal event can come

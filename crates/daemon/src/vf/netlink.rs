@@ -14,8 +14,10 @@ use netlink_packet_route::{
         VfInfoRate, VfInfoRssQueryEn, VfInfoSpoofCheck, VfInfoTrust, VfInfoVlan, VfLinkState, VfVlan,
         VfVlanInfo, VlanProtocol,
     },
+    neighbour::NeighbourFlags,
 };
 use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec};
+use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
 use super::error::{VfError, VfName};
@@ -206,9 +208,7 @@ impl Netlink {
             Ok(message) => message.ok_or_else(gone),
             Err(error) if errno(&error).kind() == io::ErrorKind::NotFound => Err(gone()),
             // The kernel's word for no such device.
-            Err(error) if errno(&error).raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error()) => {
-                Err(gone())
-            }
+            Err(error) if errno(&error).raw_os_error() == Some(Errno::NODEV.raw_os_error()) => Err(gone()),
             Err(error) => Err(netlink(pf, &error)),
         }
     }
@@ -227,6 +227,24 @@ impl Netlink {
             setting: change.to_string(),
             source: errno(&error),
         })
+    }
+
+    /// Makes, or ends, the entry of a PF's address list that gives the PF a copy of the frames for a MAC: what `bridge fdb
+    /// add|del MAC dev PF self` does. `EEXIST` if it is there, `ENOENT` if it is not.
+    pub(crate) async fn copy(&self, pf: &str, mac: MacAddress, on: bool) -> io::Result<()> {
+        let link = self.pf(pf).await.map_err(|error| match error {
+            VfError::NoPf { .. } => Errno::NODEV.into(),
+            error => io::Error::other(error),
+        })?;
+        let neighbours = self.handle.neighbours();
+        let mut add = neighbours
+            .add_bridge(link.header.index, &mac.bytes())
+            .flags(NeighbourFlags::Own);
+        let done = match on {
+            true => add.execute().await,
+            false => neighbours.del(add.message_mut().clone()).execute().await,
+        };
+        done.map_err(|error| errno(&error))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod examine;
 mod site;
+mod uplinks;
 mod usage;
 
 use std::{

@@ -28,7 +28,16 @@ impl Vfs {
         vf: &VfName,
         work: impl Future<Output = Result<T, VfError>> + Send + 'static,
     ) -> Result<T, VfError> {
-        let turn = self.turn(&vf.pf).lock_owned().await;
+        self.in_turn_of(&vf.pf, work).await
+    }
+
+    /// In the turn of a PF.
+    pub(super) async fn in_turn_of<T: Send + 'static, E: Send + 'static>(
+        &self,
+        pf: &str,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
+        let turn = self.turn(pf).lock_owned().await;
         let begun = tokio::spawn(async move {
             let _turn = turn;
             work.await
@@ -43,9 +52,16 @@ impl Vfs {
         let sysfs = self.inner.sysfs.clone();
         whole(spawn_blocking(move || work(&sysfs))).await
     }
+
+    /// The same of what cannot fail.
+    pub(super) async fn look<T: Send + 'static>(&self, look: impl FnOnce(&Sysfs) -> T + Send + 'static) -> T {
+        let sysfs = self.inner.sysfs.clone();
+        whole(spawn_blocking(move || look(&sysfs))).await
+    }
 }
 
-async fn whole<T>(task: JoinHandle<Result<T, VfError>>) -> Result<T, VfError> {
+/// What the task ended with.
+pub(super) async fn whole<T>(task: JoinHandle<T>) -> T {
     match task.await {
         Ok(result) => result,
         Err(ended) => match ended.try_into_panic() {

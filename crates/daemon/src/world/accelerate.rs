@@ -34,6 +34,7 @@ impl RealWorld {
         if matches!(job.state, State::Work(Course::Arrive, _)) {
             self.correct_persistent(job).await;
         }
+        self.copies_on(&job.brief).await?;
         let turn = Mutex::new(());
         // A pair that was on its standby before is put back there.
         let works = job.brief.pairs.iter().enumerate().filter_map(|numbered| {
@@ -91,6 +92,7 @@ impl RealWorld {
         let profile = profile_of(wish.as_ref(), pair);
         let devices = self.devices(&job.brief).await?;
         if let Some(has) = plugged(&devices, pair, vf) {
+            self.steer_back(pair, has.1).await?;
             let lacks = self.check_plugged(has.1, &profile).await?;
             return Ok(done(has.0, " already", &lacks));
         }
@@ -221,13 +223,21 @@ impl RealWorld {
 
     pub(super) async fn fail_back(&self, job: &Job) -> Work<Report> {
         let path = self.channel(&job.brief).await?;
+        let devices = self.devices(&job.brief).await?;
+        for pair in job.brief.pairs_here() {
+            // Of a fail over that is undone the VF may be without it.
+            let has = job.brief.vf_here(pair).and_then(|vf| plugged(&devices, pair, vf));
+            if let Some((_, vf)) = has {
+                self.steer_back(pair, vf).await?;
+            }
+        }
         let back = |pair: &Pair| {
             let (pair, path) = (pair.clone(), path.clone());
             async move { self.fail_back_one(job, &pair, &path).await }
         };
-        Ok(Report::of(
-            each(job.brief.pairs_here().into_iter().map(back)).await?,
-        ))
+        let back = each(job.brief.pairs_here().into_iter().map(back)).await?;
+        self.copies_off(&job.brief).await;
+        Ok(Report::of(back))
     }
 
     async fn fail_back_one(&self, job: &Job, pair: &Pair, path: &Path) -> Work<String> {

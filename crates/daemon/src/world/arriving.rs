@@ -19,9 +19,13 @@ impl RealWorld {
     pub(super) async fn arrival(&self, job: &Job) -> Work<Report> {
         let mut prepared = String::new();
         {
-            let (arrived, ready) = (self.arrived(job), self.make_ready(job));
+            let ready = async {
+                let (told, ()) = tokio::join!(self.make_ready(job), self.copies_on_arrival(&job.brief));
+                told
+            };
+            let arrived = self.arrived(job);
             tokio::pin!(arrived, ready);
-            // Nobody waits for the VFs: the plug makes good what is missing.
+            // Nobody waits for the rest: the plug makes good what is missing.
             tokio::select! {
                 biased;
                 came = &mut arrived => came?,

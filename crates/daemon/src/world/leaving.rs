@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use godwit_coordinator::{Job, retry::Policy, words};
-use godwit_migration::{Event, Figures, MacAddress, Pair, Report, State};
+use godwit_migration::{Course, Event, Figures, MacAddress, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::debug;
 
@@ -76,8 +76,9 @@ impl RealWorld {
     pub(super) async fn fail_over(&self, job: &Job) -> Work<Report> {
         self.record_profiles(job).await?;
         let path = self.channel(&job.brief).await?;
+        self.copies_on(&job.brief).await?;
         let switch = |pair: &Pair| {
-            let (mac, path) = (pair.mac, path.clone());
+            let (mac, path, pair) = (pair.mac, path.clone(), pair.clone());
             async move {
                 let switched = self.to_standby(&path, mac, job.deadline).await;
                 let switched = switched.map_err(|error| {
@@ -87,9 +88,11 @@ impl RealWorld {
                         &error,
                     )
                 })?;
+                // Both ports accept for a second yet.
+                let kept = self.steer_away(job, &pair).await?;
                 let already = if switched.already { " (already)" } else { "" };
                 Ok(format!(
-                    "traffic on {}{already}, frame after {} ms",
+                    "traffic on {}{already}, frame after {} ms{kept}",
                     switched.active, switched.first_frame_ms
                 ))
             }
@@ -208,7 +211,9 @@ impl RealWorld {
         self.agents
             .release(&path, pair.mac, within)
             .await
-            .map_err(|error| told("the agent did not let go of the primary of", error))
+            .map_err(|error| told("the agent did not let go of the primary of", error))?;
+        // A driver in the guest that was taken down may have put its MAC on again: igbvf does, at its reset.
+        self.steer_away(job, pair).await.map(drop)
     }
 
     /// One request. When the connection breaks nobody knows whether it was heard, so it is asked again: a repeated
@@ -245,6 +250,10 @@ impl RealWorld {
     pub(super) async fn release(&self, job: &Job) -> Work<Report> {
         if let Ok(id) = uuid(&job.brief) {
             self.evidence.forget(id);
+        }
+        // One that stays here is on its standby now.
+        if !matches!(job.state, State::Work(Course::Withdraw, _)) {
+            self.copies_off(&job.brief).await;
         }
         let vfs = job.brief.pairs.iter().filter_map(|pair| job.brief.vf_here(pair));
         let clean = |vf| async move {

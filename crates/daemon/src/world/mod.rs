@@ -14,6 +14,7 @@ mod facts;
 mod leaving;
 mod locate;
 mod profile;
+mod steering;
 mod strays;
 mod transfer;
 

@@ -259,16 +259,47 @@ fn the_mac_is_put_on_before_the_pf_gets_its_copy() {
 
 #[test]
 fn the_old_mac_is_left_in_the_switch() {
-    let rules = work_with!(Phase::Unplug => &[
-        ("look", look_at_unplug),
-        ("ask", ask_unplug_unchecked),
-        ("wait", await_unplug),
+    fn of(state: State) -> &'static [Step] {
+        match state.phase() {
+            Some(Phase::FailOver) => &[
+                ("look", still_here),
+                ("accept on both", accept_both),
+                ("copy to the PF", copy_on),
+                ("send by the standby", send_by_standby),
+                ("announce", announce),
+                ("confirm", confirm_standby),
+                ("leave the MAC", put_mac_on),
+            ],
+            Some(Phase::Unplug) => &[
+                ("look", look_at_unplug),
+                ("ask", ask_unplug),
+                ("wait", await_unplug),
+                ("copy off", copy_off),
+            ],
+            _ => works::of(state),
+        }
+    }
+    finds(
+        Rules { works: of, ..RULES },
+        Fate::Success,
+        "a frame from the client does not come to the guest",
+    );
+}
+
+#[test]
+fn a_fail_over_that_is_undone_leaves_the_vf_without_its_mac() {
+    let rules = work_with!(Phase::FailBack => &[
+        ("look", still_here),
+        ("accept on both", accept_both),
+        ("send by the VF", send_by_vf_unchecked),
+        ("announce", announce),
+        ("accept on one", accept_one),
         ("copy off", copy_off),
     ]);
     finds(
         rules,
         Fate::Success,
-        "a frame from the client does not come to the guest",
+        "a frame of the guest does not come to the client",
     );
 }
 
@@ -314,11 +345,9 @@ fn a_standby_that_failed_counts_as_done() {
 }
 
 #[test]
-fn a_guest_that_wants_no_vf_ends_without_tidying_up() {
-    let rules = table_with!((Work(Course::Arrive, Phase::Hold), H::Unwanted) => Done(Outcome::OnStandby));
-    let mut world = World::new(Fate::Success);
-    world.policy = Policy::StandbyOnly;
-    finds_in(rules, world, "the PF still gets copies");
+fn the_pf_of_a_host_that_the_guest_left_keeps_its_copy() {
+    let rules = work_with!(Phase::Release => &[("take MAC off", take_mac_off), ("give back", give_back)]);
+    finds(rules, Fate::Success, "the PF still gets copies");
 }
 
 #[test]

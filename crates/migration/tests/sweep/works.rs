@@ -41,12 +41,15 @@ pub(crate) fn of(state: State) -> &'static [Step] {
             ("ask", ask_unplug),
             ("wait", await_unplug),
             ("take MAC off", take_mac_off),
-            ("copy off", copy_off),
         ],
         Phase::Transfer => &[("start", start_job), ("watch", watch_job)],
         Phase::Locate => &[("settle", settle_there), ("read", locate)],
         Phase::Resume => &[("look", still_here), ("resume", resume)],
         Phase::Suspend => &[("suspend", suspend)],
+        // One that stays here is on its standby now.
+        Phase::Release if state == State::Work(Course::Withdraw, Phase::Release) => {
+            &[("take MAC off", take_mac_off), ("give back", give_back)]
+        }
         Phase::Release => &[
             ("take MAC off", take_mac_off),
             ("copy off", copy_off),
@@ -63,6 +66,7 @@ pub(crate) fn of(state: State) -> &'static [Step] {
         ],
         Phase::FailBack => &[
             ("look", still_here),
+            ("steer back", steer_back),
             ("accept on both", accept_both),
             ("send by the VF", send_by_vf),
             ("announce", announce),
@@ -154,11 +158,22 @@ pub(crate) fn announce(cluster: &mut Cluster, at: usize) -> Answer {
     Next
 }
 
+/// In one step: the VF's MAC is taken off in less time than a guest takes to boot, or not at all.
 pub(crate) fn confirm_standby(cluster: &mut Cluster, at: usize) -> Answer {
     let guest = cluster.world.hosts[at].guest;
     cluster.daemons[at].confirmed_boot = guest.boot;
-    let confirmed = cluster.world.runs(at) && guest.active == Port::Standby;
-    if confirmed { Next } else { Fail }
+    if !cluster.world.runs(at) || guest.active != Port::Standby {
+        return Fail;
+    }
+    cluster.world.hosts[at].vf.mac = false;
+    Next
+}
+
+/// Of a fail over that is undone the VF may be without its MAC.
+fn steer_back(cluster: &mut Cluster, at: usize) -> Answer {
+    let host = &mut cluster.world.hosts[at];
+    host.vf.mac |= host.guest.nic != Nic::None;
+    Next
 }
 
 /// Is the VF still there, and is the fail over still true? After a reboot nothing is pending any more, and the
@@ -190,7 +205,7 @@ fn fail_over_again(cluster: &mut Cluster, at: usize) -> Answer {
 }
 
 /// The fail over is asked again just before the unplug.
-fn ask_unplug(cluster: &mut Cluster, at: usize) -> Answer {
+pub(crate) fn ask_unplug(cluster: &mut Cluster, at: usize) -> Answer {
     let guest = cluster.world.hosts[at].guest;
     if guest.nic != Nic::None && guest.active == Port::Vf {
         return Fail;
@@ -385,15 +400,23 @@ pub(crate) fn driver_up(cluster: &mut Cluster, at: usize) -> Answer {
 }
 
 fn send_by_vf(cluster: &mut Cluster, at: usize) -> Answer {
+    if !cluster.world.hosts[at].vf.mac {
+        return Fail;
+    }
+    send_by_vf_unchecked(cluster, at)
+}
+
+/// For the sweep that shows what the MAC is good for.
+pub(crate) fn send_by_vf_unchecked(cluster: &mut Cluster, at: usize) -> Answer {
     let host = &mut cluster.world.hosts[at];
-    if host.domain != Domain::Running || host.guest.nic != Nic::Up || !host.vf.mac {
+    if host.domain != Domain::Running || host.guest.nic != Nic::Up {
         return Fail;
     }
     host.guest.active = Port::Vf;
     Next
 }
 
-fn accept_one(cluster: &mut Cluster, at: usize) -> Answer {
+pub(crate) fn accept_one(cluster: &mut Cluster, at: usize) -> Answer {
     cluster.world.hosts[at].guest.accepts_all = false;
     Next
 }

@@ -234,6 +234,8 @@ impl World {
         self.hosts[at].domain = Domain::ShutOff;
         self.hosts[at].guest.nic = Nic::None;
         self.hosts[at].unplug_pending = false;
+        // Its daemon takes it off when the guest's tap has gone.
+        self.hosts[at].copy = false;
         self.stopped = true;
         if self.job_active() {
             self.hosts[DESTINATION].domain = Domain::Absent;

@@ -55,6 +55,16 @@ impl Model {
         }
     }
 
+    /// The switch gives the guest's frames to its VF no more.
+    pub(crate) fn steer_away(&mut self, at: HostId, guest: GuestId, pair: usize) {
+        let vf = self.body(guest, at).and_then(|body| body.ports[pair].vf);
+        let mac = self.guests[guest].pairs[pair].mac;
+        let switch = &mut self.hosts[at].switch;
+        if vf.is_some() && switch.get(&mac) == vf.as_ref() {
+            switch.remove(&mac);
+        }
+    }
+
     /// The host asks the guest to let its VF go. Cannot be withdrawn. Whether it was not asked before.
     pub(crate) fn ask_unplug(&mut self, at: HostId, guest: GuestId, pair: usize) -> bool {
         let Some(ports) = self.ports_mut(guest, at) else {
@@ -107,6 +117,10 @@ impl Model {
         for vf in vfs {
             self.disown(at, Some(vf));
             self.clean(at, vf);
+        }
+        // Its daemon takes it off when the guest's tap has gone.
+        for pair in &self.guests[guest].pairs {
+            self.hosts[at].copies.remove(&pair.mac);
         }
     }
 

@@ -138,7 +138,17 @@ impl Attempt<'_> {
     }
 
     pub(super) async fn fail_back(&self) -> Work<Report> {
+        let (guest, host) = (self.guest, self.host);
         self.look().await?;
+        // Of a fail over that is undone the VF may be without it.
+        self.each_pair("put the MAC back", 20, |model, pair| {
+            let vf = model.body(guest, host).and_then(|body| body.ports[pair].vf);
+            if let Some(vf) = vf {
+                model.steer(host, guest, pair, vf);
+            }
+            Ok(())
+        })
+        .await?;
         let all: Vec<usize> = (0..self.job.brief.pairs.len()).collect();
         self.switch_back(&all).await?;
         self.copy_off().await?;

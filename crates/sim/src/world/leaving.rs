@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use godwit_coordinator::{retry::Policy, words};
-use godwit_migration::{Event, Report, State};
+use godwit_migration::{Course, Event, Report, State};
 use tokio::time::Instant;
 
 use super::{Shared, Work, attempt::Attempt, cause};
@@ -74,7 +74,8 @@ impl Attempt<'_> {
         Ok(Report::of("traffic on the standby, frame after 3 ms"))
     }
 
-    /// Make before break; confirmed at the end. Repeated, it changes nothing.
+    /// Make before break; confirmed at the end. Repeated, it changes nothing. With the confirmation goes the VF's MAC, in less
+    /// time than a guest takes to boot, or not at all.
     async fn to_standby(&self) -> Work<()> {
         let (guest, host) = (self.guest, self.host);
         self.accept_both().await?;
@@ -92,7 +93,10 @@ impl Attempt<'_> {
             self.agent(model)?;
             let body = model.body(guest, host);
             match body.is_some_and(|body| body.ports[pair].active == Port::Standby) {
-                true => Ok(()),
+                true => {
+                    model.steer_away(host, guest, pair);
+                    Ok(())
+                }
                 false => Err(Event::Failed(cause(
                     "FAIL_OVER",
                     "the traffic did not move to the standby",
@@ -155,7 +159,6 @@ impl Attempt<'_> {
             self.await_removal().await?;
         }
         self.clean().await?;
-        self.copy_off().await?;
         Ok(Report::of("the VF has left the guest"))
     }
 
@@ -245,7 +248,10 @@ impl Attempt<'_> {
     pub(super) async fn release(&self) -> Work<Report> {
         self.world.seen().remove(&self.guest);
         self.clean().await?;
-        self.copy_off().await?;
+        // One that stays here is on its standby now.
+        if !matches!(self.job.state, State::Work(Course::Withdraw, _)) {
+            self.copy_off().await?;
+        }
         Ok(Report::of("the VF is clean"))
     }
 
