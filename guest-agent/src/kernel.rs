@@ -186,6 +186,17 @@ impl LinkEvents {
         })
     }
 
+    /// The next interface whose driver wants its neighbours told where it is: of virtio, after the guest was moved. None when
+    /// nothing is told any more.
+    pub(crate) async fn to_announce(&mut self) -> Option<u32> {
+        loop {
+            let message = self.messages.next().await?;
+            if let Some(index) = decode::to_announce(&message) {
+                return Some(index);
+            }
+        }
+    }
+
     /// Waits for an announcement and takes those that came with it. Which links they are about does not
     /// matter to anyone here: whoever waits looks at all of them again.
     pub(crate) async fn changed(&mut self) {

@@ -2,7 +2,7 @@
 //! says what it observed.
 //!
 //! The host decides, the agent does. It runs no commands, reads no files of the guest, and with the host
-//! silent it does nothing at all. What it can be asked is `proto/godwit/agent/v1/agent.proto`.
+//! silent it does nothing at all, but that it tells the network where the guest is after the guest was moved. What it can be asked is `proto/godwit/agent/v1/agent.proto`.
 #![forbid(unsafe_code)]
 
 mod agent;
@@ -22,6 +22,7 @@ mod port;
 mod primary;
 mod proof;
 mod refusal;
+mod resumed;
 mod session;
 mod switch;
 mod sysfs;
@@ -67,6 +68,7 @@ async fn run(port: &Path) -> io::Result<()> {
     say!("version {} started", env!("CARGO_PKG_VERSION"));
     tokio::select! {
         () = agent::serve(port, Arc::clone(&guest), boot_id) => {}
+        () = resumed::announce_moves(Arc::clone(&guest)) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

@@ -104,6 +104,36 @@ pub(crate) fn closely(flat: &mut Flat) -> Result<()> {
     lossless(&losses, "fail over")
 }
 
+/// What QEMU asks of a guest's NICs after a move, asked without one. Who has a wrong address for the guest, and asks nobody,
+/// learns the right one; from the agent, and from nobody else in the guest.
+pub(crate) fn tells_its_network(flat: &mut Flat) -> Result<()> {
+    const WRONG: &str = "52:54:00:aa:ff:ff";
+    let knows = |flat: &Flat| flat.client_knows(WEB_1.address);
+    Agent::open(&flat.channel())?.fail_over()?;
+    // The switch's own announcements are over.
+    std::thread::sleep(Duration::from_secs(3));
+    flat.client_believes(WEB_1.address, WRONG)?;
+    flat.shell("kill -STOP $(cat /run/godwit-agent.pid)")?;
+    flat.announce()?;
+    std::thread::sleep(Duration::from_secs(2));
+    let untold = knows(flat);
+    flat.shell("kill -CONT $(cat /run/godwit-agent.pid)")?;
+    ensure!(untold? == WRONG, "somebody else told the network");
+    for _ in 0..2 {
+        wait_for("the client's knowledge of the guest", PATIENCE, || {
+            Ok((knows(flat)? == WEB_1.mac).then_some(()))
+        })?;
+        std::thread::sleep(Duration::from_secs(3));
+        flat.client_believes(WEB_1.address, WRONG)?;
+        flat.announce()?;
+    }
+    wait_for("the client's knowledge of the guest", PATIENCE, || {
+        Ok((knows(flat)? == WEB_1.mac).then_some(()))
+    })?;
+    let back = Agent::open(&flat.channel())?.fail_back()?;
+    is_active(flat, "igb", &back.active)
+}
+
 pub(crate) fn unplugged_and_plugged(flat: &mut Flat) -> Result<()> {
     let mut agent = Agent::open(&flat.channel())?;
     let mut traffic = Traffic::start(flat)?;

@@ -156,6 +156,22 @@ impl Flat {
             .event("DEVICE_DELETED", PATIENCE, |data| data["device"] == PRIMARY)
     }
 
+    /// QEMU asks the guest's NICs to tell the network where they are, as after a move.
+    pub fn announce(&mut self) -> Result<()> {
+        let rounds = json!({"initial": 50, "max": 550, "rounds": 5, "step": 100});
+        self.qmp.run("announce-self", &rounds).map(drop)
+    }
+
+    /// The client outside has that address for the guest, and does not check it.
+    pub fn client_believes(&self, address: &str, mac: &str) -> Result<()> {
+        network::set_neighbour(&self.place, address, mac)
+    }
+
+    /// The address that the client outside has for the guest.
+    pub fn client_knows(&self, address: &str) -> Result<String> {
+        network::neighbour(&self.place, address)
+    }
+
     fn ask(&self, request: &str, limit: Duration) -> Result<Answer> {
         let stream = UnixStream::connect(self.place.run().join("line")).context("the guest's line")?;
         stream.set_read_timeout(Some(limit))?;

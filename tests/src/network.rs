@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::{command, run, succeeds};
+use crate::command::{command, output, run, succeeds};
 use crate::{Host, Place};
 
 /// The address of the client outside the hosts.
@@ -109,6 +109,22 @@ pub fn is_up(place: &Place) -> bool {
 /// Makes the client forget where the guest was: a test may have changed that behind its back.
 pub fn forget_neighbours(place: &Place) -> Result<()> {
     ip(place, "neigh flush dev br-data")
+}
+
+/// Makes the client have a MAC for an IP address, without asking anybody.
+pub(crate) fn set_neighbour(place: &Place, address: &str, mac: &str) -> Result<()> {
+    ip(
+        place,
+        &format!("neigh replace {address} lladdr {mac} nud stale dev br-data"),
+    )
+}
+
+/// The MAC that the client has for an IP address; empty if it has none.
+pub(crate) fn neighbour(place: &Place, address: &str) -> Result<String> {
+    let words = ["-n", &place.namespace(), "neigh", "show", address, "dev", "br-data"];
+    let shown = output(&mut command("ip", words))?;
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "lladdr");
+    Ok(words.nth(1).unwrap_or_default().to_owned())
 }
 
 /// Makes client and switch forget where guests were, after the hosts' wiring has changed.

@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
     BondAllPortActive, BondMode, InfoBond, InfoBondPort, InfoData, InfoKind, InfoPortData, InfoVlan,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MiiStatus,
+    LinkAttribute, LinkEvent, LinkFlags, LinkInfo, LinkMessage, MiiStatus,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -103,6 +105,18 @@ fn bond(infos: &[InfoBond]) -> Bond {
         }
     }
     bond
+}
+
+/// The interface of a message that says: notify the peers (`NETDEV_NOTIFY_PEERS`).
+pub(super) fn to_announce(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<u32> {
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = &message.payload else {
+        return None;
+    };
+    let notifies = |attribute: &LinkAttribute| *attribute == LinkAttribute::Event(LinkEvent::NotifyPeers);
+    link.attributes
+        .iter()
+        .any(notifies)
+        .then_some(link.header.index)
 }
 
 pub(super) fn address(message: &AddressMessage) -> Option<Address> {
