@@ -188,10 +188,10 @@ impl LinkEvents {
 
     /// The next interface whose driver wants its neighbours told where it is: of virtio, after the guest was moved. None when
     /// nothing is told any more.
-    pub(crate) async fn to_announce(&mut self) -> Option<u32> {
+    pub(crate) async fn announced(&mut self) -> Option<u32> {
         loop {
             let message = self.messages.next().await?;
-            if let Some(index) = decode::to_announce(&message) {
+            if let Some(index) = decode::announced(&message) {
                 return Some(index);
             }
         }

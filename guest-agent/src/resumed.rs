@@ -21,7 +21,7 @@ pub(crate) async fn announce_moves(guest: Arc<Guest>) {
     loop {
         match LinkEvents::subscribe() {
             Ok(mut events) => {
-                while let Some(port) = events.to_announce().await {
+                while let Some(port) = events.announced().await {
                     announce(&guest, port).await;
                 }
                 say!("the kernel tells of no links any more");
@@ -46,7 +46,9 @@ async fn announce(guest: &Arc<Guest>, port: u32) {
 /// The pair whose traffic is on that standby.
 fn carried_by(pairs: Vec<Pair>, port: u32) -> Option<Pair> {
     pairs.into_iter().find(|pair| {
-        let is_standby = pair.port(PortRole::Standby).is_some_and(|link| link.index == port);
+        let is_standby = pair
+            .port(PortRole::Standby)
+            .is_some_and(|link| link.index == port);
         let carries = match pair.active() {
             Some(active) => active.index == port,
             // net_failover names none.

@@ -1,5 +1,6 @@
-//! Boots of the guests that nobody asked for. An emulation two levels deep resets its guest now and then, in the
-//! middle of a line of its console; what a story saw then says nothing of Godwit.
+//! Boots that nobody asked for. An emulation two levels deep resets its guest now and then, in the middle of a line of its
+//! console, and a host's kernel finds its stack broken and panics, in the thread of a guest's processor; what a story saw then
+//! says nothing of Godwit.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -36,7 +37,10 @@ pub(crate) fn ask() {
 /// How often, since the hosts' disks are new, a guest booted that was neither started nor asked to; unknown if a host
 /// did not tell. Only a difference means something: who is switched off while it boots counts as one too few.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unasked(Option<i64>);
+pub struct Unasked {
+    guests: Option<i64>,
+    panics: usize,
+}
 
 impl Unasked {
     /// Until now.
@@ -46,13 +50,26 @@ impl Unasked {
             .filter(|host| host::process(place, *host).is_some());
         let each = on.map(|host| count(&ssh::output(place, host, &look())?));
         let all = each.sum::<Result<i64>>();
-        Unasked(all.ok().map(|all| all - ASKED.load(Relaxed)))
+        Unasked {
+            guests: all.ok().map(|all| all - ASKED.load(Relaxed)),
+            panics: Host::ALL.into_iter().map(|host| panics(place, host)).sum(),
+        }
     }
 
-    /// Whether one came between the two.
-    pub fn is_more_than(self, before: Unasked) -> bool {
-        matches!((self.0, before.0), (Some(now), Some(then)) if now > then)
+    /// What came between the two, in words.
+    pub fn since(self, before: Unasked) -> Option<&'static str> {
+        if self.panics > before.panics {
+            return Some("a host's kernel panicked");
+        }
+        let booted = matches!((self.guests, before.guests), (Some(now), Some(then)) if now > then);
+        booted.then_some("a guest booted unasked")
     }
+}
+
+/// Of the host's kernel, since the host was switched on.
+fn panics(place: &Place, host: Host) -> usize {
+    let console = std::fs::read(place.run().join(format!("{host}.console"))).unwrap_or_default();
+    String::from_utf8_lossy(&console).matches("Kernel panic").count()
 }
 
 fn count(text: &str) -> Result<i64> {
@@ -80,8 +97,14 @@ mod tests {
 
     #[test]
     fn what_a_host_did_not_tell_is_no_excuse() {
-        let [none, one, two] = [None, Some(1), Some(2)].map(Unasked);
-        assert!(two.is_more_than(one));
-        assert!(!one.is_more_than(one) && !two.is_more_than(none) && !none.is_more_than(one));
+        let [none, one, two] = [None, Some(1), Some(2)].map(|guests| Unasked { guests, panics: 1 });
+        assert_eq!(two.since(one), Some("a guest booted unasked"));
+        for (now, before) in [(one, one), (two, none), (none, one)] {
+            assert_eq!(now.since(before), None);
+        }
+        let panicked = Unasked { panics: 2, ..none };
+        assert_eq!(panicked.since(one), Some("a host's kernel panicked"));
+        // It was switched off and on since.
+        assert_eq!(none.since(panicked), None);
     }
 }

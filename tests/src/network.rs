@@ -121,7 +121,15 @@ pub(crate) fn set_neighbour(place: &Place, address: &str, mac: &str) -> Result<(
 
 /// The MAC that the client has for an IP address; empty if it has none.
 pub(crate) fn neighbour(place: &Place, address: &str) -> Result<String> {
-    let words = ["-n", &place.namespace(), "neigh", "show", address, "dev", "br-data"];
+    let words = [
+        "-n",
+        &place.namespace(),
+        "neigh",
+        "show",
+        address,
+        "dev",
+        "br-data",
+    ];
     let shown = output(&mut command("ip", words))?;
     let mut words = shown.split_whitespace().skip_while(|word| *word != "lladdr");
     Ok(words.nth(1).unwrap_or_default().to_owned())

@@ -121,8 +121,8 @@ impl Rig {
     /// story pulled is not meant.
     pub fn broke(&self, before: Unasked) -> Option<String> {
         let reset = || {
-            let reset = Unasked::until_now(&self.place).is_more_than(before);
-            reset.then(|| "a guest booted unasked".into())
+            let since = Unasked::until_now(&self.place).since(before);
+            since.map(Into::into)
         };
         let hangs = || {
             let guest = Guest::ALL.into_iter().find(|guest| guest.hangs(&self.place))?;

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands. Needs neither libvirt nor protoc.
 
 mod bench;
+mod beside;
 mod dated;
 mod demo;
 mod report;

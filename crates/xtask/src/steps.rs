@@ -71,8 +71,17 @@ impl Steps {
         name: &'static str,
         work: impl FnOnce(&mut Steps) -> Result<()>,
     ) -> Result<()> {
+        self.step_since(name, Instant::now(), work)
+    }
+
+    /// The same of one that has begun before.
+    pub(crate) fn step_since(
+        &mut self,
+        name: &'static str,
+        started: Instant,
+        work: impl FnOnce(&mut Steps) -> Result<()>,
+    ) -> Result<()> {
         say(&format!("== {name}"));
-        let started = Instant::now();
         let done = work(self).with_context(|| format!("{name} failed"));
         self.done.push(Step {
             name,

@@ -9,6 +9,7 @@ use godwit_rig::part::Part;
 use godwit_rig::rig::Up;
 use godwit_rig::{Rig, images, logs, room, setup};
 
+use crate::beside::Beside;
 use crate::dated::Verdict;
 use crate::steps::{Steps, say};
 use crate::tools;
@@ -70,10 +71,11 @@ fn everything(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
     if arguments.all {
         steps.go_on();
     }
-    storms(steps, arguments, commit)?;
+    let mut storms = storms(steps, arguments, commit)?;
     if !arguments.no_rig {
-        on_the_rig(steps, arguments, commit)?;
+        on_the_rig(steps, arguments, commit, &mut storms)?;
     }
+    join(steps, &mut storms)?;
     steps.verdict()
 }
 
@@ -146,8 +148,8 @@ fn conformance(arm: &str) -> Vec<&str> {
 }
 
 /// Storms of a debug build in a quick run: there is one. An optimised one takes 235 s to make from nothing and 84 s for
-/// 10,000 storms, which is no less.
-fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
+/// 10,000 storms, which is no less. They go on beside what follows: on the rig there is much waiting.
+fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<Vec<Beside>> {
     let (runs, seed) = match arguments.all {
         true => {
             let share = arguments.part.share(MANY_STORMS);
@@ -156,18 +158,23 @@ fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> 
         false => (STORMS, first_seed(commit)),
     };
     let (runs, seed) = (runs.to_string(), seed.to_string());
-    let mut words = vec!["run", "--quiet", "--locked", "--package", "godwit-sim"];
+    let mut words = vec!["--quiet", "--locked", "--package", "godwit-sim"];
     if arguments.all {
         words.extend(["--profile", "storm"]);
     }
-    words.extend(["--", "storm"]);
-    let random = [&words[..], &["--runs", &runs, "--seed", &seed]].concat();
-    steps.cargo("storms", &random, &[])?;
+    steps.cargo("the storms' simulator", &[&["build"], &words[..]].concat(), &[])?;
+    let storm = [&["run"], &words[..], &["--", "storm"]].concat();
+    let random = [&storm[..], &["--runs", &runs, "--seed", &seed]].concat();
+    let mut begun = vec![Beside::begin(steps, "storms", &random)?];
     if arguments.all && arguments.part.is_first() {
-        let pairs = [&words[..], &["--pairs"]].concat();
-        steps.cargo("all pairs of faults", &pairs, &[])?;
+        let pairs = [&storm[..], &["--pairs"]].concat();
+        begun.push(Beside::begin(steps, "all pairs of faults", &pairs)?);
     }
-    Ok(())
+    Ok(begun)
+}
+
+fn join(steps: &mut Steps, begun: &mut Vec<Beside>) -> Result<()> {
+    begun.drain(..).try_for_each(|beside| beside.join(steps))
 }
 
 /// Other storms for every commit, the same for the same one.
@@ -176,13 +183,18 @@ fn first_seed(commit: &str) -> u64 {
     u64::from_str_radix(&digits, 16).unwrap_or_default()
 }
 
-fn on_the_rig(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
+fn on_the_rig(
+    steps: &mut Steps,
+    arguments: &Arguments,
+    commit: &str,
+    storms: &mut Vec<Beside>,
+) -> Result<()> {
     steps.step("images", |steps| {
         let _lock = steps.rig.place.lock()?;
         images::build(&steps.rig.place).map(drop)
     })?;
     let before = steps.done.len();
-    let tested = rig_tests(steps, arguments, commit);
+    let tested = rig_tests(steps, arguments, commit, storms);
     if steps.done[before..].iter().any(|step| !step.passed) {
         logs::after_failure(&steps.rig.place, "test");
     }
@@ -193,7 +205,7 @@ fn on_the_rig(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
     tested.and(down)
 }
 
-fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<()> {
+fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str, storms: &mut Vec<Beside>) -> Result<()> {
     let flat = ["test", "--locked", "--package", "godwit-rig", "--test", "flat"];
     steps.heard("agent and bond, flat", &flat)?;
     steps.step("rig up", |steps| {
@@ -222,6 +234,8 @@ fn rig_tests(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<(
     e2e.extend(which);
     steps.heard("end-to-end tests", &e2e)?;
     if arguments.all && arguments.part.is_last() {
+        // What is measured has the machine for itself.
+        join(steps, storms)?;
         steps.heard("five measured moves", &["xtask", "demo", "--moves", "5"])?;
         steps.heard("benchmarks", &["xtask", "bench", "--moves", "4"])?;
     }

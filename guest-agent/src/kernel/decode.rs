@@ -108,15 +108,12 @@ fn bond(infos: &[InfoBond]) -> Bond {
 }
 
 /// The interface of a message that says: notify the peers (`NETDEV_NOTIFY_PEERS`).
-pub(super) fn to_announce(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<u32> {
+pub(super) fn announced(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<u32> {
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = &message.payload else {
         return None;
     };
     let notifies = |attribute: &LinkAttribute| *attribute == LinkAttribute::Event(LinkEvent::NotifyPeers);
-    link.attributes
-        .iter()
-        .any(notifies)
-        .then_some(link.header.index)
+    link.attributes.iter().any(notifies).then_some(link.header.index)
 }
 
 pub(super) fn address(message: &AddressMessage) -> Option<Address> {
