@@ -35,6 +35,7 @@ Examples:
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it
   godwit retry 0198c0de                  try now what rests
   godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
+  godwit explain NO_FREE_VF              what a reason means, and what is to be done
   godwit doctor                          what stands in the way on this host (of a guest: godwit doctor web-1)
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer
 
@@ -141,6 +142,12 @@ pub(crate) enum Command {
         /// Name or UUID of a guest of this host [default: the host itself, and its peers]
         #[arg(value_parser = word)]
         guest: Option<String>,
+    },
+    /// Say what a reason means, and what is to be done; without one, list them. Asks no daemon
+    Explain {
+        /// The word in capitals of a failure or a finding, as NO_FREE_VF
+        #[arg(value_parser = word)]
+        reason: Option<String>,
     },
     /// Show this host and its peers, each asked now
     Hosts,

@@ -4,6 +4,7 @@ mod adopt;
 mod cancel;
 mod completions;
 mod doctor;
+mod explain;
 mod follow;
 mod guests;
 mod holds;
@@ -53,6 +54,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         }
         Command::Cancel { id } => cancel::cancel(daemon().await?, id, out).await,
         Command::Doctor { guest } => doctor::doctor(daemon().await?, guest.as_deref(), out).await,
+        Command::Explain { reason } => explain::explain(reason.as_deref(), out),
         Command::Hosts => hosts::hosts(daemon().await?, out).await,
         Command::Vfs { act } => vfs::vfs(daemon().await?, act.as_ref(), out).await,
         Command::Holds(wanted) => match wanted.from.journal() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "guests",
     "adopt",
     "migrate",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 20] = [
     "cancel",
     "status",
     "doctor",
+    "explain",
     "hosts",
     "vfs",
     "holds",
@@ -134,4 +135,43 @@ fn a_directory_that_is_not_there_is_named() {
         "Error: the output cannot be written\nCaused by: /nowhere/godwit.1: No such file or directory (os error 2)\n"
     );
     assert_eq!(run.json()[0]["error"]["reason"], "OUTPUT");
+}
+
+/// What a reason means is said without a daemon; one that was mistyped is named.
+#[test]
+fn a_reason_is_explained() {
+    let nowhere = Path::new("/nowhere");
+    let explained = run(nowhere, &["explain", "no-free-vf"]);
+    assert_eq!((explained.code, explained.err.as_str()), (0, ""));
+    assert!(
+        explained.out.starts_with("NO_FREE_VF\nThe pool has VFs"),
+        "{}",
+        explained.out
+    );
+    assert!(
+        explained.out.contains("\nTo do: godwit plan GUEST HOST"),
+        "{}",
+        explained.out
+    );
+    let json = run(nowhere, &["--json", "explain", "NO_FREE_VF"]);
+    let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(value["reason"], "NO_FREE_VF");
+    assert!(
+        value["to_do"].as_str().unwrap().starts_with("godwit plan"),
+        "{value}"
+    );
+    let all = run(nowhere, &["explain"]);
+    assert!(
+        all.out.lines().count() > 100 && all.out.contains("UNPLUG_PENDING "),
+        "{}",
+        all.out
+    );
+    let unknown = run(nowhere, &["explain", "NO_FREE_VFS"]);
+    assert_eq!(
+        (unknown.code, unknown.err.as_str()),
+        (
+            1,
+            "Error: there is no reason `NO_FREE_VFS`\nHint: godwit explain NO_FREE_VF\n"
+        )
+    );
 }
