@@ -39,7 +39,8 @@ impl Vfs {
         for pf in &uplinks {
             let (notes, name) = (self.notes(), pf.clone());
             let work = async move { add(&notes, &name, mac).await };
-            self.in_turn_of(pf, work).await?;
+            self.in_turn_of(pf, format!("copy frames for {mac} to {pf}"), work)
+                .await?;
         }
         Ok(uplinks)
     }
@@ -50,7 +51,8 @@ impl Vfs {
         for (pf, _) in noted.filter(|(_, noted)| *noted == mac) {
             let (notes, name) = (self.notes(), pf.clone());
             let work = async move { remove(&notes, &name, mac).await };
-            self.in_turn_of(&pf, work).await?;
+            self.in_turn_of(&pf, format!("copy no frames for {mac} to {pf}"), work)
+                .await?;
         }
         Ok(())
     }

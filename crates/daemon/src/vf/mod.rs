@@ -23,10 +23,7 @@ use godwit_migration::{
     doctor::PfFacts,
     profile::{Difference, Driver, Lever, told},
 };
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
 pub(crate) use self::{
@@ -38,6 +35,7 @@ pub(crate) use self::{
 use self::{
     netlink::{Change, Netlink},
     sysfs::{Function, Sysfs},
+    turns::Turn,
 };
 
 /// How long after the removal event QEMU may still have the VF open, and how often to look.
@@ -57,7 +55,7 @@ struct Inner {
     sysfs: Sysfs,
     pools: Vec<PoolSpec>,
     /// Work on a PF's VFs is done one after the other; by its name.
-    turns: std::sync::Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    turns: std::sync::Mutex<BTreeMap<String, Arc<Turn>>>,
 }
 
 /// A VF as it is now.
@@ -193,7 +191,7 @@ impl Vfs {
             info!(vf = %name, "prepared");
             Ok(fitted)
         };
-        self.in_turn(&vf, work).await
+        self.in_turn(&vf, "prepare", work).await
     }
 
     async fn reset_in_turn(&self, vf: &VfName) -> Result<(), VfError> {
@@ -221,7 +219,7 @@ impl Vfs {
         let vf = self.find(address).await?;
         let name = vf.clone();
         let work = async move { give_mac(&Netlink::open(&name.pf)?, &name, mac).await };
-        self.in_turn(&vf, work).await
+        self.in_turn(&vf, "set the MAC of", work).await
     }
 
     /// Whether a guest's MAC can be taken off the VF, and put back, while the guest has it. A driver that is not known is left
@@ -241,13 +239,15 @@ impl Vfs {
     /// anything but neutral.
     pub(crate) async fn clean(&self, address: PciAddress) -> Result<(), VfError> {
         let vf = self.find(address).await?;
+        // Not in its turn: other guests of the PF are not to wait for an emulator.
+        self.unused(&vf, LET_GO).await?;
         let (vfs, name) = (self.clone(), vf.clone());
         let work = async move { vfs.clean_in_turn(name).await };
-        self.in_turn(&vf, work).await
+        self.in_turn(&vf, "clean", work).await
     }
 
     async fn clean_in_turn(&self, vf: VfName) -> Result<(), VfError> {
-        self.unused(&vf, LET_GO).await?;
+        self.unused(&vf, Duration::ZERO).await?;
         self.reset_in_turn(&vf).await?;
         let differs = self.fit(&vf, &Profile::default()).await?;
         if !differs.is_empty() {

@@ -100,15 +100,12 @@ impl Vfs {
     pub(crate) async fn ensure(&self) {
         for (pf, pool) in self.pfs().await {
             let Some(wanted) = pool.vfs else { continue };
-            let turn = self.turn(&pf);
-            let _turn = turn.lock().await;
-            let done = self
-                .blocking(move |sysfs| Ok((sysfs.ensure_vfs(&pf, wanted), pf)))
-                .await;
-            match done {
-                Ok((Ok(None), _)) | Err(_) => {}
-                Ok((Ok(Some(done)), _)) => info!("{done}"),
-                Ok((Err(error), pf)) => {
+            let (vfs, name) = (self.clone(), pf.clone());
+            let work = async move { vfs.look(move |sysfs| sysfs.ensure_vfs(&name, wanted)).await };
+            match self.in_turn_of(&pf, format!("make the VFs of {pf}"), work).await {
+                Ok(None) => {}
+                Ok(Some(done)) => info!("{done}"),
+                Err(error) => {
                     warn!(
                         error = &error as &dyn std::error::Error,
                         "{pf} should have {wanted} VFs: {error}"

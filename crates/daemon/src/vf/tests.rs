@@ -214,10 +214,10 @@ async fn what_has_begun_ends_before_the_next_begins() {
         }
     };
     let brief = Duration::from_millis(500);
-    let first = tokio::time::timeout(brief, vfs.in_turn(&vf, work("first"))).await;
-    let second = tokio::time::timeout(brief / 2, vfs.in_turn(&vf, work("second"))).await;
+    let first = tokio::time::timeout(brief, vfs.in_turn(&vf, "first", work("first"))).await;
+    let second = tokio::time::timeout(brief / 2, vfs.in_turn(&vf, "second", work("second"))).await;
     assert!(first.is_err() && second.is_err());
-    vfs.in_turn(&vf, work("third")).await.unwrap();
+    vfs.in_turn(&vf, "third", work("third")).await.unwrap();
     sleep(Duration::from_secs(10)).await;
     assert_eq!(*done.lock().unwrap(), ["first", "third"]);
 }
