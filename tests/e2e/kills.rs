@@ -143,8 +143,8 @@ impl Kill {
         format!("{side}_killed_{moment}_{}", self.phase.replace('-', "_"))
     }
 
-    /// The daemon dies once and is started again. Whichever way the move then goes, both hosts end it, and the guest
-    /// is on a VF where they say that it is.
+    /// The daemon dies once and is started again. The move goes on (after a death in the transfer it may go either way), both
+    /// hosts end it, and the guest is on a VF where they say that it is.
     pub(crate) fn tell(self, stage: &Stage) -> Result<()> {
         let place = &stage.place;
         let from = whereabouts(stage)?;
@@ -168,6 +168,11 @@ impl Kill {
             Ok(ready::nothing_is_open(place)?.then_some(()))
         })?;
         let host = settled_on(&ended)?;
+        // What had begun goes on. A transfer may end with its daemon's connection.
+        ensure!(
+            host == from.other() || self.phase == "transfer",
+            "the move was undone: {ended:?}"
+        );
         stage.guest_is_accelerated_on(host)?;
         self.figure(stage, (host, &id), died)
     }

@@ -12,7 +12,7 @@ use super::{
     RealWorld, Work, bad, each, failed,
     leaving::{alias_of, is_wished},
     profile::profile_of,
-    reachable, uuid,
+    uuid,
 };
 use crate::{
     agent::AgentError,
@@ -28,8 +28,7 @@ use crate::{
 
 impl RealWorld {
     pub(super) async fn plug(&self, job: &Job) -> Work<Report> {
-        let told = |error| failed("LIBVIRT", "libvirt does not answer", &error);
-        reachable(&self.libvirt, job.deadline / 2).await.map_err(told)?;
+        self.await_libvirt(job).await?;
         // Also of one that came by another tool, or was started here by hand.
         if matches!(job.state, State::Work(Course::Arrive, _)) {
             self.correct_persistent(job).await;

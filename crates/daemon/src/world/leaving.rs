@@ -74,6 +74,7 @@ impl RealWorld {
     }
 
     pub(super) async fn fail_over(&self, job: &Job) -> Work<Report> {
+        self.await_libvirt(job).await?;
         self.record_profiles(job).await?;
         let path = self.channel(&job.brief).await?;
         self.copies_on(&job.brief).await?;

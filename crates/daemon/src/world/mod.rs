@@ -116,6 +116,12 @@ impl RealWorld {
         DomainDevices::parse(&text).map_err(|error| failed("DOMAIN_XML", "the domain's XML is odd", &error))
     }
 
+    /// Before a phase's first question: a daemon that has just started is not yet connected, and libvirtd may be starting.
+    async fn await_libvirt(&self, job: &Job) -> Work<()> {
+        let told = |error| failed("LIBVIRT", "libvirt does not answer", &error);
+        reachable(&self.libvirt, job.deadline / 2).await.map_err(told)
+    }
+
     fn gone(&self, brief: &Brief, run: Option<RunState>) -> Cause {
         let state = run.map_or("not here".into(), |run| run.to_string());
         let (guest, host) = (&brief.guest.name, &self.host);
