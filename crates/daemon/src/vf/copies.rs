@@ -31,6 +31,18 @@ pub(crate) struct CopyError {
     source: io::Error,
 }
 
+impl CopyError {
+    fn of(pf: &str, mac: MacAddress, what: &'static str, source: io::Error) -> CopyError {
+        let pf = pf.to_owned();
+        CopyError {
+            pf,
+            mac,
+            what,
+            source,
+        }
+    }
+}
+
 impl Vfs {
     /// The PFs that the guest's standby hangs on get a copy of its frames. Which these are: none where the standby has an
     /// uplink of its own, or no end on this host. Safe to repeat.
@@ -111,12 +123,7 @@ fn note(folder: &Path, pf: &str, mac: MacAddress) -> PathBuf {
 
 /// The note first: an entry without one would stay for ever. One that was there before, and is not noted, is not ours.
 async fn add(folder: &Path, pf: &str, mac: MacAddress) -> Result<(), CopyError> {
-    let failed = |source| CopyError {
-        pf: pf.to_owned(),
-        mac,
-        what: "switched on",
-        source,
-    };
+    let failed = |source| CopyError::of(pf, mac, "switched on", source);
     let file = note(folder, pf, mac);
     let was_noted = write_note(folder.to_owned(), file.clone())
         .await
@@ -139,12 +146,7 @@ async fn add(folder: &Path, pf: &str, mac: MacAddress) -> Result<(), CopyError> 
 }
 
 async fn remove(folder: &Path, pf: &str, mac: MacAddress) -> Result<(), CopyError> {
-    let failed = |source| CopyError {
-        pf: pf.to_owned(),
-        mac,
-        what: "switched off",
-        source,
-    };
+    let failed = |source| CopyError::of(pf, mac, "switched off", source);
     let netlink = Netlink::open(pf).map_err(|error| failed(io::Error::other(error)))?;
     match netlink.copy(pf, mac, false).await {
         Ok(()) => info!(pf, %mac, "frames are not copied to the PF any more"),

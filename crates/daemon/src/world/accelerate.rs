@@ -9,7 +9,7 @@ use tokio::{sync::Mutex, time::Instant};
 use tracing::{info, warn};
 
 use super::{
-    RealWorld, Work, bad, each, failed,
+    RealWorld, Work, bad, channel_in, each, failed,
     leaving::{alias_of, is_wished},
     profile::profile_of,
     uuid,
@@ -221,8 +221,8 @@ impl RealWorld {
     }
 
     pub(super) async fn fail_back(&self, job: &Job) -> Work<Report> {
-        let path = self.channel(&job.brief).await?;
         let devices = self.devices(&job.brief).await?;
+        let path = channel_in(&devices, &job.brief)?;
         for pair in job.brief.pairs_here() {
             // Of a fail over that is undone the VF may be without it.
             let has = job.brief.vf_here(pair).and_then(|vf| plugged(&devices, pair, vf));
@@ -235,7 +235,8 @@ impl RealWorld {
             async move { self.fail_back_one(job, &pair, &path).await }
         };
         let back = each(job.brief.pairs_here().into_iter().map(back)).await?;
-        self.copies_off(&job.brief).await;
+        // A pair without a VF here stays on its standby, and needs its copy.
+        self.copies_off(&job.brief, job.brief.pairs_here()).await;
         Ok(Report::of(back))
     }
 

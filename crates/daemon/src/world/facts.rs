@@ -273,7 +273,7 @@ fn no_libvirt(error: &LibvirtError) -> Cause {
 }
 
 /// An error and its cause in one sentence, for places that have room for one.
-fn sentence(error: &dyn std::error::Error) -> String {
+pub(super) fn sentence(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

@@ -254,7 +254,7 @@ impl RealWorld {
         }
         // One that stays here is on its standby now.
         if !matches!(job.state, State::Work(Course::Withdraw, _)) {
-            self.copies_off(&job.brief).await;
+            self.copies_off(&job.brief, &job.brief.pairs).await;
         }
         let vfs = job.brief.pairs.iter().filter_map(|pair| job.brief.vf_here(pair));
         let clean = |vf| async move {

@@ -134,14 +134,7 @@ impl RealWorld {
 
     /// The host's end of the agent's channel.
     async fn channel(&self, brief: &Brief) -> Work<PathBuf> {
-        let devices = self.devices(brief).await?;
-        channel_of(&devices).ok_or_else(|| {
-            let detail = format!("its domain has no channel {}", agent::CHANNEL);
-            Event::Failed(refused(GuestRefusal::NoAgent {
-                guest: brief.guest.name.clone(),
-                detail,
-            }))
-        })
+        channel_in(&self.devices(brief).await?, brief)
     }
 }
 
@@ -229,6 +222,17 @@ impl World for RealWorld {
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
         self.diagnosis(guest).await
     }
+}
+
+/// The host's end of the agent's channel, in what was read already.
+fn channel_in(devices: &DomainDevices, brief: &Brief) -> Work<PathBuf> {
+    channel_of(devices).ok_or_else(|| {
+        let detail = format!("its domain has no channel {}", agent::CHANNEL);
+        Event::Failed(refused(GuestRefusal::NoAgent {
+            guest: brief.guest.name.clone(),
+            detail,
+        }))
+    })
 }
 
 fn channel_of(devices: &DomainDevices) -> Option<PathBuf> {

@@ -7,12 +7,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use futures_util::future::join_all;
 use godwit_coordinator::Job;
 use godwit_migration::{Brief, Cause, Event, Pair, PciAddress};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{RealWorld, Work, failed};
+use super::{RealWorld, Work, facts::sentence};
 use crate::{
     cause::{CauseExt, cause},
     vf::VfError,
@@ -21,6 +22,9 @@ use crate::{
 /// So soon after the guest confirmed its standby its VF loses its MAC, or not at all: a guest that was rebooted meanwhile
 /// may be on its VF again.
 const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// For a person: what each VF has.
+const LOOK_AT_MACS: &str = "see which VF has which MAC: godwit vfs; ip -d link show";
 
 /// How often an awaited guest's tap is looked for. A transfer takes longer than that from the tap to the guest's resume.
 const LOOK: Duration = Duration::from_millis(200);
@@ -47,10 +51,10 @@ impl RealWorld {
     }
 
     /// After the traffic is back on the VF, or the guest is gone. A copy that stays costs, and loses nothing.
-    pub(super) async fn copies_off(&self, brief: &Brief) {
-        for pair in &brief.pairs {
+    pub(super) async fn copies_off(&self, brief: &Brief, pairs: impl IntoIterator<Item = &Pair>) {
+        for pair in pairs {
             if let Err(error) = self.vfs.copy_off(pair.mac).await {
-                warn!(migration = %brief.id, "{}", chain(&error));
+                warn!(migration = %brief.id, "{}", sentence(&error));
             }
         }
     }
@@ -61,18 +65,21 @@ impl RealWorld {
         if !self.vfs.is_bridged().await {
             return;
         }
-        for pair in &brief.pairs {
-            while !self.vfs.has_tap(pair.mac).await {
-                sleep(LOOK).await;
+        // One may have no tap: it keeps no other waiting.
+        join_all(brief.pairs.iter().map(|pair| self.copy_on_arrival(brief, pair))).await;
+    }
+
+    async fn copy_on_arrival(&self, brief: &Brief, pair: &Pair) {
+        while !self.vfs.has_tap(pair.mac).await {
+            sleep(LOOK).await;
+        }
+        match self.copy_on(pair).await {
+            Ok(pfs) if pfs.is_empty() => {}
+            Ok(pfs) => {
+                let pfs = Vec::from_iter(pfs).join(", ");
+                info!(migration = %brief.id, mac = %pair.mac, pfs, "its standby will get its frames");
             }
-            match self.copy_on(pair).await {
-                Ok(pfs) if pfs.is_empty() => {}
-                Ok(pfs) => {
-                    let pfs = Vec::from_iter(pfs).join(", ");
-                    info!(migration = %brief.id, mac = %pair.mac, pfs, "its standby will get its frames");
-                }
-                Err(event) => warn!(migration = %brief.id, ?event, "tried again at the plug"),
-            }
+            Err(event) => warn!(migration = %brief.id, ?event, "tried again at the plug"),
         }
     }
 
@@ -91,7 +98,7 @@ impl RealWorld {
         let why = match timeout(AT_ONCE, away).await {
             // A VF that is gone gets nothing.
             Ok(Ok(()) | Err(VfError::NoVf(_))) => return Ok(""),
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => sentence(&error),
             Err(_) => format!("its PF is busy for more than {} s", AT_ONCE.as_secs()),
         };
         if self.vfs.uplinks(pair.mac).await.is_empty() {
@@ -104,6 +111,7 @@ impl RealWorld {
         );
         Err(Event::Failed(Cause {
             causes: vec![why],
+            hint: LOOK_AT_MACS.into(),
             ..cause("STEERING", message)
         }))
     }
@@ -112,8 +120,11 @@ impl RealWorld {
     pub(super) async fn steer_back(&self, pair: &Pair, vf: PciAddress) -> Work<()> {
         let back = self.vfs.set_mac(vf, Some(pair.primary_mac)).await;
         back.map_err(|error| {
-            let message = format!("VF {vf} did not get the MAC of pair {} back", pair.mac);
-            failed("STEERING", message, &error)
+            let message = format!(
+                "VF {vf} did not get the MAC of pair {} back: the traffic stays on the standby",
+                pair.mac
+            );
+            Event::Failed(cause("STEERING", message).because(&error).hint(LOOK_AT_MACS))
         })
     }
 
@@ -144,19 +155,8 @@ impl RealWorld {
             if !steered.contains(&mac)
                 && let Err(error) = self.vfs.copy_on(mac).await
             {
-                warn!("{}", chain(&error));
+                warn!("{}", sentence(&error));
             }
         }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut causes = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes.join(": ")
 }

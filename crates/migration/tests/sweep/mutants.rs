@@ -259,28 +259,15 @@ fn the_mac_is_put_on_before_the_pf_gets_its_copy() {
 
 #[test]
 fn the_old_mac_is_left_in_the_switch() {
-    fn of(state: State) -> &'static [Step] {
-        match state.phase() {
-            Some(Phase::FailOver) => &[
-                ("look", still_here),
-                ("accept on both", accept_both),
-                ("copy to the PF", copy_on),
-                ("send by the standby", send_by_standby),
-                ("announce", announce),
-                ("confirm", confirm_standby),
-                ("leave the MAC", put_mac_on),
-            ],
-            Some(Phase::Unplug) => &[
-                ("look", look_at_unplug),
-                ("ask", ask_unplug),
-                ("wait", await_unplug),
-                ("copy off", copy_off),
-            ],
-            _ => works::of(state),
-        }
-    }
+    let rules = work_with!(Phase::Unplug => &[
+        ("look", look_at_unplug),
+        ("leave the MAC", put_mac_on),
+        ("ask", ask_unplug),
+        ("wait", await_unplug),
+        ("copy off", copy_off),
+    ]);
     finds(
-        Rules { works: of, ..RULES },
+        rules,
         Fate::Success,
         "a frame from the client does not come to the guest",
     );
