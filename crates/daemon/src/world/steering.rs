@@ -24,7 +24,7 @@ use crate::{
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// For a person: what each VF has.
-const LOOK_AT_MACS: &str = "see which VF has which MAC: godwit vfs; ip -d link show";
+const LOOK_AT_MACS: &str = "see which VF has which MAC: `godwit vfs`, `ip -d link show`";
 
 /// How often an awaited guest's tap is looked for. A transfer takes longer than that from the tap to the guest's resume.
 const LOOK: Duration = Duration::from_millis(200);
