@@ -1,6 +1,6 @@
 //! Boots that nobody asked for. An emulation two levels deep resets its guest now and then, in the middle of a line of its
-//! console, and a host's kernel finds its stack broken and panics, in the thread of a guest's processor; what a story saw then
-//! says nothing of Godwit.
+//! console; a host's kernel finds its stack broken and panics, in the thread of a guest's processor; and a host is reset
+//! without a word. What a story saw then says nothing of Godwit.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -8,6 +8,9 @@ use anyhow::Result;
 
 use crate::guest::Guest;
 use crate::{Host, Place, host, ssh};
+
+/// What a host's init says once.
+const STARTED: &str = "] network and VFs are up";
 
 /// How often this process has made a guest boot again.
 static ASKED: AtomicI64 = AtomicI64::new(0);
@@ -39,7 +42,7 @@ pub(crate) fn ask() {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unasked {
     guests: Option<i64>,
-    panics: usize,
+    hosts: usize,
 }
 
 impl Unasked {
@@ -52,24 +55,24 @@ impl Unasked {
         let all = each.sum::<Result<i64>>();
         Unasked {
             guests: all.ok().map(|all| all - ASKED.load(Relaxed)),
-            panics: Host::ALL.into_iter().map(|host| panics(place, host)).sum(),
+            hosts: Host::ALL.into_iter().map(|host| starts(place, host)).sum(),
         }
     }
 
     /// What came between the two, in words.
     pub fn since(self, before: Unasked) -> Option<&'static str> {
-        if self.panics > before.panics {
-            return Some("a host's kernel panicked");
+        if self.hosts > before.hosts {
+            return Some("a host started again unasked");
         }
         let booted = matches!((self.guests, before.guests), (Some(now), Some(then)) if now > then);
         booted.then_some("a guest booted unasked")
     }
 }
 
-/// Of the host's kernel, since the host was switched on.
-fn panics(place: &Place, host: Host) -> usize {
-    let console = std::fs::read(place.run().join(format!("{host}.console"))).unwrap_or_default();
-    String::from_utf8_lossy(&console).matches("Kernel panic").count()
+/// Of the host's system, since the host was switched on: one, unless it was reset. Its init says so before it lets anybody in.
+fn starts(place: &Place, host: Host) -> usize {
+    let console = std::fs::read(host::console(place, host)).unwrap_or_default();
+    String::from_utf8_lossy(&console).matches(STARTED).count()
 }
 
 fn count(text: &str) -> Result<i64> {
@@ -85,7 +88,7 @@ fn count(text: &str) -> Result<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Unasked, count};
+    use super::{STARTED, Unasked, count};
 
     #[test]
     fn a_boot_without_a_start_is_seen() {
@@ -97,14 +100,20 @@ mod tests {
 
     #[test]
     fn what_a_host_did_not_tell_is_no_excuse() {
-        let [none, one, two] = [None, Some(1), Some(2)].map(|guests| Unasked { guests, panics: 1 });
+        let [none, one, two] = [None, Some(1), Some(2)].map(|guests| Unasked { guests, hosts: 2 });
         assert_eq!(two.since(one), Some("a guest booted unasked"));
         for (now, before) in [(one, one), (two, none), (none, one)] {
             assert_eq!(now.since(before), None);
         }
-        let panicked = Unasked { panics: 2, ..none };
-        assert_eq!(panicked.since(one), Some("a host's kernel panicked"));
+        let reset = Unasked { hosts: 3, ..none };
+        assert_eq!(reset.since(one), Some("a host started again unasked"));
         // It was switched off and on since.
-        assert_eq!(none.since(panicked), None);
+        assert_eq!(none.since(reset), None);
+    }
+
+    #[test]
+    fn a_start_of_a_host_is_told_by_its_init() {
+        let init = include_str!("../rig/host/init");
+        assert_eq!(init.matches(&format!("say \"{}\"", STARTED.trim_start_matches("] "))).count(), 1);
     }
 }
