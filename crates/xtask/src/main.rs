@@ -13,6 +13,7 @@ mod tools;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use godwit_rig::Rig;
 
 /// Tests, the demo, the bench and the rig.
 #[derive(Parser)]
@@ -30,6 +31,9 @@ enum Task {
     Bench(bench::Arguments),
     /// Everything a change must pass.
     Test(test::Arguments),
+    /// The crates' licences, sources and versions, one step of a test.
+    #[command(hide = true)]
+    Deny,
     /// Two hosts with real SR-IOV on this machine, and a guest.
     #[command(subcommand)]
     Rig(rig::Task),
@@ -40,6 +44,9 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Deny => Rig::from_environment()
+            .and_then(|rig| tools::deny(&rig.place))
+            .map(|()| ExitCode::SUCCESS),
         Task::Rig(task) => rig::run(task),
     };
     match done {
