@@ -82,6 +82,7 @@ const MOVES: &[Told] = &[
     ("two_guests_pass_each_other", moves::two_guests),
     ("a_guest_in_a_vlan_is_reached_there_alone", fabrics::in_a_vlan),
     ("a_guest_of_two_pairs_moves_there_and_back", pairs::there_and_back),
+    ("a_guest_with_a_mac_for_each_port_moves", pairs::two_macs),
     (
         "one_vf_of_two_that_will_not_plug_leaves_the_other_pair_on_its_own",
         pairs::one_of_two_does_not_plug,

@@ -1,9 +1,9 @@
-//! Stories of a guest of two pairs. A host has two VFs, so `web-1` does without its own meanwhile.
+//! Stories of other pairs than `web-1`'s: two in one guest, and one whose ports have an address each. A host has two VFs, so `web-1` does without its own meanwhile.
 
 use anyhow::{Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Move};
-use godwit_rig::guest::{PAIRS_1, WEB_1};
+use godwit_rig::guest::{MACS_1, PAIRS_1, WEB_1};
 use godwit_rig::state::Nic;
 use godwit_rig::{Host, invariants, ready};
 
@@ -54,6 +54,27 @@ pub(crate) fn one_of_two_does_not_plug(stage: &Stage) -> Result<()> {
     both_on_their_vfs(stage, Host::Beta)?;
     invariants::hold(&stage.place)?;
     end(stage)
+}
+
+/// The VF's address is not the standby's, so the bond has that of the port in use. Only the agent knows that the two are a pair.
+pub(crate) fn two_macs(stage: &Stage) -> Result<()> {
+    MACS_1.start(&stage.place, Host::Alpha)?;
+    wait_for("the guest's adoption", PATIENCE, || {
+        godwit::adopt(&stage.place, Host::Alpha, MACS_1.name).map(Some)
+    })?;
+    for host in [Host::Beta, Host::Alpha] {
+        ready::move_guest(&stage.place, MACS_1, host)?;
+        stage.is_accelerated_on(MACS_1, host)?;
+        invariants::has_all_vfs(&stage.place, MACS_1, host)?;
+        let answer = MACS_1.shell(&stage.place, host, "cat /sys/class/net/bond0/address")?;
+        ensure!(
+            Some(answer.text.trim()) == MACS_1.vf_mac,
+            "the bond has {}",
+            answer.text.trim()
+        );
+        invariants::hold(&stage.place)?;
+    }
+    MACS_1.stop(&stage.place)
 }
 
 /// The guest of two pairs is on alpha, adopted, with its traffic on both its VFs.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{command, succeeds, wait_for};
+pub use crate::guests::{MACS_1, NATIVE_1, PAIRS_1, TEAM_1, WEB_1, WEB_2};
 use crate::line::{self, Answer};
 use crate::state::State;
 use crate::{Host, Place, boots, network, say, ssh, vf};
@@ -18,14 +19,19 @@ pub struct Guest {
     pub name: &'static str,
     /// Its identity for libvirt and Godwit.
     pub uuid: &'static str,
-    /// The address both ports of its first bond have.
+    /// The address both ports of its first bond have, or the standby's.
     pub mac: &'static str,
+    /// The VF's, where it is another: the bond then has the address of the port in use (`fail_over_mac=active`).
+    pub vf_mac: Option<&'static str>,
     /// Its IP address there.
     pub address: &'static str,
     /// Its second pair.
     pub second: Option<Pair>,
     /// libvirt's name of its board.
     pub machine: &'static str,
+    /// libvirt, QEMU and the guest's virtio driver make one of its NICs (`<teaming>`, `net_failover`): there is no bond, and
+    /// Godwit knows nothing of it.
+    pub teaming: bool,
     /// The TCP port of its host that leads to the rig's line into it.
     pub port: u16,
 }
@@ -39,55 +45,6 @@ pub struct Pair {
     pub address: &'static str,
 }
 
-/// The newest: it asks its guest for a device by ACPI.
-const ACPI: &str = "q35";
-
-/// The guest that demonstrations and tests move.
-pub const WEB_1: Guest = Guest {
-    name: "web-1",
-    uuid: "60d01700-0000-4000-8000-000000000010",
-    mac: "52:54:00:aa:00:10",
-    address: "10.77.0.100",
-    second: None,
-    machine: ACPI,
-    port: 4555,
-};
-
-/// A second one, for who needs two. This and the others start when they are asked for.
-pub const WEB_2: Guest = Guest {
-    name: "web-2",
-    uuid: "60d01700-0000-4000-8000-000000000020",
-    mac: "52:54:00:aa:00:20",
-    address: "10.77.0.101",
-    port: 4556,
-    ..WEB_1
-};
-
-/// One of two pairs, in a network each. It needs all VFs of its host.
-pub const PAIRS_1: Guest = Guest {
-    name: "pairs-1",
-    uuid: "60d01700-0000-4000-8000-000000000030",
-    mac: "52:54:00:aa:00:30",
-    address: "10.77.0.102",
-    second: Some(Pair {
-        mac: "52:54:00:aa:00:31",
-        address: "10.77.1.102",
-    }),
-    port: 4557,
-    ..WEB_1
-};
-
-/// One that is asked for a device by the button of its slot: the last board of QEMU's without ACPI for that.
-pub const NATIVE_1: Guest = Guest {
-    name: "native-1",
-    uuid: "60d01700-0000-4000-8000-000000000040",
-    mac: "52:54:00:aa:00:40",
-    address: "10.77.0.103",
-    machine: "pc-q35-6.0",
-    port: 4558,
-    ..WEB_1
-};
-
 const PATIENCE: Duration = Duration::from_secs(120);
 /// While it boots, what is asked too early is lost and asked again.
 const EARLY: Duration = Duration::from_secs(2);
@@ -98,9 +55,6 @@ const HANGS: Duration = Duration::from_secs(30);
 const UNPLUGS: &str = "/sys/firmware/acpi/interrupts/gpe01";
 
 impl Guest {
-    /// All of them.
-    pub const ALL: [Guest; 4] = [WEB_1, WEB_2, PAIRS_1, NATIVE_1];
-
     /// All its pairs, the first one first.
     pub fn pairs(self) -> impl Iterator<Item = Pair> {
         let first = Pair {
@@ -108,6 +62,11 @@ impl Guest {
             address: self.address,
         };
         [Some(first), self.second].into_iter().flatten()
+    }
+
+    /// The addresses that its VFs have, in the order of their pairs.
+    pub fn vf_macs(self) -> impl Iterator<Item = &'static str> {
+        self.pairs().map(move |pair| self.vf_mac.unwrap_or(pair.mac))
     }
 
     /// The host it runs on.
@@ -137,7 +96,9 @@ impl Guest {
             let all = self.state(place, host)?.vfs() == self.pairs().count();
             Ok(all.then_some(()))
         })?;
-        self.ask(place, host, "prefer-vf", PATIENCE)?;
+        if !self.teaming {
+            self.ask(place, host, "prefer-vf", PATIENCE)?;
+        }
         self.wait_for_vf(place, host)?;
         network::forget_neighbours(place)?;
         wait_for("an answer of the guest", PATIENCE, || {
@@ -227,7 +188,8 @@ impl Guest {
         Ok(State::read(&answer.text))
     }
 
-    fn wait_for_vf(self, place: &Place, host: Host) -> Result<()> {
+    /// Waits until its traffic is on its VF, by its own word.
+    pub(crate) fn wait_for_vf(self, place: &Place, host: Host) -> Result<()> {
         wait_for("the guest's traffic on its VF", PATIENCE, || {
             Ok(self.state(place, host)?.is_on_vf().then_some(()))
         })
@@ -247,9 +209,19 @@ impl Guest {
     fn fill_in(self, template: &str, standby: &str) -> String {
         let standbys = self.pairs().enumerate().map(|(index, pair)| {
             let index = index.to_string();
-            standby.replace("@MAC@", pair.mac).replace("@INDEX@", &index)
+            standby
+                .replace("@MAC@", pair.mac)
+                .replace("@INDEX@", &index)
+                .replace(
+                    "@TEAMING@",
+                    if self.teaming {
+                        "<teaming type='persistent'/>"
+                    } else {
+                        ""
+                    },
+                )
         });
-        let second = self.second.map_or(String::new(), |pair| {
+        let mut more = self.second.map_or(String::new(), |pair| {
             format!(
                 " rig.second={},{}/24,{}",
                 pair.mac,
@@ -257,6 +229,12 @@ impl Guest {
                 network::CLIENT_OF_SECOND
             )
         });
+        if self.teaming {
+            more.push_str(" rig.teaming=1");
+        }
+        if self.vf_mac.is_some() {
+            more.push_str(" rig.fail_over_mac=active");
+        }
         template
             .replace("@NAME@", self.name)
             .replace("@UUID@", self.uuid)
@@ -264,19 +242,23 @@ impl Guest {
             .replace("@STANDBYS@", standbys.collect::<String>().trim_end())
             .replace("@ADDRESS@", self.address)
             .replace("@GATEWAY@", network::CLIENT)
-            .replace("@SECOND@", &second)
+            .replace("@MORE@", &more)
             .replace("@PORT@", &self.port.to_string())
     }
 
     fn has_vf(self, place: &Place, host: Host) -> Result<bool> {
-        Ok(xml(place, host, self.name, false)?.contains("<hostdev "))
+        let xml = xml(place, host, self.name, false)?;
+        Ok(xml.contains("<hostdev ") || xml.contains("<interface type='hostdev'"))
     }
 
     /// Plugs an unused VF for each pair into the running guest; the stored one stays without.
     pub(crate) fn plug(self, place: &Place, host: Host) -> Result<()> {
-        for (index, pair) in self.pairs().enumerate() {
-            let address = ssh::output(place, host, &format!("rig-vf take {}", pair.mac))?;
-            let xml = vf_xml(place, address.trim(), index)?;
+        for (index, mac) in self.vf_macs().enumerate() {
+            let address = ssh::output(place, host, &format!("rig-vf take {mac}"))?;
+            let xml = match self.teaming {
+                true => teaming_xml(place, address.trim(), mac)?,
+                false => vf_xml(place, address.trim(), index)?,
+            };
             let attach = format!("virsh -q attach-device {self} /dev/stdin --live");
             ssh::run_with(place, host, &attach, xml.as_bytes()).context("cannot plug the VF")?;
         }
@@ -356,10 +338,18 @@ pub fn xml(place: &Place, host: Host, name: &str, stored: bool) -> Result<String
 
 /// The device that gives a domain the VF at a PCI address, for its pair of that number.
 pub fn vf_xml(place: &Place, address: &str, index: usize) -> Result<String> {
+    Ok(vf_template(place, "vf.xml", address)?.replace("@INDEX@", &index.to_string()))
+}
+
+/// The same for a guest whose NICs are teamed: libvirt sets it up.
+fn teaming_xml(place: &Place, address: &str, mac: &str) -> Result<String> {
+    Ok(vf_template(place, "teaming.xml", address)?.replace("@MAC@", mac))
+}
+
+fn vf_template(place: &Place, name: &str, address: &str) -> Result<String> {
     let [domain, bus, slot, function] = vf::parts(address)?;
-    let template = std::fs::read_to_string(place.assets().join("guest/vf.xml"))?;
+    let template = std::fs::read_to_string(place.assets().join("guest").join(name))?;
     Ok(template
-        .replace("@INDEX@", &index.to_string())
         .replace("@DOMAIN@", domain)
         .replace("@BUS@", bus)
         .replace("@SLOT@", slot)
@@ -368,7 +358,7 @@ pub fn vf_xml(place: &Place, address: &str, index: usize) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NATIVE_1, PAIRS_1, WEB_1};
+    use super::{MACS_1, NATIVE_1, PAIRS_1, TEAM_1, WEB_1};
 
     const TEMPLATE: &str = include_str!("../rig/guest/web.xml");
     const STANDBY: &str = include_str!("../rig/guest/standby.xml");
@@ -392,6 +382,21 @@ mod tests {
     fn there_is_a_port_for_each_device() {
         let ports = TEMPLATE.matches("model='pcie-root-port'").count();
         assert!(ports > 2 * PAIRS_1.pairs().count(), "{ports}");
+    }
+
+    #[test]
+    fn one_guest_is_teamed() {
+        let team = TEAM_1.fill_in(TEMPLATE, STANDBY);
+        assert!(!team.contains('@'), "{team}");
+        assert!(team.contains("<teaming type='persistent'/>") && team.contains(" rig.teaming=1</cmdline>"));
+        assert!(!WEB_1.fill_in(TEMPLATE, STANDBY).contains("teaming"));
+    }
+
+    #[test]
+    fn one_guest_has_an_address_for_each_port() {
+        let macs = MACS_1.fill_in(TEMPLATE, STANDBY);
+        assert!(macs.contains(" rig.fail_over_mac=active</cmdline>"), "{macs}");
+        assert!(!WEB_1.fill_in(TEMPLATE, STANDBY).contains("fail_over_mac"));
     }
 
     #[test]

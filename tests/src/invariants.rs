@@ -74,7 +74,7 @@ pub fn has_all_vfs(place: &Place, guest: Guest, host: Host) -> Result<()> {
     let seen = Seen::read(&ssh::output(place, host, LOOK)?)?;
     let mut macs = seen.macs_of(guest);
     macs.sort_unstable();
-    let wanted: Vec<&str> = guest.pairs().map(|pair| pair.mac).collect();
+    let wanted: Vec<&str> = guest.vf_macs().collect();
     ensure!(
         macs == wanted,
         "{guest} has VFs with {macs:?} on {host}: {seen:?}"
@@ -146,7 +146,7 @@ impl Seen {
         for guest in Guest::ALL {
             let mut macs = self.macs_of(guest);
             macs.retain(|mac| *mac != NO_MAC);
-            let own = |mac: &&str| guest.pairs().any(|pair| pair.mac == *mac);
+            let own = |mac: &&str| guest.vf_macs().any(|own| own == *mac);
             ensure!(
                 macs.iter().all(own),
                 "{guest} has another's address: {macs:?}, {self:?}"
@@ -170,8 +170,8 @@ impl Seen {
 
     fn is_clean(&self) -> Result<()> {
         let guests_own = |mac: &str| {
-            let mut pairs = Guest::ALL.into_iter().flat_map(Guest::pairs);
-            pairs.any(|pair| pair.mac == mac)
+            let mut all = Guest::ALL.into_iter().flat_map(Guest::vf_macs);
+            all.any(|own| own == mac)
         };
         let dirty = |vf: &&Vf| self.owners(vf) == 0 && guests_own(&vf.mac);
         match self.vfs.iter().find(dirty) {

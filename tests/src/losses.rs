@@ -45,7 +45,7 @@ pub fn by_phase(record: &[Line], spans: &[Span]) -> BTreeMap<String, Loss> {
         match *line {
             Line::Sent { at, arrived, .. } => count(at, !arrived, false),
             Line::Received { number, at } => arrivals.push((number, at)),
-            Line::Missing { .. } | Line::Total { .. } => {}
+            Line::Missing { .. } | Line::Total { .. } | Line::Stream { .. } => {}
         }
     }
     arrivals.sort_by_key(|(number, _)| *number);

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use crate::counters::{self, Traffic};
 use crate::godwit::{self, Migration, Move};
-use crate::guest::{WEB_1, domain_state};
+use crate::guest::{Guest, WEB_1, domain_state};
 use crate::losses::{Loss, by_phase};
 use crate::prober::Prober;
 use crate::timeline::{Span, spans};
@@ -83,7 +83,7 @@ pub fn begun_move(
         complaint,
         losses: by_phase(&record, &spans),
         spans,
-        downtime_ms: downtime(place, from.other()).or(told),
+        downtime_ms: downtime(place, from.other(), WEB_1).or(told),
         answered: WEB_1.answers(place),
         migration,
         ..seen
@@ -115,8 +115,8 @@ fn has_moved(place: &Place, from: Host) -> Result<bool> {
 }
 
 /// libvirt keeps QEMU's figures of the last job with the domain that came.
-pub(crate) fn downtime(place: &Place, to: Host) -> Option<u64> {
-    let line = format!("virsh -q domjobinfo {} --completed --keep-completed", WEB_1.name);
+pub(crate) fn downtime(place: &Place, to: Host, guest: Guest) -> Option<u64> {
+    let line = format!("virsh -q domjobinfo {guest} --completed --keep-completed");
     let text = ssh::output(place, to, &line).ok()?;
     let words = text
         .lines()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::guest::WEB_1;
+use crate::guest::{Guest, WEB_1};
 use crate::{Place, command};
 
 /// One line of its record. Times are seconds since 1970.
@@ -36,6 +36,17 @@ pub enum Line {
         /// Which.
         number: u64,
     },
+    /// The TCP connection beside the datagrams.
+    Stream {
+        /// Bytes written.
+        sent: u64,
+        /// Bytes that the guest sent back.
+        echoed: u64,
+        /// The longest time without any, milliseconds.
+        stall_ms: f64,
+        /// Segments that the client's kernel sent again.
+        retransmitted: u64,
+    },
     /// The sums.
     Total {
         /// Numbers sent to the guest.
@@ -61,13 +72,31 @@ pub struct Prober {
 impl Prober {
     /// Begins to send `rate` datagrams a second each way.
     pub fn start(place: &Place, binary: &Path, rate: u32) -> Result<Prober> {
+        Prober::start_to(place, binary, WEB_1, &["--rate", &rate.to_string()])
+    }
+
+    /// The same to any guest, with a TCP connection beside it of so many records a second.
+    pub fn start_with_stream(
+        place: &Place,
+        binary: &Path,
+        guest: Guest,
+        rate: u32,
+        stream: u32,
+    ) -> Result<Prober> {
+        let (rate, stream) = (rate.to_string(), stream.to_string());
+        Prober::start_to(place, binary, guest, &["--rate", &rate, "--stream", &stream])
+    }
+
+    fn start_to(place: &Place, binary: &Path, guest: Guest, options: &[&str]) -> Result<Prober> {
         let record = place.run().join("probe.jsonl");
         let _ = fs::remove_file(&record);
         let errors = fs::File::create(place.run().join("probe.log"))?;
         let mut command = command::command("ip", ["netns", "exec", &place.namespace()]);
         command
             .arg(binary)
-            .args(["run", "--to", WEB_1.address, "--rate", &rate.to_string(), "--out"])
+            .args(["run", "--to", guest.address])
+            .args(options)
+            .arg("--out")
             .arg(&record);
         let mut child = command
             .stdin(Stdio::piped())
@@ -113,7 +142,7 @@ pub fn sent_and_lost(record: &[Line]) -> (u64, u64) {
                 guest_sent: there,
                 ..
             } => sent += here + there,
-            Line::Sent { .. } | Line::Received { .. } => {}
+            Line::Sent { .. } | Line::Received { .. } | Line::Stream { .. } => {}
         }
     }
     (sent, lost)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::command::wait_for;
-use crate::guest::WEB_1;
+use crate::guest::{Guest, WEB_1};
 use crate::losses::by_phase;
 use crate::measure::{self, Measured};
 use crate::prober::Prober;
@@ -46,7 +46,7 @@ pub fn one_move(place: &Place, probe: &Path, from: Host) -> Result<(f64, Measure
     let measured = Measured {
         losses: by_phase(&record, &spans),
         spans,
-        downtime_ms: measure::downtime(place, to),
+        downtime_ms: measure::downtime(place, to, WEB_1),
         answered: WEB_1.answers(place),
         ..seen
     };
@@ -68,21 +68,23 @@ fn steps(place: &Place, from: Host) -> Result<Vec<Span>> {
         anyhow::Ok(())
     };
     step(from, "fail-over", &|| fail_over(place, from))?;
-    step(from, "unplug", &|| unplug(place, from))?;
-    step(from, "transfer", &|| transfer(place, from))?;
+    step(from, "unplug", &|| unplug(place, from, WEB_1))?;
+    step(from, "transfer", &|| transfer(place, from, WEB_1))?;
     step(to, "plug", &|| WEB_1.plug(place, to))?;
     step(to, "fail-back", &|| fail_back(place, to))?;
     Ok(spans)
 }
 
-fn fail_over(place: &Place, host: Host) -> Result<()> {
+/// Its bond is told to use the standby.
+pub(crate) fn fail_over(place: &Place, host: Host) -> Result<()> {
     let answer = WEB_1.shell(place, host, FAIL_OVER)?;
     ensure!(answer.status == 0, "fail over: {}", answer.text.trim_end());
     Ok(())
 }
 
-fn unplug(place: &Place, host: Host) -> Result<()> {
-    let name = WEB_1.name;
+/// Its first VF is taken from it, and its leaving is waited for.
+pub(crate) fn unplug(place: &Place, host: Host, guest: Guest) -> Result<()> {
+    let name = guest.name;
     let listener = LISTENER.as_secs_f64();
     let line = format!(
         "virsh -q event --domain {name} --event device-removed --timeout 60 >/run/unplugged & \
@@ -92,15 +94,17 @@ fn unplug(place: &Place, host: Host) -> Result<()> {
     ssh::run(place, host, &line)
 }
 
-fn transfer(place: &Place, host: Host) -> Result<()> {
-    let (name, there) = (WEB_1.name, host.other().address());
+/// As an operator types it.
+pub(crate) fn transfer(place: &Place, host: Host, guest: Guest) -> Result<()> {
+    let (name, there) = (guest.name, host.other().address());
     let line = format!(
         "virsh -q migrate --live --p2p --persistent --undefinesource {name} qemu+tcp://{there}/system"
     );
     ssh::run(place, host, &line)
 }
 
-fn fail_back(place: &Place, host: Host) -> Result<()> {
+/// Its bond is told to use the VF, as soon as it has one.
+pub(crate) fn fail_back(place: &Place, host: Host) -> Result<()> {
     let end = std::time::Instant::now() + PATIENCE;
     while WEB_1.state(place, host)?.vf().is_none() {
         ensure!(

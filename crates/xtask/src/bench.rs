@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what Godwit costs, beside what was aimed at. A bench is not a test: it fails only where
 //! nothing can be measured. What each figure has in it is told in `docs/benchmarks.md`.
 
+mod compare;
 mod native;
 mod rig;
 
@@ -8,12 +9,15 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 use godwit_rig::{Rig, command, say};
 use serde_json::{Value, json};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Leave out what needs root and the rig.
     #[arg(long)]
     no_rig: bool,
@@ -23,6 +27,12 @@ pub(crate) struct Arguments {
     /// Migrations in the simulator.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     migrations: u32,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Moves by Godwit beside moves in the other ways there are, measured alike, on the rig. Ten moves each take hours.
+    Compare(compare::Arguments),
 }
 
 /// One part of the bench: what people read, and what programs read.
@@ -63,6 +73,9 @@ impl Aim {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(What::Compare(arguments)) = &arguments.what {
+        return compare::run(arguments);
+    }
     let rig = Rig::from_environment()?;
     let before = load()?;
     say("building godwit-sim and godwit, optimised");

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::numbers::Beat;
 use crate::record::Record;
+use crate::stream::Stream;
 use crate::wire::{self, Datagram};
 
 /// How long to wait in the end for what is late, not lost.
@@ -24,6 +25,8 @@ const AGAIN: Duration = Duration::from_millis(300);
 pub(crate) struct Options {
     pub(crate) guest: SocketAddr,
     pub(crate) rate: u32,
+    /// Records a second of a TCP connection beside the datagrams.
+    pub(crate) stream: Option<u32>,
     pub(crate) out: PathBuf,
     pub(crate) limit: Option<Duration>,
 }
@@ -74,7 +77,15 @@ impl Client {
             },
             |answer| matches!(answer, Datagram::Started { .. }).then_some(()),
         )?;
+        let stream = options
+            .stream
+            .map(|rate| Stream::begin(self.guest, rate))
+            .transpose()?;
         self.send_until_end(options);
+        if let Some(stream) = stream {
+            let told = stream.end()?;
+            self.note(|record| record.stream = Some(told));
+        }
         let guest_sent = self.ask(answers, &Datagram::Stop { run }, |answer| match answer {
             Datagram::Stopped { sent, .. } => Some(*sent),
             _ => None,

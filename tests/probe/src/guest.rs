@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::numbers::{Beat, Numbers};
+use crate::stream;
 use crate::wire::{self, Datagram, RANGES};
 
 /// Without a word from its client for so long, a measurement is over.
@@ -30,6 +31,8 @@ struct Sender {
 /// Serves one client after the other, for ever.
 pub(crate) fn serve() -> io::Result<()> {
     let socket = wire::socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wire::PORT)))?;
+    // What the datagrams say is worth having without it.
+    thread::spawn(stream::serve);
     let mut session: Option<Session> = None;
     loop {
         let received = wire::receive(&socket);

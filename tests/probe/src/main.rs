@@ -7,6 +7,7 @@ mod client;
 mod guest;
 mod numbers;
 mod record;
+mod stream;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,8 +16,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const USAGE: &str = "usage: godwit-probe serve
-       godwit-probe run --to ADDRESS --out FILE [--rate PER_SECOND] [--seconds SECONDS]
-run ends after SECONDS, or without them when its standard input ends.";
+       godwit-probe run --to ADDRESS --out FILE [--rate PER_SECOND] [--stream PER_SECOND] [--seconds SECONDS]
+--stream adds a TCP connection with so many records a second, that come back. run ends after SECONDS, or without them when its standard input ends.";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -35,13 +36,14 @@ fn main() -> ExitCode {
 }
 
 fn options(words: &[String]) -> Option<client::Options> {
-    let (mut to, mut out, mut rate, mut limit) = (None, None, 100, None);
+    let (mut to, mut out, mut rate, mut stream, mut limit) = (None, None, 100, None, None);
     for pair in words.chunks(2) {
         let [name, value] = pair else { return None };
         match name.as_str() {
             "--to" => to = Some(value.parse::<IpAddr>().ok()?),
             "--out" => out = Some(PathBuf::from(value)),
             "--rate" => rate = value.parse().ok().filter(|rate| (1..=10_000).contains(rate))?,
+            "--stream" => stream = Some(value.parse().ok().filter(|rate| (1..=1000).contains(rate))?),
             "--seconds" => limit = Some(Duration::from_secs(value.parse().ok()?)),
             _ => return None,
         }
@@ -49,6 +51,7 @@ fn options(words: &[String]) -> Option<client::Options> {
     Some(client::Options {
         guest: SocketAddr::new(to?, wire::PORT),
         rate,
+        stream,
         out: out?,
         limit,
     })

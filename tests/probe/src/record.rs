@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::numbers::Numbers;
+use crate::stream::Told;
 
 /// The client's notes. Times are seconds since 1970.
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(crate) struct Record {
     pub(crate) missing: Vec<(u64, u64)>,
     /// How many own numbers the guest saw more than once.
     pub(crate) duplicates: u64,
+    /// Of the connection beside the datagrams, if there was one.
+    pub(crate) stream: Option<Told>,
 }
 
 impl Record {
@@ -50,6 +53,18 @@ impl Record {
             for number in first..=last {
                 writeln!(out, "{{\"kind\":\"missing\",\"number\":{number}}}")?;
             }
+        }
+        if let Some(told) = self.stream {
+            let Told {
+                sent,
+                echoed,
+                stall_ms,
+                retransmitted,
+            } = told;
+            writeln!(
+                out,
+                "{{\"kind\":\"stream\",\"sent\":{sent},\"echoed\":{echoed},\"stall_ms\":{stall_ms:.1},\"retransmitted\":{retransmitted}}}"
+            )?;
         }
         writeln!(
             out,

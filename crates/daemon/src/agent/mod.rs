@@ -231,6 +231,31 @@ pub(crate) fn seen(pairs: &[api::Pair]) -> Vec<PairSeen> {
     pairs.iter().filter_map(seen_pair).collect()
 }
 
+/// Which standby each VF is tied to in the guest, by their permanent addresses: a bond may have a port of each address, and only the
+/// guest knows of it. What is not readable is left out.
+pub(crate) fn ties(pairs: &[api::Pair]) -> Vec<Tie> {
+    let port = |pair: &api::Pair, role| -> Option<MacAddress> {
+        let port = pair.ports.iter().find(|port| port.role() == role)?;
+        port.permanent_mac.parse().ok()
+    };
+    let tie = |pair| {
+        Some(Tie {
+            primary: port(pair, api::PortRole::Primary)?,
+            standby: port(pair, api::PortRole::Standby)?,
+        })
+    };
+    pairs.iter().filter_map(tie).collect()
+}
+
+/// The two ports of a pair, by the guest's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tie {
+    /// The VF's permanent MAC.
+    pub(crate) primary: MacAddress,
+    /// The standby's.
+    pub(crate) standby: MacAddress,
+}
+
 fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
     let standby = pair
         .ports

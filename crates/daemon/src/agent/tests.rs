@@ -281,3 +281,29 @@ async fn a_fault_on_purpose_takes_the_agent_for_so_many_questions() {
         "the third is put: {told:?}"
     );
 }
+
+#[test]
+fn ports_of_two_addresses_are_tied_by_those_burnt_in() {
+    let port = |role: api::PortRole, permanent: &str| api::Port {
+        role: role.into(),
+        // The bond has given it another.
+        mac: "52:54:00:aa:00:99".into(),
+        permanent_mac: permanent.into(),
+        ..api::Port::default()
+    };
+    let pair = |ports| api::Pair {
+        ports,
+        ..api::Pair::default()
+    };
+    let standby = || port(api::PortRole::Standby, "52:54:00:aa:00:60");
+    let tied = ties(&[
+        pair(vec![standby()]),
+        pair(vec![standby(), port(api::PortRole::Primary, "\u{1b}[31m")]),
+        pair(vec![standby(), port(api::PortRole::Primary, "52:54:00:aa:00:61")]),
+    ]);
+    let expected = Tie {
+        primary: "52:54:00:aa:00:61".parse().unwrap(),
+        standby: "52:54:00:aa:00:60".parse().unwrap(),
+    };
+    assert_eq!(tied, [expected]);
+}

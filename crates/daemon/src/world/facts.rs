@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{RealWorld, accelerate::place_of, channel_of, strays::Open};
 use crate::{
-    agent,
+    agent::{self, Tie},
     cause::{CauseExt, cause},
     libvirt::{
         DomainState, LibvirtError, MetadataOf, Paused, RunState, VfNetwork, XmlOf,
@@ -75,6 +75,7 @@ impl RealWorld {
             return facts;
         };
         facts.nodes = memory_nodes(&text);
+        let mut ties = Vec::new();
         if running {
             facts.agent = match channel_of(&devices) {
                 Some(path) => self
@@ -84,7 +85,10 @@ impl RealWorld {
                     .map_err(|error| sentence(&error)),
                 None => Err(format!("its domain has no channel {}", agent::CHANNEL)),
             }
-            .map(|pairs| agent::seen(&pairs));
+            .map(|pairs| {
+                ties = agent::ties(&pairs);
+                agent::seen(&pairs)
+            });
         }
         let wish = self.wish(state.uuid).await.ok().flatten();
         facts.managed = wish.is_some();
@@ -100,7 +104,7 @@ impl RealWorld {
                 .iter()
                 .map(|wished| wished_pair(wished, &devices, vfs))
                 .collect(),
-            None => found_pairs(&devices, vfs),
+            None => found_pairs(&devices, vfs, &ties),
         };
         facts
     }
@@ -327,8 +331,9 @@ fn is_virtio(nic: &Nic) -> bool {
         .is_some_and(|model| model.starts_with("virtio"))
 }
 
-/// Pairs of a guest without metadata: each VF with the virtio NIC that it is teamed with, or whose MAC it has.
-fn found_pairs(devices: &DomainDevices, vfs: &[VfState]) -> Vec<PairFacts> {
+/// Pairs of a guest without metadata: each VF with the virtio NIC that it is teamed with, or whose MAC it has, or that the guest has
+/// in one bond with it.
+fn found_pairs(devices: &DomainDevices, vfs: &[VfState], ties: &[Tie]) -> Vec<PairFacts> {
     let vf = |hostdev: &&HostDev| {
         let known = vfs.iter().any(|vf| vf.name.address == hostdev.host_address);
         known || matches!(hostdev.form, HostDevForm::Interface { .. })
@@ -337,11 +342,11 @@ fn found_pairs(devices: &DomainDevices, vfs: &[VfState]) -> Vec<PairFacts> {
         .hostdevs
         .iter()
         .filter(vf)
-        .map(|hostdev| found_pair(hostdev, devices, vfs))
+        .map(|hostdev| found_pair(hostdev, devices, vfs, ties))
         .collect()
 }
 
-fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> PairFacts {
+fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState], ties: &[Tie]) -> PairFacts {
     let vf = vfs.iter().find(|vf| vf.name.address == hostdev.host_address);
     let mac: Option<MacAddress> = match &hostdev.form {
         HostDevForm::Interface { mac } => Some(*mac),
@@ -353,14 +358,15 @@ fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> Pa
         Some(Teaming::Transient { standby }) => Some(standby.as_str()),
         _ => None,
     };
-    let standby = devices
-        .nics
-        .iter()
-        .filter(|nic| is_virtio(nic))
-        .find(|nic| match teamed {
-            Some(alias) => nic.alias.as_deref() == Some(alias),
-            None => mac == Some(nic.mac),
-        });
+    let virtio = |fits: &dyn Fn(&Nic) -> bool| devices.nics.iter().find(|nic| is_virtio(nic) && fits(nic));
+    let tied = || {
+        let tie = ties.iter().find(|tie| Some(tie.primary) == mac)?;
+        virtio(&|nic| nic.mac == tie.standby)
+    };
+    let standby = match teamed {
+        Some(alias) => virtio(&|nic| nic.alias.as_deref() == Some(alias)),
+        None => virtio(&|nic| Some(nic.mac) == mac).or_else(tied),
+    };
     PairFacts {
         mac: standby.map(|nic| nic.mac),
         primary_mac: mac,
@@ -370,5 +376,47 @@ fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState]) -> Pa
         pool: vf.map(|vf| vf.pool.clone()),
         profile: seen(hostdev, vfs, None),
         recorded: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOMAIN: &str = "<domain><name>macs-1</name><uuid>60d01700-0000-4000-8000-000000000060</uuid><memory>1</memory><os><type machine='q35'>hvm</type></os><devices>
+        <interface type='bridge'><mac address='52:54:00:aa:00:60'/><model type='virtio'/><alias name='ua-a'/></interface>
+        <interface type='bridge'><mac address='52:54:00:aa:00:70'/><model type='virtio'/><alias name='ua-b'/></interface>
+        <interface type='hostdev'><mac address='52:54:00:aa:00:61'/>
+          <source><address type='pci' domain='0x0000' bus='0x01' slot='0x10' function='0x0'/></source>
+          <alias name='hostdev0'/></interface>
+        </devices></domain>";
+
+    fn standby_of(domain: &str, ties: &[(&str, &str)]) -> Option<String> {
+        let ties: Vec<Tie> = ties
+            .iter()
+            .map(|(primary, standby)| Tie {
+                primary: primary.parse().unwrap(),
+                standby: standby.parse().unwrap(),
+            })
+            .collect();
+        let found = found_pairs(&DomainDevices::parse(domain).unwrap(), &[], &ties);
+        assert_eq!(found.len(), 1);
+        found[0].standby.clone()
+    }
+
+    #[test]
+    fn a_vf_with_a_mac_of_its_own_is_tied_to_its_standby_by_the_guest() {
+        let (vf, standby) = ("52:54:00:aa:00:61", "52:54:00:aa:00:70");
+        assert_eq!(standby_of(DOMAIN, &[]), None);
+        assert_eq!(standby_of(DOMAIN, &[(vf, standby)]).as_deref(), Some("ua-b"));
+        // What the guest says of a NIC that it does not have.
+        assert_eq!(standby_of(DOMAIN, &[(vf, "52:54:00:aa:00:99")]), None);
+        assert_eq!(standby_of(DOMAIN, &[("52:54:00:aa:00:99", standby)]), None);
+        // By the host's own evidence it is another: the guest is not asked.
+        let equal = DOMAIN.replace("00:61", "00:60");
+        assert_eq!(
+            standby_of(&equal, &[("52:54:00:aa:00:60", standby)]).as_deref(),
+            Some("ua-a")
+        );
     }
 }

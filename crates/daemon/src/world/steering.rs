@@ -89,6 +89,11 @@ impl RealWorld {
         let Some(vf) = job.brief.vf_here(pair) else {
             return Ok("");
         };
+        // Frames for a MAC of its own are the VF's alone: until the neighbours have learned the standby's they come there, and the
+        // guest accepts them.
+        if pair.primary_mac != pair.mac {
+            return Ok("");
+        }
         let away = async {
             match self.vfs.is_steered_here(vf).await? {
                 true => self.vfs.set_mac(vf, None).await,

@@ -1,0 +1,81 @@
+//! The rig's guests, by name.
+
+use crate::guest::{Guest, Pair};
+
+/// The newest: it asks its guest for a device by ACPI.
+const ACPI: &str = "q35";
+
+/// The guest that demonstrations and tests move.
+pub const WEB_1: Guest = Guest {
+    name: "web-1",
+    uuid: "60d01700-0000-4000-8000-000000000010",
+    mac: "52:54:00:aa:00:10",
+    vf_mac: None,
+    address: "10.77.0.100",
+    second: None,
+    machine: ACPI,
+    teaming: false,
+    port: 4555,
+};
+
+/// A second one, for who needs two. This and the others start when they are asked for.
+pub const WEB_2: Guest = Guest {
+    name: "web-2",
+    uuid: "60d01700-0000-4000-8000-000000000020",
+    mac: "52:54:00:aa:00:20",
+    address: "10.77.0.101",
+    port: 4556,
+    ..WEB_1
+};
+
+/// One of two pairs, in a network each. It needs all VFs of its host.
+pub const PAIRS_1: Guest = Guest {
+    name: "pairs-1",
+    uuid: "60d01700-0000-4000-8000-000000000030",
+    mac: "52:54:00:aa:00:30",
+    address: "10.77.0.102",
+    second: Some(Pair {
+        mac: "52:54:00:aa:00:31",
+        address: "10.77.1.102",
+    }),
+    port: 4557,
+    ..WEB_1
+};
+
+/// One that is asked for a device by the button of its slot: the last board of QEMU's without ACPI for that.
+pub const NATIVE_1: Guest = Guest {
+    name: "native-1",
+    uuid: "60d01700-0000-4000-8000-000000000040",
+    mac: "52:54:00:aa:00:40",
+    address: "10.77.0.103",
+    machine: "pc-q35-6.0",
+    port: 4558,
+    ..WEB_1
+};
+
+/// One whose VF has an address of its own.
+pub const MACS_1: Guest = Guest {
+    name: "macs-1",
+    uuid: "60d01700-0000-4000-8000-000000000060",
+    mac: "52:54:00:aa:00:60",
+    vf_mac: Some("52:54:00:aa:00:61"),
+    address: "10.77.0.105",
+    port: 4560,
+    ..WEB_1
+};
+
+/// One that libvirt can move by itself, to compare with.
+pub const TEAM_1: Guest = Guest {
+    name: "team-1",
+    uuid: "60d01700-0000-4000-8000-000000000050",
+    mac: "52:54:00:aa:00:50",
+    address: "10.77.0.104",
+    teaming: true,
+    port: 4559,
+    ..WEB_1
+};
+
+impl Guest {
+    /// All of them.
+    pub const ALL: [Guest; 6] = [WEB_1, WEB_2, PAIRS_1, NATIVE_1, MACS_1, TEAM_1];
+}
