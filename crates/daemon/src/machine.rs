@@ -54,6 +54,11 @@ impl Machine {
         }
     }
 
+    /// The kernel may carry the packets of virtio NICs.
+    pub(crate) fn has_vhost(&self) -> bool {
+        self.exists("dev/vhost-net").unwrap_or(false)
+    }
+
     /// A file of text, whole or as much as is taken of one.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ pub(crate) struct Nic {
     pub mac: MacAddress,
     /// `virtio`, `e1000e`, …
     pub(crate) model: Option<String>,
+    /// What carries its packets, if the XML says it: `qemu`, `vhost`.
+    pub(crate) driver: Option<String>,
     /// Bridge, network or host interface that it is connected to.
     pub source: Option<String>,
     /// Its tap on the host (`vnet3`); only in live XML.
@@ -237,6 +239,7 @@ fn nic(node: Node<'_, '_>) -> Option<Nic> {
         alias: alias(node),
         mac: mac(node)?,
         model: child_attribute(node, "model", "type").map(str::to_owned),
+        driver: child_attribute(node, "driver", "name").map(str::to_owned),
         source: source.map(str::to_owned),
         tap: child_attribute(node, "target", "dev").map(str::to_owned),
         teaming: teaming(node),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use godwit_coordinator::Job;
 use godwit_migration::{Event as Outcome, Pair, PciAddress, Report};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{sync::broadcast::error::RecvError, time::sleep};
 use tracing::{debug, warn};
 
 use super::{RealWorld, Work, profile::profile_of, transfer::figures, uuid};
@@ -35,13 +35,34 @@ impl RealWorld {
                 }
             }
         }
-        self.correct_persistent(job).await;
+        let came = Instant::now();
         let completed = self.libvirt.completed_job_stats(uuid(&job.brief)?).await;
         let figures = completed.ok().flatten().as_ref().map(figures);
+        if self.is_carried_by_main_loop(job).await {
+            let pause = figures.as_ref().and_then(|figures| figures.downtime_ms);
+            sleep(breath(pause).saturating_sub(came.elapsed())).await;
+        }
+        self.correct_persistent(job).await;
         Ok(Report {
             figures,
             ..Report::of(format!("the guest runs on {}{prepared}", self.host))
         })
+    }
+
+    /// A standby's packets go through the emulator's main loop, which stands still during a plug: it maps all of the guest's memory
+    /// for the VF.
+    async fn is_carried_by_main_loop(&self, job: &Job) -> bool {
+        let Ok(devices) = self.devices(&job.brief).await else {
+            return false;
+        };
+        let standbys = devices
+            .nics
+            .iter()
+            .filter(|nic| job.brief.pairs.iter().any(|pair| pair.mac == nic.mac));
+        let vhost = self.practice.machine.has_vhost();
+        standbys
+            .into_iter()
+            .any(|nic| !vhost || nic.driver.as_deref() == Some("qemu"))
     }
 
     /// The event wakes, the state decides: a source whose migration is cancelled sends the same event.
@@ -98,7 +119,29 @@ impl RealWorld {
     }
 }
 
+/// How long a guest gets between its pause and the plug where the plug is a second pause for its packets. Both in one would be a
+/// long silence, and TCP waits twice as long before it tries again: a sender that was stopped by the pause has tried again
+/// when as much time as the pause took has gone by since.
+fn breath(pause_ms: Option<u64>) -> Duration {
+    let pause = Duration::from_millis(pause_ms.unwrap_or_default());
+    (2 * pause).clamp(Duration::from_secs(1), Duration::from_secs(4))
+}
+
 /// A guest whose memory is still coming (post-copy) runs here but cannot be plugged yet.
 fn has_arrived(run: RunState) -> bool {
     matches!(run, RunState::Running(reason) if !matches!(reason, Running::PostCopy | Running::PostCopyFailed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_pause_is_followed_by_a_long_breath() {
+        let ms = |pause| breath(pause).as_millis();
+        assert_eq!(
+            [ms(None), ms(Some(300)), ms(Some(800)), ms(Some(60_000))],
+            [1000, 1000, 1600, 4000]
+        );
+    }
 }

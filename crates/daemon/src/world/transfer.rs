@@ -18,6 +18,11 @@ use crate::{
 
 /// How often a transfer's figures are read.
 const FIGURES: Duration = Duration::from_millis(500);
+/// They are not read for so long when the rest takes less at the rate of now: QEMU's main loop answers, and libvirt's own requests
+/// at the switch-over wait behind ours, while the guest stands still.
+const NEARLY: Duration = Duration::from_secs(2);
+/// If the guest wrote faster than was thought, they are read again after this.
+const QUIET: Duration = Duration::from_secs(6);
 
 impl RealWorld {
     /// Whatever came of it: the next phase looks where the guest is.
@@ -114,20 +119,32 @@ impl RealWorld {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(call);
         let mut returned = None;
+        let mut quiet_until = Instant::now();
         loop {
             tokio::select! {
-                result = &mut call, if returned.is_none() => returned = Some(result),
+                result = &mut call, if returned.is_none() => {
+                    returned = Some(result);
+                    quiet_until = Instant::now();
+                }
                 _ = tick.tick() => {
+                    let asked = turned || Instant::now() >= end || self.aborted().contains(&job.brief.id);
+                    if Instant::now() < quiet_until && !asked {
+                        continue;
+                    }
                     let stats = self.libvirt.job_stats(id).await;
                     if let Ok(Some(stats)) = &stats {
-                        job.progress.send_replace(Some(figures(stats)));
+                        let figures = figures(stats);
+                        if is_nearly_over(&figures) && returned.is_none() {
+                            quiet_until = Instant::now() + QUIET;
+                        }
+                        job.progress.send_replace(Some(figures));
                     }
                     // The call may return (or have been made by a process that died) while the job goes on.
                     let over = !matches!(stats, Ok(Some(_)) | Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }));
                     if let Some(result) = returned.take_if(|_| over) {
                         return result;
                     }
-                    if turned || Instant::now() >= end || self.aborted().contains(&job.brief.id) {
+                    if asked {
                         self.abort_now(id).await;
                     }
                 }
@@ -147,6 +164,13 @@ impl RealWorld {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// What is left takes less than [`NEARLY`] at the rate of now.
+fn is_nearly_over(figures: &Figures) -> bool {
+    figures.memory_processed > 0
+        && figures.rate > 0
+        && figures.memory_remaining / figures.rate < NEARLY.as_secs()
 }
 
 pub(super) fn figures(stats: &JobStats) -> Figures {
@@ -175,5 +199,25 @@ impl WithHint for Event {
             Event::Failed(cause) => Event::Failed(cause.hint(hint)),
             other => other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_near_by_what_is_left_and_the_rate() {
+        let figures = |memory_processed, memory_remaining, rate| Figures {
+            memory_processed,
+            memory_remaining,
+            rate,
+            ..Figures::default()
+        };
+        assert!(is_nearly_over(&figures(100, 19, 10)));
+        assert!(!is_nearly_over(&figures(100, 20, 10)));
+        // Before anything was sent, or when nothing is known of the rate.
+        assert!(!is_nearly_over(&figures(0, 0, 10)));
+        assert!(!is_nearly_over(&figures(100, 0, 0)));
     }
 }

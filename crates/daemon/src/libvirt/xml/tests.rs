@@ -21,6 +21,7 @@ fn a_live_domain_is_read() {
         alias: Some("ua-net0".into()),
         mac,
         model: Some("virtio".into()),
+        driver: None,
         source: Some("br0".into()),
         tap: Some("vnet3".into()),
         teaming: Some(Teaming::Persistent),
