@@ -91,6 +91,8 @@ const MOVES: &[Told] = &[
         "there_and_back_with_the_bridge_on_the_pf",
         steering::bridge_on_the_pf,
     ),
+    ("a_guest_whose_standby_is_a_macvtap_moves", steering::macvtap),
+    ("a_guest_whose_standby_is_on_open_vswitch_moves", steering::ovs),
     ("a_copy_to_the_pf_lasts_as_long_as_the_standby", steering::copies),
 ];
 

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use godwit_rig::command::wait_for;
-use godwit_rig::guest::{Guest, WEB_1, WEB_2};
+use godwit_rig::guest::{Guest, OVS_1, TAP_1, WEB_1, WEB_2};
 use godwit_rig::prober::{self, Prober};
 use godwit_rig::topology::{self, Topology};
-use godwit_rig::{Host, build, godwit, ssh, vf};
+use godwit_rig::{Host, build, godwit, invariants, ready, ssh, vf};
 
 use crate::moves::there_and_back;
 use crate::stage::{PATIENCE, Stage};
@@ -90,6 +90,38 @@ fn is_copied(stage: &Stage, host: Host, guest: Guest) -> Result<bool> {
     let entries = ssh::output(&stage.place, host, "bridge fdb show dev pf0")?;
     let is_own = |line: &str| line.starts_with(guest.mac) && line.contains("self");
     Ok(entries.lines().any(is_own))
+}
+
+/// The standby is a macvtap on the PF whose VF the guest has: it enters its MAC there itself.
+pub(crate) fn macvtap(stage: &Stage) -> Result<()> {
+    under_traffic(stage, TAP_1)
+}
+
+/// The standby is a port of Open vSwitch.
+pub(crate) fn ovs(stage: &Stage) -> Result<()> {
+    topology::set(&stage.place, Topology::Ovs)?;
+    under_traffic(stage, OVS_1)?;
+    topology::set(&stage.place, Topology::Uplink)
+}
+
+/// A guest of its own goes there and back, and loses what its pauses cost.
+fn under_traffic(stage: &Stage, guest: Guest) -> Result<()> {
+    let place = &stage.place;
+    guest.start(place, Host::Alpha)?;
+    wait_for("the guest's adoption", PATIENCE, || {
+        godwit::adopt(place, Host::Alpha, guest.name).map(Some)
+    })?;
+    let probe = build::build_static(place, "godwit-probe")?;
+    let prober = Prober::start_with_stream(place, &probe, guest, 50, 10)?;
+    for host in [Host::Beta, Host::Alpha] {
+        ready::move_guest(place, guest, host)?;
+        stage.is_accelerated_on(guest, host)?;
+        invariants::hold(place)?;
+    }
+    let (sent, lost) = prober::sent_and_lost(&prober.stop(place)?);
+    println!("figure {guest}, there and back: lost {lost} of {sent}");
+    ensure!(lost * 10 < sent, "{lost} of {sent} datagrams were lost");
+    guest.stop(place)
 }
 
 /// One guest on alpha hears from the other.

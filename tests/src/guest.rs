@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{command, succeeds, wait_for};
-pub use crate::guests::{MACS_1, NATIVE_1, PAIRS_1, TEAM_1, WEB_1, WEB_2};
+pub use crate::guests::{MACS_1, NATIVE_1, OVS_1, PAIRS_1, TAP_1, TEAM_1, WEB_1, WEB_2};
 use crate::line::{self, Answer};
 use crate::state::State;
 use crate::{Host, Place, boots, network, say, ssh, vf};
@@ -29,6 +29,8 @@ pub struct Guest {
     pub second: Option<Pair>,
     /// libvirt's name of its board.
     pub machine: &'static str,
+    /// What its standbys are, as a template.
+    pub standby: &'static str,
     /// libvirt, QEMU and the guest's virtio driver make one of its NICs (`<teaming>`, `net_failover`): there is no bond, and
     /// Godwit knows nothing of it.
     pub teaming: bool,
@@ -200,7 +202,7 @@ impl Guest {
         // A domain that is already stored, as after a pulled plug, keeps what Godwit wrote into it.
         if domain_state(place, host, self.name)?.is_empty() {
             let template = |name: &str| std::fs::read_to_string(place.assets().join("guest").join(name));
-            let xml = self.fill_in(&template("web.xml")?, &template("standby.xml")?);
+            let xml = self.fill_in(&template("web.xml")?, &template(self.standby)?);
             ssh::run_with(place, host, "virsh -q define /dev/stdin", xml.as_bytes())?;
         }
         ssh::run(place, host, &format!("virsh -q start {self}"))

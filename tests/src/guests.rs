@@ -14,6 +14,7 @@ pub const WEB_1: Guest = Guest {
     address: "10.77.0.100",
     second: None,
     machine: ACPI,
+    standby: "standby.xml",
     teaming: false,
     port: 4555,
 };
@@ -64,6 +65,28 @@ pub const MACS_1: Guest = Guest {
     ..WEB_1
 };
 
+/// One whose standby is a macvtap on the PF.
+pub const TAP_1: Guest = Guest {
+    name: "tap-1",
+    uuid: "60d01700-0000-4000-8000-000000000070",
+    mac: "52:54:00:aa:00:70",
+    address: "10.77.0.106",
+    standby: "macvtap.xml",
+    port: 4561,
+    ..WEB_1
+};
+
+/// One whose standby is a port of Open vSwitch.
+pub const OVS_1: Guest = Guest {
+    name: "ovs-1",
+    uuid: "60d01700-0000-4000-8000-000000000080",
+    mac: "52:54:00:aa:00:80",
+    address: "10.77.0.107",
+    standby: "ovs.xml",
+    port: 4562,
+    ..WEB_1
+};
+
 /// One that libvirt can move by itself, to compare with.
 pub const TEAM_1: Guest = Guest {
     name: "team-1",
@@ -77,5 +100,5 @@ pub const TEAM_1: Guest = Guest {
 
 impl Guest {
     /// All of them.
-    pub const ALL: [Guest; 6] = [WEB_1, WEB_2, PAIRS_1, NATIVE_1, MACS_1, TEAM_1];
+    pub const ALL: [Guest; 8] = [WEB_1, WEB_2, PAIRS_1, NATIVE_1, MACS_1, TAP_1, OVS_1, TEAM_1];
 }

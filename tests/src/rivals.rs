@@ -15,7 +15,7 @@ use crate::godwit::{self, Move};
 use crate::guest::{Guest, TEAM_1, WEB_1, domain_state};
 use crate::losses::{Loss, by_phase};
 use crate::prober::{Line, Prober};
-use crate::timeline::{Span, spans};
+use crate::timeline::{Span, phase_at, spans};
 use crate::{Host, Place, clock, measure, network, ready, script, ssh};
 
 /// Records a second of the TCP connection beside the datagrams.
@@ -83,12 +83,12 @@ pub struct Seen {
     pub spans: Vec<Span>,
     /// Sent and lost, by step.
     pub losses: BTreeMap<String, Loss>,
+    /// The longest time without a datagram of the guest's that began in the step, milliseconds.
+    pub gaps: BTreeMap<String, f64>,
     /// Datagrams seen more than once: by the guest, by the client.
     pub duplicates: (u64, u64),
     /// The longest run of datagrams to the guest that were lost, as a time; milliseconds.
     pub gap_to_guest_ms: f64,
-    /// The longest time without a datagram of the guest's, milliseconds.
-    pub gap_from_guest_ms: f64,
     /// The longest time without a byte of the TCP connection, milliseconds.
     pub stall_ms: f64,
     /// TCP segments sent again, by client and guest.
@@ -101,6 +101,11 @@ impl Seen {
     /// Of all steps.
     pub fn lost(&self) -> Loss {
         self.losses.values().copied().fold(Loss::default(), Loss::plus)
+    }
+
+    /// The longest time without a datagram of the guest's, milliseconds.
+    pub fn gap_from_guest_ms(&self) -> f64 {
+        self.gaps.values().copied().fold(0.0, f64::max)
     }
 
     /// Of all steps but the transfer.
@@ -117,6 +122,9 @@ pub fn prepare(place: &Place, way: Way, host: Host) -> Result<()> {
         guest => {
             WEB_1.stop(place)?;
             daemons(place, "stop")?;
+            if guest.locate(place)? == Some(host.other()) {
+                guest.stop(place)?;
+            }
             guest.start(place, host)?;
         }
     }
@@ -191,9 +199,9 @@ pub fn one_move(place: &Place, probe: &Path, (way, from): (Way, Host), rate: u32
         off_vf_s: off_vf(way, &spans),
         losses: by_phase(&record, &spans),
         pause_ms: measure::downtime(place, to, guest),
-        spans,
-        ..of_record(&record, rate)
+        ..of_record(&record, &spans, rate)
     };
+    let seen = Seen { spans, ..seen };
     Ok(Seen {
         retransmitted: seen.retransmitted + retransmitted(place, to, guest)?.saturating_sub(before),
         ..seen
@@ -273,7 +281,7 @@ fn off_vf(way: Way, spans: &[Span]) -> Option<f64> {
 }
 
 /// What the traffic alone says.
-fn of_record(record: &[Line], rate: u32) -> Seen {
+fn of_record(record: &[Line], spans: &[Span], rate: u32) -> Seen {
     let mut seen = Seen::default();
     let (mut run, mut last) = (0_u32, None::<f64>);
     for line in record {
@@ -285,8 +293,10 @@ fn of_record(record: &[Line], rate: u32) -> Seen {
                     .max(f64::from(run) * 1000.0 / f64::from(rate));
             }
             Line::Received { at, .. } => {
-                let gap = last.map_or(0.0, |last| (at - last) * 1000.0);
-                seen.gap_from_guest_ms = seen.gap_from_guest_ms.max(gap);
+                if let Some(last) = last {
+                    let longest = seen.gaps.entry(phase_at(spans, last).to_owned()).or_default();
+                    *longest = longest.max((at - last) * 1000.0);
+                }
                 last = Some(at);
             }
             Line::Stream {
@@ -374,8 +384,13 @@ mod tests {
                 guest_duplicates: 4,
             },
         ];
-        let seen = of_record(&record, 100);
-        assert_eq!((seen.gap_to_guest_ms, seen.gap_from_guest_ms), (20.0, 250.0));
+        let seen = of_record(&record, &[span("plug", 1.2, 2.0)], 100);
+        assert_eq!(
+            (seen.gap_to_guest_ms, seen.gap_from_guest_ms().round()),
+            (20.0, 250.0)
+        );
+        assert_eq!(seen.gaps["before"].round(), 250.0);
+        assert_eq!(seen.gaps["plug"].round(), 50.0);
         assert_eq!(
             (seen.stall_ms, seen.retransmitted, seen.duplicates),
             (7.0, 2, (3, 4))

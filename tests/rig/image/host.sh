@@ -8,7 +8,7 @@ root=$1 assets=$2 public_key=$3 out=$4
 fs=$out/fs
 cp -a "$root/fs" "$fs"
 copy_modules "$root/kernel" "$fs" kvm_amd kvm_intel vfio_pci vfio_iommu_type1 igb igbvf bridge stp tun \
-  virtio_net virtio_rng vhost_net af_packet
+  virtio_net virtio_rng vhost_net af_packet openvswitch macvtap
 mkdir -p "$fs/srv/guest" "$fs/etc/godwit" "$fs/var/lib/godwit"
 cp "$root/vmlinuz" "$fs/srv/guest/vmlinuz"
 

@@ -14,6 +14,8 @@ tools=iproute2,iputils-ping,ethtool,pciutils,kmod,procps,tcpdump,busybox-static,
 tools=$tools,udev,systemd-standalone-sysusers
 # libvirt's own networks: one story has one.
 networks=libvirt-daemon-driver-network
+# One story has a standby on it.
+networks=$networks,openvswitch-switch
 virtualisation=libvirt-daemon,libvirt-daemon-driver-qemu,libvirt-clients,qemu-system-x86,qemu-utils
 
 # --variant=apt because smaller variants leave no apt in the root, and the kernel is fetched with it:

@@ -96,7 +96,7 @@ pub(crate) const FIGURES: [Figure; 12] = [
     ),
     figure(
         "longest gap from the guest, ms",
-        |seen| Some(seen.gap_from_guest_ms),
+        |seen| Some(seen.gap_from_guest_ms()),
         0,
         true,
     ),
@@ -246,6 +246,7 @@ impl Moves {
                 .map(|span| {
                     let lost = seen.losses.get(&span.name).copied().unwrap_or_default();
                     json!({"step": span.name, "ms": span.ms().round(),
+                        "gap_from_guest_ms": seen.gaps.get(&span.name).map(|ms| ms.round()),
                         "lost": {"to_guest": lost.to_guest.1, "from_guest": lost.from_guest.1}})
                 })
                 .collect();

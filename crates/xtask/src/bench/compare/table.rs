@@ -50,6 +50,16 @@ pub(super) fn text(all: &[Moves], rate: u32) -> String {
         }
         text.push('\n');
     }
+    text.push_str("\nLongest gap from the guest that began in the step, ms, as above.\n\n");
+    head(&mut text, all, "step");
+    for step in STEPS {
+        let _ = write!(text, "| {step} |");
+        for moves in all {
+            let gaps = moves.seen.iter().filter_map(|seen| seen.gaps.get(step));
+            let _ = write!(text, " {} |", shown(gaps.copied().collect(), 0));
+        }
+        text.push('\n');
+    }
     text
 }
 
