@@ -312,6 +312,7 @@ impl<W: World> PeerDesk<W> {
             pairs,
             policy: Policy::default(),
             sticky: false,
+            teamed: false,
             nodes: Vec::new(),
         }
     }
