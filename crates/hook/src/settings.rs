@@ -42,7 +42,7 @@ impl Default for Settings {
         Settings {
             policy: Policy::default(),
             socket: "/run/godwit/hook.sock".into(),
-            deadline: Duration::from_secs(5),
+            deadline: Duration::from_secs(10),
         }
     }
 }

@@ -146,7 +146,7 @@ impl<W: World> Coordinator<W> {
 
     /// Until the guest is here, or was given up.
     async fn wait_for(&self, id: &str) {
-        while let Some(told) = self.told().get(id).copied() {
+        while let Some(told) = self.last_told(id) {
             sleep_until(told + SHOWS).await;
             // Whoever asks again waits for the lock, and is told then that nothing is held.
             let alone = self.alone().await;
@@ -155,7 +155,7 @@ impl<W: World> Coordinator<W> {
             if !is_awaited(&open) {
                 return;
             }
-            let again = self.told().get(id) != Some(&told);
+            let again = self.last_told(id) != Some(told);
             let sighting = self.world().sight(&open.brief.guest.uuid).await;
             if !again && matches!(sighting, Sighting::Absent | Sighting::ShutOff) {
                 info!(migration = %id, guest = %open.brief.guest.name, "it did not come: its VFs are free");
@@ -164,6 +164,10 @@ impl<W: World> Coordinator<W> {
             drop(alone);
             sleep(LOOK_AGAIN).await;
         }
+    }
+
+    fn last_told(&self, id: &str) -> Option<Instant> {
+        self.told().get(id).copied()
     }
 
     fn told_of(&self, id: &str) {
