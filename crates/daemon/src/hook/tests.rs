@@ -27,7 +27,9 @@ use tokio::{io::AsyncWriteExt, sync::watch, time::sleep};
 use tonic::Request;
 
 use super::*;
-use crate::libvirt::{edit::teamed::coming, edit::with_metadata, xml::tests::LIVE};
+use crate::libvirt::edit::{teamed::coming, with_metadata};
+
+const LIVE: &str = include_str!("../libvirt/xml/web-1-live.xml");
 
 /// A host where no guest is, and where libvirt waits for the answer: whoever asks it would wait for ever.
 #[derive(Default)]

@@ -198,7 +198,7 @@ proptest! {
         let clean = |at: usize| (at.min(LIVE.len())..=LIVE.len()).find(|at| LIVE.is_char_boundary(*at)).unwrap();
         let text = format!("{}{noise}{}", &LIVE[..clean(at)], &LIVE[clean(at + cut)..]);
         let _ = coming(&text);
-        if let Ok(edited) = with_vfs(&text, &[vf]) {
+        if let (Ok(edited), Ok(_)) = (with_vfs(&text, &[vf]), coming(&text)) {
             prop_assert_eq!(coming(&edited).map(|read| read.teamed[0].vf), Ok(vf));
         }
     }
