@@ -34,15 +34,17 @@ impl<W: World> Hooks<W> {
         let call = &question.call;
         let (guest, operation, point, more) = (&call.guest, &call.operation, &call.point, &call.more);
         info!(guest, more, "libvirt's hook: {operation} {point}");
-        if call.right() != Right::Nothing {
-            self.wake.notify_one();
-        }
+        self.wake.notify_one();
     }
 
     /// What is to become of a guest that comes. Not to be given up on half way, as [`Coordinator::expect`].
     ///
     /// [`Coordinator::expect`]: godwit_coordinator::Coordinator::expect
     pub(super) async fn answer(&self, question: &Question, until: Instant) -> Reply {
+        if question.call.right() != Right::Decide {
+            // `godwit hook check`: somebody is here.
+            return Answer::Untouched.into();
+        }
         self.note(question);
         let guest = &question.call.guest;
         let Ok(xml) = str::from_utf8(&question.xml) else {

@@ -428,9 +428,9 @@ async fn what_is_no_question_is_closed_and_disturbs_nobody() {
     assert!(why(&host.comes(&odd).await).contains("cannot be read"));
     let mut stream = UnixStream::connect(host.socket()).unwrap();
     let question = Question {
+        call: Call::of(["web-1", "migrate", "begin", "-"].map(str::to_owned)),
         waits: true,
         xml: b"\xff<teaming transient".to_vec(),
-        ..Question::default()
     };
     let answer = tokio::task::spawn_blocking(move || {
         question.write(&mut stream).unwrap();
