@@ -245,8 +245,10 @@ impl<W: World> PeerDesk<W> {
     /// What this host sees, and how far the migration is here; none where it was not heard of.
     async fn seen(&self, id: &str, guest: &str, caller: &str) -> Result<(Sighting, Option<State>), Refused> {
         let record = self.record_of(id, guest, caller).await?;
-        let sighting = self.0.world().sight(guest).await;
-        Ok((sighting, record.map(|view| view.migration.state())))
+        Ok((
+            self.0.world().sight(guest).await,
+            record.map(|view| view.migration.state()),
+        ))
     }
 
     /// As [`PeerDesk::seen`], after closing the migration here for good if the guest is not here. Durable when

@@ -1,6 +1,6 @@
 //! What libvirt calls the hook with.
 
-/// The arguments of one call, as libvirt gives them (docs/hooks.rst): the guest's name, what happens to it, at which point
+/// The arguments of one call, as libvirt gives them (libvirt.org, "Hooks for specific system management"): the guest's name, what happens to it, at which point
 /// of that, and something more that depends on it, or `-`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Call {

@@ -305,6 +305,16 @@ fn no_other_call_fails_whatever_becomes_of_it() {
     }
 }
 
+/// Whoever installs the hook knows it by its text.
+#[test]
+fn the_program_can_be_told_from_others() {
+    let program = fs::read(env!("CARGO_BIN_EXE_godwit-hook")).unwrap();
+    let mark = godwit_hook::MARK.as_bytes();
+    assert!(program.windows(mark.len()).any(|text| text == mark));
+    let output = Hook::refusing().call("--version", b"");
+    assert!(output.stdout.starts_with(mark), "{output:?}");
+}
+
 #[test]
 fn other_calls_are_told() {
     let hook = Hook::refusing();
@@ -321,7 +331,7 @@ fn other_calls_are_told() {
 }
 
 /// A thousand calls for a guest that is none of ours, and as many of `/bin/true`, by turns: how much longer the hook takes.
-/// `cargo test --release -p godwit-hook --test hook -- --ignored --nocapture figures`.
+/// `cargo test --release -p godwit-hook --test hook -- --ignored --nocapture figures`; `GODWIT_HOOK_PROGRAM` names another build.
 #[test]
 #[ignore = "a measurement, for an optimised build and a quiet machine"]
 #[allow(clippy::print_stdout, reason = "the figures are what it is run for")]
@@ -333,6 +343,8 @@ fn figures() {
     ))
     .unwrap();
     let xml = String::from_utf8(xml).unwrap().replace("transient", "transitory");
+    let program = std::env::var("GODWIT_HOOK_PROGRAM");
+    let program = program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_godwit-hook"));
     let took = |program: &str| {
         let begun = Instant::now();
         let mut child = Command::new(program)
@@ -350,7 +362,7 @@ fn figures() {
     };
     let (mut hook, mut nothing) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        hook.push(took(env!("CARGO_BIN_EXE_godwit-hook")));
+        hook.push(took(program));
         nothing.push(took("/bin/true"));
     }
     let figure = |all: &mut Vec<Duration>, at: usize| {

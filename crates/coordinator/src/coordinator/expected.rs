@@ -50,7 +50,7 @@ impl<W: World> Coordinator<W> {
     ///
     /// # Errors
     /// See [`Refused`]; nothing is held then.
-    pub async fn expect(
+    pub async fn hold_for(
         &self,
         expected: Expected,
         vfs: impl Future<Output = Result<Vec<Vf>, Cause>> + Send,
@@ -75,7 +75,7 @@ impl<W: World> Coordinator<W> {
 
     /// The guest of that operation does not come, or not with what was held for it: its VFs are cleaned, and free. What a
     /// move of Godwit's own holds stays held.
-    pub async fn unexpect(&self, id: &str) {
+    pub async fn give_up(&self, id: &str) {
         let teamed = self
             .watch(id)
             .is_some_and(|watch| watch.borrow().migration.brief.teamed);
@@ -159,7 +159,7 @@ impl<W: World> Coordinator<W> {
             let sighting = self.world().sight(&open.brief.guest.uuid).await;
             if !again && matches!(sighting, Sighting::Absent | Sighting::ShutOff) {
                 info!(migration = %id, guest = %open.brief.guest.name, "it did not come: its VFs are free");
-                return self.unexpect(id).await;
+                return self.give_up(id).await;
             }
             drop(alone);
             sleep(LOOK_AGAIN).await;

@@ -38,7 +38,7 @@ fn expected(n: u8) -> Expected {
 
 async fn expect(desk: &Desk, n: u8) -> Result<(String, Vec<(MacAddress, PciAddress)>), Refused> {
     let vfs = desk.world.knobs().vfs.clone();
-    desk.coordinator.expect(expected(n), ready(Ok(vfs))).await
+    desk.coordinator.hold_for(expected(n), ready(Ok(vfs))).await
 }
 
 /// Time passes: as fast as everybody waits. What is done meanwhile may not be written yet.
@@ -139,7 +139,7 @@ fn asked_again_it_is_the_same_and_its_time_begins_anew() {
         let mut other = expected(1);
         other.pairs[0].mac = facts::mac(9);
         let vfs = beta.world.knobs().vfs.clone();
-        let (new, held) = beta.coordinator.expect(other, ready(Ok(vfs))).await.unwrap();
+        let (new, held) = beta.coordinator.hold_for(other, ready(Ok(vfs))).await.unwrap();
         assert_eq!(
             (state(&beta, &old), held[0].0),
             (State::Done(Outcome::Closed), facts::mac(9))
@@ -154,13 +154,13 @@ fn an_answer_that_nobody_heard_holds_nothing() {
     let host = Host::destination();
     host.live(async |beta| {
         let (id, _) = expect(&beta, 1).await.unwrap();
-        beta.coordinator.unexpect(&id).await;
+        beta.coordinator.give_up(&id).await;
         assert_eq!(state(&beta, &id), State::Done(Outcome::Closed));
         assert_eq!(beta.peek().holds(), [""; 0]);
         // What cannot be cleaned is nobody's.
         beta.world.set(|knobs| knobs.dirty = Some(cause("VF_NOT_CLEAN")));
         let (id, _) = expect(&beta, 1).await.unwrap();
-        beta.coordinator.unexpect(&id).await;
+        beta.coordinator.give_up(&id).await;
         assert_eq!(beta.peek().holds().len(), 1);
         assert_eq!(
             expect(&beta, 1).await.unwrap().1,
@@ -183,7 +183,7 @@ fn a_move_of_our_own_keeps_what_it_holds() {
                 &vec![(facts::mac(1), facts::address(4))]
             )
         );
-        beta.coordinator.unexpect(&id).await;
+        beta.coordinator.give_up(&id).await;
         passes(600).await;
         assert_eq!(beta.peek().holds(), ["0000:01:10.4"]);
         assert_eq!(state(&beta, &id).phase(), Some(Phase::Await));
@@ -222,7 +222,7 @@ fn what_cannot_be_answered_in_time_begins_nothing() {
         beta.world.until(|world| world.knobs().asked_vfs == 1).await;
         let mut soon = expected(1);
         soon.until = Instant::now() + Duration::from_millis(300);
-        let late = beta.coordinator.expect(soon, ready(Ok(Vec::new()))).await;
+        let late = beta.coordinator.hold_for(soon, ready(Ok(Vec::new()))).await;
         let late = late.unwrap_err().to_string();
         assert!(late.contains("busy"), "{late}");
         beta.world.free_call(Call::Vfs);
@@ -231,7 +231,7 @@ fn what_cannot_be_answered_in_time_begins_nothing() {
         // VFs that cannot be looked at.
         let blind = beta
             .coordinator
-            .expect(expected(1), ready(Err(Cause::default())))
+            .hold_for(expected(1), ready(Err(Cause::default())))
             .await;
         assert!(blind.is_err());
         assert_eq!(beta.peek().migrations().len(), 1);

@@ -37,9 +37,9 @@ impl<W: World> Hooks<W> {
         self.wake.notify_one();
     }
 
-    /// What is to become of a guest that comes. Not to be given up on half way, as [`Coordinator::expect`].
+    /// What is to become of a guest that comes. Not to be given up on half way, as [`Coordinator::hold_for`].
     ///
-    /// [`Coordinator::expect`]: godwit_coordinator::Coordinator::expect
+    /// [`Coordinator::hold_for`]: godwit_coordinator::Coordinator::hold_for
     pub(super) async fn answer(&self, question: &Question, until: Instant) -> Reply {
         if question.call.right() != Right::Decide {
             // `godwit hook check`: somebody is here.
@@ -87,7 +87,7 @@ impl<W: World> Hooks<W> {
             nodes: coming.nodes,
             until,
         };
-        let (id, held) = match self.coordinator.expect(expected, (self.look)()).await {
+        let (id, held) = match self.coordinator.hold_for(expected, (self.look)()).await {
             Ok(held) => held,
             Err(Refused::Cause(cause)) => return Answer::Undecided(sentence(&cause)).into(),
             Err(other) => return refused(other.to_string()).into(),
@@ -123,7 +123,7 @@ impl<W: World> Hooks<W> {
                 held: Some(id),
             },
             other => {
-                self.coordinator.unexpect(&id).await;
+                self.coordinator.give_up(&id).await;
                 other.into()
             }
         }

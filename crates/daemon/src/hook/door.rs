@@ -87,7 +87,7 @@ impl<W: World> Hooks<W> {
         let written = timeout(WRITE, write(&mut stream, &reply.answer)).await;
         if let (false, Some(id)) = (matches!(written, Ok(Ok(()))), reply.held) {
             debug!(migration = %id, "nobody heard the answer");
-            self.coordinator.unexpect(&id).await;
+            self.coordinator.give_up(&id).await;
         }
     }
 }
