@@ -245,10 +245,8 @@ impl<W: World> PeerDesk<W> {
     /// What this host sees, and how far the migration is here; none where it was not heard of.
     async fn seen(&self, id: &str, guest: &str, caller: &str) -> Result<(Sighting, Option<State>), Refused> {
         let record = self.record_of(id, guest, caller).await?;
-        Ok((
-            self.0.world().sight(guest).await,
-            record.map(|view| view.migration.state()),
-        ))
+        let sighting = self.0.world().sight(guest).await;
+        Ok((sighting, record.map(|view| view.migration.state())))
     }
 
     /// As [`PeerDesk::seen`], after closing the migration here for good if the guest is not here. Durable when
@@ -305,18 +303,7 @@ impl<W: World> PeerDesk<W> {
     }
 
     fn brief(&self, id: String, guest: Guest, source: String, pairs: Vec<Pair>) -> Brief {
-        Brief {
-            id,
-            role: Role::Destination,
-            guest,
-            source,
-            destination: self.0.host().into(),
-            pairs,
-            policy: Policy::default(),
-            sticky: false,
-            teamed: false,
-            nodes: Vec::new(),
-        }
+        Brief::arrival(id, guest, (source, self.0.host().into()), pairs)
     }
 
     fn refuse(&self, refusal: HostRefusal) -> Refused {

@@ -134,6 +134,27 @@ impl Brief {
     /// Stands for the source of a guest that another tool brings: no host has such a name.
     pub const ELSEWHERE: &str = "another tool";
 
+    /// A guest that is to reach this host; its policy is the default, and its memory may be anywhere.
+    pub fn arrival(
+        id: String,
+        guest: Guest,
+        (source, destination): (String, String),
+        pairs: Vec<Pair>,
+    ) -> Brief {
+        Brief {
+            id,
+            role: Role::Destination,
+            guest,
+            source,
+            destination,
+            pairs,
+            policy: Policy::default(),
+            sticky: false,
+            teamed: false,
+            nodes: Vec::new(),
+        }
+    }
+
     /// The VF that the pair has, or gets, on the host whose brief this is.
     pub fn vf_here(&self, pair: &Pair) -> Option<PciAddress> {
         match self.role {

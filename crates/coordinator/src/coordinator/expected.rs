@@ -13,8 +13,8 @@ use std::{
 };
 
 use godwit_migration::{
-    Brief, Cause, Course, Event, Guest, MacAddress, Migration, Pair, PciAddress, Phase, Policy, Role,
-    Sighting, State, Vf,
+    Brief, Cause, Course, Event, Guest, MacAddress, Migration, Pair, PciAddress, Phase, Role, Sighting,
+    State, Vf,
 };
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
@@ -120,17 +120,11 @@ impl<W: World> Coordinator<W> {
         for (pair, (_, vf)) in pairs.iter_mut().zip(chosen) {
             pair.destination_vf = Some(*vf);
         }
+        let hosts = (Brief::ELSEWHERE.into(), self.host().into());
         Brief {
-            id: new_id(),
-            role: Role::Destination,
-            guest: expected.guest,
-            source: Brief::ELSEWHERE.into(),
-            destination: self.host().into(),
-            pairs,
-            policy: Policy::Require,
-            sticky: false,
             teamed: true,
             nodes: expected.nodes,
+            ..Brief::arrival(new_id(), expected.guest, hosts, pairs)
         }
     }
 
