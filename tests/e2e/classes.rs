@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::stage::Stage;
 use crate::{
-    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, moves, pairs, policies, refusals, stays,
-    steering, troubles,
+    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, moves, pairs, policies, refusals,
+    stays, steering, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -13,11 +13,12 @@ pub(crate) type Told = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
 /// least. The class `kills` is made of a table.
-pub(crate) const CLASSES: [(&str, &[Told]); 10] = [
+pub(crate) const CLASSES: [(&str, &[Told]); 11] = [
     ("refusals", REFUSALS),
     ("doctor", DOCTOR),
     ("moves", MOVES),
     ("arrivals", ARRIVALS),
+    ("hooks", HOOKS),
     ("policies", POLICIES),
     ("restarts", RESTARTS),
     ("unplugs", UNPLUGS),
@@ -114,6 +115,30 @@ const ARRIVALS: &[Told] = &[
     (
         "a_vf_that_will_not_plug_is_tried_again",
         arrivals::vf_that_will_not_plug,
+    ),
+];
+
+const HOOKS: &[Told] = &[
+    ("the_hook_is_installed_and_checked", hooks::installed),
+    (
+        "a_guest_on_standby_moved_by_plain_virsh_passes_the_hook_and_is_accelerated",
+        hooks::from_standby,
+    ),
+    (
+        "a_teamed_guest_moved_by_plain_virsh_gets_a_vf_of_the_other_host",
+        hooks::teamed,
+    ),
+    (
+        "an_unrelated_guest_comes_while_the_daemon_is_down",
+        hooks::unrelated,
+    ),
+    (
+        "a_daemon_that_hangs_is_not_waited_for_by_libvirts_hook",
+        hooks::daemon_hangs,
+    ),
+    (
+        "libvirtd_restarted_with_the_hook_kills_no_guest",
+        hooks::libvirtd_restarted,
     ),
 ];
 

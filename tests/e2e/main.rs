@@ -10,6 +10,7 @@ mod doctor;
 mod doubts;
 mod fabrics;
 mod hardware;
+mod hooks;
 mod kills;
 mod moves;
 mod pairs;

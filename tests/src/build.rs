@@ -27,6 +27,8 @@ pub struct Godwit {
     pub godwitd: PathBuf,
     /// The command line.
     pub godwit: PathBuf,
+    /// What libvirt runs, once `godwit hook install` has put it there.
+    pub hook: PathBuf,
     /// In the guest.
     pub agent: PathBuf,
 }
@@ -36,7 +38,7 @@ pub struct Godwit {
 ///
 /// `optimised` is for figures: it takes minutes from nothing.
 pub fn build(place: &Place, optimised: bool) -> Result<Parts> {
-    say("building godwitd, godwit and godwit-agent");
+    say("building godwitd, godwit, godwit-hook and godwit-agent");
     let mut build = cargo(place);
     build.args(["build", "--quiet", "--package", "godwitd", "--package", "godwit"]);
     if optimised {
@@ -47,6 +49,7 @@ pub fn build(place: &Place, optimised: bool) -> Result<Parts> {
     let godwit = Godwit {
         godwitd: host.join("godwitd"),
         godwit: host.join("godwit"),
+        hook: build_static(place, "godwit-hook")?,
         agent: build_static(place, "godwit-agent")?,
     };
     Ok(Parts {

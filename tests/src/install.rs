@@ -27,6 +27,8 @@ pub fn install(place: &Place, images: &Images, parts: &Parts) -> Result<()> {
         fs::create_dir_all(common.join("usr/local/bin"))?;
         stripped(&godwit.godwitd, &common.join("usr/local/bin/godwitd"))?;
         stripped(&godwit.godwit, &common.join("usr/local/bin/godwit"))?;
+        // Static, and stripped as it was built.
+        fs::copy(&godwit.hook, common.join("usr/local/bin/godwit-hook"))?;
     }
     std::thread::scope(|scope| {
         let common = &common;

@@ -1,6 +1,6 @@
 //! Guests without a system, which have only the devices a test gives them.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::guest::{domain_state, remove};
 use crate::{Host, Place, ssh};
@@ -12,6 +12,10 @@ pub enum Device {
     Vf,
     /// A virtio NIC on the bridge.
     Standby,
+    /// The same as the standby of a pair of libvirt's own.
+    TeamedStandby,
+    /// And the VF of that pair, which libvirt sets up.
+    TeamedVf,
     /// The agent's channel, with nobody at its other end.
     Channel,
 }
@@ -60,10 +64,21 @@ impl<'a> Small<'a> {
     fn device(&self, device: Device) -> Result<String> {
         let mac = self.mac();
         Ok(match device {
-            Device::Standby => format!(
-                "<interface type='bridge'><mac address='{mac}'/><source bridge='br0'/><model type='virtio'/>\
-                 <driver name='qemu'/><alias name='ua-standby0'/></interface>"
-            ),
+            Device::Standby => standby(&mac, ""),
+            Device::TeamedStandby => standby(&mac, "<teaming type='persistent'/>"),
+            Device::TeamedVf => {
+                let address = ssh::output(self.place, self.host, &format!("rig-vf take {mac}"))?;
+                let plain = crate::guest::vf_xml(self.place, address.trim(), 0)?;
+                let source = plain
+                    .split_once("<source>")
+                    .and_then(|(_, rest)| rest.split_once("</source>"));
+                let (source, _) = source.context("a VF without a source")?;
+                let source = source.replace("<address ", "<address type='pci' ");
+                format!(
+                    "<interface type='hostdev' managed='no'><mac address='{mac}'/><source>{source}</source>\
+                     <teaming type='transient' persistent='ua-standby0'/></interface>"
+                )
+            }
             Device::Channel => {
                 "<channel type='unix'><target type='virtio' name='org.godwit.agent.0'/></channel>".into()
             }
@@ -73,6 +88,13 @@ impl<'a> Small<'a> {
             }
         })
     }
+}
+
+fn standby(mac: &str, teaming: &str) -> String {
+    format!(
+        "<interface type='bridge'><mac address='{mac}'/><source bridge='br0'/><model type='virtio'/>\
+         <driver name='qemu'/>{teaming}<alias name='ua-standby0'/></interface>"
+    )
 }
 
 impl Drop for Small<'_> {

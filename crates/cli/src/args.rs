@@ -1,5 +1,6 @@
 //! The command line, and its help.
 
+mod hook;
 mod vfs;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use godwit_api::v1::{self as api, Failure};
 
 mod moves;
 
+pub(crate) use self::hook::HookAct;
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::moves::{Migrate, Plan};
 pub(crate) use self::vfs::VfAct;
@@ -37,6 +39,7 @@ Examples:
   godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
   godwit explain NO_FREE_VF              what a reason means, and what is to be done
   godwit doctor                          what stands in the way on this host (of a guest: godwit doctor web-1)
+  godwit hook install                    guests that virsh migrate brings get their VF too
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer
 
 Exit codes:
@@ -158,6 +161,11 @@ pub(crate) enum Command {
     },
     /// Show the VFs that this host has set aside
     Holds(Holds),
+    /// Install the hook by which plain libvirt brings guests, or check it
+    Hook {
+        #[command(subcommand)]
+        act: HookAct,
+    },
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_MORE)]
     Completions {

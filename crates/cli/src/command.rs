@@ -8,6 +8,7 @@ mod explain;
 mod follow;
 mod guests;
 mod holds;
+mod hook;
 mod hosts;
 mod list;
 mod man;
@@ -61,6 +62,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
             Some(directory) => offline::holds(directory, out),
             None => holds::holds(daemon().await?, out).await,
         },
+        Command::Hook { act } => hook::hook(act, out),
         Command::Completions { shell } => completions::completions(*shell, out),
         Command::Man { dir } => man::man(dir.as_deref(), out),
     }

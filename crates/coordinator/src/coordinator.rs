@@ -1,5 +1,6 @@
 //! All operations of one host: begun, found, resumed after a restart.
 
+mod expected;
 mod guests;
 mod holding;
 mod host;
@@ -19,9 +20,13 @@ use godwit_migration::{
     Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Policy, Refusal,
     Role, State, preflight,
 };
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
 use tracing::info;
 
+pub use self::expected::Expected;
 pub(crate) use self::lookup::Found;
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
@@ -47,6 +52,8 @@ struct Inner<W> {
     /// Room for transfers from here, and to here.
     outgoing: Slots,
     incoming: Slots,
+    /// When libvirt told last of each guest that is expected; by the id of its operation.
+    told: Mutex<HashMap<String, Instant>>,
 }
 
 /// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
@@ -94,6 +101,7 @@ impl<W: World> Coordinator<W> {
             journal,
             operations: Mutex::default(),
             begin: Default::default(),
+            told: Mutex::default(),
         };
         let coordinator = Coordinator(Arc::new(inner));
         for migration in open {
@@ -153,6 +161,7 @@ impl<W: World> Coordinator<W> {
             pairs,
             policy: wanted.policy.unwrap_or(facts.policy),
             sticky: false,
+            teamed: false,
             nodes: facts.nodes,
         };
         let id = brief.id.clone();
@@ -185,9 +194,13 @@ impl<W: World> Coordinator<W> {
         let (commands, received) = mpsc::channel(16);
         let (view, seen) = watch::channel(View::of(migration.clone()));
         let id = migration.brief.id.clone();
+        let expected = migration.brief.teamed && migration.state().phase() == Some(Phase::Await);
         self.operations()
             .insert(id.clone(), Handle { commands, view: seen });
         let operation = Operation::new(self.clone(), migration, taken_up, (received, view));
+        if expected {
+            self.give_up_in_time(&id);
+        }
         let coordinator = self.clone();
         tokio::spawn(async move {
             operation.run().await;

@@ -303,17 +303,7 @@ impl<W: World> PeerDesk<W> {
     }
 
     fn brief(&self, id: String, guest: Guest, source: String, pairs: Vec<Pair>) -> Brief {
-        Brief {
-            id,
-            role: Role::Destination,
-            guest,
-            source,
-            destination: self.0.host().into(),
-            pairs,
-            policy: Policy::default(),
-            sticky: false,
-            nodes: Vec::new(),
-        }
+        Brief::arrival(id, guest, (source, self.0.host().into()), pairs)
     }
 
     fn refuse(&self, refusal: HostRefusal) -> Refused {

@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use godwit_coordinator::{Coordinator, World};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{
+    Notify,
+    broadcast::{Receiver, error::RecvError},
+};
 use tracing::warn;
 
 use crate::{
@@ -23,7 +26,7 @@ const BURST: Duration = Duration::from_secs(1);
 pub(crate) async fn look_after<W: World>(
     coordinator: Coordinator<W>,
     world: Arc<RealWorld>,
-    mut events: Receiver<Event>,
+    (mut events, wake): (Receiver<Event>, Arc<Notify>),
     vfs: Vfs,
 ) {
     let mut watch = Watch::begin(vfs).await;
@@ -40,11 +43,14 @@ pub(crate) async fn look_after<W: World>(
                 _ => false,
             },
             () = hardware(&mut watch) => true,
+            // libvirt's hook told of a guest that comes or goes.
+            () = wake.notified() => false,
         };
         tokio::time::sleep(BURST).await;
         // What the burst told is known by looking.
         events = events.resubscribe();
         world.keep_standbys().await;
+        world.remember_owners().await;
         match hardware {
             true => coordinator.hardware_changed().await,
             false => coordinator.look_after_guests().await,

@@ -1,6 +1,7 @@
 //! The configuration file. Every key is documented here and in docs/operations.md; unknown keys are refused.
 
 mod faults;
+mod hook;
 mod pools;
 
 use std::{
@@ -18,7 +19,7 @@ use godwit_migration::{
 };
 use serde::Deserialize;
 
-pub(crate) use self::pools::PoolTable;
+pub(crate) use self::{hook::HookTable, pools::PoolTable};
 use crate::world::doubt::{Doubt, OnUnknown};
 
 /// The whole file.
@@ -61,6 +62,9 @@ pub(crate) struct Config {
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
+    /// Guests that plain libvirt brings.
+    #[serde(default)]
+    pub(crate) hook: HookTable,
     /// What is to go wrong on purpose. Refused without `--allow-faults`.
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<FaultTable>,
@@ -252,6 +256,7 @@ impl Config {
             return Err("limits.outgoing and limits.incoming are 1 to 64 transfers".into());
         }
         self.faults()?;
+        self.hook.check(self.pools.iter().map(|pool| &pool.name))?;
         let HistoryTable { keep, days } = self.history;
         if !(1..=1_000_000).contains(&keep) || !(1..=36_500).contains(&days) {
             return Err("history.keep is not 1 to 1000000, or history.days not 1 to 36500".into());

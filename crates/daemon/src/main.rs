@@ -4,6 +4,7 @@ mod agent;
 mod caretaker;
 mod cause;
 mod config;
+mod hook;
 mod libvirt;
 mod machine;
 mod peers;
@@ -20,13 +21,17 @@ use godwit_coordinator::{
     faults::{Faults, Faulty},
 };
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
     agent::Agents,
     config::{Config, PoolTable},
+    hook::Hooks,
     libvirt::Libvirt,
     peers::{Keys, Peers},
     vf::Vfs,
@@ -102,7 +107,9 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.state)
         .with_context(|| format!("state directory {}", config.state.display()))?;
     let journal = Journal::open(&config.state)?;
-    let socket = server::bind(&config.socket)?;
+    // Root and its group.
+    let socket = server::bind(&config.socket, 0o660)?;
+    let hooks = hook::bind(&config.hook.socket)?;
     let faults = config.faults().map_err(anyhow::Error::msg)?;
     let faults = Arc::new(Faults::open(&config.state, faults, die)?);
     let vfs = Vfs::new(config.pools.iter().map(PoolTable::spec).collect());
@@ -123,9 +130,22 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     let coordinator = Coordinator::start(settings.clone(), faulty, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
 
-    tokio::spawn(caretaker::look_after(coordinator.clone(), world, events, vfs));
+    let wake = Arc::new(Notify::new());
+    let answers = Hooks::new(
+        coordinator.clone(),
+        Arc::clone(&world),
+        &config,
+        Arc::clone(&wake),
+    );
+    tokio::spawn(caretaker::look_after(
+        coordinator.clone(),
+        world,
+        (events, wake),
+        vfs,
+    ));
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(answers.serve(hooks, stopped.clone()));
     let local = server::local(coordinator.clone(), socket, config.socket, stopped.clone());
     let peers = async {
         match (config.listen, keys) {

@@ -34,7 +34,7 @@ const STREAMS: usize = 64;
 /// Turns true when the daemon is to stop.
 pub(crate) type Stop = watch::Receiver<bool>;
 
-async fn stopped(mut stop: Stop) {
+pub(crate) async fn stopped(mut stop: Stop) {
     // The sender lives in main: an error means that main is gone, which is a stop as well.
     let _ = stop.wait_for(|stop| *stop).await;
 }
@@ -46,8 +46,8 @@ fn server() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))
 }
 
-/// A socket that only root and its group can open; one that a dead daemon left is replaced, one that answers is not.
-pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+/// A socket of this mode; one that a dead daemon left is replaced, one that answers is not.
+pub(crate) fn bind(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).with_context(|| format!("socket directory {}", directory.display()))?;
     }
@@ -61,7 +61,7 @@ pub(crate) fn bind(path: &Path) -> anyhow::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(path).with_context(|| format!("socket {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 

@@ -121,12 +121,40 @@ pub struct Brief {
     /// Decelerate: the guest stays on its standby until somebody asks otherwise, or until it leaves this host.
     #[serde(default)]
     pub sticky: bool,
+    /// Destination: the pairs are libvirt's own (`<teaming>`), and the guest comes by another tool, as libvirt's hook told.
+    /// Its VFs are in its domain from the start, and no agent confirms anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub teamed: bool,
     /// NUMA nodes that the guest's memory is bound to; none where it may be anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<u32>,
 }
 
 impl Brief {
+    /// Stands for the source of a guest that another tool brings: no host has such a name.
+    pub const ELSEWHERE: &str = "another tool";
+
+    /// A guest that is to reach this host; its policy is the default, and its memory may be anywhere.
+    pub fn arrival(
+        id: String,
+        guest: Guest,
+        (source, destination): (String, String),
+        pairs: Vec<Pair>,
+    ) -> Brief {
+        Brief {
+            id,
+            role: Role::Destination,
+            guest,
+            source,
+            destination,
+            pairs,
+            policy: Policy::default(),
+            sticky: false,
+            teamed: false,
+            nodes: Vec::new(),
+        }
+    }
+
     /// The VF that the pair has, or gets, on the host whose brief this is.
     pub fn vf_here(&self, pair: &Pair) -> Option<PciAddress> {
         match self.role {

@@ -40,6 +40,7 @@ fn brief(role: Role) -> Brief {
         }],
         policy: Policy::Require,
         sticky: false,
+        teamed: false,
         nodes: Vec::new(),
     }
 }

@@ -8,11 +8,13 @@ use super::words;
 
 mod checks;
 mod doctor;
+mod hook;
 mod hosts;
 mod plan;
 
 pub(crate) use checks::Checks;
 pub(crate) use doctor::Doctor;
+pub(crate) use hook::{HookChecked, HookInstalled};
 pub(crate) use hosts::{Holds, Hosts, Vfs};
 pub(crate) use plan::Plan;
 

@@ -7,6 +7,7 @@ mod checks;
 mod commands;
 mod doctor;
 mod fake;
+mod hook;
 mod hosts;
 mod migrate;
 mod offline;

@@ -36,6 +36,7 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         pairs: vec![pair],
         policy: Default::default(),
         sticky: false,
+        teamed: false,
         nodes: Vec::new(),
     };
     Migration::begin(brief, BEGUN)

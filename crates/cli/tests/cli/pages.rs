@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "guests",
     "adopt",
     "migrate",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 21] = [
     "hosts",
     "vfs",
     "holds",
+    "hook",
     "completions",
     "man",
 ];
@@ -66,7 +67,7 @@ fn bash_takes_the_script() {
         .unwrap();
     assert_eq!(
         String::from_utf8(bash.stdout).unwrap(),
-        "hosts holds\n",
+        "hosts holds hook\n",
         "{:?}",
         String::from_utf8(bash.stderr)
     );

@@ -2,6 +2,7 @@
 
 use godwit_migration::{
     Brief, Cause, Event, HostRefusal, MacAddress, Migration, Pair, PciAddress, Policy, Refusal, Report, Role,
+    Vf,
     choice::{Demand, Ranking, Wanted, choose, rank},
 };
 
@@ -11,13 +12,18 @@ use crate::{Refused, World, words};
 /// So often another VF is taken instead of one that does not work; then it is no longer the VF's fault.
 const MOST_SWAPS: usize = 3;
 
-type Held = Vec<(MacAddress, PciAddress)>;
+pub(super) type Held = Vec<(MacAddress, PciAddress)>;
 
 impl<W: World> Coordinator<W> {
     /// One free VF for each of the pairs of a guest. The caller holds the lock until it has written them down.
     pub(crate) async fn choose(&self, pairs: &[&Pair], nodes: &[u32]) -> Result<Held, Refused> {
+        self.choose_of(pairs, nodes, &self.vfs().await?)
+    }
+
+    /// The same, of these.
+    pub(super) fn choose_of(&self, pairs: &[&Pair], nodes: &[u32], vfs: &[Vf]) -> Result<Held, Refused> {
         let wanted: Vec<Wanted> = pairs.iter().map(|pair| wanted(pair)).collect();
-        let chosen = choose(self.host(), self.demand(&wanted, nodes), &self.vfs().await?);
+        let chosen = choose(self.host(), self.demand(&wanted, nodes), vfs);
         chosen.map_err(|no| Refusal::Host(no).into())
     }
 

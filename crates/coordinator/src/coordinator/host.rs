@@ -23,11 +23,19 @@ impl<W: World> Coordinator<W> {
 
     /// The same, with the holds, and the VFs as the host shows them without.
     pub(super) async fn vfs_held(&self) -> Result<(Vec<Vf>, Vec<holds::Hold>, Vec<Vf>), Refused> {
+        self.held_over(self.0.world.vfs()).await
+    }
+
+    /// The same, over VFs that are looked at in another way.
+    pub(super) async fn held_over(
+        &self,
+        vfs: impl Future<Output = Result<Vec<Vf>, Cause>>,
+    ) -> Result<(Vec<Vf>, Vec<holds::Hold>, Vec<Vf>), Refused> {
         // In this order: a hold that ends between the two looks has given its VF to a guest, and a list of VFs
         // from before that would show it free.
         let holds = self.0.journal.holds().await?;
         let deadline = self.deadline(Phase::Hold);
-        let vfs = tokio::time::timeout(deadline, self.0.world.vfs()).await;
+        let vfs = tokio::time::timeout(deadline, vfs).await;
         let vfs = vfs
             .unwrap_or_else(|_| Err(late_vfs(deadline)))
             .map_err(Refused::Cause)?;

@@ -29,6 +29,7 @@ impl<W: World> Coordinator<W> {
             destination: destination.into(),
             policy: wanted.policy.unwrap_or(facts.policy),
             sticky: false,
+            teamed: false,
             nodes: facts.nodes,
         };
         let pairs = self.0.world.plan(&brief).await.map_err(Refused::Cause)?;

@@ -164,6 +164,7 @@ impl<W: World> Coordinator<W> {
             pairs,
             policy: facts.policy,
             sticky,
+            teamed: false,
             nodes: facts.nodes,
         };
         let id = brief.id.clone();

@@ -165,6 +165,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         destination: "alpha".into(),
         policy: Policy::default(),
         sticky: false,
+        teamed: false,
         nodes: Vec::new(),
         pairs: vec![pair],
     };

@@ -27,6 +27,7 @@ fn migration(n: u32) -> Migration {
         pairs: vec![pair],
         policy: Default::default(),
         sticky: false,
+        teamed: false,
         nodes: Vec::new(),
     };
     Migration::begin(brief, 1_767_323_045_067)

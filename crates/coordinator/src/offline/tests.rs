@@ -38,6 +38,7 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         destination: "beta".into(),
         policy: Policy::default(),
         sticky: false,
+        teamed: false,
         nodes: Vec::new(),
         pairs: vec![pair],
     };

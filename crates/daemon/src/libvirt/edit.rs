@@ -1,5 +1,7 @@
 //! Edits of domain XML, by splicing. Pure.
 
+pub(crate) mod teamed;
+
 use std::ops::Range;
 
 use godwit_migration::PciAddress;

@@ -318,7 +318,8 @@ pub(super) fn pci_address(node: Node<'_, '_>) -> Option<PciAddress> {
     Some(address)
 }
 
-fn number(text: &str) -> Option<u32> {
+/// A number as libvirt writes and reads one.
+pub(super) fn number(text: &str) -> Option<u32> {
     match text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),

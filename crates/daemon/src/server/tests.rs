@@ -187,15 +187,15 @@ fn refused(answer: &Result<Code, tonic::transport::Error>) -> bool {
 async fn a_socket_that_answers_is_not_taken_and_a_dead_one_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run/godwitd.sock");
-    let first = bind(&path).unwrap();
+    let first = bind(&path, 0o660).unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     assert!(
-        bind(&path)
+        bind(&path, 0o660)
             .unwrap_err()
             .to_string()
             .contains("another godwitd listens")
     );
     drop(first);
-    bind(&path).unwrap();
+    bind(&path, 0o660).unwrap();
 }

@@ -66,7 +66,7 @@ impl RealWorld {
     }
 
     /// The event wakes, the state decides: a source whose migration is cancelled sends the same event.
-    async fn arrived(&self, job: &Job) -> Work<()> {
+    pub(super) async fn arrived(&self, job: &Job) -> Work<()> {
         let id = uuid(&job.brief)?;
         let mut events = self.libvirt.events();
         loop {

@@ -11,7 +11,7 @@ use godwit_migration::{
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{RealWorld, accelerate::place_of, channel_of, strays::Open};
+use super::{RealWorld, accelerate::place_of, channel_of, hooked::Owners, strays::Open};
 use crate::{
     agent::{self, Tie},
     cause::{CauseExt, cause},
@@ -169,43 +169,12 @@ impl RealWorld {
     }
 
     pub(super) async fn vf_facts(&self) -> Result<Vec<Vf>, Cause> {
-        let told = |error: &(dyn std::error::Error + 'static)| {
-            cause("VF", "this host's VFs cannot be read").because(error)
-        };
-        let vfs = self.inventory().await;
         let owners = self.owners().await?;
-        let networks = self
-            .libvirt
-            .vf_networks()
-            .await
-            .map_err(|error| no_libvirt(&error))?;
-        let open = self.vfs.open_vfs().await.map_err(|error| told(&error))?;
-        let mut facts = Vec::with_capacity(vfs.len());
-        for vf in vfs {
-            let address = vf.name.address;
-            let owner = owners.iter().find(|(owned, _)| *owned == address);
-            let usage = match owner {
-                Some((_, guest)) => VfUse::Guest(guest.clone()),
-                None => {
-                    let unowned = self.unowned(&vf, &open, &networks).await;
-                    unowned.map_err(|error| told(&error))?
-                }
-            };
-            facts.push(Vf {
-                address,
-                pool: vf.pool,
-                pf: vf.name.pf,
-                usage,
-                profile: vf.settings.map(|settings| settings.profile),
-                site: vf.site,
-                mac: vf.settings.and_then(|settings| settings.mac),
-            });
-        }
-        Ok(facts)
+        self.vfs_of(&owners).await
     }
 
     /// This host's VFs; a PF in trouble is named in the log and does not hide the others.
-    async fn inventory(&self) -> Vec<VfState> {
+    pub(super) async fn inventory(&self) -> Vec<VfState> {
         let inventory = self.vfs.list().await;
         for problem in &inventory.problems {
             warn!("VFs: {}", sentence(problem));
@@ -214,7 +183,12 @@ impl RealWorld {
     }
 
     /// Used by the host itself, by a process that libvirt does not know, libvirt's to give away, or free.
-    async fn unowned(&self, vf: &VfState, open: &Open, networks: &[VfNetwork]) -> Result<VfUse, VfError> {
+    pub(super) async fn unowned(
+        &self,
+        vf: &VfState,
+        open: &Open,
+        networks: &[VfNetwork],
+    ) -> Result<VfUse, VfError> {
         if let Some(used) = &vf.used {
             return Ok(VfUse::Other(used.clone()));
         }
@@ -239,8 +213,18 @@ impl RealWorld {
         })
     }
 
+    /// Whose VFs are by libvirt's words, which are remembered.
+    pub(super) async fn owners(&self) -> Result<Owners, Cause> {
+        let guests = self.owning_guests().await?;
+        let networks = self.libvirt.vf_networks().await;
+        let networks = networks.map_err(|error| no_libvirt(&error))?;
+        let owners = Owners { guests, networks };
+        self.remembered.set_owners(&owners);
+        Ok(owners)
+    }
+
     /// Every host device of every running domain, and whose it is.
-    async fn owners(&self) -> Result<Vec<(PciAddress, String)>, Cause> {
+    async fn owning_guests(&self) -> Result<Vec<(PciAddress, String)>, Cause> {
         let states = self.libvirt.list().await.map_err(|error| no_libvirt(&error))?;
         let mut owners = Vec::new();
         for state in states

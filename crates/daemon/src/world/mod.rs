@@ -11,14 +11,16 @@ pub(crate) mod doctor;
 pub(crate) mod doubt;
 mod evidence;
 mod facts;
+mod hooked;
 mod leaving;
 mod locate;
 mod profile;
 mod steering;
 mod strays;
+mod teamed;
 mod transfer;
 
-use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_coordinator::{Job, World, retry};
@@ -29,7 +31,7 @@ use godwit_migration::{
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use self::{doctor::Practice, doubt::Doubt, evidence::Evidence};
+use self::{doctor::Practice, doubt::Doubt, evidence::Evidence, hooked::Remembered};
 use crate::{
     agent::{self, Agents},
     cause::{CauseExt, cause, refused},
@@ -52,8 +54,7 @@ pub(crate) struct RealWorld {
     agents: Agents,
     peers: Peers,
     evidence: Evidence,
-    /// Migrations whose transfer is to end early.
-    aborted: Mutex<HashSet<String>>,
+    remembered: Remembered,
     doubt: Doubt,
     must_match: MustMatch,
     practice: Practice,
@@ -62,7 +63,6 @@ pub(crate) struct RealWorld {
 impl RealWorld {
     pub(crate) fn new(host: String, libvirt: Libvirt, vfs: Vfs, peers: Peers, agents: Agents) -> RealWorld {
         let evidence = Evidence::watch(&libvirt);
-        let aborted = Mutex::default();
         RealWorld {
             host,
             libvirt,
@@ -70,7 +70,7 @@ impl RealWorld {
             agents,
             peers,
             evidence,
-            aborted,
+            remembered: Remembered::default(),
             doubt: Doubt::default(),
             must_match: MustMatch::default(),
             practice: Practice::default(),
@@ -143,6 +143,11 @@ impl World for RealWorld {
         let Some(phase) = job.state.phase() else {
             return Event::Failed(cause("DEFECT", "work was asked for after the end"));
         };
+        if job.brief.teamed
+            && let Some(worked) = self.work_teamed(&job, phase).await
+        {
+            return worked.map_or_else(|event| event, Event::Done);
+        }
         let worked = match phase {
             Phase::Reserve => self.reserve(&job).await,
             Phase::Queue => self.queue(&job).await,

@@ -160,7 +160,8 @@ impl RealWorld {
     }
 
     pub(super) fn aborted(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<String>> {
-        self.aborted
+        self.remembered
+            .aborted
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }

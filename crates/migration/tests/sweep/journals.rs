@@ -103,6 +103,7 @@ fn brief(role: Role) -> Brief {
         pairs: Vec::new(),
         policy: Policy::Require,
         sticky: false,
+        teamed: false,
         nodes: Vec::new(),
     }
 }
