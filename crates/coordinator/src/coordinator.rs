@@ -7,6 +7,7 @@ pub(crate) mod looking;
 mod lookup;
 mod persons;
 mod plan;
+mod running;
 mod stays;
 
 use std::{
@@ -23,6 +24,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
 pub(crate) use self::lookup::Found;
+pub use self::running::Running;
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
     clock::{new_id, now_ms},
@@ -47,6 +49,8 @@ struct Inner<W> {
     /// Room for transfers from here, and to here.
     outgoing: Slots,
     incoming: Slots,
+    /// Says when an operation began or ended, and whether new ones may begin.
+    door: running::Door,
 }
 
 /// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
@@ -94,6 +98,7 @@ impl<W: World> Coordinator<W> {
             journal,
             operations: Mutex::default(),
             begin: Default::default(),
+            door: running::Door::default(),
         };
         let coordinator = Coordinator(Arc::new(inner));
         for migration in open {
@@ -132,6 +137,7 @@ impl<W: World> Coordinator<W> {
 
     async fn begin_leaving(&self, wanted: &Wanted) -> Result<String, Refused> {
         let (destination, request) = (wanted.destination.as_str(), wanted.request.as_str());
+        self.open()?;
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
         let mut facts = self.guest(&wanted.guest).await?;
         self.check_destination(&facts.guest, destination)?;
@@ -162,7 +168,8 @@ impl<W: World> Coordinator<W> {
     }
 
     /// Begins this host's part: durable first, then at work.
-    pub(crate) async fn begin(&self, brief: Brief, request: Option<String>) -> Result<(), JournalError> {
+    pub(crate) async fn begin(&self, brief: Brief, request: Option<String>) -> Result<(), Refused> {
+        self.open()?;
         let migration = Migration::begin(brief, now_ms());
         self.0.journal.begin(&migration, request).await?;
         self.run(migration, false);
@@ -187,11 +194,13 @@ impl<W: World> Coordinator<W> {
         let id = migration.brief.id.clone();
         self.operations()
             .insert(id.clone(), Handle { commands, view: seen });
+        self.0.door.turned();
         let operation = Operation::new(self.clone(), migration, taken_up, (received, view));
         let coordinator = self.clone();
         tokio::spawn(async move {
             operation.run().await;
             coordinator.operations().remove(&id);
+            coordinator.0.door.turned();
             coordinator.forget().await;
         });
     }
