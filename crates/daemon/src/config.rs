@@ -61,6 +61,9 @@ pub(crate) struct Config {
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
+    /// The host's D-Bus.
+    #[serde(default)]
+    pub(crate) dbus: DbusTable,
     /// What is to go wrong on purpose. Refused without `--allow-faults`.
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<FaultTable>,
@@ -89,6 +92,20 @@ impl Default for ProfileTable {
     fn default() -> ProfileTable {
         let MustMatch(must_match) = MustMatch::default();
         ProfileTable { must_match }
+    }
+}
+
+/// The host's D-Bus.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DbusTable {
+    /// The daemon is on the system bus, and keeps the host awake while an operation is at work. Default true.
+    pub(crate) enabled: bool,
+}
+
+impl Default for DbusTable {
+    fn default() -> DbusTable {
+        DbusTable { enabled: true }
     }
 }
 
@@ -369,6 +386,7 @@ fail-over = 7
         assert_eq!(config.limits(), Limits::default());
         assert_eq!(config.history(), History { keep: 1000, days: 90 });
         assert_eq!(config.must_match(), MustMatch::default());
+        assert!(config.dbus.enabled);
         let must = WHOLE.replace(
             "[deadlines]",
             "[profile]\nmust_match = [\"vlan\", \"max-tx-rate\"]\n[deadlines]",

@@ -1,6 +1,7 @@
 //! `godwitd`, one per host: the coordinator and the real world.
 
 mod agent;
+mod bus;
 mod caretaker;
 mod cause;
 mod config;
@@ -124,6 +125,9 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
 
     tokio::spawn(caretaker::look_after(coordinator.clone(), world, events, vfs));
+    if config.dbus.enabled {
+        tokio::spawn(bus::serve(coordinator.clone(), None));
+    }
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let local = server::local(coordinator.clone(), socket, config.socket, stopped.clone());
