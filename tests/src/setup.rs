@@ -1,11 +1,11 @@
-//! The packages this machine needs: for the rig, and for building the daemon.
+//! The packages this machine needs: for the rig, for building the daemon, and for its tests on a D-Bus of their own.
 
 use anyhow::{Context, Result};
 
 use crate::command::{command, output, run};
 
 /// Debian packages. QEMU is not among them: the rig runs the one of its own root file system.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 21] = [
     // the daemon's build
     "gcc",
     "libc6-dev",
@@ -19,6 +19,10 @@ const PACKAGES: [&str; 18] = [
     "kmod",
     "mmdebstrap",
     "xz-utils",
+    // a bus of the tests' own, with dbusmock's logind and polkit; setpriv
+    "dbus",
+    "python3-dbusmock",
+    "util-linux",
     // the rig
     "git",
     "iproute2",

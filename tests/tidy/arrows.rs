@@ -18,7 +18,7 @@ const UNUSED: Rule = Rule {
 pub(crate) const RULES: [Rule; 1] = [UNUSED];
 
 /// Crates, and where they may be named.
-const FENCES: [(&str, &[&str]); 8] = [
+const FENCES: [(&str, &[&str]); 9] = [
     ("backoff", &["crates/coordinator/src/retry.rs"]),
     ("virt", &["crates/daemon/src/libvirt/"]),
     ("virt_sys", &["crates/daemon/src/libvirt/"]),
@@ -33,6 +33,7 @@ const FENCES: [(&str, &[&str]); 8] = [
         &["crates/daemon/src/vf/", "guest-agent/src/"],
     ),
     ("rusqlite", &["crates/coordinator/"]),
+    ("zbus", &["crates/daemon/src/bus/"]),
 ];
 
 /// Packages that are pure, and what would make them something else.

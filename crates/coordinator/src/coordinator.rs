@@ -8,6 +8,7 @@ pub(crate) mod looking;
 mod lookup;
 mod persons;
 mod plan;
+mod running;
 mod stays;
 
 use std::{
@@ -28,6 +29,7 @@ use tracing::info;
 
 pub use self::expected::Expected;
 pub(crate) use self::lookup::Found;
+pub use self::running::Running;
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
     clock::{new_id, now_ms},
@@ -54,6 +56,8 @@ struct Inner<W> {
     incoming: Slots,
     /// When libvirt told last of each guest that is expected; by the id of its operation.
     told: Mutex<HashMap<String, Instant>>,
+    /// Says when an operation began or ended, and whether new ones may begin.
+    door: running::Door,
 }
 
 /// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
@@ -102,6 +106,7 @@ impl<W: World> Coordinator<W> {
             operations: Mutex::default(),
             begin: Default::default(),
             told: Mutex::default(),
+            door: running::Door::default(),
         };
         let coordinator = Coordinator(Arc::new(inner));
         for migration in open {
@@ -140,6 +145,7 @@ impl<W: World> Coordinator<W> {
 
     async fn begin_leaving(&self, wanted: &Wanted) -> Result<String, Refused> {
         let (destination, request) = (wanted.destination.as_str(), wanted.request.as_str());
+        self.open()?;
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
         let mut facts = self.guest(&wanted.guest).await?;
         self.check_destination(&facts.guest, destination)?;
@@ -171,7 +177,8 @@ impl<W: World> Coordinator<W> {
     }
 
     /// Begins this host's part: durable first, then at work.
-    pub(crate) async fn begin(&self, brief: Brief, request: Option<String>) -> Result<(), JournalError> {
+    pub(crate) async fn begin(&self, brief: Brief, request: Option<String>) -> Result<(), Refused> {
+        self.open()?;
         let migration = Migration::begin(brief, now_ms());
         self.0.journal.begin(&migration, request).await?;
         self.run(migration, false);
@@ -197,6 +204,7 @@ impl<W: World> Coordinator<W> {
         let expected = migration.brief.teamed && migration.state().phase() == Some(Phase::Await);
         self.operations()
             .insert(id.clone(), Handle { commands, view: seen });
+        self.0.door.turned();
         let operation = Operation::new(self.clone(), migration, taken_up, (received, view));
         if expected {
             self.give_up_in_time(&id);
@@ -205,6 +213,7 @@ impl<W: World> Coordinator<W> {
         tokio::spawn(async move {
             operation.run().await;
             coordinator.operations().remove(&id);
+            coordinator.0.door.turned();
             coordinator.forget().await;
         });
     }

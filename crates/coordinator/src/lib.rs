@@ -27,7 +27,7 @@ pub mod words;
 mod world;
 
 pub use clock::repeatable;
-pub use coordinator::{Coordinator, Expected};
+pub use coordinator::{Coordinator, Expected, Running};
 pub use history::{History, Which};
 pub use host_service::HostDesk;
 pub use journal::{Journal, JournalError};

@@ -36,6 +36,14 @@ pub enum Refused {
     /// The caller may not ask for this.
     #[error("{0}")]
     NotAllowed(String),
+    /// The host is about to end, or to sleep.
+    #[error("{host} {why}: nothing new is begun there")]
+    GoingDown {
+        /// This host.
+        host: String,
+        /// What it does, after its name: "is shutting down".
+        why: &'static str,
+    },
 }
 
 /// What cannot be asked of a migration where it is.
@@ -112,6 +120,7 @@ impl Refused {
             Refused::UnknownMigration { .. } => Code::NotFound,
             Refused::Invalid(_) => Code::InvalidArgument,
             Refused::NotAllowed(_) => Code::PermissionDenied,
+            Refused::GoingDown { .. } => Code::Unavailable,
         }
     }
 
@@ -142,6 +151,11 @@ impl Refused {
             Refused::NotAllowed(_) => (
                 "NOT_ALLOWED",
                 "check [[peer]] in the configuration".into(),
+                Vec::new(),
+            ),
+            Refused::GoingDown { host, .. } => (
+                "HOST_GOING_DOWN",
+                format!("on {host}: systemd-inhibit --list"),
                 Vec::new(),
             ),
         };

@@ -65,6 +65,9 @@ pub(crate) struct Config {
     /// Guests that plain libvirt brings.
     #[serde(default)]
     pub(crate) hook: HookTable,
+    /// The host's D-Bus.
+    #[serde(default)]
+    pub(crate) dbus: DbusTable,
     /// What is to go wrong on purpose. Refused without `--allow-faults`.
     #[serde(default, rename = "fault")]
     pub(crate) faults: Vec<FaultTable>,
@@ -93,6 +96,20 @@ impl Default for ProfileTable {
     fn default() -> ProfileTable {
         let MustMatch(must_match) = MustMatch::default();
         ProfileTable { must_match }
+    }
+}
+
+/// The host's D-Bus.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DbusTable {
+    /// The daemon is on the system bus, and keeps the host awake while an operation is at work. Default true.
+    pub(crate) enabled: bool,
+}
+
+impl Default for DbusTable {
+    fn default() -> DbusTable {
+        DbusTable { enabled: true }
     }
 }
 
@@ -374,6 +391,7 @@ fail-over = 7
         assert_eq!(config.limits(), Limits::default());
         assert_eq!(config.history(), History { keep: 1000, days: 90 });
         assert_eq!(config.must_match(), MustMatch::default());
+        assert!(config.dbus.enabled);
         let must = WHOLE.replace(
             "[deadlines]",
             "[profile]\nmust_match = [\"vlan\", \"max-tx-rate\"]\n[deadlines]",

@@ -1,6 +1,7 @@
 //! `godwitd`, one per host: the coordinator and the real world.
 
 mod agent;
+mod bus;
 mod caretaker;
 mod cause;
 mod config;
@@ -143,6 +144,9 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         (events, wake),
         vfs,
     ));
+    if config.dbus.enabled {
+        tokio::spawn(bus::serve(coordinator.clone(), None));
+    }
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(answers.serve(hooks, stopped.clone()));

@@ -13,7 +13,7 @@ use godwit_api::v1::{
     guest_service_server::GuestServiceServer, host_service_server::HostServiceServer,
     migration_service_server::MigrationServiceServer,
 };
-use godwit_coordinator::{GuestDesk, HostDesk, MigrationDesk};
+use godwit_coordinator::{Coordinator, GuestDesk, HostDesk, MigrationDesk, World};
 use tokio::net::UnixListener;
 use tokio_stream::{StreamExt, wrappers::UnixListenerStream};
 use tonic::transport::Server;
@@ -154,6 +154,12 @@ impl Sim {
     /// Names of the hosts.
     pub fn hosts(&self) -> &[String] {
         &self.names
+    }
+
+    /// The coordinator of a host as it is in this life; none while its daemon is dead. For what else a daemon serves.
+    pub fn coordinator(&self, host: HostId) -> Option<Coordinator<impl World + use<>>> {
+        let seat = self.cluster.shared.seat(host);
+        seat.as_ref().map(|seat| seat.coordinator.clone())
     }
 
     /// Rules of the world that were broken so far: how many, and the first few.

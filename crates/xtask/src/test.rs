@@ -19,6 +19,17 @@ const STORMS: u64 = 10_000;
 /// Storms of a whole run.
 const MANY_STORMS: usize = 100_000;
 
+/// Tests of the daemon that a plain `cargo test` leaves out: they want root, a dbus-daemon and dbusmock.
+const ON_A_BUS: [&str; 7] = [
+    "test",
+    "--locked",
+    "--package",
+    "godwitd",
+    "bus::tests",
+    "--",
+    "--ignored",
+];
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The long run: every story, many more storms, measured moves; writes a dated report under docs/reports.
@@ -53,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let passed = everything(&mut steps, arguments, &commit);
     steps.tell();
     if arguments.no_rig {
-        say("Not tested: everything that needs the rig (--no-rig).");
+        say("Not tested: everything that needs root or the rig, D-Bus too (--no-rig).");
     }
     let verdict = match passed {
         Ok(()) => Verdict::Passed,
@@ -132,6 +143,9 @@ fn checks(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
     ];
     steps.cargo("documentation", &doc, &[("RUSTDOCFLAGS", "--deny warnings")])?;
     steps.cargo("unit tests", &["test", "--workspace", "--locked"], &[])?;
+    if !arguments.no_rig {
+        steps.heard("D-Bus, a real one", &ON_A_BUS)?;
+    }
     steps.heard("conformance, simulator", &conformance("sim"))?;
     steps.step("protocols: rules and form", |steps| tools::buf(&steps.rig.place))
 }

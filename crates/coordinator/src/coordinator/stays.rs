@@ -63,6 +63,9 @@ impl<W: World> Coordinator<W> {
     /// started here, lost their VF, or moved where none was free. Called when something has changed, and now and then.
     pub async fn look_after_guests(&self) {
         self.vf_was_freed();
+        if self.open().is_err() {
+            return;
+        }
         let facts = match self.0.world.guests(None).await {
             Ok(facts) => facts,
             Err(cause) => return warn!("the guests are not looked after now: {}", cause.message),

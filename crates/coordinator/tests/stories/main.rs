@@ -13,6 +13,7 @@ mod facts;
 mod failures;
 mod faults;
 mod full;
+mod going_down;
 mod guests;
 mod history;
 mod holds;

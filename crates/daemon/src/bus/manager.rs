@@ -1,0 +1,246 @@
+//! What can be asked of the daemon: `org.godwit.Daemon1`. Each call is one of the gRPC services'.
+
+use std::collections::{BTreeMap, HashMap};
+
+use godwit_api::v1::{
+    self as api, guest_service_server::GuestService, migration_service_server::MigrationService,
+};
+use godwit_coordinator::{Coordinator, GuestDesk, MigrationDesk, World};
+use tokio::sync::{mpsc, oneshot};
+use tonic::Request;
+use zbus::{
+    ObjectPath, OwnedObjectPath, OwnedVariant, interface, message::Header, object_server::SignalEmitter,
+};
+
+use super::{
+    ANSWER,
+    authority::{Action, Authority},
+    error::BusError,
+    migration::{Migration, state},
+    objects,
+};
+
+/// Migrations of one list.
+const LISTED: u32 = 100;
+
+/// Id, guest, source, destination, state.
+type Listed = (String, String, String, String, String);
+
+/// Answers.
+pub(crate) struct Manager<W> {
+    coordinator: Coordinator<W>,
+    authority: Authority,
+    shows: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl<W> Manager<W> {
+    /// `shows`: shows what has begun.
+    pub(crate) fn new(
+        coordinator: Coordinator<W>,
+        authority: Authority,
+        shows: mpsc::Sender<oneshot::Sender<()>>,
+    ) -> Manager<W> {
+        Manager {
+            coordinator,
+            authority,
+            shows,
+        }
+    }
+
+    /// An operation with its object, which is there when the caller hears of it.
+    async fn begun(&self, migration: Option<api::Migration>) -> Result<(String, OwnedObjectPath), BusError> {
+        let id = migration.unwrap_or_default().id;
+        let (show, shown) = oneshot::channel();
+        if self.shows.try_send(show).is_ok() {
+            let _ = tokio::time::timeout(ANSWER, shown).await;
+        }
+        let path = objects::path(&id);
+        Ok((id, path))
+    }
+}
+
+/// The options of Migrate.
+fn options(given: HashMap<String, OwnedVariant>) -> Result<(api::Policy, String), BusError> {
+    let (mut policy, mut request) = (api::Policy::Unspecified, String::new());
+    for (key, value) in given {
+        let text = String::try_from(value)
+            .map_err(|_| BusError::invalid(&format!("option `{}` is not a string", key.escape_debug())))?;
+        match (key.as_str(), text.as_str()) {
+            ("policy", "require") => policy = api::Policy::Require,
+            ("policy", "prefer") => policy = api::Policy::Prefer,
+            ("policy", "standby-only") => policy = api::Policy::StandbyOnly,
+            ("policy", _) => {
+                let known = "option `policy` is `require`, `prefer` or `standby-only`";
+                return Err(BusError::invalid(known));
+            }
+            ("request-id", _) => request = text,
+            _ => {
+                let unknown = format!(
+                    "no option `{}`; there are `policy`, `request-id`",
+                    key.escape_debug()
+                );
+                return Err(BusError::invalid(&unknown));
+            }
+        }
+    }
+    Ok((policy, request))
+}
+
+/// The daemon of one host.
+#[interface(name = "org.godwit.Daemon1")]
+impl<W: World> Manager<W> {
+    /// The daemon's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// This host's name, as its peers call it.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn host(&self) -> &str {
+        self.coordinator.host()
+    }
+
+    /// The newest 100, those that ended too, the newest first.
+    #[zbus(out_args("migrations"))]
+    async fn list_migrations(&self) -> Result<Vec<Listed>, BusError> {
+        let request = api::ListMigrationsRequest {
+            limit: LISTED,
+            ..Default::default()
+        };
+        let desk = MigrationDesk(self.coordinator.clone());
+        let answer = desk.list_migrations(Request::new(request)).await?;
+        let listed = |migration: api::Migration| {
+            let state = state(&migration).to_owned();
+            let api::Migration {
+                id,
+                guest,
+                source,
+                destination,
+                ..
+            } = migration;
+            (id, guest, source, destination, state)
+        };
+        Ok(answer.into_inner().migrations.into_iter().map(listed).collect())
+    }
+
+    /// The properties of a migration, also of one that has no object any more; by its id, or the beginning of it.
+    #[zbus(out_args("properties"))]
+    async fn get_migration(&self, id: String) -> Result<BTreeMap<String, OwnedVariant>, BusError> {
+        let desk = MigrationDesk(self.coordinator.clone());
+        let request = Request::new(api::GetMigrationRequest { id });
+        let found = desk.get_migration(request).await?.into_inner();
+        Ok(Migration(found.migration.unwrap_or_default()).owned())
+    }
+
+    /// Begins a migration. Options, all strings: `policy` (`require`, `prefer`, `standby-only`), `request-id` (the same one
+    /// is the same migration). Answers when the destination holds its VFs; until then nothing was changed.
+    #[zbus(out_args("id", "object"))]
+    async fn migrate(
+        &self,
+        guest: String,
+        destination: String,
+        options: HashMap<String, OwnedVariant>,
+        #[zbus(header)] caller: Header<'_>,
+    ) -> Result<(String, OwnedObjectPath), BusError> {
+        self.authority.check(&caller, Action::Migrate).await?;
+        let (policy, request_id) = self::options(options)?;
+        let request = api::CreateMigrationRequest {
+            guest,
+            destination,
+            request_id,
+            policy: policy.into(),
+        };
+        let desk = MigrationDesk(self.coordinator.clone());
+        let begun = desk.create_migration(Request::new(request)).await?;
+        self.begun(begun.into_inner().migration).await
+    }
+
+    /// Turns a migration round at its next boundary.
+    async fn cancel(&self, id: String, #[zbus(header)] caller: Header<'_>) -> Result<(), BusError> {
+        self.authority.check(&caller, Action::Cancel).await?;
+        let desk = MigrationDesk(self.coordinator.clone());
+        let request = Request::new(api::CancelMigrationRequest { id });
+        desk.cancel_migration(request).await?;
+        Ok(())
+    }
+
+    /// Puts a guest on its standby, until somebody asks otherwise.
+    #[zbus(out_args("id", "object"))]
+    async fn standby(
+        &self,
+        guest: String,
+        #[zbus(header)] caller: Header<'_>,
+    ) -> Result<(String, OwnedObjectPath), BusError> {
+        self.authority.check(&caller, Action::Steer).await?;
+        let desk = GuestDesk(self.coordinator.clone());
+        let request = Request::new(api::StandbyGuestRequest { guest });
+        let begun = desk.standby_guest(request).await?;
+        self.begun(begun.into_inner().operation).await
+    }
+
+    /// Gives a guest that is on its standby a VF.
+    #[zbus(out_args("id", "object"))]
+    async fn accelerate(
+        &self,
+        guest: String,
+        #[zbus(header)] caller: Header<'_>,
+    ) -> Result<(String, OwnedObjectPath), BusError> {
+        self.authority.check(&caller, Action::Steer).await?;
+        let desk = GuestDesk(self.coordinator.clone());
+        let request = Request::new(api::AccelerateGuestRequest { guest });
+        let begun = desk.accelerate_guest(request).await?;
+        self.begun(begun.into_inner().operation).await
+    }
+
+    /// An operation began, or was found at work; it has an object now.
+    #[zbus(signal)]
+    async fn migration_added(
+        emitter: &SignalEmitter<'_>,
+        id: &str,
+        object: &ObjectPath<'_>,
+    ) -> zbus::Result<()>;
+
+    /// It has ended; `outcome` as the property has it. The object stays for a while.
+    #[zbus(signal)]
+    async fn migration_ended(
+        emitter: &SignalEmitter<'_>,
+        id: &str,
+        object: &ObjectPath<'_>,
+        outcome: &str,
+    ) -> zbus::Result<()>;
+
+    /// The object of one that ended is no more; GetMigration still knows it.
+    #[zbus(signal)]
+    async fn migration_removed(
+        emitter: &SignalEmitter<'_>,
+        id: &str,
+        object: &ObjectPath<'_>,
+    ) -> zbus::Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_known_strings() {
+        let given = |key: &str, value: zbus::Variant<'_>| {
+            let value = OwnedVariant::try_from(value).unwrap();
+            options(HashMap::from([(key.to_owned(), value)]))
+        };
+        assert_eq!(
+            given("policy", "prefer".into()).unwrap(),
+            (api::Policy::Prefer, String::new())
+        );
+        assert_eq!(given("request-id", "x".into()).unwrap().1, "x");
+        for wrong in [
+            given("policy", "perhaps".into()),
+            given("policy", 3u32.into()),
+            given("polcy", "prefer".into()),
+        ] {
+            let error = wrong.unwrap_err();
+            assert!(matches!(&error, BusError::Refused { name, .. } if name == "org.godwit.Error.INVALID"));
+        }
+    }
+}
