@@ -114,6 +114,10 @@ mod tests {
     #[test]
     fn a_start_of_a_host_is_told_by_its_init() {
         let init = include_str!("../rig/host/init");
-        assert_eq!(init.matches(&format!("say \"{}\"", STARTED.trim_start_matches("] "))).count(), 1);
+        assert_eq!(
+            init.matches(&format!("say \"{}\"", STARTED.trim_start_matches("] ")))
+                .count(),
+            1
+        );
     }
 }
