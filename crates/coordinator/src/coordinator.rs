@@ -63,6 +63,8 @@ pub(crate) struct Wanted {
     pub(crate) request: String,
     /// None: the guest's own.
     pub(crate) policy: Option<Policy>,
+    /// Probes a second; none: as the configuration has it.
+    pub(crate) probes: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -154,11 +156,17 @@ impl<W: World> Coordinator<W> {
             policy: wanted.policy.unwrap_or(facts.policy),
             sticky: false,
             nodes: facts.nodes,
+            probes: self.probes(wanted.probes),
         };
         let id = brief.id.clone();
         let request = (!request.is_empty()).then(|| request.to_owned());
         self.begin(brief, request).await?;
         Ok(id)
+    }
+
+    /// Probes a second, where nothing or something else is wanted.
+    fn probes(&self, wanted: Option<u32>) -> u32 {
+        wanted.unwrap_or(self.0.settings.probes).min(Brief::MOST_PROBES)
     }
 
     /// Begins this host's part: durable first, then at work.

@@ -230,7 +230,8 @@ impl<W: World> PeerDesk<W> {
             pair.destination_vf = Some(vf);
         }
         let mut brief = self.brief(asked.migration_id, guest, caller, pairs.clone());
-        (brief.policy, brief.nodes) = (policy, nodes);
+        let probes = asked.probes_per_second.min(Brief::MOST_PROBES);
+        (brief.policy, brief.nodes, brief.probes) = (policy, nodes, probes);
         self.0.begin(brief, None).await?;
         Ok(pairs)
     }
@@ -313,6 +314,7 @@ impl<W: World> PeerDesk<W> {
             policy: Policy::default(),
             sticky: false,
             nodes: Vec::new(),
+            probes: 0,
         }
     }
 

@@ -6,14 +6,14 @@ mod pools;
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use godwit_coordinator::{Deadlines, History, Limits, faults::Fault};
 use godwit_migration::{
-    Phase,
+    Brief, Phase,
     profile::{MustMatch, Setting},
 };
 use serde::Deserialize;
@@ -58,6 +58,9 @@ pub(crate) struct Config {
     /// What a guest's VF must have as its last one had it.
     #[serde(default)]
     pub(crate) profile: ProfileTable,
+    /// How a guest's outage is measured.
+    #[serde(default)]
+    pub(crate) measure: MeasureTable,
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
@@ -133,6 +136,25 @@ pub(crate) struct Peer {
     pub(crate) migrate_uri: String,
     /// Where QEMU sends the guest's memory, for example `tcp://10.1.0.2`. libvirt chooses when absent.
     pub(crate) memory_uri: Option<String>,
+}
+
+/// How a guest's outage is measured: its agent sends probes while it is moved, or put on its standby or its VF.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MeasureTable {
+    /// Probes a second for each pair, 0 to 1,000. 0: nothing is measured. Default 100.
+    pub(crate) probes: u32,
+    /// IP address that the guest asks. Default: its gateway, or else a neighbour that it knows.
+    pub(crate) target: Option<IpAddr>,
+}
+
+impl Default for MeasureTable {
+    fn default() -> MeasureTable {
+        MeasureTable {
+            probes: 100,
+            target: None,
+        }
+    }
 }
 
 /// What is kept of migrations that have ended.
@@ -250,6 +272,9 @@ impl Config {
         let LimitsTable { outgoing, incoming } = self.limits;
         if !(1..=64).contains(&outgoing) || !(1..=64).contains(&incoming) {
             return Err("limits.outgoing and limits.incoming are 1 to 64 transfers".into());
+        }
+        if self.measure.probes > Brief::MOST_PROBES {
+            return Err("measure.probes is not 0 to 1000 a second".into());
         }
         self.faults()?;
         let HistoryTable { keep, days } = self.history;

@@ -41,6 +41,7 @@ fn brief(role: Role) -> Brief {
         policy: Policy::Require,
         sticky: false,
         nodes: Vec::new(),
+        probes: 0,
     }
 }
 

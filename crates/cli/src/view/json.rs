@@ -9,11 +9,13 @@ use super::words;
 mod checks;
 mod doctor;
 mod hosts;
+mod measured;
 mod plan;
 
 pub(crate) use checks::Checks;
 pub(crate) use doctor::Doctor;
 pub(crate) use hosts::{Holds, Hosts, Vfs};
+use measured::Measurement;
 pub(crate) use plan::Plan;
 
 /// One migration.
@@ -42,6 +44,7 @@ pub(crate) struct Migration<'a> {
     policy: Option<String>,
     /// From 1; 0: it does not wait for other transfers.
     queue_place: u32,
+    measurement: Option<Measurement<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -177,6 +180,7 @@ impl<'a> From<&'a api::Migration> for Migration<'a> {
             pairs: m.pairs.iter().map(Pair::from).collect(),
             policy: words::policy(m.policy()),
             queue_place: m.queue_place,
+            measurement: m.measurement.as_ref().map(Measurement::from),
         }
     }
 }

@@ -37,6 +37,7 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         policy: Default::default(),
         sticky: false,
         nodes: Vec::new(),
+        probes: 0,
     };
     Migration::begin(brief, BEGUN)
 }

@@ -165,6 +165,7 @@ impl<W: World> Coordinator<W> {
             policy: facts.policy,
             sticky,
             nodes: facts.nodes,
+            probes: self.probes(None),
         };
         let id = brief.id.clone();
         self.begin(brief, None).await?;

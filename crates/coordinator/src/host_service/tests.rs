@@ -138,6 +138,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         must_match: MustMatch::default(),
         pools: vec!["blue".into()],
         certificate_ends_ms: None,
+        probes: 0,
     };
     // In memory, so that a clock that stands still does not run on while it is read.
     let journal = Journal::in_memory().unwrap();
@@ -166,6 +167,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         policy: Policy::default(),
         sticky: false,
         nodes: Vec::new(),
+        probes: 0,
         pairs: vec![pair],
     };
     coordinator.begin(brief, None).await.unwrap();

@@ -28,6 +28,7 @@ fn migration(n: u32) -> Migration {
         policy: Default::default(),
         sticky: false,
         nodes: Vec::new(),
+        probes: 0,
     };
     Migration::begin(brief, 1_767_323_045_067)
 }

@@ -39,6 +39,7 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         policy: Policy::default(),
         sticky: false,
         nodes: Vec::new(),
+        probes: 0,
         pairs: vec![pair],
     };
     Migration::begin(brief, begun_ms)

@@ -13,12 +13,13 @@ mod evidence;
 mod facts;
 mod leaving;
 mod locate;
+mod measure;
 mod profile;
 mod steering;
 mod strays;
 mod transfer;
 
-use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
+use std::{collections::HashSet, net::IpAddr, path::PathBuf, sync::Mutex, time::Duration};
 
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_coordinator::{Job, World, retry};
@@ -57,6 +58,8 @@ pub(crate) struct RealWorld {
     doubt: Doubt,
     must_match: MustMatch,
     practice: Practice,
+    /// Whom a guest asks, to measure its outage; none: its gateway.
+    target: Option<IpAddr>,
 }
 
 impl RealWorld {
@@ -74,6 +77,7 @@ impl RealWorld {
             doubt: Doubt::default(),
             must_match: MustMatch::default(),
             practice: Practice::default(),
+            target: None,
         }
     }
 
@@ -143,6 +147,7 @@ impl World for RealWorld {
         let Some(phase) = job.state.phase() else {
             return Event::Failed(cause("DEFECT", "work was asked for after the end"));
         };
+        let before = self.measure_from(&job, phase).await;
         let worked = match phase {
             Phase::Reserve => self.reserve(&job).await,
             Phase::Queue => self.queue(&job).await,
@@ -153,7 +158,7 @@ impl World for RealWorld {
             Phase::FailOver => self.fail_over(&job).await,
             Phase::Unplug => self.unplug(&job).await,
             Phase::Transfer => self.transfer(&job).await,
-            Phase::Locate => return self.locate(&job).await,
+            Phase::Locate => Err(self.locate(&job).await),
             Phase::Resume => self.resume(&job).await,
             Phase::Suspend => self.suspend(&job).await,
             Phase::Release => self.release(&job).await,
@@ -163,7 +168,12 @@ impl World for RealWorld {
             Phase::FailBack => self.fail_back(&job).await,
             Phase::Unreserve => self.unreserve(&job).await,
         };
-        worked.map_or_else(|event| event, Event::Done)
+        let mut event = worked.map_or_else(|event| event, Event::Done);
+        let after = self.measure_until(&job, phase, &event).await;
+        if let Event::Done(report) = &mut event {
+            report.measured = after.or(before);
+        }
+        event
     }
 
     async fn abort(&self, brief: &Brief) -> Result<(), Cause> {

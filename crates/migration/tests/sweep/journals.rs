@@ -104,5 +104,6 @@ fn brief(role: Role) -> Brief {
         policy: Policy::Require,
         sticky: false,
         nodes: Vec::new(),
+        probes: 0,
     }
 }

@@ -23,7 +23,7 @@ use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_coordinator::{Coordinator, Job, World};
 use godwit_migration::{
     Brief, Cause, Course, Event, Guest, Pair, PciAddress, Phase, Policy, Role, Sighting, State, Vf,
-    doctor::Diagnosis, preflight::GuestFacts,
+    doctor::Diagnosis, measured, preflight::GuestFacts,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -120,6 +120,7 @@ impl Shared {
     /// Does something to the guest, looks whether all is well, and wakes who waits for it.
     pub(crate) fn deed<T>(&self, guest: GuestId, what: &str, deed: impl FnOnce(&mut Model) -> T) -> T {
         let mut model = self.model();
+        model.pass_time(guest);
         let done = deed(&mut model);
         model.check(guest, what);
         drop(model);
@@ -213,6 +214,8 @@ impl PretendWorld {
         if self.shared.strict {
             self.check_free_vfs().await;
         }
+        self.measure_from(guest, &job, phase);
+        let (brief, state) = (job.brief.clone(), job.state);
         let attempt = Attempt::new(self, job, guest, phase);
         let worked = match phase {
             Phase::Reserve => attempt.reserve().await,
@@ -238,10 +241,39 @@ impl PretendWorld {
             Ok(report) => attempt.at_the_end().await.map(|()| report),
             failed => failed,
         };
-        let event = worked.map_or_else(|event| event, Event::Done);
+        let mut event = worked.map_or_else(|event| event, Event::Done);
+        self.measure_until(guest, (&brief, state), &mut event);
         // Between the work and the journal there is a moment in which a daemon can die.
         tokio::time::sleep(self.shared.pace.of(2)).await;
         event
+    }
+
+    /// What the guest's probes count for from now on, while its agent can be told.
+    fn measure_from(&self, guest: GuestId, job: &Job, phase: Phase) {
+        let mut model = self.model();
+        if self.measures(&model, guest, &job.brief) && measured::is_counted(job.state) {
+            model.probe_from(guest, &job.brief, phase);
+        }
+    }
+
+    /// With a phase that is done goes what was counted so far.
+    fn measure_until(&self, guest: GuestId, (brief, state): (&Brief, State), event: &mut Event) {
+        let mut model = self.model();
+        let over = measured::is_over(brief, state, matches!(event, Event::Done(_)));
+        if !self.measures(&model, guest, brief) || !(over || measured::is_counted(state)) {
+            return;
+        }
+        match over {
+            true => model.probe_until(guest),
+            false => model.pass_time(guest),
+        }
+        if let Event::Done(report) = event {
+            report.measured = model.probed(guest, brief);
+        }
+    }
+
+    fn measures(&self, model: &Model, guest: GuestId, brief: &Brief) -> bool {
+        brief.probes > 0 && model.runs(guest, self.host) && model.guests[guest].agent
     }
 
     fn sighted(&self, uuid: &str) -> Sighting {
