@@ -11,6 +11,7 @@ mod doubts;
 mod fabrics;
 mod hardware;
 mod kills;
+mod measures;
 mod moves;
 mod pairs;
 mod policies;

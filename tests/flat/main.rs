@@ -16,7 +16,7 @@ use crate::agent::Agent;
 
 type Story = (&'static str, fn(&mut Flat) -> Result<()>);
 
-const STORIES: [Story; 9] = [
+const STORIES: [Story; 10] = [
     ("the_agent_sees_the_pair", stories::sees_the_pair),
     (
         "half_a_frame_does_not_hide_the_whole_one_after_it",
@@ -28,6 +28,10 @@ const STORIES: [Story; 9] = [
         stories::carries_nothing,
     ),
     ("switches_that_follow_each_other_closely", stories::closely),
+    (
+        "the_agent_counts_what_a_cable_that_is_out_for_a_second_loses",
+        stories::counts_its_losses,
+    ),
     (
         "a_guest_that_was_moved_tells_its_network",
         stories::tells_its_network,

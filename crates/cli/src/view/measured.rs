@@ -93,7 +93,16 @@ mod tests {
 
     #[test]
     fn a_table_for_each_pair_and_the_pause_beside_it() {
-        insta::assert_snapshot!(told(&sample::measurement(), Some(214)), @"");
+        insta::assert_snapshot!(told(&sample::measurement(), Some(214)), @"
+        By the word of the guest's agent, 52:54:00:00:00:01 asked 10.77.0.1 100 times a second (round trips, ARP):
+        PHASE      SENT  LOST        TWICE  LONGEST GAP
+        fail-over  31    0           0      12 ms
+        unplug     61    4           0      52 ms
+        transfer   1240  0           0      14 ms
+        fail-back  48    0 (2 open)  2      11 ms
+
+        The pause took 214 ms, by libvirt. It is in no gap: the guest's clock stood still.
+        ");
     }
 
     #[test]
@@ -102,7 +111,7 @@ mod tests {
             not_measured: "the agent is older than this, and measures nothing".into(),
             ..Default::default()
         };
-        insta::assert_snapshot!(told(&nothing, Some(214)), @"");
+        insta::assert_snapshot!(told(&nothing, Some(214)), @"Not measured: the agent is older than this, and measures nothing.");
         assert_eq!(told(&Measurement::default(), None), "");
     }
 }

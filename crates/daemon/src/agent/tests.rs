@@ -281,3 +281,56 @@ async fn a_fault_on_purpose_takes_the_agent_for_so_many_questions() {
         "the third is put: {told:?}"
     );
 }
+
+fn question() -> Question<'static> {
+    Question {
+        pair: mac(),
+        record: "m",
+        part: "unplug",
+        per_second: 100,
+        target: "10.77.0.1".parse().ok(),
+        end: false,
+    }
+}
+
+#[tokio::test]
+async fn what_is_to_be_measured_is_asked_as_it_is_and_told_as_it_is() {
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let asked = match &frame.body {
+            Some(host_frame::Body::Measure(asked)) => asked.clone(),
+            _ => return welcome(&frame).into_iter().collect(),
+        };
+        let name = format!("{} {} {}", asked.record, asked.part, asked.per_second);
+        let part = api::MeasuredPart {
+            name,
+            ..Default::default()
+        };
+        let body = guest_frame::Body::Measured(api::Measured {
+            target: asked.target,
+            parts: vec![part],
+            ..Default::default()
+        });
+        vec![answer(&frame, body)]
+    })
+    .await;
+    let told = agents().measure(&path, question(), WITHIN).await.unwrap();
+    assert_eq!(
+        (told.target.as_str(), told.parts[0].name.as_str()),
+        ("10.77.0.1", "m unplug 100")
+    );
+}
+
+/// As one answers that does not know the verb: it reads a frame without a body.
+#[tokio::test]
+async fn an_agent_that_is_too_old_is_known_by_its_refusal() {
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let refused = guest_frame::Body::Refused(Refused {
+            reason: RefusalReason::Unsupported.into(),
+            ..Default::default()
+        });
+        vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
+    })
+    .await;
+    let told = agents().measure(&path, question(), WITHIN).await.unwrap_err();
+    assert!(told.is_unsupported() && !told.is_passing(), "{told:?}");
+}

@@ -35,7 +35,9 @@ impl RealWorld {
 
     /// Tells the agent that the phase begins, if that is of interest; what was counted before.
     pub(super) async fn measure_from(&self, job: &Job, phase: Phase) -> Option<Measured> {
-        match job.brief.probes > 0 && measured::is_counted(job.state) {
+        // A transfer that an earlier process began may be in its switch-over: libvirt is asked nothing that could wait.
+        let quiet = job.taken_up && phase == Phase::Transfer;
+        match job.brief.probes > 0 && measured::is_counted(job.state) && !quiet {
             true => self.ask_all(job, phase, false).await,
             false => None,
         }
