@@ -197,7 +197,7 @@ fn measure(ask: Measure) -> Result<Ask, Refusal> {
     let target = match ask.target.parse() {
         Ok(ip) => Some(ip),
         Err(_) if ask.target.is_empty() => None,
-        Err(_) => return refused("the target is no IP address"),
+        Err(_) => return refused("who is to be asked is no IP address"),
     };
     Ok(Ask {
         record: ask.record,

@@ -223,7 +223,7 @@ impl<W: World> PeerDesk<W> {
         let mut pairs = wanted(&asked)?;
         self.check_absent(&guest).await?;
         self.0.check_idle(&guest, None)?;
-        let nodes = wanted_nodes(&asked);
+        let nodes = plan::wanted_nodes(&asked);
         let policy = words::policy_of(asked.policy()).unwrap_or_default();
         let chosen = self.0.choose_by(policy, &pairs, &nodes).await?;
         for (pair, (_, vf)) in pairs.iter_mut().zip(chosen) {
@@ -358,10 +358,6 @@ fn wanted(asked: &api::ReserveRequest) -> Result<Vec<Pair>, Refused> {
         }
     }
     Ok(pairs)
-}
-
-fn wanted_nodes(asked: &api::ReserveRequest) -> Vec<u32> {
-    asked.memory_nodes.iter().copied().take(MOST_NODES).collect()
 }
 
 fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {

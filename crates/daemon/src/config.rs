@@ -145,14 +145,14 @@ pub(crate) struct MeasureTable {
     /// Probes a second for each pair, 0 to 1,000. 0: nothing is measured. Default 100.
     pub(crate) probes: u32,
     /// IP address that the guest asks. Default: its gateway, or else a neighbour that it knows.
-    pub(crate) target: Option<IpAddr>,
+    pub(crate) ask: Option<IpAddr>,
 }
 
 impl Default for MeasureTable {
     fn default() -> MeasureTable {
         MeasureTable {
             probes: 100,
-            target: None,
+            ask: None,
         }
     }
 }
@@ -392,6 +392,7 @@ fail-over = 7
         assert_eq!(config.deadlines().of(Phase::FailOver), Duration::from_secs(7));
         assert_eq!(config.deadlines().of(Phase::Unplug), Duration::from_secs(60));
         assert_eq!(config.limits(), Limits::default());
+        assert_eq!((config.measure.probes, config.measure.ask), (100, None));
         assert_eq!(config.history(), History { keep: 1000, days: 90 });
         assert_eq!(config.must_match(), MustMatch::default());
         let must = WHOLE.replace(
@@ -425,6 +426,10 @@ fail-over = 7
         assert!(wrong("host = \"alpha\"", "host = \"beta\"").contains("the name of this host"));
         let limits = wrong("[deadlines]", "[limits]\nincoming = 0\n[deadlines]");
         assert!(limits.contains("1 to 64"), "{limits}");
+        let probes = wrong("[deadlines]", "[measure]\nprobes = 1001\n[deadlines]");
+        assert!(probes.contains("0 to 1000"), "{probes}");
+        let ask = wrong("[deadlines]", "[measure]\nask = \"gateway\"\n[deadlines]");
+        assert!(ask.contains("line"), "{ask}");
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));

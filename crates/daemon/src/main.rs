@@ -167,11 +167,10 @@ fn real_world(
         libvirt,
         vfs,
         peers,
-        Agents::with(Arc::clone(faults)),
+        Agents::with(Arc::clone(faults)).asking(config.measure.ask),
     )
     .doubting(config.doubt())
     .matching(config.must_match())
-    .asking(config.measure.target)
     .examined(Practice {
         listens: config.listen.is_some(),
         certificate_ends_ms: keys.and_then(|keys| keys.ends_ms),

@@ -31,8 +31,8 @@ pub enum ProbeKind {
 pub struct PairMeasured {
     /// The pair's name.
     pub mac: MacAddress,
-    /// Who was asked.
-    pub target: std::net::IpAddr,
+    /// IP address of who was asked.
+    pub target: String,
     /// How.
     pub kind: ProbeKind,
     /// Probes a second.
@@ -148,7 +148,7 @@ mod tests {
     fn pair(phases: &[PhaseMeasured]) -> PairMeasured {
         PairMeasured {
             mac: "52:54:00:aa:00:10".parse().unwrap(),
-            target: [10, 77, 0, 1].into(),
+            target: "10.77.0.1".into(),
             kind: ProbeKind::Arp,
             per_second: 100,
             phases: phases.to_vec(),

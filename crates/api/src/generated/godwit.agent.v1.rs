@@ -377,9 +377,9 @@ impl PortRole {
 #[repr(i32)]
 pub enum ProbeKind {
     Unspecified = 0,
-    /// An ARP request without a sender's address, to the target itself.
+    /// An ARP request without a sender's address, to whom it asks alone.
     Arp = 1,
-    /// A neighbour solicitation, to the target itself.
+    /// A neighbour solicitation, to whom it asks alone.
     Nd = 2,
     /// An ICMP or ICMPv6 echo request, by the guest's own routes.
     Echo = 3,

@@ -1,5 +1,7 @@
 //! What was measured, as the wire has it.
 
+use std::net::IpAddr;
+
 use godwit_api::v1 as api;
 use godwit_migration::{Brief, Measured, PairMeasured, PhaseMeasured, ProbeKind};
 
@@ -27,7 +29,7 @@ fn pair(value: &PairMeasured) -> api::PairMeasurement {
     };
     api::PairMeasurement {
         mac: value.mac.to_string(),
-        target: value.target.to_string(),
+        target: value.target.clone(),
         kind: match value.kind {
             ProbeKind::Arp => api::ProbeKind::Arp,
             ProbeKind::Nd => api::ProbeKind::Nd,
@@ -63,7 +65,7 @@ fn pair_back(value: &api::PairMeasurement) -> Option<PairMeasured> {
     };
     Some(PairMeasured {
         mac: value.mac.parse().ok()?,
-        target: value.target.parse().ok()?,
+        target: value.target.parse::<IpAddr>().ok()?.to_string(),
         kind: match value.kind() {
             api::ProbeKind::Arp => ProbeKind::Arp,
             api::ProbeKind::Nd => ProbeKind::Nd,
@@ -98,7 +100,7 @@ mod tests {
         };
         let pair = |kind| PairMeasured {
             mac: "52:54:00:aa:00:10".parse().unwrap(),
-            target: "fd00::1".parse().unwrap(),
+            target: "fd00::1".into(),
             kind,
             per_second: 100,
             phases: Phase::ALL.map(phase).to_vec(),

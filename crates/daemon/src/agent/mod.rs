@@ -95,8 +95,6 @@ pub(crate) struct Question<'a> {
     pub(crate) part: &'a str,
     /// Probes a second.
     pub(crate) per_second: u32,
-    /// Whom the guest asks; none: its gateway.
-    pub(crate) target: Option<IpAddr>,
     /// No more is sent.
     pub(crate) end: bool,
 }
@@ -106,6 +104,8 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Agents {
     turns: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
     faults: Arc<Faults>,
+    /// Whom a guest asks, to measure its outage; none: its gateway.
+    asked: Option<IpAddr>,
 }
 
 impl Agents {
@@ -114,7 +114,13 @@ impl Agents {
         Agents {
             turns: Arc::default(),
             faults,
+            asked: None,
         }
+    }
+
+    /// With somebody whom every guest asks.
+    pub(crate) fn asking(self, asked: Option<IpAddr>) -> Agents {
+        Agents { asked, ..self }
     }
 
     /// What the agent sees of its pairs.
@@ -196,10 +202,7 @@ impl Agents {
             record: question.record.to_owned(),
             part: question.part.to_owned(),
             per_second: question.per_second,
-            target: question
-                .target
-                .map(|target| target.to_string())
-                .unwrap_or_default(),
+            target: self.asked.map(|asked| asked.to_string()).unwrap_or_default(),
             end: question.end,
         });
         match self.ask(path, body, within).await? {

@@ -288,7 +288,6 @@ fn question() -> Question<'static> {
         record: "m",
         part: "unplug",
         per_second: 100,
-        target: "10.77.0.1".parse().ok(),
         end: false,
     }
 }
@@ -313,7 +312,8 @@ async fn what_is_to_be_measured_is_asked_as_it_is_and_told_as_it_is() {
         vec![answer(&frame, body)]
     })
     .await;
-    let told = agents().measure(&path, question(), WITHIN).await.unwrap();
+    let agents = agents().asking("10.77.0.1".parse().ok());
+    let told = agents.measure(&path, question(), WITHIN).await.unwrap();
     assert_eq!(
         (told.target.as_str(), told.parts[0].name.as_str()),
         ("10.77.0.1", "m unplug 100")

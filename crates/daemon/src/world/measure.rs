@@ -28,11 +28,6 @@ const MOST_PARTS: usize = 32;
 const MOST_SECONDS: u64 = 1860;
 
 impl RealWorld {
-    /// With somebody whom the guests ask.
-    pub(crate) fn asking(self, target: Option<IpAddr>) -> RealWorld {
-        RealWorld { target, ..self }
-    }
-
     /// Tells the agent that the phase begins, if that is of interest; what was counted before.
     pub(super) async fn measure_from(&self, job: &Job, phase: Phase) -> Option<Measured> {
         // A transfer that an earlier process began may be in its switch-over: libvirt is asked nothing that could wait.
@@ -76,7 +71,6 @@ impl RealWorld {
                 record: &brief.id,
                 part: phase.name(),
                 per_second: brief.probes,
-                target: self.target,
                 end,
             };
             match ask(&self.agents, path, question).await {
@@ -110,7 +104,7 @@ async fn ask(agents: &Agents, path: &Path, question: Question<'_>) -> Result<Opt
 fn counted(mac: MacAddress, told: &api::Measured) -> Option<PairMeasured> {
     let mut pair = PairMeasured {
         mac,
-        target: told.target.parse().ok()?,
+        target: told.target.parse::<IpAddr>().ok()?.to_string(),
         kind: match told.kind() {
             api::ProbeKind::Arp => ProbeKind::Arp,
             api::ProbeKind::Nd => ProbeKind::Nd,

@@ -19,7 +19,7 @@ mod steering;
 mod strays;
 mod transfer;
 
-use std::{collections::HashSet, net::IpAddr, path::PathBuf, sync::Mutex, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Mutex, time::Duration};
 
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_coordinator::{Job, World, retry};
@@ -58,8 +58,6 @@ pub(crate) struct RealWorld {
     doubt: Doubt,
     must_match: MustMatch,
     practice: Practice,
-    /// Whom a guest asks, to measure its outage; none: its gateway.
-    target: Option<IpAddr>,
 }
 
 impl RealWorld {
@@ -77,7 +75,6 @@ impl RealWorld {
             doubt: Doubt::default(),
             must_match: MustMatch::default(),
             practice: Practice::default(),
-            target: None,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{GuestId, Model};
 
 /// The pretend gateway.
-const GATEWAY: [u8; 4] = [10, 77, 0, 1];
+const GATEWAY: &str = "10.77.0.1";
 
 /// The record of one guest; it goes where the guest goes.
 #[derive(Clone, Debug)]

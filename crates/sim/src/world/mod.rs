@@ -11,6 +11,7 @@ mod doctor;
 mod facts;
 mod leaving;
 mod locate;
+mod measure;
 mod peers;
 mod transfer;
 
@@ -23,7 +24,7 @@ use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_coordinator::{Coordinator, Job, World};
 use godwit_migration::{
     Brief, Cause, Course, Event, Guest, Pair, PciAddress, Phase, Policy, Role, Sighting, State, Vf,
-    doctor::Diagnosis, measured, preflight::GuestFacts,
+    doctor::Diagnosis, preflight::GuestFacts,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -246,34 +247,6 @@ impl PretendWorld {
         // Between the work and the journal there is a moment in which a daemon can die.
         tokio::time::sleep(self.shared.pace.of(2)).await;
         event
-    }
-
-    /// What the guest's probes count for from now on, while its agent can be told.
-    fn measure_from(&self, guest: GuestId, job: &Job, phase: Phase) {
-        let mut model = self.model();
-        if self.measures(&model, guest, &job.brief) && measured::is_counted(job.state) {
-            model.probe_from(guest, &job.brief, phase);
-        }
-    }
-
-    /// With a phase that is done goes what was counted so far.
-    fn measure_until(&self, guest: GuestId, (brief, state): (&Brief, State), event: &mut Event) {
-        let mut model = self.model();
-        let over = measured::is_over(brief, state, matches!(event, Event::Done(_)));
-        if !self.measures(&model, guest, brief) || !(over || measured::is_counted(state)) {
-            return;
-        }
-        match over {
-            true => model.probe_until(guest),
-            false => model.pass_time(guest),
-        }
-        if let Event::Done(report) = event {
-            report.measured = model.probed(guest, brief);
-        }
-    }
-
-    fn measures(&self, model: &Model, guest: GuestId, brief: &Brief) -> bool {
-        brief.probes > 0 && model.runs(guest, self.host) && model.guests[guest].agent
     }
 
     fn sighted(&self, uuid: &str) -> Sighting {
