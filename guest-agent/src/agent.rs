@@ -94,7 +94,8 @@ impl Desk {
 
     async fn accept(&mut self, port: &Port, request: Request) -> io::Result<()> {
         if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back((request, Instant::now() + request.time));
+            let deadline = Instant::now() + request.time;
+            self.waiting.push_back((request, deadline));
             return Ok(());
         }
         let refusal = Refusal::new(
@@ -112,7 +113,7 @@ impl Desk {
             return;
         };
         let (patience, wanted) = Patience::until(deadline);
-        let task = tokio::spawn(Arc::clone(&self.guest).perform(request.verb, patience));
+        let task = tokio::spawn(Arc::clone(&self.guest).perform(request.verb.clone(), patience));
         self.running = Some(Running {
             request,
             task,

@@ -1,4 +1,4 @@
-//! The six Ethernet frames that this agent sends, and the answers to two of them. Pure; the tests hold every byte.
+//! The Ethernet frames that this agent sends, and the answers to some of them. Pure; the tests hold every byte.
 //!
 //! Announcements (gratuitous ARP, RFC 5227; unsolicited neighbour advertisement, RFC 4861 7.2.6) make
 //! switches send the guest's frames to the port that now carries its traffic. Questions (ARP request,
@@ -17,6 +17,7 @@ const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 /// Flags of an advertisement.
 const ROUTER: u8 = 0x80;
+const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
 /// Options of both: the sender's or the target's link-layer address.
 const SOURCE_ADDRESS: u8 = 1;
@@ -74,6 +75,24 @@ pub(crate) fn probe(mac: Mac, to: IpAddr, tags: &[Tag]) -> Vec<u8> {
     frame
 }
 
+/// What is asked again and again of one target: of `whom` alone, once its MAC is known, so that nobody else is bothered.
+/// ARP asks without a sender's address: the answer cannot be taken for one that the guest's kernel asked for, and the
+/// target's cache is not kept alive by it. Neighbour discovery would answer such a question to everybody, so it asks from
+/// `from`.
+pub(crate) fn direct(mac: Mac, from: IpAddr, to: IpAddr, whom: Option<Mac>) -> Vec<u8> {
+    let mut frame = match (from, to) {
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            let group = if whom.is_some() { to } else { solicited_nodes(to) };
+            discovery(mac, from, group, (SOLICITATION, 0), (to, Some(SOURCE_ADDRESS)))
+        }
+        (_, to) => probe(mac, to, &[]),
+    };
+    if let Some(whom) = whom {
+        frame.splice(0..6, whom.0);
+    }
+    frame
+}
+
 /// How much of a frame [`answer`] looks at.
 pub(crate) const ANSWER: usize = 78;
 
@@ -90,6 +109,21 @@ pub(crate) fn answer(frame: &[u8]) -> Option<IpAddr> {
         at(12, 14)? == ETHERTYPE_IPV6 && at(20, 21)? == [ICMPV6] && at(54, 55)? == [ADVERTISEMENT];
     let target: [u8; 16] = at(62, ANSWER)?.try_into().ok()?;
     is_advertisement.then(|| target.into())
+}
+
+/// The MAC in an ARP reply of whoever sent it.
+pub(crate) fn answerer(frame: &[u8]) -> Option<Mac> {
+    frame.get(22..28).and_then(Mac::from_bytes)
+}
+
+/// Who answers a solicitation with this ICMPv6 message, and the MAC that it gives for it.
+pub(crate) fn advertised(message: &[u8]) -> Option<(IpAddr, Option<Mac>)> {
+    let at = |from: usize, to: usize| message.get(from..to);
+    let is_answer = at(0, 1)? == [ADVERTISEMENT] && at(4, 5)?.first()? & SOLICITED != 0;
+    let target: [u8; 16] = at(8, 24)?.try_into().ok()?;
+    let has_mac = at(24, 26) == Some(&[TARGET_ADDRESS, 1]);
+    let mac = at(26, 32).filter(|_| has_mac).and_then(Mac::from_bytes);
+    is_answer.then(|| (target.into(), mac))
 }
 
 fn arp_request(mac: Mac, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
@@ -154,7 +188,7 @@ fn solicited_nodes(ip: Ipv6Addr) -> Ipv6Addr {
 }
 
 /// The Internet checksum (RFC 1071) over parts of even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks_exact(2));
     let mut sum: u32 = words
         .map(|word| word.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)))
@@ -233,6 +267,49 @@ mod tests {
                             00000000000000000000000000000000 ff0200000000000000000001ff000001
                             8700 7c25 00000000 fe800000000000000000000000000001";
         assert_eq!(probe(MAC, ip("fe80::1"), &[]), hex(solicitation));
+    }
+
+    #[test]
+    fn what_is_asked_often_goes_to_one_alone() {
+        let whom = Mac([2, 0, 0, 0, 0, 1]);
+        let arp = "020000000001 525400aa0010 0806  0001 0800 06 04 0001
+                   525400aa0010 00000000  000000000000 0a4d0001";
+        let asked = |to: &str, whom| direct(MAC, ip("fe80::5054:ff:feaa:10"), ip(to), whom);
+        assert_eq!(
+            direct(MAC, ip("10.77.0.100"), ip("10.77.0.1"), Some(whom)),
+            hex(arp)
+        );
+        assert_eq!(
+            direct(MAC, ip("10.77.0.100"), ip("10.77.0.1"), None),
+            probe(MAC, ip("10.77.0.1"), &[])
+        );
+        assert_eq!(
+            Some(asked("fe80::1", None)),
+            question(MAC, ip("fe80::5054:ff:feaa:10"), ip("fe80::1"))
+        );
+        // The checksum was computed apart from this program.
+        let solicitation = "020000000001 525400aa0010 86dd  60000000 0020 3a ff
+                            fe80000000000000505400fffeaa0010 fe800000000000000000000000000001
+                            8700 d902 00000000 fe800000000000000000000000000001 01 01 525400aa0010";
+        assert_eq!(asked("fe80::1", Some(whom)), hex(solicitation));
+    }
+
+    #[test]
+    fn an_advertisement_that_was_asked_for_gives_the_mac() {
+        let message = hex("8800 0000 60000000 fe800000000000000000000000000001 02 01 020000000001");
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        assert_eq!(advertised(&message), Some((ip("fe80::1"), Some(mac))));
+        assert_eq!(advertised(&message[..24]), Some((ip("fe80::1"), None)));
+        for length in 0..24 {
+            assert_eq!(advertised(&message[..length]), None);
+        }
+        // One that nobody asked for.
+        assert_eq!(
+            advertised(&hex("8800 0000 20000000 fe800000000000000000000000000001")),
+            None
+        );
+        let reply = "525400aa0010 020000000001 0806  0001 0800 06 04 0002 020000000001 0a4d0001";
+        assert_eq!(answerer(&hex(reply)), Some(mac));
     }
 
     #[test]

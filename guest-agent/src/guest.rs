@@ -13,6 +13,7 @@ use crate::announce::Announcer;
 use crate::both_ports::BothPorts;
 use crate::kernel::{Kernel, KernelError};
 use crate::mac::Mac;
+use crate::measure::{self, Measurements};
 use crate::pair::{self, Link, Pair};
 use crate::patience::{Over, Patience};
 use crate::refusal::Refusal;
@@ -29,6 +30,7 @@ pub(crate) struct Guest {
     pub(crate) sysfs: Sysfs,
     pub(crate) both_ports: BothPorts,
     pub(crate) announcer: Announcer,
+    pub(crate) measurements: Measurements,
     /// Held while a verb is worked on.
     at_work: Mutex<()>,
 }
@@ -41,6 +43,7 @@ impl Guest {
             sysfs,
             both_ports: BothPorts::new(Kernel),
             announcer: Announcer::default(),
+            measurements: Measurements::default(),
             at_work,
         }
     }
@@ -59,6 +62,9 @@ impl Guest {
             Verb::Switch { standby, to } => switch::switch(&self, standby, to, &mut patience)
                 .await
                 .map(Answer::Switched),
+            Verb::Measure { standby, ask } => measure::measure(&self, standby, &ask, &mut patience)
+                .await
+                .map(Answer::Measured),
         };
         answer.unwrap_or_else(|refusal| Answer::Refused(refusal.into()))
     }

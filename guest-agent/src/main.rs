@@ -14,6 +14,7 @@ mod guest;
 mod kernel;
 mod log;
 mod mac;
+mod measure;
 mod neighbourhood;
 mod packet;
 mod pair;

@@ -1,9 +1,9 @@
-//! What to announce and whom to ask when traffic moves. Pure: works on what the kernel listed.
+//! What to announce and whom to ask when traffic moves. Pure but for [`Surroundings::read`]: works on what the kernel listed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::frames;
-use crate::kernel::{Address, Somebody};
+use crate::kernel::{Address, Kernel, KernelError, Somebody};
 use crate::mac::Mac;
 use crate::pair::{Kind, Link, Tag};
 
@@ -31,6 +31,20 @@ pub(crate) struct Near {
     pub(crate) ip: IpAddr,
     /// Of the VLANs above the bond that lead there, the outermost first.
     pub(crate) tags: Vec<Tag>,
+}
+
+/// Somebody to be asked again and again through a bond.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) ip: IpAddr,
+    /// The bond, or what is built on it, that leads there: index and name.
+    pub(crate) link: u32,
+    pub(crate) name: String,
+    /// That link's address, and ours there; unspecified where there is none (ARP needs none).
+    pub(crate) mac: Mac,
+    pub(crate) from: IpAddr,
+    /// On that link's own network.
+    pub(crate) near: bool,
 }
 
 /// What the kernel knows of the networks above a bond.
@@ -89,6 +103,15 @@ pub(crate) fn announcements(
 }
 
 impl Surroundings {
+    /// Read while the traffic still flows.
+    pub(crate) async fn read(kernel: Kernel) -> Result<Self, KernelError> {
+        Ok(Self {
+            addresses: kernel.addresses().await?,
+            gateways: kernel.gateways().await?,
+            neighbours: kernel.neighbours().await?,
+        })
+    }
+
     /// Questions to those who should answer through the bond: gateways first, then neighbours.
     pub(crate) fn questions(&self, links: &[Link], bond: u32) -> Vec<Question> {
         let carried = carried(links, bond);
@@ -121,6 +144,41 @@ impl Surroundings {
             all.extend(near.filter(|near| all.len() < MAX_QUESTIONS && !all.contains(near)));
         }
         all
+    }
+
+    /// Whom to ask through the bond: the one that is wanted, or the first gateway, or the first neighbour.
+    pub(crate) fn target(&self, links: &[Link], bond: u32, wanted: Option<IpAddr>) -> Option<Target> {
+        let carried = carried(links, bond);
+        let target = |somebody: Somebody, near: bool| {
+            let (link, _) = carried
+                .iter()
+                .find(|(link, _)| link.index == somebody.interface)?;
+            let from = self.address_towards(somebody);
+            Some(Target {
+                ip: somebody.ip,
+                link: link.index,
+                name: link.name.clone(),
+                mac: link.mac?,
+                from: from.or(somebody.ip.is_ipv4().then_some(Ipv4Addr::UNSPECIFIED.into()))?,
+                near,
+            })
+        };
+        let known = || self.gateways.iter().chain(&self.neighbours);
+        let Some(ip) = wanted else {
+            return known().find_map(|somebody| target(*somebody, true));
+        };
+        let at = |interface| Somebody { interface, ip };
+        let near = self
+            .addresses
+            .iter()
+            .filter(|own| shares_prefix(own.ip, ip, own.prefix));
+        let near = near.map(|own| target(at(own.interface), true));
+        let gateways = self
+            .gateways
+            .iter()
+            .filter(|gateway| gateway.ip.is_ipv4() == ip.is_ipv4());
+        let far = gateways.map(|gateway| target(at(gateway.interface), false));
+        near.chain(far).chain([target(at(bond), false)]).flatten().next()
     }
 
     fn question(&self, somebody: Somebody, mac: Mac) -> Option<Question> {
@@ -305,6 +363,41 @@ mod tests {
             tags,
         });
         assert_eq!(near, expected);
+    }
+
+    #[test]
+    fn a_target_is_the_one_that_is_wanted_or_the_first_that_is_known() {
+        let mut surroundings = Surroundings {
+            addresses: vec![address(BOND, "10.77.0.100", 24), address(11, "10.0.11.2", 24)],
+            gateways: vec![somebody(99, "10.9.0.1"), somebody(BOND, "10.77.0.1")],
+            neighbours: vec![somebody(11, "10.0.11.7")],
+        };
+        let target = |surroundings: &Surroundings, wanted: Option<&str>| {
+            let wanted = wanted.map(|wanted| wanted.parse().unwrap());
+            let target = surroundings.target(&links(), BOND, wanted)?;
+            Some((
+                target.ip.to_string(),
+                target.link,
+                target.from.to_string(),
+                target.near,
+            ))
+        };
+        let is = |ip: &str, link, from: &str, near| Some((ip.to_owned(), link, from.to_owned(), near));
+        assert_eq!(
+            target(&surroundings, None),
+            is("10.77.0.1", BOND, "10.77.0.100", true)
+        );
+        let wanted = |ip| target(&surroundings, Some(ip));
+        assert_eq!(wanted("10.0.11.9"), is("10.0.11.9", 11, "10.0.11.2", true));
+        assert_eq!(wanted("192.0.2.1"), is("192.0.2.1", BOND, "10.77.0.100", false));
+        assert_eq!(wanted("fd00::1"), None);
+        surroundings.gateways.clear();
+        assert_eq!(
+            target(&surroundings, None),
+            is("10.0.11.7", 11, "10.0.11.2", true)
+        );
+        surroundings.neighbours.clear();
+        assert_eq!(target(&surroundings, None), None);
     }
 
     #[test]

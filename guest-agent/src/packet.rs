@@ -142,7 +142,7 @@ fn open(protocol: Option<SockProtocol>) -> io::Result<OwnedFd> {
 
 /// Each interface's address for packet sockets. There is no safe way to make a `sockaddr_ll`; the C
 /// library's list of interfaces has them ready.
-fn link_addresses() -> io::Result<HashMap<usize, LinkAddr>> {
+pub(crate) fn link_addresses() -> io::Result<HashMap<usize, LinkAddr>> {
     let all = getifaddrs()?.filter_map(|entry| entry.address?.as_link_addr().copied());
     Ok(all.map(|address| (address.ifindex(), address)).collect())
 }

@@ -8,18 +8,25 @@ use std::time::Duration;
 
 use godwit_api::agent::v1::guest_frame::Body as Answer;
 use godwit_api::agent::v1::host_frame::Body;
-use godwit_api::agent::v1::{GuestFrame, Hello, HostFrame, PairRef, PortRole, RefusalReason, Welcome};
+use godwit_api::agent::v1::{
+    GuestFrame, Hello, HostFrame, Measure, PairRef, PortRole, RefusalReason, Welcome,
+};
 
 use crate::mac::Mac;
+use crate::measure::Ask;
 use crate::refusal::Refusal;
 
 /// The only protocol version so far.
 const PROTOCOL: u32 = 1;
 
+/// Bytes of a record's name, and of a part's.
+const MOST_RECORD: usize = 64;
+const MOST_PART: usize = 32;
+
 const DEADLINE_MS: std::ops::RangeInclusive<u32> = 1..=600_000;
 
 /// What the agent is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verb {
     Inspect,
     /// `FailOver` and `FailBack`: move the traffic to the port of this role.
@@ -34,10 +41,14 @@ pub(crate) enum Verb {
         standby: Mac,
         primary: Mac,
     },
+    Measure {
+        standby: Mac,
+        ask: Ask,
+    },
 }
 
 /// A request of the open session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) id: u64,
     pub(crate) session: u64,
@@ -164,6 +175,10 @@ fn verb(body: Option<Body>) -> Result<Verb, Refusal> {
             standby: standby(ask.pair)?,
             primary: mac(&ask.primary_mac)?,
         },
+        Some(Body::Measure(ask)) => Verb::Measure {
+            standby: standby(ask.pair.clone())?,
+            ask: measure(ask)?,
+        },
         Some(Body::Hello(_)) | None => {
             let detail = format!(
                 "this agent ({}) does not know that verb",
@@ -171,6 +186,25 @@ fn verb(body: Option<Body>) -> Result<Verb, Refusal> {
             );
             return Err(Refusal::new(RefusalReason::Unsupported, detail));
         }
+    })
+}
+
+fn measure(ask: Measure) -> Result<Ask, Refusal> {
+    let refused = |detail: &str| Err(Refusal::new(RefusalReason::NobodyKnown, detail));
+    if ask.record.is_empty() || ask.record.len() > MOST_RECORD || ask.part.len() > MOST_PART {
+        return refused("a record's name has 1 to 64 bytes, and a part's 32 at most");
+    }
+    let target = match ask.target.parse() {
+        Ok(ip) => Some(ip),
+        Err(_) if ask.target.is_empty() => None,
+        Err(_) => return refused("who is to be asked is no IP address"),
+    };
+    Ok(Ask {
+        record: ask.record,
+        part: ask.part,
+        per_second: ask.per_second.min(Ask::MOST),
+        target,
+        end: ask.end,
     })
 }
 
@@ -316,6 +350,42 @@ mod tests {
                 (request.id, request.session, request.time),
                 (3, 7, Duration::from_secs(5))
             );
+        }
+    }
+
+    #[test]
+    fn what_is_measured_has_bounds() {
+        let pair = Some(PairRef {
+            standby_mac: "52:54:00:aa:00:10".to_owned(),
+        });
+        let asked = |record: &str, part: &str, target: &str| Measure {
+            pair: pair.clone(),
+            record: record.to_owned(),
+            part: part.to_owned(),
+            per_second: u32::MAX,
+            target: target.to_owned(),
+            end: false,
+        };
+        let mut session = open();
+        let mut receive = |asked| session.receive(frame(7, Body::Measure(asked)));
+        let Received::Work(request) = receive(asked("m", "unplug", "10.77.0.1")) else {
+            panic!("no work")
+        };
+        let Verb::Measure { ask, .. } = request.verb else {
+            panic!("another verb")
+        };
+        assert_eq!(
+            (ask.per_second, ask.target),
+            (Ask::MOST, "10.77.0.1".parse().ok())
+        );
+        let (long, longer) = ("x".repeat(33), "x".repeat(65));
+        for wrong in [
+            asked("", "", ""),
+            asked(&longer, "", ""),
+            asked("m", &long, ""),
+            asked("m", "", "gateway"),
+        ] {
+            assert_eq!(refused(receive(wrong)).reason(), RefusalReason::NobodyKnown);
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) async fn switch(
     let (pair, target) = ready(guest, standby, to, patience).await?;
     let bond = pair.bond()?;
     let already = bond.active == Some(target.index);
-    let surroundings = surroundings(guest).await?;
+    let surroundings = Surroundings::read(guest.kernel).await?;
     let broken = |error: &std::io::Error| guest.broken("listen on the port", error);
     let witness = Witness::open(target.index, pair.macs()).map_err(|error| broken(&error))?;
     let sender = Sender::open().map_err(|error| broken(&error))?;
@@ -142,15 +142,6 @@ async fn ready(
             over = patience.over() => return Err(gave_up(over, port.obstacle()).with(Some(pair.to_api()))),
         }
     }
-}
-
-/// What the kernel knows of the network, read while the traffic still flows.
-async fn surroundings(guest: &Guest) -> Result<Surroundings, Refusal> {
-    Ok(Surroundings {
-        addresses: guest.kernel.addresses().await?,
-        gateways: guest.kernel.gateways().await?,
-        neighbours: guest.kernel.neighbours().await?,
-    })
 }
 
 /// Makes a port the active one and sees that the kernel says so; gives the links as they are then.

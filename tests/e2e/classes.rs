@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::stage::Stage;
 use crate::{
-    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, moves, pairs, policies, refusals,
-    stays, steering, troubles,
+    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, pairs, policies,
+    refusals, stays, steering, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -95,6 +95,14 @@ const MOVES: &[Told] = &[
     ("a_guest_whose_standby_is_a_macvtap_moves", steering::macvtap),
     ("a_guest_whose_standby_is_on_open_vswitch_moves", steering::ovs),
     ("a_copy_to_the_pf_lasts_as_long_as_the_standby", steering::copies),
+    (
+        "what_a_move_has_lost_is_told_as_the_meter_sees_it",
+        measures::agrees_with_the_meter,
+    ),
+    (
+        "a_move_that_is_not_to_be_measured_is_not",
+        measures::off_for_one_move,
+    ),
 ];
 
 const ARRIVALS: &[Told] = &[

@@ -12,6 +12,7 @@ mod fabrics;
 mod hardware;
 mod hooks;
 mod kills;
+mod measures;
 mod moves;
 mod pairs;
 mod policies;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use godwit_api::agent::v1::{
-    AdoptPrimary, FailBack, FailOver, GuestFrame, Hello, HostFrame, Inspect, Inspected, PairRef,
-    ReleasePrimary, Switched, guest_frame, host_frame,
+    AdoptPrimary, FailBack, FailOver, GuestFrame, Hello, HostFrame, Inspect, Inspected, Measure, Measured,
+    PairRef, ReleasePrimary, Switched, guest_frame, host_frame,
 };
 use godwit_rig::guest::WEB_1;
 use godwit_wire::Decoder;
@@ -100,6 +100,22 @@ impl Agent {
         match self.request(host_frame::Body::AdoptPrimary(adopt))? {
             guest_frame::Body::Adopted(adopted) => Ok(adopted.primary),
             other => bail!("it was not adopted: {other:?}"),
+        }
+    }
+
+    /// What it has counted. What it sends from now on, a hundred a second, counts for that part.
+    pub(crate) fn measure(&mut self, part: &str, end: bool) -> Result<Measured> {
+        let measure = Measure {
+            pair: pair(),
+            record: format!("flat-{}", std::process::id()),
+            part: part.into(),
+            per_second: 100,
+            target: String::new(),
+            end,
+        };
+        match self.request(host_frame::Body::Measure(measure))? {
+            guest_frame::Body::Measured(measured) => Ok(measured),
+            other => bail!("instead of its counts: {other:?}"),
         }
     }
 

@@ -32,13 +32,17 @@ const AGENT: [Story; 4] = [
         stories::agent_dies_on_primary,
     ),
 ];
-const SWITCHES: [Story; 5] = [
+const SWITCHES: [Story; 6] = [
     ("fail_over_and_back_under_traffic", stories::over_and_back),
     (
         "a_port_that_carries_nothing_is_found_before_the_switch",
         stories::carries_nothing,
     ),
     ("switches_that_follow_each_other_closely", stories::closely),
+    (
+        "the_agent_counts_what_a_cable_that_is_out_for_a_second_loses",
+        stories::counts_its_losses,
+    ),
     (
         "a_guest_that_was_moved_tells_its_network",
         stories::tells_its_network,

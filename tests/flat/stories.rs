@@ -1,9 +1,9 @@
 //! The stories, a few lines each.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use godwit_api::agent::v1::{Inspect, Pair, PairKind, Port, PortRole, host_frame};
+use godwit_api::agent::v1::{Inspect, Pair, PairKind, Port, PortRole, ProbeKind, host_frame};
 use godwit_rig::command::wait_for;
 use godwit_rig::flat::Flat;
 use godwit_rig::guest::WEB_1;
@@ -102,6 +102,43 @@ pub(crate) fn closely(flat: &mut Flat) -> Result<()> {
     }
     let losses = traffic.stop(flat)?;
     lossless(&losses, "fail over")
+}
+
+/// By the agent's own probes, asked for in a conversation of its own each time, as by hosts that come and go. In the guest of
+/// a busy machine fewer are sent than a hundred a second, and none of them is lost for that.
+pub(crate) fn counts_its_losses(flat: &mut Flat) -> Result<()> {
+    const SECOND: Duration = Duration::from_secs(1);
+    let from_now = |flat: &Flat, part: &str| Agent::open(&flat.channel())?.measure(part, false);
+    from_now(flat, "before")?;
+    std::thread::sleep(2 * SECOND);
+    from_now(flat, "out")?;
+    let out = Instant::now();
+    flat.primary_carries(false)?;
+    std::thread::sleep(SECOND);
+    flat.primary_carries(true)?;
+    let longest = out.elapsed();
+    std::thread::sleep(SECOND);
+    from_now(flat, "fail-over")?;
+    let mut agent = Agent::open(&flat.channel())?;
+    agent.fail_over()?;
+    std::thread::sleep(2 * SECOND);
+    agent.fail_back()?;
+    drop(agent);
+    let told = Agent::open(&flat.channel())?.measure("fail-over", true)?;
+    let [before, out, over] = &told.parts[..] else {
+        anyhow::bail!("not three parts: {told:?}")
+    };
+    ensure!(told.kind() == ProbeKind::Arp && !told.running, "{told:?}");
+    for part in [before, over] {
+        ensure!(part.sent > 40 && part.lost == 0, "{told:?}");
+    }
+    let most = longest.as_millis() as u64;
+    ensure!((20..=most / 10 + 10).contains(&out.lost), "{most} ms: {told:?}");
+    ensure!(
+        (1000..=most + 500).contains(&out.longest_gap_ms.into()),
+        "{most} ms: {told:?}"
+    );
+    Ok(())
 }
 
 /// What QEMU asks of a guest's NICs after a move, asked without one. Who has a wrong address for the guest, and asks nobody,

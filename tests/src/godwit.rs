@@ -69,6 +69,42 @@ pub struct Migration {
     pub progress: Option<Progress>,
     /// What failed, if something did.
     pub failure: Option<Failure>,
+    /// What the guest's own probes came to.
+    pub measurement: Option<Measurement>,
+}
+
+/// What the guest's agent counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Measurement {
+    /// Of each pair.
+    pub pairs: Vec<PairMeasurement>,
+    /// Why it was not measured.
+    pub not_measured: String,
+}
+
+/// Of one pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PairMeasurement {
+    /// Whom it asked.
+    pub target: String,
+    /// By phase.
+    pub phases: Vec<PhaseMeasurement>,
+}
+
+/// In one phase.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct PhaseMeasurement {
+    /// Its name.
+    pub phase: String,
+    /// Probes.
+    pub sent: u64,
+    /// Of them.
+    pub lost: u64,
+    /// Without an answer, by the guest's clock.
+    pub longest_gap_ms: u64,
 }
 
 /// Why something failed.

@@ -74,6 +74,8 @@ pub(crate) struct Wanted {
     pub(crate) request: String,
     /// None: the guest's own.
     pub(crate) policy: Option<Policy>,
+    /// Probes a second; none: as the configuration has it.
+    pub(crate) probes: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -169,11 +171,17 @@ impl<W: World> Coordinator<W> {
             sticky: false,
             teamed: false,
             nodes: facts.nodes,
+            probes: self.probes(wanted.probes),
         };
         let id = brief.id.clone();
         let request = (!request.is_empty()).then(|| request.to_owned());
         self.begin(brief, request).await?;
         Ok(id)
+    }
+
+    /// Probes a second, where nothing or something else is wanted.
+    fn probes(&self, wanted: Option<u32>) -> u32 {
+        wanted.unwrap_or(self.0.settings.probes).min(Brief::MOST_PROBES)
     }
 
     /// Begins this host's part: durable first, then at work.

@@ -223,14 +223,15 @@ impl<W: World> PeerDesk<W> {
         let mut pairs = wanted(&asked)?;
         self.check_absent(&guest).await?;
         self.0.check_idle(&guest, None)?;
-        let nodes = wanted_nodes(&asked);
+        let nodes = plan::wanted_nodes(&asked);
         let policy = words::policy_of(asked.policy()).unwrap_or_default();
         let chosen = self.0.choose_by(policy, &pairs, &nodes).await?;
         for (pair, (_, vf)) in pairs.iter_mut().zip(chosen) {
             pair.destination_vf = Some(vf);
         }
         let mut brief = self.brief(asked.migration_id, guest, caller, pairs.clone());
-        (brief.policy, brief.nodes) = (policy, nodes);
+        let probes = asked.probes_per_second.min(Brief::MOST_PROBES);
+        (brief.policy, brief.nodes, brief.probes) = (policy, nodes, probes);
         self.0.begin(brief, None).await?;
         Ok(pairs)
     }
@@ -346,10 +347,6 @@ fn wanted(asked: &api::ReserveRequest) -> Result<Vec<Pair>, Refused> {
         }
     }
     Ok(pairs)
-}
-
-fn wanted_nodes(asked: &api::ReserveRequest) -> Vec<u32> {
-    asked.memory_nodes.iter().copied().take(MOST_NODES).collect()
 }
 
 fn wanted_pair(asked: &api::WantedPair) -> Result<Pair, Refused> {

@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt, stream};
 use godwit_api::v1::{
     self as api, guest_service_server::GuestService, migration_service_server::MigrationService,
 };
+use godwit_migration::Brief;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
@@ -41,12 +42,19 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         if asked.request_id.len() > 128 {
             return Err(Refused::Invalid("request_id is longer than 128 bytes".into()).into());
         }
+        if asked
+            .probes_per_second
+            .is_some_and(|probes| probes > Brief::MOST_PROBES)
+        {
+            return Err(Refused::Invalid("probes_per_second is more than 1,000".into()).into());
+        }
         let coordinator = self.0.clone();
         let wanted = Wanted {
             policy: words::policy_of(asked.policy()),
             guest: asked.guest,
             destination: asked.destination,
             request: asked.request_id,
+            probes: asked.probes_per_second,
         };
         let view = carried(async move { coordinator.create(&wanted).await }).await?;
         Ok(Response::new(api::CreateMigrationResponse {
@@ -66,6 +74,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             guest: asked.guest,
             destination: asked.destination,
             request: String::new(),
+            probes: None,
         };
         Ok(Response::new(self.0.plan(&wanted).await?))
     }

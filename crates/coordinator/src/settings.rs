@@ -55,6 +55,8 @@ pub struct Settings {
     pub pools: Vec<String>,
     /// When its certificate ends, milliseconds since 1970; none without one.
     pub certificate_ends_ms: Option<i64>,
+    /// Probes a second by which a guest's outage is measured; 0: it is not.
+    pub probes: u32,
 }
 
 /// How many transfers at once; more wait in the order in which they came, with their VFs.

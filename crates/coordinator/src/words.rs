@@ -1,5 +1,6 @@
 //! A migration as the wire has it.
 
+mod measured;
 mod peers;
 mod profile;
 
@@ -12,6 +13,7 @@ use godwit_migration::{
 use prost_types::Timestamp;
 
 pub use self::{
+    measured::measured,
     peers::{plug_alias, reserve_request},
     profile::{profile, profile_of},
 };
@@ -55,6 +57,7 @@ pub(crate) fn migration(view: &View) -> api::Migration {
         pairs: brief.pairs.iter().map(pair).collect(),
         policy: policy(brief.policy).into(),
         queue_place: view.place,
+        measurement: value.measured().as_ref().map(measured::measurement),
     }
 }
 

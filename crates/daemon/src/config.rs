@@ -7,14 +7,14 @@ mod pools;
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use godwit_coordinator::{Deadlines, History, Limits, faults::Fault};
 use godwit_migration::{
-    Phase,
+    Brief, Phase,
     profile::{MustMatch, Setting},
 };
 use serde::Deserialize;
@@ -59,6 +59,9 @@ pub(crate) struct Config {
     /// What a guest's VF must have as its last one had it.
     #[serde(default)]
     pub(crate) profile: ProfileTable,
+    /// How a guest's outage is measured.
+    #[serde(default)]
+    pub(crate) measure: MeasureTable,
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
@@ -154,6 +157,25 @@ pub(crate) struct Peer {
     pub(crate) migrate_uri: String,
     /// Where QEMU sends the guest's memory, for example `tcp://10.1.0.2`. libvirt chooses when absent.
     pub(crate) memory_uri: Option<String>,
+}
+
+/// How a guest's outage is measured: its agent sends probes while it is moved, or put on its standby or its VF.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MeasureTable {
+    /// Probes a second for each pair, 0 to 1,000. 0: nothing is measured. Default 100.
+    pub(crate) probes: u32,
+    /// IP address that the guest asks. Default: its gateway, or else a neighbour that it knows.
+    pub(crate) ask: Option<IpAddr>,
+}
+
+impl Default for MeasureTable {
+    fn default() -> MeasureTable {
+        MeasureTable {
+            probes: 100,
+            ask: None,
+        }
+    }
 }
 
 /// What is kept of migrations that have ended.
@@ -272,6 +294,9 @@ impl Config {
         if !(1..=64).contains(&outgoing) || !(1..=64).contains(&incoming) {
             return Err("limits.outgoing and limits.incoming are 1 to 64 transfers".into());
         }
+        if self.measure.probes > Brief::MOST_PROBES {
+            return Err("measure.probes is not 0 to 1000 a second".into());
+        }
         self.faults()?;
         self.hook.check(self.pools.iter().map(|pool| &pool.name))?;
         let HistoryTable { keep, days } = self.history;
@@ -389,6 +414,7 @@ fail-over = 7
         assert_eq!(config.deadlines().of(Phase::FailOver), Duration::from_secs(7));
         assert_eq!(config.deadlines().of(Phase::Unplug), Duration::from_secs(60));
         assert_eq!(config.limits(), Limits::default());
+        assert_eq!((config.measure.probes, config.measure.ask), (100, None));
         assert_eq!(config.history(), History { keep: 1000, days: 90 });
         assert_eq!(config.must_match(), MustMatch::default());
         assert!(config.dbus.enabled);
@@ -423,6 +449,10 @@ fail-over = 7
         assert!(wrong("host = \"alpha\"", "host = \"beta\"").contains("the name of this host"));
         let limits = wrong("[deadlines]", "[limits]\nincoming = 0\n[deadlines]");
         assert!(limits.contains("1 to 64"), "{limits}");
+        let probes = wrong("[deadlines]", "[measure]\nprobes = 1001\n[deadlines]");
+        assert!(probes.contains("0 to 1000"), "{probes}");
+        let ask = wrong("[deadlines]", "[measure]\nask = \"gateway\"\n[deadlines]");
+        assert!(ask.contains("line"), "{ask}");
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));

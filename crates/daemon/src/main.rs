@@ -127,6 +127,7 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
         must_match: config.must_match(),
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
         certificate_ends_ms: keys.as_ref().and_then(|keys| keys.ends_ms),
+        probes: config.measure.probes,
     };
     let coordinator = Coordinator::start(settings.clone(), faulty, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
@@ -190,7 +191,7 @@ fn real_world(
         libvirt,
         vfs,
         peers,
-        Agents::with(Arc::clone(faults)),
+        Agents::with(Arc::clone(faults)).asking(config.measure.ask),
     )
     .doubting(config.doubt())
     .matching(config.must_match())

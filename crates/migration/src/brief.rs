@@ -128,9 +128,15 @@ pub struct Brief {
     /// NUMA nodes that the guest's memory is bound to; none where it may be anywhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<u32>,
+    /// Probes a second by which the guest's outage is measured, at most [`Brief::MOST_PROBES`]; 0: it is not.
+    #[serde(default)]
+    pub probes: u32,
 }
 
 impl Brief {
+    /// The highest rate of probes.
+    pub const MOST_PROBES: u32 = 1000;
+
     /// Stands for the source of a guest that another tool brings: no host has such a name.
     pub const ELSEWHERE: &str = "another tool";
 
@@ -152,6 +158,7 @@ impl Brief {
             sticky: false,
             teamed: false,
             nodes: Vec::new(),
+            probes: 0,
         }
     }
 

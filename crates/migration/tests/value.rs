@@ -42,6 +42,7 @@ fn brief(role: Role) -> Brief {
         sticky: false,
         teamed: false,
         nodes: Vec::new(),
+        probes: 0,
     }
 }
 

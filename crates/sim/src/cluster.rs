@@ -95,6 +95,7 @@ impl Cluster {
             must_match: MustMatch::default(),
             pools,
             certificate_ends_ms: Some(now_ms() + days * DAY_MS),
+            probes: 100,
         };
         let (life, dead) = watch::channel(false);
         let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));

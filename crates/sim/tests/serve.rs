@@ -168,6 +168,53 @@ async fn the_first_minute() {
     sim.stop();
 }
 
+/// The source's record follows the destination's, so both have all phases; and one that is not to be measured is not.
+#[tokio::test]
+async fn a_move_is_measured_phase_by_phase() {
+    let sim = sim(Layout::new(2, 1), &[]).await;
+    let migration = sim.migrate("web-1", "beta").await;
+    let there = sim.on_host(1, &migration.id).await;
+    let measured = migration.measurement.unwrap();
+    assert_eq!(Some(&measured), there.measurement.as_ref());
+    let [pair] = &measured.pairs[..] else {
+        panic!("{measured:?}")
+    };
+    assert_eq!((pair.kind(), pair.per_second), (api::ProbeKind::Arp, 100));
+    let phases: Vec<_> = pair.phases.iter().map(api::PhaseMeasurement::phase).collect();
+    let expected = [
+        api::Phase::FailOver,
+        api::Phase::Unplug,
+        api::Phase::Transfer,
+        api::Phase::Plug,
+        api::Phase::FailBack,
+    ];
+    assert_eq!(phases, expected);
+    let lost: u64 = pair.phases.iter().map(|phase| phase.lost).sum();
+    let sent: u64 = pair.phases.iter().map(|phase| phase.sent).sum();
+    assert!(lost == 0 && sent > 0, "{measured:?}");
+    let request = CreateMigrationRequest {
+        guest: "web-1".into(),
+        destination: "alpha".into(),
+        probes_per_second: Some(0),
+        ..Default::default()
+    };
+    let back = sim.on(1).await.create_migration(request).await.unwrap();
+    let id = back.into_inner().migration.unwrap().id;
+    let watched = sim
+        .on(1)
+        .await
+        .watch_migration(WatchMigrationRequest { id })
+        .await;
+    let mut changes = watched.unwrap().into_inner();
+    let mut last = None;
+    while let Some(change) = changes.message().await.unwrap() {
+        last = change.migration;
+    }
+    let back = last.unwrap();
+    assert_eq!((back.moved(), back.measurement), (api::Moved::Yes, None));
+    sim.stop();
+}
+
 #[tokio::test]
 async fn every_refusal_can_be_tried() {
     let sim = sim(Layout::new(2, 1), &[]).await;

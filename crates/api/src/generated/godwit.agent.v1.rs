@@ -12,7 +12,7 @@ pub struct HostFrame {
     /// The agent gives up after this long and answers with what it saw. 1 to 600,000 milliseconds.
     #[prost(uint32, tag = "3")]
     pub deadline_ms: u32,
-    #[prost(oneof = "host_frame::Body", tags = "4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "host_frame::Body", tags = "4, 5, 6, 7, 8, 9, 10")]
     pub body: ::core::option::Option<host_frame::Body>,
 }
 /// Nested message and enum types in `HostFrame`.
@@ -31,6 +31,8 @@ pub mod host_frame {
         AdoptPrimary(super::AdoptPrimary),
         #[prost(message, tag = "9")]
         FailBack(super::FailBack),
+        #[prost(message, tag = "10")]
+        Measure(super::Measure),
     }
 }
 /// A frame from the guest.
@@ -46,7 +48,7 @@ pub struct GuestFrame {
     /// nothing after a reboot.
     #[prost(string, tag = "3")]
     pub boot_id: ::prost::alloc::string::String,
-    #[prost(oneof = "guest_frame::Body", tags = "4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "guest_frame::Body", tags = "4, 5, 6, 7, 8, 9, 10")]
     pub body: ::core::option::Option<guest_frame::Body>,
 }
 /// Nested message and enum types in `GuestFrame`.
@@ -65,6 +67,8 @@ pub mod guest_frame {
         Adopted(super::Adopted),
         #[prost(message, tag = "9")]
         Refused(super::Refused),
+        #[prost(message, tag = "10")]
+        Measured(super::Measured),
     }
 }
 /// Opens a session; any earlier session of this agent is over.
@@ -227,6 +231,71 @@ pub struct Adopted {
     #[prost(string, tag = "2")]
     pub primary: ::prost::alloc::string::String,
 }
+/// Probes are sent through the pair and counted, in a record that the agent keeps: it goes on while nobody asks, over a
+/// live migration too, and ends by itself after 30 minutes. Each answer has all of it, so that a lost answer loses nothing.
+/// An agent that is older than this verb refuses it (UNSUPPORTED).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Measure {
+    #[prost(message, optional, tag = "1")]
+    pub pair: ::core::option::Option<PairRef>,
+    /// Names the record, 1 to 64 bytes: the migration's id. A record of another name for this pair is forgotten when one begins.
+    #[prost(string, tag = "2")]
+    pub record: ::prost::alloc::string::String,
+    /// What is sent from now on counts for the part of this name, 1 to 32 bytes. Empty, or the name of the last part: as before.
+    #[prost(string, tag = "3")]
+    pub part: ::prost::alloc::string::String,
+    /// Begins the record where there is none, and sends again where it has ended: so many probes a second, 1 to 1,000.
+    /// 0: nothing is begun.
+    #[prost(uint32, tag = "4")]
+    pub per_second: u32,
+    /// An IP address to ask. Empty: the gateway, or else a neighbour that the guest knows. Counts when the record begins.
+    #[prost(string, tag = "5")]
+    pub target: ::prost::alloc::string::String,
+    /// No more is sent. The answer comes when every probe is answered or lost.
+    #[prost(bool, tag = "6")]
+    pub end: bool,
+}
+/// The answer to Measure.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Measured {
+    /// False: there is no such record, and nothing else here counts.
+    #[prost(bool, tag = "1")]
+    pub known: bool,
+    /// The IP address that is asked.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(enumeration = "ProbeKind", tag = "3")]
+    pub kind: i32,
+    #[prost(uint32, tag = "4")]
+    pub per_second: u32,
+    /// Probes are being sent.
+    #[prost(bool, tag = "5")]
+    pub running: bool,
+    /// Oldest first, at most 32; what comes after that counts for the last.
+    #[prost(message, repeated, tag = "6")]
+    pub parts: ::prost::alloc::vec::Vec<MeasuredPart>,
+}
+/// What was sent in one part of a record. Round trips: which way a probe was lost is not known.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MeasuredPart {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub sent: u64,
+    /// Of those sent in this part, whenever the answer came. What is neither answered nor lost is on its way.
+    #[prost(uint64, tag = "3")]
+    pub answered: u64,
+    /// Not answered within a second of the guest's clock.
+    #[prost(uint64, tag = "4")]
+    pub lost: u64,
+    /// Answers too many.
+    #[prost(uint64, tag = "5")]
+    pub duplicated: u64,
+    /// The longest time without an answer, milliseconds of the guest's clock, which stands still while the guest is paused. One
+    /// that reaches from a part into the next counts for both.
+    #[prost(uint32, tag = "6")]
+    pub longest_gap_ms: u32,
+}
 /// The request was not done, or not confirmed.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Refused {
@@ -303,6 +372,42 @@ impl PortRole {
         }
     }
 }
+/// What a probe is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProbeKind {
+    Unspecified = 0,
+    /// An ARP request without a sender's address, to whom it asks alone.
+    Arp = 1,
+    /// A neighbour solicitation, to whom it asks alone.
+    Nd = 2,
+    /// An ICMP or ICMPv6 echo request, by the guest's own routes.
+    Echo = 3,
+}
+impl ProbeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROBE_KIND_UNSPECIFIED",
+            Self::Arp => "PROBE_KIND_ARP",
+            Self::Nd => "PROBE_KIND_ND",
+            Self::Echo => "PROBE_KIND_ECHO",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROBE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROBE_KIND_ARP" => Some(Self::Arp),
+            "PROBE_KIND_ND" => Some(Self::Nd),
+            "PROBE_KIND_ECHO" => Some(Self::Echo),
+            _ => None,
+        }
+    }
+}
 /// Why a request was not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -330,6 +435,8 @@ pub enum RefusalReason {
     Unsupported = 10,
     /// Nobody answers through the port, and somebody does through the active one. The traffic was not moved.
     NoAnswer = 11,
+    /// Nobody is known who could be asked: no gateway, no neighbour, or no address to ask from.
+    NobodyKnown = 12,
 }
 impl RefusalReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -350,6 +457,7 @@ impl RefusalReason {
             Self::Deadline => "REFUSAL_REASON_DEADLINE",
             Self::Unsupported => "REFUSAL_REASON_UNSUPPORTED",
             Self::NoAnswer => "REFUSAL_REASON_NO_ANSWER",
+            Self::NobodyKnown => "REFUSAL_REASON_NOBODY_KNOWN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -367,6 +475,7 @@ impl RefusalReason {
             "REFUSAL_REASON_DEADLINE" => Some(Self::Deadline),
             "REFUSAL_REASON_UNSUPPORTED" => Some(Self::Unsupported),
             "REFUSAL_REASON_NO_ANSWER" => Some(Self::NoAnswer),
+            "REFUSAL_REASON_NOBODY_KNOWN" => Some(Self::NobodyKnown),
             _ => None,
         }
     }

@@ -33,6 +33,9 @@ pub struct ReserveRequest {
     /// NUMA nodes that the guest's memory is bound to; none: it may be anywhere. At most 64 count.
     #[prost(uint32, repeated, tag = "6")]
     pub memory_nodes: ::prost::alloc::vec::Vec<u32>,
+    /// Probes a second by which the guest's outage is measured; 0: it is not.
+    #[prost(uint32, tag = "7")]
+    pub probes_per_second: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanRequest {

@@ -13,6 +13,10 @@ pub struct CreateMigrationRequest {
     /// Unspecified: the guest's own.
     #[prost(enumeration = "Policy", tag = "4")]
     pub policy: i32,
+    /// Probes a second by which the guest's outage is measured, 0 to 1,000; 0: it is not measured. Absent: as the
+    /// configuration has it.
+    #[prost(uint32, optional, tag = "5")]
+    pub probes_per_second: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateMigrationResponse {
@@ -278,6 +282,56 @@ pub struct Migration {
     /// While it waits for other transfers: its place in the queue, from 1. 0: it does not wait.
     #[prost(uint32, tag = "22")]
     pub queue_place: u32,
+    /// Absent: not (yet) measured, by the policy or because the guest was not asked.
+    #[prost(message, optional, tag = "23")]
+    pub measurement: ::core::option::Option<Measurement>,
+}
+/// What the guest's agent counted while the guest was moved. All of it is the guest's word.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Measurement {
+    #[prost(message, repeated, tag = "1")]
+    pub pairs: ::prost::alloc::vec::Vec<PairMeasurement>,
+    /// Why it, or a part of it, was not measured; empty: it was.
+    #[prost(string, tag = "2")]
+    pub not_measured: ::prost::alloc::string::String,
+}
+/// The probes of one pair.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PairMeasurement {
+    /// Permanent MAC of its standby.
+    #[prost(string, tag = "1")]
+    pub mac: ::prost::alloc::string::String,
+    /// IP address that was asked.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+    #[prost(enumeration = "ProbeKind", tag = "3")]
+    pub kind: i32,
+    #[prost(uint32, tag = "4")]
+    pub per_second: u32,
+    /// In the order of the workflow.
+    #[prost(message, repeated, tag = "5")]
+    pub phases: ::prost::alloc::vec::Vec<PhaseMeasurement>,
+}
+/// The probes that were sent in one phase, over all attempts at it. Round trips: which way one was lost is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PhaseMeasurement {
+    #[prost(enumeration = "Phase", tag = "1")]
+    pub phase: i32,
+    #[prost(uint64, tag = "2")]
+    pub sent: u64,
+    /// What is neither answered nor lost was on its way when it was told.
+    #[prost(uint64, tag = "3")]
+    pub answered: u64,
+    /// Not answered within a second.
+    #[prost(uint64, tag = "4")]
+    pub lost: u64,
+    /// Answers too many.
+    #[prost(uint64, tag = "5")]
+    pub duplicated: u64,
+    /// The longest time without an answer, by the guest's clock. That stands still while the guest is paused: the pause is
+    /// not in it, and is in TransferProgress.downtime_ms. One that reaches from a phase into the next counts for both.
+    #[prost(uint32, tag = "6")]
+    pub longest_gap_ms: u32,
 }
 /// One phase that was, or is being, worked on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -881,6 +935,41 @@ impl Acceleration {
             "ACCELERATION_ACCELERATED" => Some(Self::Accelerated),
             "ACCELERATION_STANDBY" => Some(Self::Standby),
             "ACCELERATION_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// What a probe is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProbeKind {
+    Unspecified = 0,
+    Arp = 1,
+    /// Neighbour discovery, of IPv6.
+    Nd = 2,
+    /// ICMP or ICMPv6.
+    Echo = 3,
+}
+impl ProbeKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROBE_KIND_UNSPECIFIED",
+            Self::Arp => "PROBE_KIND_ARP",
+            Self::Nd => "PROBE_KIND_ND",
+            Self::Echo => "PROBE_KIND_ECHO",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROBE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROBE_KIND_ARP" => Some(Self::Arp),
+            "PROBE_KIND_ND" => Some(Self::Nd),
+            "PROBE_KIND_ECHO" => Some(Self::Echo),
             _ => None,
         }
     }

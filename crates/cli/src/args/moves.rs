@@ -38,6 +38,9 @@ pub(crate) struct Migrate {
     /// Whether it must have a VF at the destination [default: the guest's own policy]
     #[arg(long, value_enum)]
     pub(crate) policy: Option<Policy>,
+    /// Probes a second that the guest sends, to measure its outage, 0 to 1000; 0: none [default: as the daemon's configuration has it]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) probes: Option<u32>,
     /// Name this request, 1 to 128 bytes: the same name gives the same migration again [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub(crate) request_id: Option<String>,

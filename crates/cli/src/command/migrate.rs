@@ -23,6 +23,7 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
             .clone()
             .unwrap_or_else(|| Uuid::new_v4().to_string()),
         policy: Policy::wire(options.policy),
+        probes_per_second: options.probes,
     };
     if !options.wait {
         return begin(client, &request, out).await;
@@ -116,5 +117,9 @@ fn again(request: &CreateMigrationRequest, wait: &str) -> String {
     let policy = policy
         .map(|policy| format!(" --policy {policy}"))
         .unwrap_or_default();
-    format!("godwit migrate {guest} {destination}{wait}{policy} --request-id {request_id}")
+    let probes = request.probes_per_second;
+    let probes = probes
+        .map(|probes| format!(" --probes {probes}"))
+        .unwrap_or_default();
+    format!("godwit migrate {guest} {destination}{wait}{policy}{probes} --request-id {request_id}")
 }

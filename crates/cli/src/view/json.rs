@@ -10,12 +10,14 @@ mod checks;
 mod doctor;
 mod hook;
 mod hosts;
+mod measured;
 mod plan;
 
 pub(crate) use checks::Checks;
 pub(crate) use doctor::Doctor;
 pub(crate) use hook::{HookChecked, HookInstalled};
 pub(crate) use hosts::{Holds, Hosts, Vfs};
+use measured::Measurement;
 pub(crate) use plan::Plan;
 
 /// One migration.
@@ -44,6 +46,7 @@ pub(crate) struct Migration<'a> {
     policy: Option<String>,
     /// From 1; 0: it does not wait for other transfers.
     queue_place: u32,
+    measurement: Option<Measurement<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -179,6 +182,7 @@ impl<'a> From<&'a api::Migration> for Migration<'a> {
             pairs: m.pairs.iter().map(Pair::from).collect(),
             policy: words::policy(m.policy()),
             queue_place: m.queue_place,
+            measurement: m.measurement.as_ref().map(Measurement::from),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Migrations and guests for the tests of the views.
 
 use godwit_api::v1::{
-    Acceleration, DoctorResponse, Failure, Finding, Guest, GuestPair, Hold, Host, Migration, Moved,
-    NotChecked, PairStatus, Phase, PhaseRecord, Policy, Role, Severity, TransferProgress, Vf, VfCheck,
-    VfLinkState, VfProfile, VfUsage,
+    Acceleration, DoctorResponse, Failure, Finding, Guest, GuestPair, Hold, Host, Measurement, Migration,
+    Moved, NotChecked, PairMeasurement, PairStatus, Phase, PhaseMeasurement, PhaseRecord, Policy, ProbeKind,
+    Role, Severity, TransferProgress, Vf, VfCheck, VfLinkState, VfProfile, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -74,6 +74,38 @@ pub(crate) fn running() -> Migration {
             destination_vf: "0000:01:10.2".into(),
         }],
         ..Migration::default()
+    }
+}
+
+/// Of a move in which the unplug lost something.
+pub(crate) fn measurement() -> Measurement {
+    let phase = |phase: Phase, sent, lost, gap| PhaseMeasurement {
+        phase: phase.into(),
+        sent,
+        answered: sent - lost,
+        lost,
+        duplicated: 0,
+        longest_gap_ms: gap,
+    };
+    let open = PhaseMeasurement {
+        answered: 46,
+        duplicated: 2,
+        ..phase(Phase::FailBack, 48, 0, 11)
+    };
+    Measurement {
+        pairs: vec![PairMeasurement {
+            mac: "52:54:00:00:00:01".into(),
+            target: "10.77.0.1".into(),
+            kind: ProbeKind::Arp.into(),
+            per_second: 100,
+            phases: vec![
+                phase(Phase::FailOver, 31, 0, 12),
+                phase(Phase::Unplug, 61, 4, 52),
+                phase(Phase::Transfer, 1240, 0, 14),
+                open,
+            ],
+        }],
+        not_measured: String::new(),
     }
 }
 

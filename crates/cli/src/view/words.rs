@@ -1,8 +1,8 @@
 //! Small words: names of enum values, times, lengths of time, sizes.
 
 use godwit_api::v1::{
-    Acceleration, Moved, Phase, PhaseRecord, Policy, Role, Severity, TransferProgress, VfLinkState,
-    VfProfile, VfUsage,
+    Acceleration, Moved, Phase, PhaseRecord, Policy, ProbeKind, Role, Severity, TransferProgress,
+    VfLinkState, VfProfile, VfUsage,
 };
 use jiff::Timestamp;
 
@@ -32,6 +32,10 @@ pub(crate) fn acceleration(acceleration: Acceleration) -> Option<String> {
 
 pub(crate) fn policy(policy: Policy) -> Option<String> {
     short(policy.as_str_name(), "POLICY_")
+}
+
+pub(crate) fn probe_kind(kind: ProbeKind) -> Option<String> {
+    short(kind.as_str_name(), "PROBE_KIND_")
 }
 
 pub(crate) fn usage(usage: VfUsage) -> Option<String> {

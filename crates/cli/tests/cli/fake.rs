@@ -207,7 +207,11 @@ impl MigrationService for Fake {
             ..
         } = request.get_ref().clone();
         let policy = policy(request.get_ref().policy());
-        let question = format!("create {guest} {destination} {request_id}{policy}");
+        let probes = request.get_ref().probes_per_second;
+        let probes = probes
+            .map(|probes| format!(" probes {probes}"))
+            .unwrap_or_default();
+        let question = format!("create {guest} {destination} {request_id}{policy}{probes}");
         let migration = Some(self.answer(question, &self.script.create).await?);
         Ok(Response::new(CreateMigrationResponse { migration }))
     }

@@ -38,6 +38,7 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         sticky: false,
         teamed: false,
         nodes: Vec::new(),
+        probes: 0,
     };
     Migration::begin(brief, BEGUN)
 }

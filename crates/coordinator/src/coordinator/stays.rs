@@ -169,6 +169,7 @@ impl<W: World> Coordinator<W> {
             sticky,
             teamed: false,
             nodes: facts.nodes,
+            probes: self.probes(None),
         };
         let id = brief.id.clone();
         self.begin(brief, None).await?;

@@ -138,6 +138,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         must_match: MustMatch::default(),
         pools: vec!["blue".into()],
         certificate_ends_ms: None,
+        probes: 0,
     };
     // In memory, so that a clock that stands still does not run on while it is read.
     let journal = Journal::in_memory().unwrap();
@@ -167,6 +168,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         sticky: false,
         teamed: false,
         nodes: Vec::new(),
+        probes: 0,
         pairs: vec![pair],
     };
     coordinator.begin(brief, None).await.unwrap();

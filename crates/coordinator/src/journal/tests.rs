@@ -29,6 +29,7 @@ fn migration(n: u32) -> Migration {
         sticky: false,
         teamed: false,
         nodes: Vec::new(),
+        probes: 0,
     };
     Migration::begin(brief, 1_767_323_045_067)
 }

@@ -40,6 +40,7 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         sticky: false,
         teamed: false,
         nodes: Vec::new(),
+        probes: 0,
         pairs: vec![pair],
     };
     Migration::begin(brief, begun_ms)

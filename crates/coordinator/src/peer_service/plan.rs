@@ -6,7 +6,7 @@ use godwit_migration::{
     choice::{Candidate, Ranking, Verdict},
 };
 
-use super::{PeerDesk, wanted, wanted_nodes};
+use super::{MOST_NODES, PeerDesk, wanted};
 use crate::{Refused, World, service::name, words};
 
 impl<W: World> PeerDesk<W> {
@@ -50,4 +50,8 @@ fn candidate(candidate: &Candidate) -> api::VfCandidate {
         fits,
         reasons,
     }
+}
+
+pub(super) fn wanted_nodes(asked: &peer::ReserveRequest) -> Vec<u32> {
+    asked.memory_nodes.iter().copied().take(MOST_NODES).collect()
 }

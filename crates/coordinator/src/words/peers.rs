@@ -21,6 +21,7 @@ pub fn reserve_request(brief: &Brief) -> peer::ReserveRequest {
         pairs: brief.pairs.iter().enumerate().map(wanted).collect(),
         policy: policy(brief.policy).into(),
         memory_nodes: brief.nodes.clone(),
+        probes_per_second: brief.probes,
     }
 }
 

@@ -160,6 +160,7 @@ impl Host {
             must_match: MustMatch::default(),
             pools: vec!["blue".into()],
             certificate_ends_ms: None,
+            probes: 0,
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
         let die = move || deaths.send_modify(|deaths| *deaths += 1);

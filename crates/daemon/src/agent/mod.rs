@@ -5,13 +5,15 @@ mod channel;
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use godwit_api::agent::v1::{
-    self as api, AdoptPrimary, FailBack, FailOver, Inspect, PairRef, ReleasePrimary, guest_frame, host_frame,
+    self as api, AdoptPrimary, FailBack, FailOver, Inspect, Measure, PairRef, ReleasePrimary, guest_frame,
+    host_frame,
 };
 use godwit_coordinator::faults::Faults;
 use godwit_migration::{MacAddress, preflight::PairSeen};
@@ -55,6 +57,12 @@ impl AgentError {
         matches!(self, AgentError::Closed { .. }) || self.is_forgotten()
     }
 
+    /// The agent does not know the verb.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        let unsupported = api::RefusalReason::Unsupported.as_str_name();
+        matches!(self, AgentError::Refused { reason, .. } if *reason == unsupported)
+    }
+
     /// The guest may have rebooted, or its agent been started again: the request is to be made again.
     pub(crate) fn is_forgotten(&self) -> bool {
         match self {
@@ -76,11 +84,28 @@ pub(crate) struct Switched {
     pub(crate) already: bool,
 }
 
+/// What is to be counted, and until when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// Its pair.
+    pub(crate) pair: MacAddress,
+    /// The migration's id.
+    pub(crate) record: &'a str,
+    /// What is sent from now on counts for this.
+    pub(crate) part: &'a str,
+    /// Probes a second.
+    pub(crate) per_second: u32,
+    /// No more is sent.
+    pub(crate) end: bool,
+}
+
 /// The agents of this host's guests. One request at a time for each: QEMU serves one client per channel.
 #[derive(Clone)]
 pub(crate) struct Agents {
     turns: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
     faults: Arc<Faults>,
+    /// Whom a guest asks, to measure its outage; none: its gateway.
+    asked: Option<IpAddr>,
 }
 
 impl Agents {
@@ -89,7 +114,13 @@ impl Agents {
         Agents {
             turns: Arc::default(),
             faults,
+            asked: None,
         }
+    }
+
+    /// With somebody whom every guest asks.
+    pub(crate) fn asking(self, asked: Option<IpAddr>) -> Agents {
+        Agents { asked, ..self }
     }
 
     /// What the agent sees of its pairs.
@@ -159,6 +190,27 @@ impl Agents {
         }
     }
 
+    /// Counts what the guest's probes through a pair come to; all of it is told.
+    pub(crate) async fn measure(
+        &self,
+        path: &Path,
+        question: Question<'_>,
+        within: Duration,
+    ) -> Result<api::Measured, AgentError> {
+        let body = host_frame::Body::Measure(Measure {
+            pair: pair(question.pair),
+            record: question.record.to_owned(),
+            part: question.part.to_owned(),
+            per_second: question.per_second,
+            target: self.asked.map(|asked| asked.to_string()).unwrap_or_default(),
+            end: question.end,
+        });
+        match self.ask(path, body, within).await? {
+            guest_frame::Body::Measured(measured) => Ok(measured),
+            _ => Err(AgentError::Odd { verb: "Measure" }),
+        }
+    }
+
     /// One question: open, hello, request, answer.
     async fn ask(
         &self,
@@ -173,8 +225,10 @@ impl Agents {
             host_frame::Body::FailBack(_) => ("FailBack", PROOF),
             host_frame::Body::ReleasePrimary(_) => ("ReleasePrimary", within),
             host_frame::Body::AdoptPrimary(_) => ("AdoptPrimary", within),
+            host_frame::Body::Measure(_) => ("Measure", within),
         };
-        if self.faults.no_agent() {
+        // An agent that is to be silent so many times is so to what matters.
+        if verb != "Measure" && self.faults.no_agent() {
             return Err(AgentError::Silent { within });
         }
         let turn = {

@@ -307,3 +307,56 @@ fn ports_of_two_addresses_are_tied_by_those_burnt_in() {
     };
     assert_eq!(tied, [expected]);
 }
+
+fn question() -> Question<'static> {
+    Question {
+        pair: mac(),
+        record: "m",
+        part: "unplug",
+        per_second: 100,
+        end: false,
+    }
+}
+
+#[tokio::test]
+async fn what_is_to_be_measured_is_asked_as_it_is_and_told_as_it_is() {
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let asked = match &frame.body {
+            Some(host_frame::Body::Measure(asked)) => asked.clone(),
+            _ => return welcome(&frame).into_iter().collect(),
+        };
+        let name = format!("{} {} {}", asked.record, asked.part, asked.per_second);
+        let part = api::MeasuredPart {
+            name,
+            ..Default::default()
+        };
+        let body = guest_frame::Body::Measured(api::Measured {
+            target: asked.target,
+            parts: vec![part],
+            ..Default::default()
+        });
+        vec![answer(&frame, body)]
+    })
+    .await;
+    let agents = agents().asking("10.77.0.1".parse().ok());
+    let told = agents.measure(&path, question(), WITHIN).await.unwrap();
+    assert_eq!(
+        (told.target.as_str(), told.parts[0].name.as_str()),
+        ("10.77.0.1", "m unplug 100")
+    );
+}
+
+/// As one answers that does not know the verb: it reads a frame without a body.
+#[tokio::test]
+async fn an_agent_that_is_too_old_is_known_by_its_refusal() {
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let refused = guest_frame::Body::Refused(Refused {
+            reason: RefusalReason::Unsupported.into(),
+            ..Default::default()
+        });
+        vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
+    })
+    .await;
+    let told = agents().measure(&path, question(), WITHIN).await.unwrap_err();
+    assert!(told.is_unsupported() && !told.is_passing(), "{told:?}");
+}

@@ -150,6 +150,7 @@ impl<W: World> Manager<W> {
             destination,
             request_id,
             policy: policy.into(),
+            probes_per_second: None,
         };
         let desk = MigrationDesk(self.coordinator.clone());
         let begun = desk.create_migration(Request::new(request)).await?;

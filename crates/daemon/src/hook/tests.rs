@@ -137,6 +137,7 @@ impl Host {
             must_match: MustMatch::default(),
             pools: vec!["fabric".into()],
             certificate_ends_ms: None,
+            probes: 0,
         };
         let journal = Journal::open(place.path()).unwrap();
         let coordinator = Coordinator::start(settings, Arc::clone(&world), journal)

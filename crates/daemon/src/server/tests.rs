@@ -102,6 +102,7 @@ async fn beta(authority: &Authority, state: &Path) -> (SocketAddr, watch::Sender
         must_match: MustMatch::default(),
         pools: vec!["blue".into()],
         certificate_ends_ms: None,
+        probes: 0,
     };
     let journal = Journal::open(state).unwrap();
     let coordinator = Coordinator::start(settings, Arc::new(Empty), journal)

@@ -296,6 +296,7 @@ impl RealWorld {
                     acceleration,
                     figures,
                     spans: words::spans(&record),
+                    measured: words::measured(&record),
                     ..Report::of(detail)
                 });
             }

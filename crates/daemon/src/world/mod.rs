@@ -14,6 +14,7 @@ mod facts;
 mod hooked;
 mod leaving;
 mod locate;
+mod measure;
 mod profile;
 mod steering;
 mod strays;
@@ -148,6 +149,7 @@ impl World for RealWorld {
         {
             return worked.map_or_else(|event| event, Event::Done);
         }
+        let before = self.measure_from(&job, phase).await;
         let worked = match phase {
             Phase::Reserve => self.reserve(&job).await,
             Phase::Queue => self.queue(&job).await,
@@ -158,7 +160,7 @@ impl World for RealWorld {
             Phase::FailOver => self.fail_over(&job).await,
             Phase::Unplug => self.unplug(&job).await,
             Phase::Transfer => self.transfer(&job).await,
-            Phase::Locate => return self.locate(&job).await,
+            Phase::Locate => Err(self.locate(&job).await),
             Phase::Resume => self.resume(&job).await,
             Phase::Suspend => self.suspend(&job).await,
             Phase::Release => self.release(&job).await,
@@ -168,7 +170,12 @@ impl World for RealWorld {
             Phase::FailBack => self.fail_back(&job).await,
             Phase::Unreserve => self.unreserve(&job).await,
         };
-        worked.map_or_else(|event| event, Event::Done)
+        let mut event = worked.map_or_else(|event| event, Event::Done);
+        let after = self.measure_until(&job, phase, &event).await;
+        if let Event::Done(report) = &mut event {
+            report.measured = after.or(before);
+        }
+        event
     }
 
     async fn abort(&self, brief: &Brief) -> Result<(), Cause> {

@@ -105,5 +105,6 @@ fn brief(role: Role) -> Brief {
         sticky: false,
         teamed: false,
         nodes: Vec::new(),
+        probes: 0,
     }
 }

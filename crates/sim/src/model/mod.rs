@@ -7,6 +7,7 @@ mod deeds;
 mod invariants;
 mod libvirt;
 mod packets;
+mod probes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -172,6 +173,8 @@ pub struct Model {
     pub wrongs: u64,
     /// Where a migration's guest ran as it arrived.
     pub(crate) arrivals: BTreeMap<String, HostId>,
+    /// What the guests' agents count.
+    probing: BTreeMap<GuestId, probes::Probing>,
     named: HashMap<String, GuestId>,
     transfers: u64,
 }

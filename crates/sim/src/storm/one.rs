@@ -197,6 +197,7 @@ impl Storm {
             destination: Layout::host_name(to),
             request_id: ask.request.clone(),
             policy: ask.policy.into(),
+            probes_per_second: None,
         };
         let desk = MigrationDesk(seat.coordinator.clone());
         tokio::select! {

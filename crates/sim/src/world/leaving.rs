@@ -270,6 +270,7 @@ impl Attempt<'_> {
                 return Ok(Report {
                     acceleration,
                     spans: words::spans(&record),
+                    measured: words::measured(&record),
                     ..Report::of(detail)
                 });
             }

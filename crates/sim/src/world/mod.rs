@@ -11,6 +11,7 @@ mod doctor;
 mod facts;
 mod leaving;
 mod locate;
+mod measure;
 mod peers;
 mod transfer;
 
@@ -120,6 +121,7 @@ impl Shared {
     /// Does something to the guest, looks whether all is well, and wakes who waits for it.
     pub(crate) fn deed<T>(&self, guest: GuestId, what: &str, deed: impl FnOnce(&mut Model) -> T) -> T {
         let mut model = self.model();
+        model.pass_time(guest);
         let done = deed(&mut model);
         model.check(guest, what);
         drop(model);
@@ -213,6 +215,8 @@ impl PretendWorld {
         if self.shared.strict {
             self.check_free_vfs().await;
         }
+        self.measure_from(guest, &job, phase);
+        let (brief, state) = (job.brief.clone(), job.state);
         let attempt = Attempt::new(self, job, guest, phase);
         let worked = match phase {
             Phase::Reserve => attempt.reserve().await,
@@ -238,7 +242,8 @@ impl PretendWorld {
             Ok(report) => attempt.at_the_end().await.map(|()| report),
             failed => failed,
         };
-        let event = worked.map_or_else(|event| event, Event::Done);
+        let mut event = worked.map_or_else(|event| event, Event::Done);
+        self.measure_until(guest, (&brief, state), &mut event);
         // Between the work and the journal there is a moment in which a daemon can die.
         tokio::time::sleep(self.shared.pace.of(2)).await;
         event

@@ -12,6 +12,9 @@ fn a_full_migration() {
     let mut migration = sample::on_standby();
     migration.timeline.drain(1..4);
     migration.failure = sample::rolled_back().failure;
+    let mut measurement = sample::measurement();
+    measurement.pairs[0].phases.truncate(1);
+    migration.measurement = Some(measurement);
     insta::assert_snapshot!(pretty(&Migration::from(&migration)), @r#"
     {
       "id": "0198c0de-1111-7222-8333-444455556666",
@@ -74,7 +77,28 @@ fn a_full_migration() {
         }
       ],
       "policy": null,
-      "queue_place": 0
+      "queue_place": 0,
+      "measurement": {
+        "pairs": [
+          {
+            "mac": "52:54:00:00:00:01",
+            "target": "10.77.0.1",
+            "kind": "arp",
+            "per_second": 100,
+            "phases": [
+              {
+                "phase": "fail-over",
+                "sent": 31,
+                "answered": 31,
+                "lost": 0,
+                "duplicated": 0,
+                "longest_gap_ms": 12
+              }
+            ]
+          }
+        ],
+        "not_measured": ""
+      }
     }
     "#);
 }
@@ -106,7 +130,8 @@ fn an_empty_migration_has_every_field() {
           "failure": null,
           "pairs": [],
           "policy": null,
-          "queue_place": 0
+          "queue_place": 0,
+          "measurement": null
         }
       ]
     }

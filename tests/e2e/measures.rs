@@ -1,0 +1,66 @@
+//! What Godwit says that a move has lost, beside what the rig's own meter says.
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::losses::Loss;
+use godwit_rig::{Host, build, godwit, measure};
+
+use crate::stage::Stage;
+
+/// The phases that the guest's probes are counted in, the transfer left out: what comes to a guest in its pause the meter counts
+/// there, and the guest's clock stands still.
+const PHASES: [&str; 4] = ["fail-over", "unplug", "plug", "fail-back"];
+
+/// Both ask a hundred times a second, not at the same instants, and each loses what it loses by itself: a probe is lost on its
+/// way there or back, and a datagram of the meter on one of them.
+pub(crate) fn agrees_with_the_meter(stage: &Stage) -> Result<()> {
+    let probe = build::build_static(&stage.place, "godwit-probe")?;
+    let measured = measure::one_move(&stage.place, &probe, Host::Alpha, |_| {})?;
+    ensure!(
+        measured.code == 0,
+        "exit code {}: {}",
+        measured.code,
+        measured.complaint
+    );
+    let id = &measured.migration.id;
+    let told = measured.migration.measurement.clone();
+    let told = told.context("the source's record has no measurement")?;
+    let there = godwit::status(&stage.place, Host::Beta, id)?.measurement;
+    ensure!(
+        there.as_ref() == Some(&told),
+        "beta says {there:?}, alpha {told:?}"
+    );
+    ensure!(told.not_measured.is_empty(), "{told:?}");
+    let pair = told.pairs.first().context("no pair was measured")?;
+    let mut lost = 0;
+    for phase in PHASES {
+        let found = pair.phases.iter().find(|counted| counted.phase == phase);
+        let counted = found.with_context(|| format!("{phase} was not measured: {told:?}"))?;
+        lost += counted.lost;
+    }
+    let sent: u64 = pair.phases.iter().map(|phase| phase.sent).sum();
+    let meter = measured
+        .losses
+        .iter()
+        .filter(|(phase, _)| PHASES.contains(&phase.as_str()));
+    let meter = meter.fold(Loss::default(), |all, (_, loss)| all.plus(*loss));
+    let (there, back) = (meter.to_guest.1, meter.from_guest.1);
+    println!("  the guest lost {lost} of {sent}, the meter {there} to it and {back} from it");
+    ensure!(sent > 100, "too little was sent: {told:?}");
+    let (least, most) = (there.max(back) / 2, (there + back) * 3 / 2);
+    ensure!(
+        (least.saturating_sub(20)..=most + 20).contains(&lost),
+        "the guest lost {lost}, the meter {there} and {back}: {told:?}"
+    );
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// Nothing is asked of the guest, and nothing told.
+pub(crate) fn off_for_one_move(stage: &Stage) -> Result<()> {
+    let answer = stage.godwit("migrate web-1 beta --wait --probes 0")?;
+    answer.done()?;
+    let all = godwit::migrations(&stage.place, Host::Beta)?;
+    let last = all.first().context("beta has no migration")?;
+    let last = stage.migration(Host::Beta, &last.id, |migration| migration.ended)?;
+    ensure!(last.measurement.is_none(), "{last:?}");
+    stage.guest_is_accelerated_on(Host::Beta)
+}
