@@ -113,14 +113,14 @@ impl Refused {
                 "HOST_UNREACHABLE" => Code::Unavailable,
                 _ => Code::FailedPrecondition,
             },
-            Refused::Cause(_) | Refused::NotNow(_) => Code::FailedPrecondition,
+            // A host that goes down is not to be asked again and again.
+            Refused::Cause(_) | Refused::NotNow(_) | Refused::GoingDown { .. } => Code::FailedPrecondition,
             Refused::Journal(JournalError::Held { .. }) => Code::FailedPrecondition,
             Refused::Journal(JournalError::Full { .. }) => Code::ResourceExhausted,
             Refused::Journal(_) => Code::Internal,
             Refused::UnknownMigration { .. } => Code::NotFound,
             Refused::Invalid(_) => Code::InvalidArgument,
             Refused::NotAllowed(_) => Code::PermissionDenied,
-            Refused::GoingDown { .. } => Code::Unavailable,
         }
     }
 

@@ -10,7 +10,7 @@ fn going_down(no: &No, words: &str) {
     let failure = &no.failure;
     assert_eq!(
         (no.code, failure.reason.as_str()),
-        (Code::Unavailable, "HOST_GOING_DOWN")
+        (Code::FailedPrecondition, "HOST_GOING_DOWN")
     );
     assert_eq!(failure.message, words);
 }

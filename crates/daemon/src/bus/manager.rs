@@ -6,7 +6,7 @@ use godwit_api::v1::{
     self as api, guest_service_server::GuestService, migration_service_server::MigrationService,
 };
 use godwit_coordinator::{Coordinator, GuestDesk, MigrationDesk, World};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tonic::Request;
 use zbus::{
     ObjectPath, OwnedObjectPath, OwnedVariant, interface, message::Header, object_server::SignalEmitter,
@@ -20,6 +20,15 @@ use super::{
     objects,
 };
 
+/// So many readers have the journal read for them at once; the others wait. Who writes waits behind no more than these.
+const READERS: usize = 4;
+
+/// Longest id, or beginning of one, that is looked up; bytes.
+const LONGEST_ID: usize = 128;
+
+/// Of an option's name so many characters are told.
+const TOLD: usize = 64;
+
 /// Migrations of one list.
 const LISTED: u32 = 100;
 
@@ -31,6 +40,7 @@ pub(crate) struct Manager<W> {
     coordinator: Coordinator<W>,
     authority: Authority,
     shows: mpsc::Sender<oneshot::Sender<()>>,
+    readers: Semaphore,
 }
 
 impl<W> Manager<W> {
@@ -44,7 +54,15 @@ impl<W> Manager<W> {
             coordinator,
             authority,
             shows,
+            readers: Semaphore::new(READERS),
         }
+    }
+
+    /// A place among those who read; everybody may, so one who asks without end must not keep the daemon from its work.
+    async fn reader(&self) -> Result<SemaphorePermit<'_>, BusError> {
+        let place = tokio::time::timeout(ANSWER, self.readers.acquire()).await;
+        let busy = BusError::Busy("too many callers read at once: try again");
+        place.map_err(|_| busy.clone())?.map_err(|_| busy)
     }
 
     /// An operation with its object, which is there when the caller hears of it.
@@ -59,12 +77,20 @@ impl<W> Manager<W> {
     }
 }
 
+fn check_id(id: &str) -> Result<(), BusError> {
+    match id.len() > LONGEST_ID {
+        true => Err(BusError::invalid("no id is so long")),
+        false => Ok(()),
+    }
+}
+
 /// The options of Migrate.
 fn options(given: HashMap<String, OwnedVariant>) -> Result<(api::Policy, String), BusError> {
     let (mut policy, mut request) = (api::Policy::Unspecified, String::new());
     for (key, value) in given {
+        let told: String = key.chars().take(TOLD).flat_map(char::escape_debug).collect();
         let text = String::try_from(value)
-            .map_err(|_| BusError::invalid(&format!("option `{}` is not a string", key.escape_debug())))?;
+            .map_err(|_| BusError::invalid(&format!("option `{told}` is not a string")))?;
         match (key.as_str(), text.as_str()) {
             ("policy", "require") => policy = api::Policy::Require,
             ("policy", "prefer") => policy = api::Policy::Prefer,
@@ -75,10 +101,7 @@ fn options(given: HashMap<String, OwnedVariant>) -> Result<(api::Policy, String)
             }
             ("request-id", _) => request = text,
             _ => {
-                let unknown = format!(
-                    "no option `{}`; there are `policy`, `request-id`",
-                    key.escape_debug()
-                );
+                let unknown = format!("no option `{told}`; there are `policy`, `request-id`");
                 return Err(BusError::invalid(&unknown));
             }
         }
@@ -108,6 +131,7 @@ impl<W: World> Manager<W> {
             limit: LISTED,
             ..Default::default()
         };
+        let _place = self.reader().await?;
         let desk = MigrationDesk(self.coordinator.clone());
         let answer = desk.list_migrations(Request::new(request)).await?;
         let listed = |migration: api::Migration| {
@@ -127,6 +151,8 @@ impl<W: World> Manager<W> {
     /// The properties of a migration, also of one that has no object any more; by its id, or the beginning of it.
     #[zbus(out_args("properties"))]
     async fn get_migration(&self, id: String) -> Result<BTreeMap<String, OwnedVariant>, BusError> {
+        check_id(&id)?;
+        let _place = self.reader().await?;
         let desk = MigrationDesk(self.coordinator.clone());
         let request = Request::new(api::GetMigrationRequest { id });
         let found = desk.get_migration(request).await?.into_inner();
@@ -159,6 +185,7 @@ impl<W: World> Manager<W> {
 
     /// Turns a migration round at its next boundary.
     async fn cancel(&self, id: String, #[zbus(header)] caller: Header<'_>) -> Result<(), BusError> {
+        check_id(&id)?;
         self.authority.check(&caller, Action::Cancel).await?;
         let desk = MigrationDesk(self.coordinator.clone());
         let request = Request::new(api::CancelMigrationRequest { id });
@@ -239,8 +266,10 @@ mod tests {
             given("policy", "perhaps".into()),
             given("policy", 3u32.into()),
             given("polcy", "prefer".into()),
+            given(&"x".repeat(1 << 20), "prefer".into()),
         ] {
             let error = wrong.unwrap_err();
+            assert!(error.to_string().len() < 200, "{error}");
             assert!(matches!(&error, BusError::Refused { name, .. } if name == "org.godwit.Error.INVALID"));
         }
     }
