@@ -57,7 +57,7 @@ impl<W: World> Hooks<W> {
         config: &Config,
         wake: Arc<Notify>,
     ) -> Hooks<W> {
-        let settings = config.hook.settings();
+        let settings = config.hook.settings(&config.socket);
         if let Err(error) = settings.write(&config.state.join("hook.conf")) {
             warn!("the hook keeps to what it was told before: hook.conf could not be written: {error}");
         }

@@ -110,7 +110,7 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     let journal = Journal::open(&config.state)?;
     // Root and its group.
     let socket = server::bind(&config.socket, 0o660)?;
-    let hooks = hook::bind(&config.hook.socket)?;
+    let hooks = hook::bind(&config.hook.settings(&config.socket).socket)?;
     let faults = config.faults().map_err(anyhow::Error::msg)?;
     let faults = Arc::new(Faults::open(&config.state, faults, die)?);
     let vfs = Vfs::new(config.pools.iter().map(PoolTable::spec).collect());

@@ -1,5 +1,8 @@
 //! The program as libvirt runs it, against sockets that answer, hang, lie or are not there.
 
+// A test's helpers may fail as loudly as its tests.
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     io::Write,

@@ -215,6 +215,7 @@ mod tests {
             }],
             policy: Policy::Prefer,
             sticky: false,
+            teamed: false,
             nodes: Vec::new(),
             probes: 100,
         }

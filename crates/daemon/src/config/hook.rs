@@ -1,6 +1,9 @@
 //! `[hook]`: guests that plain libvirt brings.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use godwit_hook::settings::{Policy, Settings};
 use serde::Deserialize;
@@ -11,8 +14,8 @@ use serde::Deserialize;
 pub(crate) struct HookTable {
     /// What the hook does with a guest of Godwit's when this daemon does not answer: `refuse` (the default) or `pass`.
     policy: PolicyName,
-    /// Unix socket for the hook, root's alone. Default `/run/godwit/hook.sock`.
-    pub(crate) socket: PathBuf,
+    /// Unix socket for the hook, root's alone. Default `hook.sock` beside the operators'.
+    socket: Option<PathBuf>,
     /// How many seconds the hook waits for an answer, 1 to 60. Default 10.
     deadline: u64,
     /// Pool of VFs for guests of libvirt's own pairs whose metadata names none. Default: the only pool there is.
@@ -28,18 +31,14 @@ enum PolicyName {
 
 impl Default for HookTable {
     fn default() -> HookTable {
-        let Settings {
-            policy,
-            socket,
-            deadline,
-        } = Settings::default();
+        let Settings { policy, deadline, .. } = Settings::default();
         let policy = match policy {
             Policy::Refuse => PolicyName::Refuse,
             Policy::Pass => PolicyName::Pass,
         };
         HookTable {
             policy,
-            socket,
+            socket: None,
             deadline: deadline.as_secs(),
             pool: None,
         }
@@ -47,14 +46,15 @@ impl Default for HookTable {
 }
 
 impl HookTable {
-    /// What the hook is to know without this daemon.
-    pub(crate) fn settings(&self) -> Settings {
+    /// What the hook is to know without this daemon; `operators`: the operators' socket.
+    pub(crate) fn settings(&self, operators: &Path) -> Settings {
+        let beside = || operators.with_file_name("hook.sock");
         Settings {
             policy: match self.policy {
                 PolicyName::Refuse => Policy::Refuse,
                 PolicyName::Pass => Policy::Pass,
             },
-            socket: self.socket.clone(),
+            socket: self.socket.clone().unwrap_or_else(beside),
             deadline: Duration::from_secs(self.deadline),
         }
     }
@@ -63,7 +63,9 @@ impl HookTable {
         if !(1..=Settings::LONGEST.as_secs()).contains(&self.deadline) {
             return Err("hook.deadline is not 1 to 60 seconds".into());
         }
-        if !self.socket.is_absolute() || self.socket.to_str().is_none_or(|path| path.contains('\n')) {
+        let odd =
+            |path: &PathBuf| !path.is_absolute() || path.to_str().is_none_or(|path| path.contains('\n'));
+        if self.socket.as_ref().is_some_and(odd) {
             return Err("hook.socket is not an absolute path of one line".into());
         }
         match &self.pool {
@@ -87,14 +89,15 @@ mod tests {
 
     #[test]
     fn the_hook_is_told_what_the_file_says() {
-        assert_eq!(table("").unwrap().settings(), Settings::default());
+        let operators = Path::new("/run/godwit/godwitd.sock");
+        assert_eq!(table("").unwrap().settings(operators), Settings::default());
         let settings = table("policy = \"pass\"\nsocket = \"/run/h.sock\"\ndeadline = 3\npool = \"fabric\"");
         let expected = Settings {
             policy: Policy::Pass,
             socket: "/run/h.sock".into(),
             deadline: Duration::from_secs(3),
         };
-        assert_eq!(settings.unwrap().settings(), expected);
+        assert_eq!(settings.unwrap().settings(operators), expected);
     }
 
     #[test]
