@@ -52,6 +52,6 @@ fn candidate(candidate: &Candidate) -> api::VfCandidate {
     }
 }
 
-pub(super) fn wanted_nodes(asked: &api::ReserveRequest) -> Vec<u32> {
+pub(super) fn wanted_nodes(asked: &peer::ReserveRequest) -> Vec<u32> {
     asked.memory_nodes.iter().copied().take(MOST_NODES).collect()
 }
