@@ -114,7 +114,7 @@ pub struct Report {
     pub spans: Vec<PhaseSpan>,
     /// What the guest's probes came to, as far as that was known when the phase was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub measured: Option<Measured>,
+    pub measured: Option<Box<Measured>>,
 }
 
 impl Report {
@@ -334,7 +334,7 @@ impl Migration {
     /// What the guest's probes came to, on this host and (once told) on the other.
     pub fn measured(&self) -> Option<Measured> {
         let told = self.entries.iter().filter_map(|entry| match &entry.event {
-            Event::Done(report) => report.measured.as_ref(),
+            Event::Done(report) => report.measured.as_deref(),
             _ => None,
         });
         told.fold(None, |all: Option<Measured>, more| {

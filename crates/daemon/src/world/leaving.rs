@@ -296,7 +296,7 @@ impl RealWorld {
                     acceleration,
                     figures,
                     spans: words::spans(&record),
-                    measured: words::measured(&record),
+                    measured: words::measured(&record).map(Box::new),
                     ..Report::of(detail)
                 });
             }

@@ -173,7 +173,7 @@ impl World for RealWorld {
         let mut event = worked.map_or_else(|event| event, Event::Done);
         let after = self.measure_until(&job, phase, &event).await;
         if let Event::Done(report) = &mut event {
-            report.measured = after.or(before);
+            report.measured = after.or(before).map(Box::new);
         }
         event
     }

@@ -270,7 +270,7 @@ impl Attempt<'_> {
                 return Ok(Report {
                     acceleration,
                     spans: words::spans(&record),
-                    measured: words::measured(&record),
+                    measured: words::measured(&record).map(Box::new),
                     ..Report::of(detail)
                 });
             }
