@@ -11,7 +11,6 @@ use godwit_api::{
 };
 use godwit_coordinator::{retry::Policy, words};
 use godwit_migration::{Brief, Cause, DestinationView, HostRefusal, MacAddress, PciAddress, Sighting};
-use prost::Message;
 use tonic::{
     Code, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
@@ -305,10 +304,7 @@ fn is_passing(status: &Status) -> bool {
 
 /// The peer's own words if it refused, or that it cannot be reached.
 fn told(host: &str, status: &Status) -> Cause {
-    if let (false, Ok(failure)) = (
-        status.details().is_empty(),
-        api::Failure::decode(status.details()),
-    ) {
+    if let Some(failure) = godwit_api::status::failure(status) {
         return said_by(host, words::cause_of(failure));
     }
     if is_passing(status) {

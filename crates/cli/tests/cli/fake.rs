@@ -10,7 +10,6 @@ use godwit_api::v1::guest_service_server::{GuestService, GuestServiceServer};
 use godwit_api::v1::host_service_server::{HostService, HostServiceServer};
 use godwit_api::v1::migration_service_server::{MigrationService, MigrationServiceServer};
 use godwit_api::v1::*;
-use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Code, Request, Response, Status};
@@ -175,11 +174,9 @@ impl Fake {
         };
         match answers.get(before).or(answers.last()) {
             Some(Answer::Yes(answer)) => Ok(answer.clone()),
-            Some(Answer::No(code, failure)) => Err(Status::with_details(
-                *code,
-                failure.message.clone(),
-                failure.encode_to_vec().into(),
-            )),
+            Some(Answer::No(code, failure)) => {
+                Err(godwit_api::status::status(*code, failure, Vec::new(), None))
+            }
             Some(Answer::Never) => std::future::pending().await,
             None => Err(Status::unimplemented(verb)),
         }

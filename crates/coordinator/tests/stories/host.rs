@@ -20,7 +20,6 @@ use godwit_coordinator::{
     faults::{Fault, Faults, Faulty, Kind},
 };
 use godwit_migration::{Phase, Sighting, VfUse, profile::MustMatch};
-use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -231,7 +230,7 @@ impl Two {
 }
 
 pub fn no(status: Status) -> No {
-    let failure = Failure::decode(status.details()).expect("a refusal has details");
+    let failure = godwit_api::status::failure(&status).expect("a refusal has details");
     assert_eq!(failure.message, status.message());
     No {
         code: status.code(),

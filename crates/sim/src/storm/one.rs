@@ -359,9 +359,8 @@ impl Storm {
 }
 
 fn reason(status: &tonic::Status) -> String {
-    use prost::Message;
-    match api::Failure::decode(status.details()) {
-        Ok(failure) if !failure.reason.is_empty() => failure.reason,
+    match godwit_api::status::failure(status) {
+        Some(failure) if !failure.reason.is_empty() => failure.reason,
         _ => status.to_string(),
     }
 }
