@@ -121,7 +121,10 @@ impl Pretend {
         let mut changes = self
             .on(0)
             .await
-            .watch_migration(WatchMigrationRequest { id })
+            .watch_migration(WatchMigrationRequest {
+                id,
+                after_revision: 0,
+            })
             .await
             .unwrap()
             .into_inner();
@@ -243,7 +246,10 @@ async fn a_coordinator_that_dies_takes_its_connections_along_and_comes_back() {
     let watch = sim
         .on(0)
         .await
-        .watch_migration(WatchMigrationRequest { id: id.clone() })
+        .watch_migration(WatchMigrationRequest {
+            id: id.clone(),
+            after_revision: 0,
+        })
         .await;
     let mut changes = watch.unwrap().into_inner();
     let broken = async { while changes.message().await.is_ok_and(|change| change.is_some()) {} };

@@ -368,6 +368,13 @@ impl HostService for Fake {
         Ok(Response::new(ListVfsResponse { vfs }))
     }
 
+    async fn list_pools(
+        &self,
+        _: Request<godwit_api::v1::ListPoolsRequest>,
+    ) -> Result<Response<godwit_api::v1::ListPoolsResponse>, Status> {
+        Err(Status::unimplemented("pools"))
+    }
+
     async fn list_holds(&self, _: Request<ListHoldsRequest>) -> Result<Response<ListHoldsResponse>, Status> {
         let answer = [Answer::Yes(self.script.holds.clone())];
         let holds = self.answer("holds".into(), &answer).await?;

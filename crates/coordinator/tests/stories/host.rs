@@ -158,7 +158,7 @@ impl Host {
             history: *self.history.lock().unwrap(),
             must_match: MustMatch::default(),
             pools: vec!["blue".into()],
-            certificate_ends_ms: None,
+            certificate: Default::default(),
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
         let die = move || deaths.send_modify(|deaths| *deaths += 1);
@@ -301,12 +301,29 @@ impl Desk {
             limit,
             guest: guest.into(),
             filter: filter.into(),
+            page_token: String::new(),
         };
         desk.list_migrations(Request::new(asked))
             .await
             .unwrap()
             .into_inner()
             .migrations
+    }
+
+    /// A page, and where the next one is.
+    pub async fn page(&self, limit: u32, token: &str) -> Result<(Vec<api::Migration>, String), No> {
+        let desk = MigrationDesk(self.coordinator.clone());
+        let asked = api::ListMigrationsRequest {
+            limit,
+            page_token: token.into(),
+            ..Default::default()
+        };
+        let answer = desk
+            .list_migrations(Request::new(asked))
+            .await
+            .map_err(no)?
+            .into_inner();
+        Ok((answer.migrations, answer.next_page_token))
     }
 
     pub async fn cancel(&self, id: &str) -> Result<api::Migration, No> {
@@ -317,8 +334,15 @@ impl Desk {
     }
 
     pub async fn watch(&self, id: &str) -> Result<Views, No> {
+        self.watch_after(id, 0).await
+    }
+
+    pub async fn watch_after(&self, id: &str, after_revision: u64) -> Result<Views, No> {
         let desk = MigrationDesk(self.coordinator.clone());
-        let asked = api::WatchMigrationRequest { id: id.into() };
+        let asked = api::WatchMigrationRequest {
+            id: id.into(),
+            after_revision,
+        };
         Ok(desk
             .watch_migration(Request::new(asked))
             .await

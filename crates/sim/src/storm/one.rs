@@ -236,6 +236,7 @@ impl Storm {
             limit: 1000,
             guest: guest.into(),
             filter: api::MigrationFilter::Unspecified.into(),
+            page_token: String::new(),
         };
         let answer = desk.list_migrations(Request::new(request)).await;
         answer
