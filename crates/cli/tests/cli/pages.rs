@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "guests",
     "adopt",
     "migrate",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 21] = [
     "show",
     "cancel",
     "status",
+    "certs",
     "doctor",
     "explain",
     "hosts",
