@@ -7,7 +7,10 @@ use crate::tree;
 const CODE: &str = "crates/daemon/src/config.rs";
 
 /// Where `Config` finds tables that have a file of their own.
-const MORE: [&str; 2] = ["crates/daemon/src/config/pools.rs", "crates/daemon/src/config/access.rs"];
+const MORE: [&str; 2] = [
+    "crates/daemon/src/config/pools.rs",
+    "crates/daemon/src/config/access.rs",
+];
 
 #[test]
 fn keys_of_the_configuration_are_those_of_the_document() {

@@ -69,7 +69,7 @@ fn of_service(page: &mut String, service: &ServiceDescriptorProto, index: i32, s
 }
 
 fn of_message(page: &mut String, message: &DescriptorProto, index: i32, said: &Comments) {
-    let _ = writeln!(page, "\n### {}", message.name());
+    let _ = writeln!(page, "\n### `{}`", message.name());
     let words = at(said, &[4, index]);
     if !words.is_empty() {
         let _ = writeln!(page, "\n{words}");
@@ -92,7 +92,7 @@ fn of_message(page: &mut String, message: &DescriptorProto, index: i32, said: &C
 }
 
 fn of_enum(page: &mut String, values: &EnumDescriptorProto, index: i32, said: &Comments) {
-    let _ = writeln!(page, "\n### {}\n\n{}\n", values.name(), at(said, &[5, index]));
+    let _ = writeln!(page, "\n### `{}`\n\n{}\n", values.name(), at(said, &[5, index]));
     page.push_str("| value | number | |\n|---|---|---|\n");
     for (number, value) in values.value.iter().enumerate() {
         let words = at(said, &[5, index, 2, number as i32]);
@@ -115,7 +115,7 @@ fn kind(field: &FieldDescriptorProto) -> String {
 /// Of ours a link within the page.
 fn link(name: &str) -> String {
     match name.strip_prefix(".godwit.v1.") {
-        Some(ours) => format!("[{ours}](#{})", ours.to_lowercase()),
+        Some(ours) => format!("[`{ours}`](#{})", ours.to_lowercase()),
         None => format!("`{}`", name.trim_start_matches('.')),
     }
 }

@@ -142,9 +142,8 @@ impl<W: World> PeerService for PeerDesk<W> {
         request: Request<api::GreetRequest>,
     ) -> Result<Response<api::GreetResponse>, Status> {
         caller(&request)?;
-        Ok(Response::new(api::GreetResponse {
-            host: Some(self.0.myself().await),
-        }))
+        let host = Some(self.0.myself().await);
+        Ok(Response::new(api::GreetResponse { host }))
     }
 
     async fn list_macs(

@@ -246,7 +246,10 @@ impl MigrationService for Fake {
         let migrations = self
             .answer(question, &[Answer::Yes(self.script.list.clone())])
             .await?;
-        Ok(Response::new(ListMigrationsResponse { migrations }))
+        Ok(Response::new(ListMigrationsResponse {
+            migrations,
+            next_page_token: String::new(),
+        }))
     }
 
     type WatchMigrationStream = ReceiverStream<Result<WatchMigrationResponse, Status>>;

@@ -318,11 +318,8 @@ impl Desk {
             page_token: token.into(),
             ..Default::default()
         };
-        let answer = desk
-            .list_migrations(Request::new(asked))
-            .await
-            .map_err(no)?
-            .into_inner();
+        let answer = desk.list_migrations(Request::new(asked)).await;
+        let answer = answer.map_err(no)?.into_inner();
         Ok((answer.migrations, answer.next_page_token))
     }
 
@@ -343,11 +340,8 @@ impl Desk {
             id: id.into(),
             after_revision,
         };
-        Ok(desk
-            .watch_migration(Request::new(asked))
-            .await
-            .map_err(no)?
-            .into_inner())
+        let views = desk.watch_migration(Request::new(asked)).await;
+        Ok(views.map_err(no)?.into_inner())
     }
 
     /// Every view up to the end of the watch.
