@@ -111,7 +111,11 @@ fn anchors(text: &str) -> Vec<String> {
         let kept = kept.filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         kept.collect::<String>().to_lowercase().replace(' ', "-")
     };
-    headings.map(anchor).collect()
+    // A heading that is a name stands in backticks, which are no prose.
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
+    headings.map(anchor).chain(names.map(str::to_lowercase)).collect()
 }
 
 /// Words of a line that are paths from the root.

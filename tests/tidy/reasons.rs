@@ -22,11 +22,12 @@ const UNUSED: Rule = Rule {
 pub(crate) const RULES: [Rule; 2] = [UNDOCUMENTED, UNUSED];
 
 /// Where every literal in capital letters is a reason; elsewhere only behind `reason:`.
-const SPEAKERS: [&str; 4] = [
+const SPEAKERS: [&str; 5] = [
     "crates/coordinator/src/",
     "crates/daemon/src/",
     "crates/migration/src/",
     "crates/cli/src/failure.rs",
+    "crates/server/src/gate.rs",
 ];
 
 /// Literals in capital letters that are none.

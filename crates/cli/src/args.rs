@@ -1,5 +1,6 @@
 //! The command line, and its help.
 
+mod certs;
 mod hook;
 mod vfs;
 
@@ -12,6 +13,8 @@ use godwit_api::v1::{self as api, Failure};
 
 mod moves;
 
+use self::certs::CERTS_MORE;
+pub(crate) use self::certs::Certs;
 pub(crate) use self::hook::HookAct;
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::moves::{Migrate, Plan};
@@ -138,6 +141,12 @@ pub(crate) enum Command {
         /// Show at most this many migrations
         #[arg(long, value_name = "N", default_value_t = FEW, conflicts_with = "id", value_parser = limit())]
         limit: u32,
+    },
+    /// Make certificates for hosts and operators, or say when one ends; asks no godwitd
+    #[command(after_help = CERTS_MORE)]
+    Certs {
+        #[command(subcommand)]
+        act: Certs,
     },
     /// Say why SR-IOV migration does not, or will not, work on this host, or for a guest; changes nothing
     #[command(after_help = DOCTOR_MORE)]

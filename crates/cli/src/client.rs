@@ -107,7 +107,12 @@ impl Client {
         limit: u32,
     ) -> Result<Vec<Migration>, Error> {
         let filter = filter.into();
-        let request = ListMigrationsRequest { limit, guest, filter };
+        let request = ListMigrationsRequest {
+            limit,
+            guest,
+            filter,
+            page_token: String::new(),
+        };
         Ok(within(DEADLINE, request, |r| self.migrations.list_migrations(r))
             .await?
             .migrations)
@@ -231,7 +236,10 @@ impl Client {
         let opened = timeout(DEADLINE, async {
             let stream = self
                 .migrations
-                .watch_migration(WatchMigrationRequest { id })
+                .watch_migration(WatchMigrationRequest {
+                    id,
+                    after_revision: 0,
+                })
                 .await?
                 .into_inner();
             let mut changes = Changes(stream);

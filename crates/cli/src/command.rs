@@ -2,6 +2,7 @@
 
 mod adopt;
 mod cancel;
+mod certs;
 mod completions;
 mod doctor;
 mod explain;
@@ -54,6 +55,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
             list::list(daemon().await?, Listing::All, None, *limit, out).await
         }
         Command::Cancel { id } => cancel::cancel(daemon().await?, id, out).await,
+        Command::Certs { act } => certs::certs(act, out),
         Command::Doctor { guest } => doctor::doctor(daemon().await?, guest.as_deref(), out).await,
         Command::Explain { reason } => explain::explain(reason.as_deref(), out),
         Command::Hosts => hosts::hosts(daemon().await?, out).await,

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use godwit_api::v1::Failure;
-use prost::Message;
 use tonic::{Code, Status};
 
 use crate::exit;
@@ -49,16 +48,11 @@ impl From<Status> for Error {
     /// The details are the daemon's failure; without them only gRPC's code and words are known.
     fn from(status: Status) -> Error {
         let code = status.code();
-        match Failure::decode(status.details()) {
-            Ok(mut failure) if !status.details().is_empty() => {
-                if failure.message.is_empty() {
-                    failure.message = status.message().into();
-                }
-                Error::Refused {
-                    failure: Box::new(failure),
-                }
-            }
-            _ => Error::Status {
+        match godwit_api::status::failure(&status) {
+            Some(failure) => Error::Refused {
+                failure: Box::new(failure),
+            },
+            None => Error::Status {
                 code,
                 message: words_of(&status),
             },
@@ -210,6 +204,8 @@ fn reason_of(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
 
     fn refusal() -> Failure {

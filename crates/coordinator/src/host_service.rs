@@ -1,6 +1,6 @@
 //! The service that tells of hosts, VFs and holds.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use godwit_api::v1::{self as api, host_service_server::HostService};
@@ -12,6 +12,7 @@ use crate::{
     holds::Hold,
     operation::View,
     service::{carried, name},
+    subject::asked,
     trouble, words,
 };
 
@@ -41,6 +42,14 @@ impl<W: World> HostService for HostDesk<W> {
         Ok(Response::new(api::ListVfsResponse { vfs }))
     }
 
+    async fn list_pools(
+        &self,
+        _: Request<api::ListPoolsRequest>,
+    ) -> Result<Response<api::ListPoolsResponse>, Status> {
+        let pools = pools(&self.0.settings().pools, &self.0.vfs().await?);
+        Ok(Response::new(api::ListPoolsResponse { pools }))
+    }
+
     async fn list_holds(
         &self,
         _: Request<api::ListHoldsRequest>,
@@ -59,7 +68,7 @@ impl<W: World> HostService for HostDesk<W> {
         &self,
         request: Request<api::StandbyPfRequest>,
     ) -> Result<Response<api::StandbyPfResponse>, Status> {
-        let (coordinator, pf) = (self.0.clone(), request.into_inner().pf);
+        let (coordinator, pf) = (self.0.clone(), asked(request).pf);
         let begun = carried(async move { coordinator.standby_pf(&pf).await }).await?;
         let (operations, refused) = parted(begun);
         Ok(Response::new(api::StandbyPfResponse { operations, refused }))
@@ -69,7 +78,7 @@ impl<W: World> HostService for HostDesk<W> {
         &self,
         request: Request<api::AcceleratePfRequest>,
     ) -> Result<Response<api::AcceleratePfResponse>, Status> {
-        let (coordinator, pf) = (self.0.clone(), request.into_inner().pf);
+        let (coordinator, pf) = (self.0.clone(), asked(request).pf);
         let begun = carried(async move { coordinator.accelerate_pf(&pf).await }).await?;
         let (operations, refused) = parted(begun);
         Ok(Response::new(api::AcceleratePfResponse { operations, refused }))
@@ -79,7 +88,7 @@ impl<W: World> HostService for HostDesk<W> {
         &self,
         request: Request<api::QuarantineVfRequest>,
     ) -> Result<Response<api::QuarantineVfResponse>, Status> {
-        let (coordinator, asked) = (self.0.clone(), request.into_inner());
+        let (coordinator, asked) = (self.0.clone(), asked(request));
         let done = async move { coordinator.quarantine_vf(&asked.vf, &asked.because).await };
         let vf = Some(vf(&carried(done).await?));
         Ok(Response::new(api::QuarantineVfResponse { vf }))
@@ -89,7 +98,7 @@ impl<W: World> HostService for HostDesk<W> {
         &self,
         request: Request<api::ReleaseVfRequest>,
     ) -> Result<Response<api::ReleaseVfResponse>, Status> {
-        let (coordinator, asked) = (self.0.clone(), request.into_inner());
+        let (coordinator, asked) = (self.0.clone(), asked(request));
         let done = async move { coordinator.release_vf(&asked.vf).await };
         let vf = Some(vf(&carried(done).await?));
         Ok(Response::new(api::ReleaseVfResponse { vf }))
@@ -99,7 +108,7 @@ impl<W: World> HostService for HostDesk<W> {
         &self,
         request: Request<api::CheckVfsRequest>,
     ) -> Result<Response<api::CheckVfsResponse>, Status> {
-        let checked = self.0.check_vfs(&request.into_inner().vf).await?;
+        let checked = self.0.check_vfs(&asked(request).vf).await?;
         let checks = checked.iter().map(trouble::vf_check).collect();
         Ok(Response::new(api::CheckVfsResponse { checks }))
     }
@@ -108,7 +117,7 @@ impl<W: World> HostService for HostDesk<W> {
         &self,
         request: Request<api::CleanVfRequest>,
     ) -> Result<Response<api::CleanVfResponse>, Status> {
-        let (coordinator, asked) = (self.0.clone(), request.into_inner());
+        let (coordinator, asked) = (self.0.clone(), asked(request));
         let done = async move { coordinator.clean_vf(&asked.vf).await };
         let check = Some(trouble::vf_check(&carried(done).await?));
         Ok(Response::new(api::CleanVfResponse { check }))
@@ -118,7 +127,7 @@ impl<W: World> HostService for HostDesk<W> {
         &self,
         request: Request<api::DoctorRequest>,
     ) -> Result<Response<api::DoctorResponse>, Status> {
-        let guest = request.into_inner().guest;
+        let guest = asked(request).guest;
         if guest.is_empty() {
             return Ok(Response::new(self.examine_host().await));
         }
@@ -176,6 +185,30 @@ pub(crate) fn vf(vf: &Vf) -> api::Vf {
         by,
         profile: vf.profile.as_ref().map(words::profile),
     }
+}
+
+/// The pools that are named, and any other that has a VF.
+fn pools(named: &[String], vfs: &[Vf]) -> Vec<api::Pool> {
+    let mut pools: BTreeMap<&str, api::Pool> = BTreeMap::new();
+    let with = vfs.iter().map(|vf| &vf.pool);
+    for name in named.iter().chain(with) {
+        pools.entry(name).or_default().name.clone_from(name);
+    }
+    for vf in vfs {
+        let pool = pools.entry(&vf.pool).or_default();
+        pool.vfs += 1;
+        match &vf.usage {
+            VfUse::Free => pool.free_vfs += 1,
+            VfUse::Held(_) => pool.held_vfs += 1,
+            VfUse::Guest(_) => pool.guest_vfs += 1,
+            VfUse::Quarantined(_) => pool.quarantined_vfs += 1,
+            VfUse::Other(_) => {}
+        }
+        if !pool.pfs.contains(&vf.pf) {
+            pool.pfs.push(vf.pf.clone());
+        }
+    }
+    pools.into_values().collect()
 }
 
 /// A hold, with what its migration is about and when it began here.

@@ -29,6 +29,7 @@ use self::{
 use crate::{
     history::Which,
     holds::{self, Hold, HoldChange},
+    page::Page,
 };
 
 /// At most this many calls wait for the journal's thread.
@@ -199,11 +200,21 @@ impl Journal {
         guest: &str,
         which: Which,
         limit: u32,
+        after: Option<Page>,
     ) -> Result<Vec<Migration>, JournalError> {
         let sql = "SELECT id, begun_ms, brief FROM migrations
             WHERE (?1 = '' OR guest = ?1 OR guest_uuid = ?1) AND (?2 = '' OR ended = ?2)
+            AND (?5 = '' OR (begun_ms, id) < (CAST(?4 AS INTEGER), ?5))
             ORDER BY begun_ms DESC, id DESC LIMIT ?3";
-        let values = vec![guest.to_owned(), which.ended().to_owned(), limit.to_string()];
+        let Page { begun_ms, id } = after.unwrap_or_default();
+        let which = which.ended().to_owned();
+        let values = vec![
+            guest.to_owned(),
+            which,
+            limit.to_string(),
+            begun_ms.to_string(),
+            id,
+        ];
         self.select(sql, values).await
     }
 

@@ -15,6 +15,7 @@ use crate::{
     Coordinator, Refused, World,
     operation::View,
     service::{carried, name},
+    subject::asked,
     trouble, words,
 };
 
@@ -41,7 +42,7 @@ impl<W: World> PeerService for PeerDesk<W> {
         request: Request<api::ReserveRequest>,
     ) -> Result<Response<api::ReserveResponse>, Status> {
         let (desk, caller) = (PeerDesk(self.0.clone()), caller(&request)?);
-        let asked = request.into_inner();
+        let asked = asked(request);
         let pairs = carried(async move { desk.reserved(asked, caller).await }).await?;
         let held = |pair: &Pair| {
             Some(api::HeldVf {
@@ -56,7 +57,7 @@ impl<W: World> PeerService for PeerDesk<W> {
 
     async fn plan(&self, request: Request<api::PlanRequest>) -> Result<Response<api::PlanResponse>, Status> {
         caller(&request)?;
-        let asked = request.into_inner().reserve.unwrap_or_default();
+        let asked = asked(request).reserve.unwrap_or_default();
         let pairs = self.planned(&asked).await?;
         Ok(Response::new(api::PlanResponse { pairs }))
     }
@@ -66,7 +67,7 @@ impl<W: World> PeerService for PeerDesk<W> {
         request: Request<api::AdmitRequest>,
     ) -> Result<Response<api::AdmitResponse>, Status> {
         let caller = caller(&request)?;
-        let place = self.admitted(&request.into_inner().migration_id, &caller).await?;
+        let place = self.admitted(&asked(request).migration_id, &caller).await?;
         Ok(Response::new(api::AdmitResponse {
             admitted: place == 0,
             place,
@@ -78,7 +79,7 @@ impl<W: World> PeerService for PeerDesk<W> {
         request: Request<api::UnreserveRequest>,
     ) -> Result<Response<api::UnreserveResponse>, Status> {
         let (desk, caller) = (PeerDesk(self.0.clone()), caller(&request)?);
-        let asked = request.into_inner();
+        let asked = asked(request);
         carried(async move {
             match desk
                 .close(&asked.migration_id, &asked.guest_uuid, &caller)
@@ -96,7 +97,7 @@ impl<W: World> PeerService for PeerDesk<W> {
 
     async fn look(&self, request: Request<api::LookRequest>) -> Result<Response<api::LookResponse>, Status> {
         let (desk, caller) = (PeerDesk(self.0.clone()), caller(&request)?);
-        let asked = request.into_inner();
+        let asked = asked(request);
         let (sighting, state) = carried(async move {
             match asked.close {
                 true => desk.close(&asked.migration_id, &asked.guest_uuid, &caller).await,
@@ -125,7 +126,7 @@ impl<W: World> PeerService for PeerDesk<W> {
         request: Request<api::ArrivalRequest>,
     ) -> Result<Response<api::ArrivalResponse>, Status> {
         let caller = caller(&request)?;
-        let id = request.into_inner().migration_id;
+        let id = asked(request).migration_id;
         let unknown = || Refused::UnknownMigration {
             id: id.clone(),
             more: " here",
@@ -141,9 +142,8 @@ impl<W: World> PeerService for PeerDesk<W> {
         request: Request<api::GreetRequest>,
     ) -> Result<Response<api::GreetResponse>, Status> {
         caller(&request)?;
-        Ok(Response::new(api::GreetResponse {
-            host: Some(self.0.myself().await),
-        }))
+        let host = Some(self.0.myself().await);
+        Ok(Response::new(api::GreetResponse { host }))
     }
 
     async fn list_macs(

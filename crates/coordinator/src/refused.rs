@@ -1,11 +1,18 @@
 //! What the services answer instead of what was asked for, and how it travels in a gRPC status.
 
-use godwit_api::v1::Failure;
+use std::time::Duration;
+
+use godwit_api::{
+    status::{self, About},
+    v1::Failure,
+};
 use godwit_migration::{Cause, Refusal};
-use prost::Message;
 use tonic::{Code, Status};
 
 use crate::JournalError;
+
+/// A host that cannot be reached is worth asking for again after this.
+const LATER: Duration = Duration::from_secs(5);
 
 /// A request that was not done. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +131,31 @@ impl Refused {
         }
     }
 
+    /// Asking again later may help although nobody did anything.
+    fn passes(&self) -> bool {
+        self.code() == Code::Unavailable
+    }
+
+    /// Which guest, host, VF, migration: for programs.
+    fn about(&self) -> About {
+        let one = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+        match self {
+            Refused::Refusal(refusal) => words_of(refusal),
+            Refused::Cause(cause) => cause
+                .vf
+                .iter()
+                .flat_map(|vf| one("vf", &vf.to_string()))
+                .collect(),
+            Refused::Journal(JournalError::Held { by, .. }) => one("migration", by),
+            Refused::UnknownMigration { id, .. } => one("migration", id),
+            Refused::NotNow(not_now) => one("migration", not_now.id()),
+            Refused::Journal(_)
+            | Refused::Invalid(_)
+            | Refused::NotAllowed(_)
+            | Refused::GoingDown { .. } => About::new(),
+        }
+    }
+
     /// As the wire has it.
     pub fn failure(&self) -> Failure {
         let (reason, hint, causes) = match self {
@@ -170,11 +202,30 @@ impl Refused {
 
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Status {
-        let failure = refused.failure();
-        Status::with_details(
-            refused.code(),
-            failure.message.clone(),
-            failure.encode_to_vec().into(),
-        )
+        let retry = refused.passes().then_some(LATER);
+        status::status(refused.code(), &refused.failure(), refused.about(), retry)
     }
 }
+
+/// The words of the refusal's own sentence: its enum has a variant for what, and fields for which.
+fn words_of(refusal: &Refusal) -> About {
+    let mut inner = serde_json::to_value(refusal).unwrap_or_default();
+    // {"Guest": {"Busy": {"guest": "web-1", "migration": "01a20918-..."}}}
+    for _ in 0..2 {
+        inner = inner
+            .as_object()
+            .and_then(|one| one.values().next())
+            .cloned()
+            .unwrap_or_default();
+    }
+    let word = |(key, value): (&String, &serde_json::Value)| match value {
+        serde_json::Value::String(text) => Some((key.clone(), text.clone())),
+        serde_json::Value::Number(number) => Some((key.clone(), number.to_string())),
+        _ => None,
+    };
+    let words = inner.as_object().into_iter().flatten();
+    words.filter_map(word).collect()
+}
+
+#[cfg(test)]
+mod tests;

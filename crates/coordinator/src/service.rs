@@ -14,6 +14,8 @@ use crate::{
     Coordinator, Refused, Which, World,
     coordinator::{Found, Wanted},
     operation::View,
+    page::Page,
+    subject::{Subject, asked},
     words,
 };
 
@@ -36,7 +38,8 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::CreateMigrationRequest>,
     ) -> Result<Response<api::CreateMigrationResponse>, Status> {
-        let asked = request.into_inner();
+        let subject = Subject::of(&request);
+        let asked = asked(request);
         name("guest", &asked.guest)?;
         name("destination", &asked.destination)?;
         if asked.request_id.len() > 128 {
@@ -57,6 +60,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             probes: asked.probes_per_second,
         };
         let view = carried(async move { coordinator.create(&wanted).await }).await?;
+        subject.note("migration", &view.migration.brief.id);
         Ok(Response::new(api::CreateMigrationResponse {
             migration: Some(words::migration(&view)),
         }))
@@ -66,7 +70,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::PlanMigrationRequest>,
     ) -> Result<Response<api::PlanMigrationResponse>, Status> {
-        let asked = request.into_inner();
+        let asked = asked(request);
         name("guest", &asked.guest)?;
         name("destination", &asked.destination)?;
         let wanted = Wanted {
@@ -83,7 +87,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::GetMigrationRequest>,
     ) -> Result<Response<api::GetMigrationResponse>, Status> {
-        let view = self.0.get(&request.into_inner().id).await?;
+        let view = self.0.get(&asked(request).id).await?;
         Ok(Response::new(api::GetMigrationResponse {
             migration: Some(words::migration(&view)),
         }))
@@ -93,7 +97,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::ListMigrationsRequest>,
     ) -> Result<Response<api::ListMigrationsResponse>, Status> {
-        let asked = request.into_inner();
+        let asked = asked(request);
         let limit = match asked.limit {
             0 => 100,
             limit => limit.min(LIST_LIMIT),
@@ -103,14 +107,19 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             api::MigrationFilter::Open => Which::Open,
             api::MigrationFilter::Ended => Which::Ended,
         };
-        let migrations = self
-            .0
-            .list(&asked.guest, which, limit)
-            .await?
-            .iter()
-            .map(words::migration)
-            .collect();
-        Ok(Response::new(api::ListMigrationsResponse { migrations }))
+        let after = match asked.page_token.as_str() {
+            "" => None,
+            token => Some(Page::of(token).ok_or_else(no_page)?),
+        };
+        let views = self.0.list(&asked.guest, which, limit, after).await?;
+        let full = views.len() == limit as usize;
+        let last = views.last().filter(|_| full);
+        Ok(Response::new(api::ListMigrationsResponse {
+            next_page_token: last
+                .map(|view| Page::at(&view.migration).token())
+                .unwrap_or_default(),
+            migrations: views.iter().map(words::migration).collect(),
+        }))
     }
 
     async fn watch_migration(
@@ -122,7 +131,8 @@ impl<W: World> MigrationService for MigrationDesk<W> {
                 migration: Some(words::migration(&view)),
             })
         };
-        let watch = match self.0.find(&request.into_inner().id).await? {
+        let asked = asked(request);
+        let watch = match self.0.find(&asked.id).await? {
             Found::Still(view) => return Ok(Response::new(tokio_stream::iter([response(view)]).boxed())),
             Found::Running(watch) => watch,
         };
@@ -133,6 +143,12 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             let more = !view.migration.settled();
             Some((view, more.then_some(changes)))
         });
+        // Who has seen it as it is waits for a change; the end is told in any case.
+        let news = move |(index, view): &(usize, View)| {
+            let newer = words::revision(&view.migration) > asked.after_revision;
+            std::future::ready(*index > 0 || newer || view.migration.settled())
+        };
+        let changes = changes.enumerate().filter(news).map(|(_, view)| view);
         Ok(Response::new(changes.map(response).boxed()))
     }
 
@@ -140,7 +156,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::CancelMigrationRequest>,
     ) -> Result<Response<api::CancelMigrationResponse>, Status> {
-        let view = self.0.cancel(&request.into_inner().id).await?;
+        let view = self.0.cancel(&asked(request).id).await?;
         Ok(Response::new(api::CancelMigrationResponse {
             migration: Some(words::migration(&view)),
         }))
@@ -150,7 +166,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::RetryMigrationRequest>,
     ) -> Result<Response<api::RetryMigrationResponse>, Status> {
-        let view = self.0.retry(&request.into_inner().id).await?;
+        let view = self.0.retry(&asked(request).id).await?;
         Ok(Response::new(api::RetryMigrationResponse {
             migration: Some(words::migration(&view)),
         }))
@@ -160,7 +176,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         &self,
         request: Request<api::ResolveMigrationRequest>,
     ) -> Result<Response<api::ResolveMigrationResponse>, Status> {
-        let asked = request.into_inner();
+        let asked = asked(request);
         name("runs_on", &asked.runs_on)?;
         let view = self.0.resolve(&asked.id, &asked.runs_on, asked.force).await?;
         Ok(Response::new(api::ResolveMigrationResponse {
@@ -187,7 +203,7 @@ impl<W: World> GuestService for GuestDesk<W> {
         &self,
         request: Request<api::AdoptGuestRequest>,
     ) -> Result<Response<api::AdoptGuestResponse>, Status> {
-        let asked = request.into_inner();
+        let asked = asked(request);
         name("guest", &asked.guest)?;
         let facts = self
             .0
@@ -202,10 +218,12 @@ impl<W: World> GuestService for GuestDesk<W> {
         &self,
         request: Request<api::StandbyGuestRequest>,
     ) -> Result<Response<api::StandbyGuestResponse>, Status> {
-        let asked = request.into_inner();
+        let subject = Subject::of(&request);
+        let asked = asked(request);
         name("guest", &asked.guest)?;
         let coordinator = self.0.clone();
         let view = carried(async move { coordinator.standby(&asked.guest, true).await }).await?;
+        subject.note("migration", &view.migration.brief.id);
         Ok(Response::new(api::StandbyGuestResponse {
             operation: Some(words::migration(&view)),
         }))
@@ -215,10 +233,12 @@ impl<W: World> GuestService for GuestDesk<W> {
         &self,
         request: Request<api::AccelerateGuestRequest>,
     ) -> Result<Response<api::AccelerateGuestResponse>, Status> {
-        let asked = request.into_inner();
+        let subject = Subject::of(&request);
+        let asked = asked(request);
         name("guest", &asked.guest)?;
         let coordinator = self.0.clone();
         let view = carried(async move { coordinator.accelerate(&asked.guest).await }).await?;
+        subject.note("migration", &view.migration.brief.id);
         Ok(Response::new(api::AccelerateGuestResponse {
             operation: Some(words::migration(&view)),
         }))
@@ -231,6 +251,10 @@ pub(crate) async fn carried<T: Send + 'static>(
 ) -> Result<T, Status> {
     let done = tokio::spawn(work).await;
     Ok(done.map_err(|error| Status::internal(error.to_string()))??)
+}
+
+fn no_page() -> Refused {
+    Refused::Invalid("page_token is not the next_page_token of an answer".into())
 }
 
 /// A name from outside is looked up, never interpreted; this keeps it printable.

@@ -1,6 +1,6 @@
 //! What the configuration says of this host.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use godwit_migration::{Phase, profile::MustMatch};
 
@@ -53,10 +53,32 @@ pub struct Settings {
     pub must_match: MustMatch,
     /// Names of its pools, for its peers to compare with theirs.
     pub pools: Vec<String>,
-    /// When its certificate ends, milliseconds since 1970; none without one.
-    pub certificate_ends_ms: Option<i64>,
     /// Probes a second by which a guest's outage is measured; 0: it is not.
     pub probes: u32,
+    /// When its certificate ends.
+    pub certificate: Expiry,
+}
+
+/// When a certificate ends, looked up each time: it can be replaced while the daemon runs.
+#[derive(Clone, Default)]
+pub struct Expiry(Option<Arc<dyn Fn() -> Option<i64> + Send + Sync>>);
+
+impl Expiry {
+    /// As `look` finds it: milliseconds since 1970, none without a certificate.
+    pub fn new(look: impl Fn() -> Option<i64> + Send + Sync + 'static) -> Expiry {
+        Expiry(Some(Arc::new(look)))
+    }
+
+    /// Milliseconds since 1970; none without a certificate.
+    pub fn ends_ms(&self) -> Option<i64> {
+        self.0.as_ref().and_then(|look| look())
+    }
+}
+
+impl fmt::Debug for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expiry").field(&self.ends_ms()).finish()
+    }
 }
 
 /// How many transfers at once; more wait in the order in which they came, with their VFs.

@@ -19,6 +19,12 @@ pub use self::{
 };
 use crate::operation::View;
 
+/// Grows with each entry.
+pub(crate) fn revision(migration: &Migration) -> u64 {
+    // The beginning counts, so that it is never 0.
+    migration.entries().len() as u64 + 1
+}
+
 pub(crate) fn migration(view: &View) -> api::Migration {
     let value = &*view.migration;
     let brief = &value.brief;
@@ -30,6 +36,7 @@ pub(crate) fn migration(view: &View) -> api::Migration {
     };
     api::Migration {
         id: brief.id.clone(),
+        revision: revision(value),
         guest: brief.guest.name.clone(),
         guest_uuid: brief.guest.uuid.clone(),
         source: brief.source.clone(),

@@ -1,5 +1,6 @@
 //! The configuration file. Every key is documented here and in docs/operations.md; unknown keys are refused.
 
+mod access;
 mod faults;
 mod hook;
 mod pools;
@@ -17,9 +18,14 @@ use godwit_migration::{
     Brief, Phase,
     profile::{MustMatch, Setting},
 };
+use godwit_server::Operator;
 use serde::Deserialize;
 
-pub(crate) use self::{hook::HookTable, pools::PoolTable};
+pub(crate) use self::{
+    access::{AccessTable, AuditTable, OperatorTable},
+    hook::HookTable,
+    pools::PoolTable,
+};
 use crate::world::doubt::{Doubt, OnUnknown};
 
 /// The whole file.
@@ -44,6 +50,15 @@ pub(crate) struct Config {
     /// Hosts that guests are exchanged with.
     #[serde(default, rename = "peer")]
     pub(crate) peers: Vec<Peer>,
+    /// Unix groups whose users may use the socket.
+    #[serde(default)]
+    pub(crate) access: AccessTable,
+    /// Who else may come in at `listen`.
+    #[serde(default, rename = "operator")]
+    pub(crate) operators: Vec<OperatorTable>,
+    /// Where requests are written down.
+    #[serde(default)]
+    pub(crate) audit: AuditTable,
     /// VFs that Godwit may use.
     #[serde(default, rename = "pool")]
     pub(crate) pools: Vec<PoolTable>,
@@ -285,9 +300,13 @@ impl Config {
         twice(self.pools.iter().flat_map(|pool| &pool.pfs))
             .map_or(Ok(()), |n| Err(format!("PF `{n}` is in two pools")))?;
         self.pools.iter().try_for_each(PoolTable::check)?;
-        if self.tls.is_none() && (self.listen.is_some() || !self.peers.is_empty()) {
+        self.operators()?;
+        self.audit.check()?;
+        let strangers = !self.peers.is_empty() || !self.operators.is_empty();
+        if self.tls.is_none() && (self.listen.is_some() || strangers) {
             return Err(
-                "`listen` and `[[peer]]` need `[tls]`: hosts talk to each other by mutual TLS only".into(),
+                "`listen`, `[[peer]]` and `[[operator]]` need `[tls]`: over the network there is mutual TLS only"
+                    .into(),
             );
         }
         let LimitsTable { outgoing, incoming } = self.limits;
@@ -317,6 +336,12 @@ impl Config {
     pub(crate) fn doubt(&self) -> Doubt {
         let UnknownTable { policy, disk_locks } = self.unknown;
         Doubt { policy, disk_locks }
+    }
+
+    /// Who else may come in at `listen`.
+    pub(crate) fn operators(&self) -> Result<Vec<Operator>, String> {
+        let hosts = self.peers.iter().map(|peer| &peer.name).chain([&self.host]);
+        access::operators(&self.operators, hosts)
     }
 
     /// What a guest's VF must have as its last one had it.

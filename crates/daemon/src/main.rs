@@ -18,9 +18,10 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use godwit_coordinator::{
-    Coordinator, Journal, Settings,
+    Coordinator, Expiry, Journal, Settings,
     faults::{Faults, Faulty},
 };
+use godwit_server::{Audit, Keys, Known};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -34,7 +35,7 @@ use crate::{
     config::{Config, PoolTable},
     hook::Hooks,
     libvirt::Libvirt,
-    peers::{Keys, Peers},
+    peers::Peers,
     vf::Vfs,
     world::{RealWorld, doctor::Practice},
 };
@@ -60,6 +61,11 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // What was let in and what was not is told whatever else is asked for.
+    let filter = match "audit=info".parse() {
+        Ok(audit) => filter.add_directive(audit),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
@@ -85,7 +91,7 @@ fn say(error: &anyhow::Error) {
 
 fn run(args: &Args) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
-    let keys = Keys::read(&config).context("[tls]")?;
+    let keys = peers::keys(&config).context("[tls]")?;
     let faults = config.faults.len();
     anyhow::ensure!(
         faults == 0 || args.allow_faults,
@@ -104,13 +110,21 @@ fn run(args: &Args) -> anyhow::Result<()> {
     ended
 }
 
-async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
+async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.state)
         .with_context(|| format!("state directory {}", config.state.display()))?;
     let journal = Journal::open(&config.state)?;
-    // Root and its group.
-    let socket = server::bind(&config.socket, 0o660)?;
+    let groups = config.access.groups();
+    let socket = server::bind(&config.socket, server::mode(&groups))?;
     let hooks = hook::bind(&config.hook.settings(&config.socket).socket)?;
+    let audit = match config.audit.keep() {
+        Some(keep) => Audit::to_file(keep).context("[audit]")?,
+        None => Audit::to_log(),
+    };
+    let known = Known {
+        peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+        operators: config.operators().map_err(anyhow::Error::msg)?,
+    };
     let faults = config.faults().map_err(anyhow::Error::msg)?;
     let faults = Arc::new(Faults::open(&config.state, faults, die)?);
     let vfs = Vfs::new(config.pools.iter().map(PoolTable::spec).collect());
@@ -120,13 +134,13 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     let faulty = Arc::new(Faulty::new(Arc::clone(&world), faults));
     let settings = Settings {
         host: config.host.clone(),
-        peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+        peers: known.peers.clone(),
         deadlines: config.deadlines(),
         limits: config.limits(),
         history: config.history(),
         must_match: config.must_match(),
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
-        certificate_ends_ms: keys.as_ref().and_then(|keys| keys.ends_ms),
+        certificate: expiry(keys.as_ref()),
         probes: config.measure.probes,
     };
     let coordinator = Coordinator::start(settings.clone(), faulty, journal).await?;
@@ -151,11 +165,18 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(answers.serve(hooks, stopped.clone()));
-    let local = server::local(coordinator.clone(), socket, config.socket, stopped.clone());
+    let socket = (socket, config.socket);
+    let local = server::local(
+        coordinator.clone(),
+        socket,
+        groups,
+        audit.clone(),
+        stopped.clone(),
+    );
     let peers = async {
         match (config.listen, keys) {
             (Some(address), Some(keys)) => {
-                server::peers(coordinator, address, keys, settings.peers, stopped).await
+                server::network(coordinator, address, (keys, known), audit, stopped).await
             }
             _ => std::future::pending().await,
         }
@@ -172,6 +193,14 @@ async fn serve(config: Config, keys: Option<Keys>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// When the certificate ends that stands in the file by then.
+fn expiry(keys: Option<&Arc<Keys>>) -> Expiry {
+    keys.map_or_else(Expiry::default, |keys| {
+        let keys = Arc::clone(keys);
+        Expiry::new(move || keys.ends_ms())
+    })
+}
+
 /// As by `kill -9`: nothing is put in order.
 fn die() {
     // Should the kernel refuse, the phase at hand still goes no further.
@@ -180,7 +209,7 @@ fn die() {
 
 fn real_world(
     config: &Config,
-    keys: Option<&Keys>,
+    keys: Option<&Arc<Keys>>,
     faults: &Arc<Faults>,
     vfs: Vfs,
 ) -> anyhow::Result<RealWorld> {
@@ -197,7 +226,7 @@ fn real_world(
     .matching(config.must_match())
     .examined(Practice {
         listens: config.listen.is_some(),
-        certificate_ends_ms: keys.and_then(|keys| keys.ends_ms),
+        certificate: expiry(keys),
         libvirt: config.libvirt.clone(),
         ..Practice::default()
     }))

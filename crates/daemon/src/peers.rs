@@ -1,6 +1,6 @@
 //! The other hosts' daemons, as this host asks them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use godwit_api::{
     peer::v1::{
@@ -11,11 +11,15 @@ use godwit_api::{
 };
 use godwit_coordinator::{retry::Policy, words};
 use godwit_migration::{Brief, Cause, DestinationView, HostRefusal, MacAddress, PciAddress, Sighting};
-use prost::Message;
+use godwit_server::{Files, Keys};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 use tonic::{
     Code, Status,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, Endpoint},
 };
+use tower::service_fn;
 
 use crate::{
     cause::{CauseExt, cause, refused},
@@ -35,55 +39,52 @@ const UNKNOWN_CALL: &str = "does not know this call";
 #[derive(Debug, Clone)]
 pub(crate) struct Peers(BTreeMap<String, (Peer, Channel)>);
 
-/// Keys of this host, read once.
-#[derive(Clone)]
-pub(crate) struct Keys {
-    pub(crate) ca: Certificate,
-    pub(crate) identity: Identity,
-    /// When this host's certificate ends, milliseconds since 1970; none if it cannot be read.
-    pub(crate) ends_ms: Option<i64>,
+/// TLS is to be through by then.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The keys of the configuration.
+pub(crate) fn keys(config: &Config) -> anyhow::Result<Option<Arc<Keys>>> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    let files = Files {
+        ca: tls.ca.clone(),
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+    };
+    Ok(Some(Arc::new(Keys::read(files)?)))
 }
 
-impl Keys {
-    /// Reads the files that the configuration names.
-    pub(crate) fn read(config: &Config) -> anyhow::Result<Option<Keys>> {
-        use anyhow::Context;
-        let Some(tls) = &config.tls else { return Ok(None) };
-        let read =
-            |path: &std::path::Path| std::fs::read(path).with_context(|| format!("{}", path.display()));
-        let certificate = read(&tls.certificate)?;
-        Ok(Some(Keys {
-            ca: Certificate::from_pem(read(&tls.ca)?),
-            ends_ms: ends_ms(&certificate),
-            identity: Identity::from_pem(certificate, read(&tls.key)?),
-        }))
-    }
-}
-
-/// The first certificate's "not after".
-fn ends_ms(pem: &[u8]) -> Option<i64> {
-    let (_, pem) = x509_parser::pem::parse_x509_pem(pem).ok()?;
-    let end = pem.parse_x509().ok()?.validity().not_after.timestamp();
-    end.checked_mul(1000)
+/// A connection to the peer, with the keys as they are by then: it shows the peer's name, or is none.
+async fn connect(peer: Peer, keys: Arc<Keys>) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let connect = async {
+        let name = ServerName::try_from(peer.name.clone()).map_err(io::Error::other)?;
+        let stream = TcpStream::connect(&peer.address).await?;
+        stream.set_nodelay(true)?;
+        TlsConnector::from(keys.client()).connect(name, stream).await
+    };
+    let connected = tokio::time::timeout(CONNECT, connect).await;
+    connected
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        .map(TokioIo::new)
 }
 
 impl Peers {
     /// Channels connect when they are first used, and again after every loss.
-    pub(crate) fn new(config: &Config, keys: Option<&Keys>) -> anyhow::Result<Peers> {
+    pub(crate) fn new(config: &Config, keys: Option<&Arc<Keys>>) -> anyhow::Result<Peers> {
         let Some(keys) = keys else {
             return Ok(Peers(BTreeMap::new()));
         };
         let channel = |peer: &Peer| -> anyhow::Result<_> {
-            let tls = ClientTlsConfig::new()
-                .ca_certificate(keys.ca.clone())
-                .identity(keys.identity.clone())
-                .domain_name(&peer.name);
-            let endpoint = Endpoint::from_shared(format!("https://{}", peer.address))?
-                .tls_config(tls)?
-                .connect_timeout(Duration::from_secs(5))
+            // TLS is the connector's, so that it has the keys of the day.
+            let endpoint = Endpoint::from_shared(format!("http://{}", peer.address))?
+                .connect_timeout(CONNECT)
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(5));
-            Ok((peer.name.clone(), (peer.clone(), endpoint.connect_lazy())))
+            let (to, keys) = (peer.clone(), Arc::clone(keys));
+            let connector = service_fn(move |_| connect(to.clone(), Arc::clone(&keys)));
+            Ok((
+                peer.name.clone(),
+                (peer.clone(), endpoint.connect_with_connector_lazy(connector)),
+            ))
         };
         Ok(Peers(config.peers.iter().map(channel).collect::<Result<_, _>>()?))
     }
@@ -305,10 +306,10 @@ fn is_passing(status: &Status) -> bool {
 
 /// The peer's own words if it refused, or that it cannot be reached.
 fn told(host: &str, status: &Status) -> Cause {
-    if let (false, Ok(failure)) = (
-        status.details().is_empty(),
-        api::Failure::decode(status.details()),
-    ) {
+    if status.code() == Code::Unimplemented {
+        return peer_refused(host, UNKNOWN_CALL);
+    }
+    if let Some(failure) = godwit_api::status::failure(status) {
         return said_by(host, words::cause_of(failure));
     }
     if is_passing(status) {
@@ -319,10 +320,10 @@ fn told(host: &str, status: &Status) -> Cause {
         })
         .because(status);
     }
-    let words = match status.code() {
-        Code::Unimplemented => UNKNOWN_CALL,
-        _ => status.message(),
-    };
+    peer_refused(host, status.message())
+}
+
+fn peer_refused(host: &str, words: &str) -> Cause {
     cause("PEER_REFUSED", format!("{host} refused: {words}"))
         .hint(format!("on {host}: journalctl -u godwitd"))
 }
@@ -354,23 +355,6 @@ fn sighting(wire: WireSighting) -> Sighting {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_certificate_says_when_it_ends() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec!["alpha".into()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(2031, 1, 2);
-        let pem = params.self_signed(&key).unwrap().pem();
-        assert_eq!(ends_ms(pem.as_bytes()), Some(1_925_078_400_000));
-        let cut = &pem.as_bytes()[..pem.len() / 2];
-        for garbage in [
-            &b""[..],
-            b"\xff\0-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----",
-            cut,
-        ] {
-            assert_eq!(ends_ms(garbage), None);
-        }
-    }
 
     #[test]
     fn a_peers_words_say_whose_they_are() {

@@ -1,35 +1,22 @@
-//! The two doors: a Unix socket for this host's operators, TLS for other hosts' daemons.
+//! The two doors, as the configuration has them: a Unix socket for this host's operators, TLS for other hosts' daemons
+//! and for operators elsewhere.
 
 use std::{
     fs,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
-use godwit_api::{
-    peer::v1::peer_service_server::PeerServiceServer,
-    v1::{
-        guest_service_server::GuestServiceServer, host_service_server::HostServiceServer,
-        migration_service_server::MigrationServiceServer,
-    },
+use godwit_coordinator::{Coordinator, World};
+use godwit_server::{Audit, Door, Gate, Groups, Keys, Known, Limits, for_network, for_this_host};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
 };
-use godwit_coordinator::{Caller, Coordinator, GuestDesk, HostDesk, MigrationDesk, PeerDesk, World};
-use tokio::{net::UnixListener, sync::watch};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Request, Status, transport::Server, transport::ServerTlsConfig};
-use tracing::{info, warn};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
-
-use crate::peers::Keys;
-
-/// Largest request.
-const MESSAGE: usize = 1024 * 1024;
-
-/// Requests at once on one connection.
-const STREAMS: usize = 64;
+use tracing::info;
 
 /// Turns true when the daemon is to stop.
 pub(crate) type Stop = watch::Receiver<bool>;
@@ -39,11 +26,10 @@ pub(crate) async fn stopped(mut stop: Stop) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn server() -> Server {
-    Server::builder()
-        .concurrency_limit_per_connection(STREAMS)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+/// The operators' socket: where groups have roles everybody can open it, and who it is decides what comes of that; otherwise
+/// only root and its group can.
+pub(crate) fn mode(groups: &Groups) -> u32 {
+    if groups.any() { 0o666 } else { 0o660 }
 }
 
 /// A socket of this mode; one that a dead daemon left is replaced, one that answers is not.
@@ -65,86 +51,61 @@ pub(crate) fn bind(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves operators until told to stop.
+/// Serves this host's operators until told to stop.
 pub(crate) async fn local<W: World>(
     coordinator: Coordinator<W>,
-    listener: UnixListener,
-    path: PathBuf,
+    (listener, path): (UnixListener, PathBuf),
+    groups: Groups,
+    audit: Audit,
     stop: Stop,
 ) -> anyhow::Result<()> {
     info!(socket = %path.display(), "listening for operators");
-    let migrations = MigrationServiceServer::new(MigrationDesk(coordinator.clone()));
-    let guests = GuestServiceServer::new(GuestDesk(coordinator.clone()));
-    let hosts = HostServiceServer::new(HostDesk(coordinator));
-    let served = server()
-        .add_service(migrations.max_decoding_message_size(MESSAGE))
-        .add_service(guests.max_decoding_message_size(MESSAGE))
-        .add_service(hosts.max_decoding_message_size(MESSAGE))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped(stop))
-        .await;
+    let limits = Limits::of_this_host();
+    let gate = Gate::new(for_this_host(coordinator).await, audit, &limits);
+    Door::new(gate, limits, stop).local(listener, groups).await;
     let _ = fs::remove_file(&path);
-    served.context("local socket")
+    Ok(())
 }
 
-/// Serves other hosts until told to stop. Mutual TLS; the caller is who its certificate says, and must be a known peer.
-pub(crate) async fn peers<W: World>(
+/// Serves other hosts, and operators elsewhere, until told to stop.
+pub(crate) async fn network<W: World>(
     coordinator: Coordinator<W>,
     address: SocketAddr,
-    keys: Keys,
-    known: Vec<String>,
+    (keys, known): (Arc<Keys>, Known),
+    audit: Audit,
     stop: Stop,
 ) -> anyhow::Result<()> {
-    info!(%address, "listening for other hosts");
-    let tls = ServerTlsConfig::new()
-        .identity(keys.identity)
-        .client_ca_root(keys.ca);
-    let desk = PeerServiceServer::new(PeerDesk(coordinator)).max_decoding_message_size(MESSAGE);
-    let service =
-        tonic::service::interceptor::InterceptedService::new(desk, move |request| identify(&known, request));
-    server()
-        .tls_config(tls)
-        .context("TLS")?
-        .add_service(service)
-        .serve_with_shutdown(address, stopped(stop))
+    let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("listening on {address}"))
-}
-
-/// Puts the caller's host name into the request, or refuses it.
-fn identify(known: &[String], mut request: Request<()>) -> Result<Request<()>, Status> {
-    let certificates = request.peer_certs().unwrap_or_default();
-    let names = certificates
-        .first()
-        .map(|first| dns_names(first.as_ref()))
-        .unwrap_or_default();
-    let Some(name) = known.iter().find(|known| names.contains(known)) else {
-        let shown = if names.is_empty() {
-            "no name".into()
-        } else {
-            names.join(", ")
-        };
-        warn!(certificate = %shown, from = ?request.remote_addr(), "refused: not a known peer");
-        return Err(Status::permission_denied(format!(
-            "the certificate shows {shown}: not a peer of this host"
-        )));
-    };
-    request.extensions_mut().insert(Caller(name.clone()));
-    Ok(request)
-}
-
-fn dns_names(der: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return Vec::new();
-    };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let dns = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        _ => None,
-    };
-    names.value.general_names.iter().filter_map(dns).collect()
+        .with_context(|| format!("listening on {address}"))?;
+    info!(%address, "listening for other hosts");
+    let limits = Limits::default();
+    let gate = Gate::new(for_network(coordinator).await, audit, &limits);
+    Door::new(gate, limits, stop)
+        .network(listener, keys, Arc::new(known))
+        .await;
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_that_answers_is_not_taken_and_a_dead_one_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/godwitd.sock");
+        let has = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let first = bind(&path, mode(&Groups::default())).unwrap();
+        assert_eq!(has(), 0o660);
+        let again = bind(&path, mode(&Groups::default())).unwrap_err();
+        assert!(again.to_string().contains("another godwitd listens"));
+        drop(first);
+        let groups = Groups {
+            view: vec!["wheel".into()],
+            ..Groups::default()
+        };
+        bind(&path, mode(&groups)).unwrap();
+        assert_eq!(has(), 0o666);
+    }
+}

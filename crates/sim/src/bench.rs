@@ -199,7 +199,10 @@ async fn one(cluster: &Cluster, from: HostId) -> anyhow::Result<Measured> {
 
 /// When the host's own record of it has ended, as a watcher hears it.
 async fn end(coordinator: Coordinator<PretendWorld>, id: &str) -> anyhow::Result<Instant> {
-    let request = WatchMigrationRequest { id: id.into() };
+    let request = WatchMigrationRequest {
+        id: id.into(),
+        after_revision: 0,
+    };
     let desk = MigrationDesk(coordinator);
     let mut changes = desk.watch_migration(Request::new(request)).await?.into_inner();
     loop {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use godwit_api::v1::{CancelMigrationRequest, migration_service_server::MigrationService};
-use godwit_coordinator::{Coordinator, Deadlines, History, Journal, Limits, MigrationDesk, Settings};
+use godwit_coordinator::{Coordinator, Deadlines, Expiry, History, Journal, Limits, MigrationDesk, Settings};
 use godwit_migration::{Phase, profile::MustMatch};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -86,6 +86,7 @@ impl Cluster {
             let host = &self.shared.model().hosts[host];
             (layout::pools(host), layout::certificate_days(host))
         };
+        let ends_ms = now_ms() + days * DAY_MS;
         let settings = Settings {
             host: self.names[host].clone(),
             peers: others.map(|(_, name)| name.clone()).collect(),
@@ -94,7 +95,7 @@ impl Cluster {
             history: History::default(),
             must_match: MustMatch::default(),
             pools,
-            certificate_ends_ms: Some(now_ms() + days * DAY_MS),
+            certificate: Expiry::new(move || Some(ends_ms)),
             probes: 100,
         };
         let (life, dead) = watch::channel(false);

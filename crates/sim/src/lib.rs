@@ -14,7 +14,6 @@ pub mod faults;
 pub mod ills;
 mod layout;
 pub mod model;
-mod mortal;
 mod pace;
 pub mod serve;
 mod stopwatch;

@@ -9,14 +9,9 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use godwit_api::v1::{
-    guest_service_server::GuestServiceServer, host_service_server::HostServiceServer,
-    migration_service_server::MigrationServiceServer,
-};
-use godwit_coordinator::{Coordinator, GuestDesk, HostDesk, MigrationDesk, World};
-use tokio::net::UnixListener;
-use tokio_stream::{StreamExt, wrappers::UnixListenerStream};
-use tonic::transport::Server;
+use godwit_coordinator::{Coordinator, World};
+use godwit_server::{Audit, Door, Gate, Groups, Limits, for_this_host};
+use tokio::{net::UnixListener, sync::watch};
 use tracing::{info, warn};
 
 use crate::{
@@ -25,13 +20,10 @@ use crate::{
     faults::Wanted,
     ills::WantedIll,
     model::HostId,
-    mortal::Mortal,
     pace::Pace,
     world::Seat,
 };
 
-/// Largest request.
-const MESSAGE: usize = 1024 * 1024;
 /// How often all is looked at once more.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -142,7 +134,7 @@ impl Sim {
             sim.cluster.start(host).await?;
             tokio::spawn(serve(Arc::clone(&sim.cluster), host, sim.socket(host), listener));
         }
-        tokio::spawn(watch(Arc::clone(&sim.cluster)));
+        tokio::spawn(keep_looking(Arc::clone(&sim.cluster)));
         Ok(sim)
     }
 
@@ -206,29 +198,20 @@ async fn serve(cluster: Arc<Cluster>, host: HostId, path: PathBuf, first: UnixLi
     }
 }
 
-/// Ends at once with the coordinator: requests that are being answered break off, as they do when a daemon dies.
+/// Ends at once with the coordinator: connections break off, as they do when a daemon dies. The door is a daemon's own.
 async fn serve_life(seat: Seat, listener: UnixListener) {
-    let migrations = MigrationServiceServer::new(MigrationDesk(seat.coordinator.clone()));
-    let guests = GuestServiceServer::new(GuestDesk(seat.coordinator.clone()));
-    let hosts = HostServiceServer::new(HostDesk(seat.coordinator.clone()));
-    let life = Arc::clone(&seat.life);
-    let incoming = UnixListenerStream::new(listener);
-    let incoming = incoming.map(move |stream| stream.map(|stream| Mortal::new(stream, life.subscribe())));
-    let served = Server::builder()
-        .add_service(migrations.max_decoding_message_size(MESSAGE))
-        .add_service(guests.max_decoding_message_size(MESSAGE))
-        .add_service(hosts.max_decoding_message_size(MESSAGE))
-        .serve_with_incoming(incoming);
+    let limits = Limits::of_this_host();
+    let services = for_this_host(seat.coordinator.clone()).await;
+    let (_open, stop) = watch::channel(false);
+    let door = Door::new(Gate::new(services, Audit::to_log(), &limits), limits, stop);
     tokio::select! {
         () = seat.death() => {}
-        served = served => if let Err(error) = served {
-            warn!("socket: {error}");
-        },
+        () = door.local(listener, Groups::default()) => {}
     }
 }
 
 /// Looks at everything now and then, and says what was broken.
-async fn watch(cluster: Arc<Cluster>) {
+async fn keep_looking(cluster: Arc<Cluster>) {
     let mut told = 0;
     loop {
         tokio::time::sleep(LOOK).await;

@@ -19,7 +19,6 @@ use godwit_sim::{
     serve::{Options, Sim},
 };
 use hyper_util::rt::TokioIo;
-use prost::Message;
 use tonic::transport::{Channel, Endpoint};
 
 struct Pretend {
@@ -86,7 +85,7 @@ impl Pretend {
         let answer = client.clean_vf(CleanVfRequest { vf: vf.into() }).await;
         answer
             .map(|answer| answer.into_inner().check.unwrap())
-            .map_err(|status| api::Failure::decode(status.details()).unwrap().reason)
+            .map_err(|status| godwit_api::status::failure(&status).unwrap().reason)
     }
 
     async fn on(&self, host: usize) -> MigrationServiceClient<Channel> {
@@ -113,7 +112,7 @@ impl Pretend {
         let answer = self.on(0).await.create_migration(request).await;
         answer
             .map(|answer| answer.into_inner().migration.unwrap())
-            .map_err(|status| api::Failure::decode(status.details()).unwrap().reason)
+            .map_err(|status| godwit_api::status::failure(&status).unwrap().reason)
     }
 
     /// As `godwit migrate --wait`.
@@ -122,7 +121,10 @@ impl Pretend {
         let mut changes = self
             .on(0)
             .await
-            .watch_migration(WatchMigrationRequest { id })
+            .watch_migration(WatchMigrationRequest {
+                id,
+                after_revision: 0,
+            })
             .await
             .unwrap()
             .into_inner();
@@ -291,7 +293,10 @@ async fn a_coordinator_that_dies_takes_its_connections_along_and_comes_back() {
     let watch = sim
         .on(0)
         .await
-        .watch_migration(WatchMigrationRequest { id: id.clone() })
+        .watch_migration(WatchMigrationRequest {
+            id: id.clone(),
+            after_revision: 0,
+        })
         .await;
     let mut changes = watch.unwrap().into_inner();
     let broken = async { while changes.message().await.is_ok_and(|change| change.is_some()) {} };

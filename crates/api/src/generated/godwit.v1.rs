@@ -7,7 +7,9 @@ pub struct CreateMigrationRequest {
     /// Name of the destination host, as the configuration's \[[peer]\] has it.
     #[prost(string, tag = "2")]
     pub destination: ::prost::alloc::string::String,
-    /// Chosen by the caller, 1 to 128 bytes: makes a repeated call harmless. Empty: every call is a new one.
+    /// Chosen by the caller, 1 to 128 bytes, and different for each move that is wanted (a UUID is good): makes a repeated
+    /// call harmless. The same one answers with the same migration, running or ended, whatever else is in the request, for
+    /// as long as the host's history keeps it. Empty: every call is a new one.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
     /// Unspecified: the guest's own.
@@ -103,16 +105,27 @@ pub struct ListMigrationsRequest {
     pub guest: ::prost::alloc::string::String,
     #[prost(enumeration = "MigrationFilter", tag = "3")]
     pub filter: i32,
+    /// The next_page_token of the answer before; empty: from the newest on. A page is not moved by migrations that begin
+    /// meanwhile.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListMigrationsResponse {
     #[prost(message, repeated, tag = "1")]
     pub migrations: ::prost::alloc::vec::Vec<Migration>,
+    /// Ask with it for those that are older; empty: there are none.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchMigrationRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// To go on after a connection was lost: Migration.revision as it was seen last. The first answer is then left out if
+    /// nothing was written down since and the migration is not settled. 0: it always comes.
+    #[prost(uint64, tag = "2")]
+    pub after_revision: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchMigrationResponse {
@@ -285,6 +298,9 @@ pub struct Migration {
     /// Absent: not (yet) measured, by the policy or because the guest was not asked.
     #[prost(message, optional, tag = "23")]
     pub measurement: ::core::option::Option<Measurement>,
+    /// Grows with everything that is written down of it on this host. Figures of a running transfer change without it.
+    #[prost(uint64, tag = "30")]
+    pub revision: u64,
 }
 /// What the guest's agent counted while the guest was moved. All of it is the guest's word.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -373,7 +389,8 @@ pub struct TransferProgress {
 /// What happened, its causes, and the next command to type.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failure {
-    /// Stable, for programs: for example "NO_FREE_VF". The list is in docs/specification.md.
+    /// Stable, for programs: for example "NO_FREE_VF". The list is in docs/specification.md. A call that is refused has it in
+    /// google.rpc.ErrorInfo too.
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -457,6 +474,14 @@ pub struct ListVfsRequest {}
 pub struct ListVfsResponse {
     #[prost(message, repeated, tag = "1")]
     pub vfs: ::prost::alloc::vec::Vec<Vf>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListPoolsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListPoolsResponse {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub pools: ::prost::alloc::vec::Vec<Pool>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListHoldsRequest {}
@@ -546,6 +571,26 @@ pub struct Vf {
     /// Absent where its PF does not tell.
     #[prost(message, optional, tag = "6")]
     pub profile: ::core::option::Option<VfProfile>,
+}
+/// VFs of this host that reach the same physical network.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pool {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Interface names of the PFs that have VFs of it now.
+    #[prost(string, repeated, tag = "2")]
+    pub pfs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// All its VFs, and how many of them are free, held, in a guest of this host, and in quarantine. The rest is not Godwit's.
+    #[prost(uint32, tag = "3")]
+    pub vfs: u32,
+    #[prost(uint32, tag = "4")]
+    pub free_vfs: u32,
+    #[prost(uint32, tag = "5")]
+    pub held_vfs: u32,
+    #[prost(uint32, tag = "6")]
+    pub guest_vfs: u32,
+    #[prost(uint32, tag = "7")]
+    pub quarantined_vfs: u32,
 }
 /// A VF set aside for one guest. It never expires by itself.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2646,6 +2691,31 @@ pub mod host_service_client {
                 .insert(GrpcMethod::new("godwit.v1.HostService", "ListVfs"));
             self.inner.unary(req, path, codec).await
         }
+        /// The pools of this host's configuration, with VFs or without.
+        pub async fn list_pools(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListPoolsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPoolsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/godwit.v1.HostService/ListPools",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("godwit.v1.HostService", "ListPools"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The VFs that this host has set aside.
         pub async fn list_holds(
             &mut self,
@@ -2874,6 +2944,14 @@ pub mod host_service_server {
             &self,
             request: tonic::Request<super::ListVfsRequest>,
         ) -> std::result::Result<tonic::Response<super::ListVfsResponse>, tonic::Status>;
+        /// The pools of this host's configuration, with VFs or without.
+        async fn list_pools(
+            &self,
+            request: tonic::Request<super::ListPoolsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListPoolsResponse>,
+            tonic::Status,
+        >;
         /// The VFs that this host has set aside.
         async fn list_holds(
             &self,
@@ -3088,6 +3166,51 @@ pub mod host_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListVfsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/godwit.v1.HostService/ListPools" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListPoolsSvc<T: HostService>(pub Arc<T>);
+                    impl<
+                        T: HostService,
+                    > tonic::server::UnaryService<super::ListPoolsRequest>
+                    for ListPoolsSvc<T> {
+                        type Response = super::ListPoolsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListPoolsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as HostService>::list_pools(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListPoolsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

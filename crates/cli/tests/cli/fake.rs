@@ -10,7 +10,6 @@ use godwit_api::v1::guest_service_server::{GuestService, GuestServiceServer};
 use godwit_api::v1::host_service_server::{HostService, HostServiceServer};
 use godwit_api::v1::migration_service_server::{MigrationService, MigrationServiceServer};
 use godwit_api::v1::*;
-use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Code, Request, Response, Status};
@@ -175,11 +174,9 @@ impl Fake {
         };
         match answers.get(before).or(answers.last()) {
             Some(Answer::Yes(answer)) => Ok(answer.clone()),
-            Some(Answer::No(code, failure)) => Err(Status::with_details(
-                *code,
-                failure.message.clone(),
-                failure.encode_to_vec().into(),
-            )),
+            Some(Answer::No(code, failure)) => {
+                Err(godwit_api::status::status(*code, failure, Vec::new(), None))
+            }
             Some(Answer::Never) => std::future::pending().await,
             None => Err(Status::unimplemented(verb)),
         }
@@ -253,7 +250,10 @@ impl MigrationService for Fake {
         let migrations = self
             .answer(question, &[Answer::Yes(self.script.list.clone())])
             .await?;
-        Ok(Response::new(ListMigrationsResponse { migrations }))
+        Ok(Response::new(ListMigrationsResponse {
+            migrations,
+            next_page_token: String::new(),
+        }))
     }
 
     type WatchMigrationStream = ReceiverStream<Result<WatchMigrationResponse, Status>>;
@@ -373,6 +373,13 @@ impl HostService for Fake {
         let answer = [Answer::Yes(self.script.vfs.clone())];
         let vfs = self.answer("vfs".into(), &answer).await?;
         Ok(Response::new(ListVfsResponse { vfs }))
+    }
+
+    async fn list_pools(
+        &self,
+        _: Request<godwit_api::v1::ListPoolsRequest>,
+    ) -> Result<Response<godwit_api::v1::ListPoolsResponse>, Status> {
+        Err(Status::unimplemented("pools"))
     }
 
     async fn list_holds(&self, _: Request<ListHoldsRequest>) -> Result<Response<ListHoldsResponse>, Status> {

@@ -3,6 +3,7 @@
 // A test ends at the first surprise.
 #![allow(clippy::unwrap_used)]
 
+mod certs;
 mod checks;
 mod commands;
 mod doctor;

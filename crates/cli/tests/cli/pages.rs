@@ -20,6 +20,7 @@ const COMMANDS: [&str; 22] = [
     "show",
     "cancel",
     "status",
+    "certs",
     "doctor",
     "explain",
     "hosts",

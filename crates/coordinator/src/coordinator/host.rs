@@ -149,7 +149,7 @@ impl<W: World> Coordinator<W> {
             problem,
             pools: self.settings().pools.clone(),
             clock: Some(words::timestamp(now_ms())),
-            certificate_ends: self.settings().certificate_ends_ms.map(words::timestamp),
+            certificate_ends: self.settings().certificate.ends_ms().map(words::timestamp),
         }
     }
 }

@@ -4,7 +4,7 @@ use godwit_migration::Migration;
 use tokio::sync::watch;
 
 use super::Coordinator;
-use crate::{JournalError, Refused, Which, World, operation::View};
+use crate::{JournalError, Refused, Which, World, operation::View, page::Page};
 
 /// A migration that was looked for.
 pub(crate) enum Found {
@@ -58,9 +58,15 @@ impl<W: World> Coordinator<W> {
         }
     }
 
-    /// The newest migrations.
-    pub(crate) async fn list(&self, guest: &str, which: Which, limit: u32) -> Result<Vec<View>, Refused> {
-        let listed = self.0.journal.newest(guest, which, limit).await?;
+    /// The newest migrations, or of those that come after a page.
+    pub(crate) async fn list(
+        &self,
+        guest: &str,
+        which: Which,
+        limit: u32,
+        after: Option<Page>,
+    ) -> Result<Vec<View>, Refused> {
+        let listed = self.0.journal.newest(guest, which, limit, after).await?;
         let now = |migration: Migration| match self.watch(&migration.brief.id) {
             Some(watch) => watch.borrow().clone(),
             None => View::of(migration),

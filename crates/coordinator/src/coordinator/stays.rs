@@ -93,7 +93,7 @@ impl<W: World> Coordinator<W> {
     /// Somebody put the guest on its standby, and nothing came of what was asked for since: a move that was refused, or
     /// undone, leaves that as it was.
     async fn keeps_standby(&self, uuid: &str) -> Result<bool, Refused> {
-        let newest = self.0.journal.newest(uuid, Which::All, LOOK_BACK).await?;
+        let newest = self.0.journal.newest(uuid, Which::All, LOOK_BACK, None).await?;
         let undone = |migration: &&Migration| migration.state() == State::Done(Outcome::Aborted);
         let last = newest.iter().find(|migration| !undone(migration));
         Ok(last.is_some_and(Migration::keeps_standby))

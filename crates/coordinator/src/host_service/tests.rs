@@ -137,7 +137,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         history: History::default(),
         must_match: MustMatch::default(),
         pools: vec!["blue".into()],
-        certificate_ends_ms: None,
+        certificate: Default::default(),
         probes: 0,
     };
     // In memory, so that a clock that stands still does not run on while it is read.

@@ -20,7 +20,6 @@ use godwit_coordinator::{
     faults::{Fault, Faults, Faulty, Kind},
 };
 use godwit_migration::{Phase, Sighting, VfUse, profile::MustMatch};
-use prost::Message;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -159,7 +158,7 @@ impl Host {
             history: *self.history.lock().unwrap(),
             must_match: MustMatch::default(),
             pools: vec!["blue".into()],
-            certificate_ends_ms: None,
+            certificate: Default::default(),
             probes: 0,
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
@@ -232,7 +231,7 @@ impl Two {
 }
 
 pub fn no(status: Status) -> No {
-    let failure = Failure::decode(status.details()).expect("a refusal has details");
+    let failure = godwit_api::status::failure(&status).expect("a refusal has details");
     assert_eq!(failure.message, status.message());
     No {
         code: status.code(),
@@ -303,12 +302,26 @@ impl Desk {
             limit,
             guest: guest.into(),
             filter: filter.into(),
+            page_token: String::new(),
         };
         desk.list_migrations(Request::new(asked))
             .await
             .unwrap()
             .into_inner()
             .migrations
+    }
+
+    /// A page, and where the next one is.
+    pub async fn page(&self, limit: u32, token: &str) -> Result<(Vec<api::Migration>, String), No> {
+        let desk = MigrationDesk(self.coordinator.clone());
+        let asked = api::ListMigrationsRequest {
+            limit,
+            page_token: token.into(),
+            ..Default::default()
+        };
+        let answer = desk.list_migrations(Request::new(asked)).await;
+        let answer = answer.map_err(no)?.into_inner();
+        Ok((answer.migrations, answer.next_page_token))
     }
 
     pub async fn cancel(&self, id: &str) -> Result<api::Migration, No> {
@@ -319,13 +332,17 @@ impl Desk {
     }
 
     pub async fn watch(&self, id: &str) -> Result<Views, No> {
+        self.watch_after(id, 0).await
+    }
+
+    pub async fn watch_after(&self, id: &str, after_revision: u64) -> Result<Views, No> {
         let desk = MigrationDesk(self.coordinator.clone());
-        let asked = api::WatchMigrationRequest { id: id.into() };
-        Ok(desk
-            .watch_migration(Request::new(asked))
-            .await
-            .map_err(no)?
-            .into_inner())
+        let asked = api::WatchMigrationRequest {
+            id: id.into(),
+            after_revision,
+        };
+        let views = desk.watch_migration(Request::new(asked)).await;
+        Ok(views.map_err(no)?.into_inner())
     }
 
     /// Every view up to the end of the watch.

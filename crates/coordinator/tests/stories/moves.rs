@@ -246,5 +246,14 @@ fn migrations_are_listed_newest_first() {
             [ids[0].clone(), ids[2].clone()]
         );
         assert_eq!(listed(alpha.list("' OR 1=1 --", 0).await), [""; 0]);
+        // Page by page, although one more begins meanwhile.
+        let (first, token) = alpha.page(2, "").await.unwrap();
+        assert_eq!(listed(first), ids[..2]);
+        let newest = alpha.migrate("web-2", "beta").await.unwrap().id;
+        alpha.settled(&newest).await;
+        let (rest, end) = alpha.page(2, &token).await.unwrap();
+        assert_eq!((listed(rest), end.as_str()), (ids[2..].to_vec(), ""));
+        let nonsense = alpha.page(2, "' OR 1=1 --").await.unwrap_err();
+        assert_eq!(nonsense.failure.reason, "INVALID");
     });
 }

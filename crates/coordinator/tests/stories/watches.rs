@@ -44,6 +44,28 @@ fn a_watch_of_a_resting_migration_ends_without_waiting_for_a_change() {
 }
 
 #[test]
+fn a_watch_that_goes_on_tells_only_what_is_new() {
+    let host = Host::source();
+    host.live(async |alpha| {
+        alpha.world.hold(Phase::Unplug);
+        let id = alpha.reach(Phase::Unplug).await;
+        let now = alpha.watch(&id).await.unwrap().next().await.unwrap().unwrap();
+        let seen = now.migration.unwrap().revision;
+        assert!(seen > 0);
+        let mut on = alpha.watch_after(&id, seen).await.unwrap();
+        let nothing = tokio::time::timeout(std::time::Duration::from_millis(50), on.next()).await;
+        assert!(nothing.is_err(), "it was told again");
+        alpha.world.free(Phase::Unplug);
+        let next = on.next().await.unwrap().unwrap().migration.unwrap();
+        assert!(next.revision > seen);
+        let last = alpha.settled(&id).await;
+        // Also who has seen the end is told that it is one.
+        let mut late = alpha.watch_after(&id, last.revision).await.unwrap();
+        assert_eq!(late.next().await.unwrap().unwrap().migration.unwrap(), last);
+    });
+}
+
+#[test]
 fn who_comes_after_the_end_gets_one_view_and_the_end() {
     let host = Host::source();
     host.live(async |alpha| {

@@ -9,16 +9,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use godwit_api::{
-    peer::v1::{ListMacsResponse, peer_service_server::PeerService},
-    v1::Failure,
-};
+use godwit_api::peer::v1::{ListMacsResponse, peer_service_server::PeerService};
 use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
     doctor::Diagnosis, preflight::GuestFacts,
 };
-use prost::Message;
 use tokio::{sync::watch, time::Instant};
 use tonic::Request;
 
@@ -276,7 +272,7 @@ impl World for Pretend {
         }
         let well = self.goes_well(&job, phase).await;
         well.unwrap_or_else(|status| {
-            Event::Failed(words::cause_of(Failure::decode(status.details()).unwrap()))
+            Event::Failed(words::cause_of(godwit_api::status::failure(&status).unwrap()))
         })
     }
 

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use godwit_coordinator::Expiry;
 use godwit_migration::{
     PciAddress,
     doctor::{
@@ -29,8 +30,8 @@ const LOOK: Duration = Duration::from_secs(5);
 pub(crate) struct Practice {
     /// It listens for peers.
     pub(crate) listens: bool,
-    /// When its certificate ends, milliseconds since 1970; none without one.
-    pub(crate) certificate_ends_ms: Option<i64>,
+    /// When its certificate ends.
+    pub(crate) certificate: Expiry,
     /// URI of this host's libvirtd.
     pub(crate) libvirt: String,
     /// The tree that is read.
@@ -72,7 +73,7 @@ impl Practice {
         let now = now
             .map_err(|_| "this host's clock is before 1970".to_owned())?
             .as_millis() as i64;
-        Ok(self.certificate_ends_ms.map(|end| doctor::days_left(end, now)))
+        Ok(self.certificate.ends_ms().map(|end| doctor::days_left(end, now)))
     }
 }
 
@@ -240,7 +241,7 @@ mod tests {
     fn practice(root: &std::path::Path) -> Practice {
         Practice {
             listens: true,
-            certificate_ends_ms: None,
+            certificate: Expiry::default(),
             libvirt: "qemu:///system".into(),
             machine: Machine::at(root),
             turn: Arc::default(),
@@ -297,7 +298,7 @@ mod tests {
             .unwrap();
         const DAY: i64 = 86_400_000;
         let end = |days: i64| Practice {
-            certificate_ends_ms: Some(now.as_millis() as i64 + days * DAY + DAY / 2),
+            certificate: Expiry::new(move || Some(now.as_millis() as i64 + days * DAY + DAY / 2)),
             ..practice(std::path::Path::new("/"))
         };
         assert_eq!(end(10).certificate_days(), Ok(Some(10)));

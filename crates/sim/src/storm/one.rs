@@ -237,6 +237,7 @@ impl Storm {
             limit: 1000,
             guest: guest.into(),
             filter: api::MigrationFilter::Unspecified.into(),
+            page_token: String::new(),
         };
         let answer = desk.list_migrations(Request::new(request)).await;
         answer
@@ -360,9 +361,8 @@ impl Storm {
 }
 
 fn reason(status: &tonic::Status) -> String {
-    use prost::Message;
-    match api::Failure::decode(status.details()) {
-        Ok(failure) if !failure.reason.is_empty() => failure.reason,
+    match godwit_api::status::failure(status) {
+        Some(failure) if !failure.reason.is_empty() => failure.reason,
         _ => status.to_string(),
     }
 }

@@ -13,7 +13,6 @@ use godwit_coordinator::{Caller, Job, PeerDesk, retry::Policy, words};
 use godwit_migration::{
     Brief, Cause, DestinationView, HostRefusal, MacAddress, PciAddress, Refusal, Sighting,
 };
-use prost::Message;
 use tonic::{Code, Request, Response, Status};
 
 use super::{PretendWorld, cause};
@@ -189,8 +188,7 @@ fn is_passing(status: &Status) -> bool {
 
 /// The peer's own words if it refused, or that it cannot be reached.
 fn told(host: &str, status: &Status) -> Cause {
-    let failure = api::Failure::decode(status.details());
-    if let (false, Ok(failure)) = (status.details().is_empty(), failure) {
+    if let Some(failure) = godwit_api::status::failure(status) {
         return words::cause_of(failure);
     }
     if !is_passing(status) {

@@ -1,0 +1,71 @@
+//! What a program reads in a refusal.
+
+use godwit_migration::{GuestRefusal, HostRefusal};
+
+use super::*;
+
+fn sent(refused: impl Into<Refused>) -> Status {
+    refused.into().into()
+}
+
+#[test]
+fn a_refusal_names_what_it_is_about_in_words_for_programs() {
+    let busy = Refusal::Guest(GuestRefusal::Busy {
+        guest: "web-1".into(),
+        migration: "01a20918".into(),
+        phase: "transfer".into(),
+    });
+    let status = sent(busy);
+    let info = status::info(&status).unwrap();
+    assert_eq!(
+        (info.reason.as_str(), info.domain.as_str()),
+        ("GUEST_BUSY", status::DOMAIN)
+    );
+    assert_eq!(info.metadata["guest"], "web-1");
+    assert_eq!(info.metadata["migration"], "01a20918");
+    assert_eq!(
+        status::retry_after(&status),
+        None,
+        "who is busy may be so for an hour"
+    );
+    let failure = status::failure(&status).unwrap();
+    assert_eq!(failure.hint, "godwit status 01a20918");
+    assert_eq!(failure.message, status.message());
+}
+
+#[test]
+fn what_time_may_heal_says_when_to_ask_again() {
+    let away = Refusal::Host(HostRefusal::Unreachable {
+        host: "beta".into(),
+        detail: "connection refused".into(),
+    });
+    let status = sent(away);
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(status::retry_after(&status), Some(LATER));
+}
+
+#[test]
+fn every_kind_of_refusal_has_a_reason_of_the_list() {
+    let all = [
+        Refused::Cause(Cause {
+            reason: "LIBVIRT".into(),
+            ..Cause::default()
+        }),
+        Refused::UnknownMigration {
+            id: "01a20918".into(),
+            more: "",
+        },
+        Refused::NotNow(NotNow::NothingRests {
+            id: "01a20918".into(),
+            phase: "plug".into(),
+        }),
+        Refused::Invalid("no".into()),
+        Refused::NotAllowed("no".into()),
+    ];
+    for refused in all {
+        let status = sent(refused);
+        let reason = status::info(&status).unwrap().reason;
+        let fits = |c: char| c.is_ascii_uppercase() || c == '_';
+        assert!(reason.len() > 1 && reason.chars().all(fits), "{reason}");
+    }
+}

@@ -1,0 +1,143 @@
+//! Host beta, whose only peer is alpha, with both its doors open.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use godwit_api::status;
+use godwit_coordinator::{Coordinator, Deadlines, Expiry, History, Journal, Limits as Transfers, Settings};
+use godwit_migration::profile::MustMatch;
+use godwit_server::{
+    Audit, Door, Gate, Groups, Keys, Known, Limits, Operator, Role, audit::Keep, for_network, for_this_host,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::watch,
+};
+use tonic::{
+    Code, Status,
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+use tower::service_fn;
+
+use crate::{authority::Authority, empty::Empty};
+
+pub(crate) struct Beta {
+    pub(crate) authority: Authority,
+    pub(crate) address: SocketAddr,
+    pub(crate) socket: PathBuf,
+    pub(crate) audit: PathBuf,
+    pub(crate) directory: tempfile::TempDir,
+    _stop: watch::Sender<bool>,
+}
+
+pub(crate) fn patient() -> Limits {
+    Limits {
+        hello: Duration::from_millis(500),
+        ..Limits::default()
+    }
+}
+
+impl Beta {
+    pub(crate) async fn new() -> Beta {
+        Beta::with(patient(), Duration::ZERO).await
+    }
+
+    pub(crate) async fn with(limits: Limits, slow: Duration) -> Beta {
+        let authority = Authority::new();
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            host: "beta".into(),
+            peers: vec!["alpha".into()],
+            deadlines: Deadlines::new([]),
+            limits: Transfers::default(),
+            history: History::default(),
+            must_match: MustMatch::default(),
+            pools: vec!["blue".into()],
+            probes: 0,
+            certificate: Expiry::default(),
+        };
+        let journal = Journal::open(directory.path()).unwrap();
+        let coordinator = Coordinator::start(settings, Arc::new(Empty { slow }), journal);
+        let coordinator = coordinator.await.unwrap();
+        let keys = Keys::read(authority.files(directory.path(), "beta", 2099)).unwrap();
+        let operator = |name: &str, role| Operator {
+            name: name.into(),
+            role,
+        };
+        let known = Known {
+            peers: vec!["alpha".into()],
+            operators: vec![operator("watcher", Role::View), operator("mover", Role::Operate)],
+        };
+        let (stop, stopped) = watch::channel(false);
+        let audit = directory.path().join("audit.jsonl");
+        let log = Audit::to_file(Keep {
+            file: audit.clone(),
+            most: 1 << 20,
+            kept: 1,
+        });
+        let log = log.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = Gate::new(for_network(coordinator.clone()).await, log.clone(), &limits);
+        let door = Door::new(gate, limits, stopped.clone());
+        tokio::spawn(door.network(listener, Arc::new(keys), Arc::new(known)));
+        let socket = directory.path().join("godwitd.sock");
+        let gate = Gate::new(for_this_host(coordinator).await, log, &limits);
+        let door = Door::new(gate, limits, stopped);
+        tokio::spawn(door.local(UnixListener::bind(&socket).unwrap(), Groups::default()));
+        Beta {
+            authority,
+            address,
+            socket,
+            audit,
+            directory,
+            _stop: stop,
+        }
+    }
+
+    /// Over the network; lazily, so that what goes wrong is an answer to the first request.
+    pub(crate) fn channel(&self, tls: Option<ClientTlsConfig>) -> Channel {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.address)).unwrap();
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls.domain_name("beta")).unwrap();
+        }
+        endpoint.connect_lazy()
+    }
+
+    /// As that name, with a certificate of beta's own authority.
+    pub(crate) fn channel_as(&self, name: &str) -> Channel {
+        self.channel(Some(self.authority.client(name)))
+    }
+
+    /// Over the socket, as this test's user.
+    pub(crate) fn local(&self) -> Channel {
+        let path = self.socket.clone();
+        let connector = service_fn(move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        Endpoint::from_static("http://beta").connect_with_connector_lazy(connector)
+    }
+
+    /// What was written down so far.
+    pub(crate) async fn audited(&self) -> Vec<serde_json::Value> {
+        // A line is handed over before the answer, and written at once after it.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let text = std::fs::read_to_string(&self.audit).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+/// The reason for programs.
+pub(crate) fn reason(status: &Status) -> String {
+    status::info(status).map(|info| info.reason).unwrap_or_default()
+}
+
+/// The connection ended it, and no answer of the host's.
+pub(crate) fn turned_away(status: &Status) -> bool {
+    let codes = [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled];
+    status::info(status).is_none() && codes.contains(&status.code())
+}
