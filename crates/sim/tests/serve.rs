@@ -205,7 +205,10 @@ async fn a_move_is_measured_phase_by_phase() {
     let watched = sim
         .on(1)
         .await
-        .watch_migration(WatchMigrationRequest { id })
+        .watch_migration(WatchMigrationRequest {
+            id,
+            ..Default::default()
+        })
         .await;
     let mut changes = watched.unwrap().into_inner();
     let mut last = None;

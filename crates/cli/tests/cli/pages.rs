@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "guests",
     "adopt",
     "migrate",

@@ -136,7 +136,7 @@ impl Host {
             history: History::default(),
             must_match: MustMatch::default(),
             pools: vec!["fabric".into()],
-            certificate_ends_ms: None,
+            certificate: Default::default(),
             probes: 0,
         };
         let journal = Journal::open(place.path()).unwrap();
