@@ -3,12 +3,13 @@
 mod access;
 mod faults;
 mod hook;
+mod measure;
 mod pools;
 
 use std::{
     collections::BTreeMap,
     fs,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,6 +25,7 @@ use serde::Deserialize;
 pub(crate) use self::{
     access::{AccessTable, AuditTable, OperatorTable},
     hook::HookTable,
+    measure::MeasureTable,
     pools::PoolTable,
 };
 use crate::world::doubt::{Doubt, OnUnknown};
@@ -172,25 +174,6 @@ pub(crate) struct Peer {
     pub(crate) migrate_uri: String,
     /// Where QEMU sends the guest's memory, for example `tcp://10.1.0.2`. libvirt chooses when absent.
     pub(crate) memory_uri: Option<String>,
-}
-
-/// How a guest's outage is measured: its agent sends probes while it is moved, or put on its standby or its VF.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct MeasureTable {
-    /// Probes a second for each pair, 0 to 1,000. 0: nothing is measured. Default 100.
-    pub(crate) probes: u32,
-    /// IP address that the guest asks. Default: its gateway, or else a neighbour that it knows.
-    pub(crate) ask: Option<IpAddr>,
-}
-
-impl Default for MeasureTable {
-    fn default() -> MeasureTable {
-        MeasureTable {
-            probes: 100,
-            ask: None,
-        }
-    }
 }
 
 /// What is kept of migrations that have ended.

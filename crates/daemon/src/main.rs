@@ -117,10 +117,7 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let groups = config.access.groups();
     let socket = server::bind(&config.socket, server::mode(&groups))?;
     let hooks = hook::bind(&config.hook.settings(&config.socket).socket)?;
-    let audit = match config.audit.keep() {
-        Some(keep) => Audit::to_file(keep).context("[audit]")?,
-        None => Audit::to_log(),
-    };
+    let audit = audit(&config)?;
     let known = Known {
         peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
         operators: config.operators().map_err(anyhow::Error::msg)?,
@@ -132,17 +129,7 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let world = Arc::new(real_world(&config, keys.as_ref(), &faults, vfs.clone())?);
     let events = world.events();
     let faulty = Arc::new(Faulty::new(Arc::clone(&world), faults));
-    let settings = Settings {
-        host: config.host.clone(),
-        peers: known.peers.clone(),
-        deadlines: config.deadlines(),
-        limits: config.limits(),
-        history: config.history(),
-        must_match: config.must_match(),
-        pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
-        certificate: expiry(keys.as_ref()),
-        probes: config.measure.probes,
-    };
+    let settings = settings(&config, keys.as_ref());
     let coordinator = Coordinator::start(settings.clone(), faulty, journal).await?;
     info!(host = %config.host, version = env!("CARGO_PKG_VERSION"), "godwitd is up");
 
@@ -191,6 +178,27 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(GOODBYE, local).await;
     info!("stopped; what was begun goes on at the next start");
     Ok(())
+}
+
+fn audit(config: &Config) -> anyhow::Result<Audit> {
+    match config.audit.keep() {
+        Some(keep) => Audit::to_file(keep).context("[audit]"),
+        None => Ok(Audit::to_log()),
+    }
+}
+
+fn settings(config: &Config, keys: Option<&Arc<Keys>>) -> Settings {
+    Settings {
+        host: config.host.clone(),
+        peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+        deadlines: config.deadlines(),
+        limits: config.limits(),
+        history: config.history(),
+        must_match: config.must_match(),
+        pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
+        certificate: expiry(keys),
+        probes: config.measure.probes,
+    }
 }
 
 /// When the certificate ends that stands in the file by then.

@@ -37,6 +37,7 @@ pub(crate) struct Told {
 /// A connection under way.
 pub(crate) struct Stream {
     stop: Arc<AtomicBool>,
+    written: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     writer: JoinHandle<()>,
     reader: JoinHandle<(u64, f64)>,
@@ -54,11 +55,13 @@ impl Stream {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let reading = socket.try_clone()?;
         let (write_stop, write_sent) = (Arc::clone(&stop), Arc::clone(&sent));
-        let (read_stop, read_sent) = (Arc::clone(&stop), Arc::clone(&sent));
+        let written = Arc::new(AtomicBool::new(false));
+        let (read_stop, read_sent) = (Arc::clone(&written), Arc::clone(&sent));
         Ok(Stream {
             writer: thread::spawn(move || write(socket, rate, &write_stop, &write_sent)),
             reader: thread::spawn(move || read(reading, &read_stop, &read_sent)),
             stop,
+            written,
             sent,
             retransmitted,
         })
@@ -69,6 +72,8 @@ impl Stream {
         self.stop.store(true, Ordering::Release);
         let gone = |_| io::Error::other("a thread of the stream panicked");
         self.writer.join().map_err(gone)?;
+        // What came last is waited for, too.
+        self.written.store(true, Ordering::Release);
         let (echoed, stall_ms) = self.reader.join().map_err(gone)?;
         Ok(Told {
             sent: self.sent.load(Ordering::Acquire),
@@ -93,7 +98,7 @@ fn write(mut socket: TcpStream, rate: u32, stop: &AtomicBool, sent: &AtomicU64) 
 }
 
 /// Bytes that came, and the longest time without any until the last one was written.
-fn read(mut socket: TcpStream, stop: &AtomicBool, sent: &AtomicU64) -> (u64, f64) {
+fn read(mut socket: TcpStream, written: &AtomicBool, sent: &AtomicU64) -> (u64, f64) {
     let mut bytes = [0; 16 * RECORD];
     let (mut echoed, mut longest) = (0, Duration::ZERO);
     let mut last = Instant::now();
@@ -109,7 +114,7 @@ fn read(mut socket: TcpStream, stop: &AtomicBool, sent: &AtomicU64) -> (u64, f64
             Err(error) if waits(&error) => {}
             Err(_) => break,
         }
-        if stop.load(Ordering::Acquire) {
+        if written.load(Ordering::Acquire) {
             let since = *stopped.get_or_insert_with(Instant::now);
             if echoed >= sent.load(Ordering::Acquire) || since.elapsed() > LATE {
                 break;

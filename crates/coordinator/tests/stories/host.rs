@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use crate::{facts, peek::Peek, world::Pretend};
 use futures_util::{Stream, StreamExt};
 use godwit_api::{
     peer::v1::{self as peer, peer_service_server::PeerService},
@@ -23,8 +24,6 @@ use godwit_migration::{Phase, Sighting, VfUse, profile::MustMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
-
-use crate::{facts, peek::Peek, world::Pretend};
 
 /// A story that takes longer than this hangs.
 const HANGS: Duration = Duration::from_secs(60);
@@ -107,8 +106,8 @@ impl Host {
 
     /// Waits until daemons of this host died of a fault so often.
     pub async fn died(&self, times: u32) {
-        let mut deaths = self.deaths.subscribe();
-        deaths.wait_for(|deaths| *deaths >= times).await.unwrap();
+        let reached = |deaths: &u32| *deaths >= times;
+        self.deaths.subscribe().wait_for(reached).await.unwrap();
     }
 
     pub fn deaths(&self) -> u32 {
@@ -163,8 +162,8 @@ impl Host {
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
         let die = move || deaths.send_modify(|deaths| *deaths += 1);
-        let faults = Arc::new(Faults::open(self.directory.path(), faults, die).unwrap());
-        let world = Arc::new(Faulty::new(Arc::clone(&self.world), faults));
+        let faults = Faults::open(self.directory.path(), faults, die).unwrap();
+        let world = Arc::new(Faulty::new(Arc::clone(&self.world), Arc::new(faults)));
         let coordinator = Coordinator::start(settings, world, journal).await?;
         Ok(Desk {
             world: Arc::clone(&self.world),
