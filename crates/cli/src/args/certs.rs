@@ -30,7 +30,7 @@ pub(crate) enum Certs {
         /// Name of a host, as its configuration and its peers have it; may be given again
         #[arg(long, value_name = "NAME", value_parser = word)]
         host: Vec<String>,
-        /// Name of an [[operator]]: a DNS name, a URI or a mail address; may be given again
+        /// Name of an `[[operator]]`: a DNS name, a URI or a mail address; may be given again
         #[arg(long, value_name = "NAME", value_parser = word)]
         operator: Vec<String>,
         /// How long the certificates are valid; the authority is for ten years
