@@ -1,7 +1,6 @@
 //! What a caller is answered instead of what was asked for.
 
-use godwit_api::v1::Failure;
-use prost::Message as _;
+use godwit_api::status;
 use tonic::Status;
 use zbus::{
     DBusError,
@@ -58,8 +57,8 @@ impl BusError {
 
 impl From<Status> for BusError {
     fn from(status: Status) -> BusError {
-        match Failure::decode(status.details()) {
-            Ok(failure) if !failure.reason.is_empty() => {
+        match status::failure(&status) {
+            Some(failure) if !failure.reason.is_empty() => {
                 BusError::refused(&failure.reason, &failure.message, &failure.causes, &failure.hint)
             }
             _ => BusError::refused("INTERNAL", status.message(), &[], ""),
@@ -91,6 +90,8 @@ impl DBusError for BusError {
 
 #[cfg(test)]
 mod tests {
+    use godwit_api::v1::Failure;
+
     use super::*;
 
     #[test]
@@ -101,8 +102,7 @@ mod tests {
             causes: vec!["0 of 2 free".into()],
             hint: "on beta: `godwit vfs`".into(),
         };
-        let details = failure.encode_to_vec();
-        let status = Status::with_details(tonic::Code::FailedPrecondition, "", details.into());
+        let status = status::status(tonic::Code::FailedPrecondition, &failure, Vec::new(), None);
         let error = BusError::from(status);
         assert_eq!(error.name().as_str(), "org.godwit.Error.NO_FREE_VF");
         let text = "host beta has no free VF: 0 of 2 free (next: on beta: `godwit vfs`)";
