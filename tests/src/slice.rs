@@ -4,7 +4,7 @@
 use crate::images::Key;
 
 /// Of what is left after one of each class, one in so many.
-const PART: u64 = 48;
+const PART: u64 = 96;
 /// And no more of one class than this.
 const MOST: usize = 1;
 
