@@ -44,6 +44,8 @@ pub enum Line {
         echoed: u64,
         /// The longest time without any, milliseconds.
         stall_ms: f64,
+        /// When that began.
+        stall_at: f64,
         /// Segments that the client's kernel sent again.
         retransmitted: u64,
     },

@@ -91,6 +91,8 @@ pub struct Seen {
     pub gap_to_guest_ms: f64,
     /// The longest time without a byte of the TCP connection, milliseconds.
     pub stall_ms: f64,
+    /// In which step that began.
+    pub stall_step: String,
     /// TCP segments sent again, by client and guest.
     pub retransmitted: u64,
     /// How long the guest stood still, by QEMU; milliseconds.
@@ -301,9 +303,11 @@ fn of_record(record: &[Line], spans: &[Span], rate: u32) -> Seen {
             }
             Line::Stream {
                 stall_ms,
+                stall_at,
                 retransmitted,
                 ..
             } => {
+                seen.stall_step = phase_at(spans, stall_at).to_owned();
                 seen.stall_ms = stall_ms;
                 seen.retransmitted = retransmitted;
             }
@@ -375,6 +379,7 @@ mod tests {
                 sent: 1,
                 echoed: 1,
                 stall_ms: 7.0,
+                stall_at: 1.3,
                 retransmitted: 2,
             },
             Line::Total {
@@ -391,6 +396,7 @@ mod tests {
         );
         assert_eq!(seen.gaps["before"].round(), 250.0);
         assert_eq!(seen.gaps["plug"].round(), 50.0);
+        assert_eq!(seen.stall_step, "plug");
         assert_eq!(
             (seen.stall_ms, seen.retransmitted, seen.duplicates),
             (7.0, 2, (3, 4))

@@ -59,11 +59,12 @@ impl Record {
                 sent,
                 echoed,
                 stall_ms,
+                stall_at,
                 retransmitted,
             } = told;
             writeln!(
                 out,
-                "{{\"kind\":\"stream\",\"sent\":{sent},\"echoed\":{echoed},\"stall_ms\":{stall_ms:.1},\"retransmitted\":{retransmitted}}}"
+                "{{\"kind\":\"stream\",\"sent\":{sent},\"echoed\":{echoed},\"stall_ms\":{stall_ms:.1},\"stall_at\":{stall_at:.3},\"retransmitted\":{retransmitted}}}"
             )?;
         }
         writeln!(

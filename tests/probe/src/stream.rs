@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::numbers::Beat;
 use crate::wire;
@@ -30,6 +30,8 @@ pub(crate) struct Told {
     pub(crate) echoed: u64,
     /// The longest time without any byte from the guest, milliseconds.
     pub(crate) stall_ms: f64,
+    /// When that began, seconds since 1970.
+    pub(crate) stall_at: f64,
     /// Segments that this namespace's kernel sent again, of all its connections.
     pub(crate) retransmitted: u64,
 }
@@ -40,7 +42,7 @@ pub(crate) struct Stream {
     written: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     writer: JoinHandle<()>,
-    reader: JoinHandle<(u64, f64)>,
+    reader: JoinHandle<(u64, Stall)>,
     retransmitted: u64,
 }
 
@@ -74,11 +76,12 @@ impl Stream {
         self.writer.join().map_err(gone)?;
         // What came last is waited for, too.
         self.written.store(true, Ordering::Release);
-        let (echoed, stall_ms) = self.reader.join().map_err(gone)?;
+        let (echoed, stall) = self.reader.join().map_err(gone)?;
         Ok(Told {
             sent: self.sent.load(Ordering::Acquire),
             echoed,
-            stall_ms,
+            stall_ms: stall.took.as_secs_f64() * 1000.0,
+            stall_at: seconds(stall.began),
             retransmitted: retransmitted()?.saturating_sub(self.retransmitted),
         })
     }
@@ -97,19 +100,47 @@ fn write(mut socket: TcpStream, rate: u32, stop: &AtomicBool, sent: &AtomicU64) 
     }
 }
 
+/// A time without a byte.
+#[derive(Clone, Copy)]
+struct Stall {
+    took: Duration,
+    began: SystemTime,
+}
+
+impl Stall {
+    /// The longer of this and what has gone by since the last byte.
+    fn or_since(self, last: (Instant, SystemTime)) -> Stall {
+        let took = last.0.elapsed();
+        if took > self.took {
+            Stall { took, began: last.1 }
+        } else {
+            self
+        }
+    }
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// Bytes that came, and the longest time without any until the last one was written.
-fn read(mut socket: TcpStream, written: &AtomicBool, sent: &AtomicU64) -> (u64, f64) {
+fn read(mut socket: TcpStream, written: &AtomicBool, sent: &AtomicU64) -> (u64, Stall) {
     let mut bytes = [0; 16 * RECORD];
-    let (mut echoed, mut longest) = (0, Duration::ZERO);
-    let mut last = Instant::now();
+    let now = || (Instant::now(), SystemTime::now());
+    let (mut echoed, mut last) = (0, now());
+    let mut longest = Stall {
+        took: Duration::ZERO,
+        began: last.1,
+    };
     let mut stopped: Option<Instant> = None;
     loop {
         match socket.read(&mut bytes) {
             Ok(0) => break,
             Ok(count) => {
                 echoed += count as u64;
-                longest = longest.max(last.elapsed());
-                last = Instant::now();
+                longest = longest.or_since(last);
+                last = now();
             }
             Err(error) if waits(&error) => {}
             Err(_) => break,
@@ -122,9 +153,9 @@ fn read(mut socket: TcpStream, written: &AtomicBool, sent: &AtomicU64) -> (u64, 
         }
     }
     if echoed < sent.load(Ordering::Acquire) {
-        longest = longest.max(last.elapsed());
+        longest = longest.or_since(last);
     }
-    (echoed, longest.as_secs_f64() * 1000.0)
+    (echoed, longest)
 }
 
 fn waits(error: &io::Error) -> bool {

@@ -250,7 +250,7 @@ impl Moves {
                         "lost": {"to_guest": lost.to_guest.1, "from_guest": lost.from_guest.1}})
                 })
                 .collect();
-            json!({"figures": figures.collect::<serde_json::Map<_, _>>(), "steps": steps})
+            json!({"stall_began_in": seen.stall_step, "figures": figures.collect::<serde_json::Map<_, _>>(), "steps": steps})
         };
         json!({"way": self.way.name(), "failed": self.failed,
             "moves": self.seen.iter().map(of).collect::<Vec<_>>()})

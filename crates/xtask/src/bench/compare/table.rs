@@ -35,6 +35,12 @@ pub(super) fn text(all: &[Moves], rate: u32) -> String {
         }
         text.push('\n');
     }
+    let _ = write!(text, "| step in which that stall began |");
+    for moves in all {
+        let steps: Vec<&str> = moves.seen.iter().map(|seen| seen.stall_step.as_str()).collect();
+        let _ = write!(text, " {} |", counted(&steps));
+    }
+    text.push('\n');
     let _ = write!(text, "| moves, and failed ones |");
     for moves in all {
         let _ = write!(text, " {}, {} |", moves.seen.len(), moves.failed.len());
@@ -67,6 +73,21 @@ fn head(text: &mut String, all: &[Moves], first: &str) {
     let names: Vec<&str> = all.iter().map(|moves| moves.way.name()).collect();
     let _ = writeln!(text, "| {first} | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---|".repeat(names.len()));
+}
+
+/// How often each, the most frequent first.
+fn counted(words: &[&str]) -> String {
+    let mut all: BTreeMap<&str, usize> = BTreeMap::new();
+    for word in words {
+        *all.entry(word).or_default() += 1;
+    }
+    let mut all = Vec::from_iter(all);
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let told: Vec<String> = all
+        .into_iter()
+        .map(|(word, count)| format!("{word} {count}"))
+        .collect();
+    told.join(", ")
 }
 
 fn shown(values: Vec<f64>, digits: usize) -> String {
@@ -106,6 +127,12 @@ mod tests {
     fn medians_stand_beside_least_and_most() {
         assert_eq!(shown(vec![3.0, 1.0, 2.0], 0), "2 (1–3)");
         assert_eq!(shown(Vec::new(), 0), "–");
+    }
+
+    #[test]
+    fn words_are_counted() {
+        assert_eq!(counted(&["plug", "transfer", "transfer"]), "transfer 2, plug 1");
+        assert_eq!(counted(&[]), "");
     }
 
     #[test]
