@@ -85,6 +85,12 @@ impl<W: World> PeerService for PeerDesk<W> {
                 .close(&asked.migration_id, &asked.guest_uuid, &caller)
                 .await?
             {
+                // It came, and runs here still: whoever gives up what was held for it has it running on two hosts, and is to hear that as
+                // long as it is so.
+                (
+                    sighting @ (Sighting::Running | Sighting::Paused),
+                    Some(State::Done(Outcome::Accelerated | Outcome::OnStandby)),
+                ) => Err(desk.has_guest(&asked.guest_uuid, sighting)),
                 // Also one that the guest came with and left again: nothing is held for it any more.
                 (_, Some(State::Done(_))) => Ok(()),
                 (Sighting::Absent | Sighting::ShutOff, state) => Err(desk.at(&asked.migration_id, state)),

@@ -73,6 +73,9 @@ fn a_guest_that_came_and_went_is_nothing_to_give_back_and_no_promise() {
         beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
         beta.world.sees(facts::WEB, Sighting::Running);
         assert!(beta.settled(&facts::migration(1)).await.ended);
+        // A person said that it stayed, and was wrong: the source is told so, and does not end.
+        let no = beta.unreserve("alpha", facts::unreserve(1, 1)).await.unwrap_err();
+        assert_eq!(no.failure.reason, "HOST_HAS_GUEST");
         // It ran here; a copy of before must not be resumed elsewhere because it does not run here now.
         beta.world.sees(facts::WEB, Sighting::ShutOff);
         assert_eq!(
