@@ -147,7 +147,7 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
         vfs,
     ));
     if config.dbus.enabled {
-        tokio::spawn(bus::serve(coordinator.clone(), None));
+        tokio::spawn(bus::serve(coordinator.clone(), audit.clone(), None));
     }
 
     let (stop, stopped) = tokio::sync::watch::channel(false);

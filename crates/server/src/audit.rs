@@ -57,6 +57,21 @@ pub(crate) struct Line<'a> {
     pub(crate) took_ms: u64,
 }
 
+/// A request that came in by a door that is not this crate's.
+#[derive(Debug)]
+pub struct Elsewhere<'a> {
+    /// Who asked, as that door knows it.
+    pub who: String,
+    /// Where from.
+    pub from: String,
+    /// What was called.
+    pub call: &'a str,
+    /// `("guest", "web-1")`
+    pub on: &'a [(&'a str, &'a str)],
+    /// When it came.
+    pub came: Instant,
+}
+
 impl Audit {
     /// Lines go to the daemon's log alone.
     pub fn to_log() -> Audit {
@@ -79,6 +94,25 @@ impl Audit {
             }
         })?;
         Ok(Audit(Some(sender)))
+    }
+
+    /// Writes down what another door let in, or with which reason and why it did not.
+    pub async fn elsewhere(&self, asked: Elsewhere<'_>, refused: Option<(&str, &str)>) {
+        let (reason, why) = refused.unwrap_or_default();
+        let on = asked.on.iter().filter(|(_, value)| !value.is_empty());
+        let line = Line {
+            time: time(),
+            who: clip(&asked.who),
+            role: "",
+            from: clip(&asked.from),
+            call: asked.call,
+            on: on.map(|(key, value)| clip(&format!("{key}={value}"))).collect(),
+            accepted: refused.is_none(),
+            reason: clip(reason),
+            why: clip(why),
+            took_ms: took_ms(asked.came),
+        };
+        self.note(&line).await;
     }
 
     /// Writes it down.

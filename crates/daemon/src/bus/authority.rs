@@ -10,7 +10,6 @@ use std::{
 };
 
 use tokio::sync::Semaphore;
-use tracing::info;
 use zbus::{
     Connection, Variant, fdo,
     message::{Flags, Header},
@@ -98,15 +97,6 @@ impl Authority {
     /// # Errors
     /// It may not, or nobody said so in time.
     pub(crate) async fn check(&self, caller: &Header<'_>, action: Action) -> Result<(), BusError> {
-        let checked = self.checked(caller, action).await;
-        if let Err(error) = &checked {
-            let caller = caller.sender().map_or("nobody", |sender| sender.as_str());
-            info!(caller, action = action.id(), "refused on D-Bus: {error}");
-        }
-        checked
-    }
-
-    async fn checked(&self, caller: &Header<'_>, action: Action) -> Result<(), BusError> {
         let denied = |why: String| Err(BusError::Denied(format!("{} is not allowed: {why}", action.id())));
         let Ok(_permit) = self.checks.try_acquire() else {
             return Err(BusError::Busy("too many callers are being authorised: try again"));
@@ -124,7 +114,7 @@ impl Authority {
             Ok(Ok(Answer::AfterPassword)) => denied(
                 "polkit wants a password, and the caller did not allow that anybody is asked for one".into(),
             ),
-            Ok(Ok(Answer::Absent)) if is_root(&connection, sender).await => Ok(()),
+            Ok(Ok(Answer::Absent)) if user(&connection, sender).await == Some(0) => Ok(()),
             Ok(Ok(Answer::Absent)) => denied("polkit does not run here, and without it only root may".into()),
             Ok(Err(error)) => denied(format!("polkit does not decide ({error})")),
             Err(_) => {
@@ -132,6 +122,19 @@ impl Authority {
                 denied(format!("polkit did not answer within {} s", patience.as_secs()))
             }
         }
+    }
+}
+
+impl Authority {
+    /// Who the caller is, for whoever reads of it later.
+    pub(crate) async fn who(&self, caller: &Header<'_>) -> String {
+        let known = async {
+            let connection = self.connection.upgrade()?;
+            user(&connection, caller.sender()?).await
+        };
+        known
+            .await
+            .map_or_else(|| "nobody known".into(), |uid| format!("uid {uid}"))
     }
 }
 
@@ -192,11 +195,11 @@ pub(super) fn is_nobody(error: &zbus::Error) -> bool {
     NOBODY.contains(&name.as_str()) || name.starts_with("org.freedesktop.DBus.Error.Spawn.")
 }
 
-/// By the bus's own word.
-async fn is_root(connection: &Connection, sender: &UniqueName<'_>) -> bool {
+/// Whose process it is, by the bus's own word; none if that does not come in time.
+async fn user(connection: &Connection, sender: &UniqueName<'_>) -> Option<u32> {
     let asked = async {
         let bus = fdo::DBusProxy::new(connection).await?;
         bus.get_connection_unix_user(BusName::from(sender.clone())).await
     };
-    matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(0)))
+    tokio::time::timeout(ANSWER, asked).await.ok()?.ok()
 }

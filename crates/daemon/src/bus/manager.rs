@@ -1,15 +1,20 @@
 //! What can be asked of the daemon: `org.godwit.Daemon1`. Each call is one of the gRPC services'.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use godwit_api::v1::{
     self as api, guest_service_server::GuestService, migration_service_server::MigrationService,
 };
 use godwit_coordinator::{Coordinator, GuestDesk, MigrationDesk, World};
+use godwit_server::{Audit, audit::Elsewhere};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tonic::Request;
 use zbus::{
-    ObjectPath, OwnedObjectPath, OwnedVariant, interface, message::Header, object_server::SignalEmitter,
+    DBusError, ObjectPath, OwnedObjectPath, OwnedVariant, interface, message::Header,
+    object_server::SignalEmitter,
 };
 
 use super::{
@@ -39,6 +44,7 @@ type Listed = (String, String, String, String, String);
 pub(crate) struct Manager<W> {
     coordinator: Coordinator<W>,
     authority: Authority,
+    audit: Audit,
     shows: mpsc::Sender<oneshot::Sender<()>>,
     readers: Semaphore,
 }
@@ -47,12 +53,13 @@ impl<W> Manager<W> {
     /// `shows`: shows what has begun.
     pub(crate) fn new(
         coordinator: Coordinator<W>,
-        authority: Authority,
+        (authority, audit): (Authority, Audit),
         shows: mpsc::Sender<oneshot::Sender<()>>,
     ) -> Manager<W> {
         Manager {
             coordinator,
             authority,
+            audit,
             shows,
             readers: Semaphore::new(READERS),
         }
@@ -63,6 +70,35 @@ impl<W> Manager<W> {
         let place = tokio::time::timeout(ANSWER, self.readers.acquire()).await;
         let busy = BusError::Busy("too many callers read at once: try again");
         place.map_err(|_| busy.clone())?.map_err(|_| busy)
+    }
+
+    /// Does what changes something, if the caller may. Whatever comes of it is written down, as what comes in at the other doors
+    /// is.
+    async fn change<T>(
+        &self,
+        (caller, action): (&Header<'_>, Action),
+        on: &[(&str, &str)],
+        work: impl Future<Output = Result<T, BusError>>,
+    ) -> Result<T, BusError> {
+        let came = Instant::now();
+        let done = match self.authority.check(caller, action).await {
+            Ok(()) => work.await,
+            Err(refused) => Err(refused),
+        };
+        let asked = Elsewhere {
+            who: self.authority.who(caller).await,
+            from: format!("D-Bus {}", caller.sender().map_or("", |sender| sender.as_str())),
+            call: caller.member().map_or("", |member| member.as_str()),
+            on,
+            came,
+        };
+        let name = done
+            .as_ref()
+            .err()
+            .map(|error| (error.name().to_string(), error.to_string()));
+        let refused = name.as_ref().map(|(name, why)| (name.as_str(), why.as_str()));
+        self.audit.elsewhere(asked, refused).await;
+        done
     }
 
     /// An operation with its object, which is there when the caller hears of it.
@@ -169,28 +205,35 @@ impl<W: World> Manager<W> {
         options: HashMap<String, OwnedVariant>,
         #[zbus(header)] caller: Header<'_>,
     ) -> Result<(String, OwnedObjectPath), BusError> {
-        self.authority.check(&caller, Action::Migrate).await?;
-        let (policy, request_id) = self::options(options)?;
-        let request = api::CreateMigrationRequest {
-            guest,
-            destination,
-            request_id,
-            policy: policy.into(),
-            probes_per_second: None,
+        let (named, there) = (guest.clone(), destination.clone());
+        let work = async {
+            let (policy, request_id) = self::options(options)?;
+            let request = api::CreateMigrationRequest {
+                guest,
+                destination,
+                request_id,
+                policy: policy.into(),
+                probes_per_second: None,
+            };
+            let desk = MigrationDesk(self.coordinator.clone());
+            let begun = desk.create_migration(Request::new(request)).await?;
+            self.begun(begun.into_inner().migration).await
         };
-        let desk = MigrationDesk(self.coordinator.clone());
-        let begun = desk.create_migration(Request::new(request)).await?;
-        self.begun(begun.into_inner().migration).await
+        let on = [("guest", named.as_str()), ("destination", &there)];
+        self.change((&caller, Action::Migrate), &on, work).await
     }
 
     /// Turns a migration round at its next boundary.
     async fn cancel(&self, id: String, #[zbus(header)] caller: Header<'_>) -> Result<(), BusError> {
         check_id(&id)?;
-        self.authority.check(&caller, Action::Cancel).await?;
+        let request = Request::new(api::CancelMigrationRequest { id: id.clone() });
         let desk = MigrationDesk(self.coordinator.clone());
-        let request = Request::new(api::CancelMigrationRequest { id });
-        desk.cancel_migration(request).await?;
-        Ok(())
+        let work = async {
+            desk.cancel_migration(request).await?;
+            Ok(())
+        };
+        self.change((&caller, Action::Cancel), &[("migration", &id)], work)
+            .await
     }
 
     /// Puts a guest on its standby, until somebody asks otherwise.
@@ -200,11 +243,14 @@ impl<W: World> Manager<W> {
         guest: String,
         #[zbus(header)] caller: Header<'_>,
     ) -> Result<(String, OwnedObjectPath), BusError> {
-        self.authority.check(&caller, Action::Steer).await?;
+        let request = Request::new(api::StandbyGuestRequest { guest: guest.clone() });
         let desk = GuestDesk(self.coordinator.clone());
-        let request = Request::new(api::StandbyGuestRequest { guest });
-        let begun = desk.standby_guest(request).await?;
-        self.begun(begun.into_inner().operation).await
+        let work = async {
+            let begun = desk.standby_guest(request).await?;
+            self.begun(begun.into_inner().operation).await
+        };
+        self.change((&caller, Action::Steer), &[("guest", &guest)], work)
+            .await
     }
 
     /// Gives a guest that is on its standby a VF.
@@ -214,11 +260,14 @@ impl<W: World> Manager<W> {
         guest: String,
         #[zbus(header)] caller: Header<'_>,
     ) -> Result<(String, OwnedObjectPath), BusError> {
-        self.authority.check(&caller, Action::Steer).await?;
+        let request = Request::new(api::AccelerateGuestRequest { guest: guest.clone() });
         let desk = GuestDesk(self.coordinator.clone());
-        let request = Request::new(api::AccelerateGuestRequest { guest });
-        let begun = desk.accelerate_guest(request).await?;
-        self.begun(begun.into_inner().operation).await
+        let work = async {
+            let begun = desk.accelerate_guest(request).await?;
+            self.begun(begun.into_inner().operation).await
+        };
+        self.change((&caller, Action::Steer), &[("guest", &guest)], work)
+            .await
     }
 
     /// An operation began, or was found at work; it has an object now.

@@ -14,6 +14,7 @@ mod objects;
 use std::{sync::Arc, time::Duration};
 
 use godwit_coordinator::{Coordinator, World, retry::Policy};
+use godwit_server::Audit;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 use zbus::{
@@ -43,13 +44,13 @@ const LOOKS_FOR: Policy = Policy {
 const MOST_CALLERS: usize = 64;
 
 /// Serves on the bus (none: the system's) for ever, also over its restarts.
-pub(crate) async fn serve<W: World>(coordinator: Coordinator<W>, bus: Option<Address>) {
+pub(crate) async fn serve<W: World>(coordinator: Coordinator<W>, audit: Audit, bus: Option<Address>) {
     let mut pauses = LOOKS_FOR.pauses();
     let mut told = false;
     // Outlives a session: a bus that restarts lets go of nothing.
     let mut inhibitor = Inhibitor::new(coordinator.clone());
     loop {
-        match open(&coordinator, bus.clone()).await {
+        match open(&coordinator, &audit, bus.clone()).await {
             Ok((connection, objects)) => {
                 (pauses, told) = (LOOKS_FOR.pauses(), false);
                 tokio::select! {
@@ -74,6 +75,7 @@ pub(crate) async fn serve<W: World>(coordinator: Coordinator<W>, bus: Option<Add
 
 async fn open<W: World>(
     coordinator: &Coordinator<W>,
+    audit: &Audit,
     bus: Option<Address>,
 ) -> zbus::Result<(Arc<Connection>, Objects<W>)> {
     let builder = match bus {
@@ -84,7 +86,11 @@ async fn open<W: World>(
     let connect = connect.await.unwrap_or_else(|_| Err(silent()));
     let connection = Arc::new(connect?);
     let (ask, asked) = mpsc::channel(MOST_CALLERS);
-    let manager = Manager::new(coordinator.clone(), Authority::new(&connection), ask);
+    let manager = Manager::new(
+        coordinator.clone(),
+        (Authority::new(&connection), audit.clone()),
+        ask,
+    );
     let server = connection.object_server();
     server.at(PATH, ObjectManager).await?;
     server.at(PATH, manager).await?;

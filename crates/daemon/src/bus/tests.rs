@@ -95,10 +95,30 @@ async fn who_polkit_does_not_allow_changes_nothing() {
     let answer = client.godwit("ListMigrations", &()).await.unwrap();
     let listed: Vec<(String, String, String, String, String)> = answer.body().deserialize().unwrap();
     assert_eq!(listed, [], "and reading is for everybody");
+    // Each is written down, a moment after it is answered.
+    let lines = || -> Vec<String> {
+        let text = std::fs::read_to_string(place.audit()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    until("they are written down", async || lines().len() == 4).await;
+    let first = &lines()[0];
+    for part in [
+        r#""who":"uid 0""#,
+        r#""call":"Migrate""#,
+        r#""on":["guest=web-1","destination=beta"]"#,
+        r#""accepted":false"#,
+        DENIED,
+    ] {
+        assert!(first.contains(part), "{part}: {first}");
+    }
     // Each has its own action.
     client.polkit("SetAllowed", &vec![Action::Steer.id()]).await;
     assert_eq!(client.migrate().await.unwrap_err().0, DENIED);
     client.godwit("Standby", &"web-1").await.unwrap();
+    until("that one, too", async || lines().len() == 6).await;
+    let last = &lines()[5];
+    let standby = [r#""call":"Standby""#, r#""accepted":true"#];
+    assert!(standby.iter().all(|part| last.contains(part)), "{last}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use godwit_server::{Audit, audit::Keep};
 use godwit_sim::{
     Layout,
     serve::{Options, Sim},
@@ -135,10 +136,20 @@ impl Place {
         until(PACKAGES, async || client.is_there(name).await).await;
     }
 
+    /// What the daemons wrote down of who asked for what.
+    pub(super) fn audit(&self) -> PathBuf {
+        self.directory.path().join("audit.jsonl")
+    }
+
     /// What the daemon of a host does.
     pub(super) fn serve(&self, host: usize) -> tokio::task::JoinHandle<()> {
         let coordinator = self.sim.coordinator(host).unwrap();
-        tokio::spawn(serve(coordinator, Some(self.address())))
+        let audit = Audit::to_file(Keep {
+            file: self.audit(),
+            most: 1_000_000,
+            kept: 1,
+        });
+        tokio::spawn(serve(coordinator, audit.unwrap(), Some(self.address())))
     }
 
     /// A bus with logind and polkit (which allows everything), and the first host's daemon on it.
