@@ -1,5 +1,6 @@
 //! The hosts' clocks against this machine's.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,12 @@ pub fn set(place: &Place, host: Host) -> Result<()> {
     let correct =
         format!("date -s \"@$(awk \"BEGIN{{printf \\\"%.6f\\\", $EPOCHREALTIME - ({offset:.6})}}\")\"");
     ssh::run(place, host, &format!("{correct} >/dev/null"))
+}
+
+/// That of each host, by its name.
+pub(crate) fn offsets(place: &Place) -> Result<HashMap<&'static str, f64>> {
+    let of = |host: Host| Ok((host.name(), offset(place, host)?));
+    Host::ALL.into_iter().map(of).collect()
 }
 
 /// How many seconds the host's clock is ahead of this machine's; good to some ten milliseconds.

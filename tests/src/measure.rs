@@ -1,6 +1,6 @@
 //! One move, measured: what Godwit says of it, what was lost meanwhile, and where the traffic is afterwards.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -60,10 +60,7 @@ pub fn begun_move(
     from: Host,
     mut tell: impl FnMut(&Migration),
 ) -> Result<(f64, Measured)> {
-    let mut ahead = HashMap::new();
-    for host in Host::ALL {
-        ahead.insert(host.name(), clock::offset(place, host)?);
-    }
+    let ahead = clock::offsets(place)?;
     let prober = Prober::start(place, probe, RATE)?;
     sleep(MARGIN);
     let begun = clock::now();

@@ -15,7 +15,7 @@ use crate::godwit::{self, Move};
 use crate::guest::{Guest, TEAM_1, WEB_1, domain_state};
 use crate::losses::{Loss, by_phase};
 use crate::prober::{Line, Prober};
-use crate::timeline::{Span, phase_at, spans};
+use crate::timeline::{Span, phase_at, spans, step};
 use crate::{Host, Place, clock, measure, network, ready, script, ssh};
 
 /// Records a second of the TCP connection beside the datagrams.
@@ -183,10 +183,7 @@ pub fn one_move(place: &Place, probe: &Path, (way, from): (Way, Host), rate: u32
     let prober = Prober::start_with_stream(place, probe, guest, rate, STREAM)?;
     sleep(measure::MARGIN);
     let begun = clock::now();
-    let spans = match way {
-        Way::Godwit => by_godwit(place, from)?,
-        _ => by_steps(place, way, from)?,
-    };
+    let spans = by_steps(place, way, from).with_context(|| way.name())?;
     let ended = spans.iter().map(|span| span.to).fold(begun, f64::max);
     sleep(measure::MARGIN);
     let record = prober.stop(place)?;
@@ -211,11 +208,7 @@ pub fn one_move(place: &Place, probe: &Path, (way, from): (Way, Host), rate: u32
 }
 
 fn by_godwit(place: &Place, from: Host) -> Result<Vec<Span>> {
-    let ahead = |host: &str| {
-        let host = Host::ALL.into_iter().find(|known| known.name() == host);
-        host.map_or(Ok(0.0), |host| clock::offset(place, host))
-    };
-    let (alpha, beta) = (ahead(Host::Alpha.name())?, ahead(Host::Beta.name())?);
+    let ahead = clock::offsets(place)?;
     let mut running = Move::begin(place, from, WEB_1.name, from.other().name())?;
     let (code, complaint) = running.follow(MOVE_LIMIT, |_| {})?;
     ensure!(
@@ -228,8 +221,7 @@ fn by_godwit(place: &Place, from: Host) -> Result<Vec<Span>> {
         let known = godwit::status(place, from, &id)?;
         Ok(Some(known).filter(|known| known.ended))
     })?;
-    let on_alpha = |host: &str| host == Host::Alpha.name();
-    let spans = spans(&known, |host| if on_alpha(host) { alpha } else { beta })?;
+    let spans = spans(&known, |host| ahead.get(host).copied().unwrap_or_default())?;
     // What comes after the guest is on its VF is nobody's waiting.
     Ok(spans
         .into_iter()
@@ -239,35 +231,20 @@ fn by_godwit(place: &Place, from: Host) -> Result<Vec<Span>> {
 
 fn by_steps(place: &Place, way: Way, from: Host) -> Result<Vec<Span>> {
     let (guest, to) = (way.guest(), from.other());
-    let mut spans = Vec::new();
-    let mut step = |host: Host, name: &str, work: &dyn Fn() -> Result<()>| {
-        let begun = clock::now();
-        work().with_context(|| format!("{name}, {}", way.name()))?;
-        spans.push(Span {
-            host: host.name().into(),
-            name: name.into(),
-            from: begun,
-            to: clock::now(),
-        });
-        anyhow::Ok(())
-    };
-    if way == Way::ByHand {
-        step(from, "fail-over", &|| script::fail_over(place, from))?;
-    }
-    let has_vf = way != Way::VirtioOnly;
-    if has_vf && way != Way::Teaming {
-        step(from, "unplug", &|| script::unplug(place, from, guest))?;
-    }
-    step(from, "transfer", &|| script::transfer(place, from, guest))?;
-    if has_vf && way != Way::Teaming {
-        step(to, "plug", &|| guest.plug(place, to))?;
-    }
+    let transfer = || step(from, "transfer", || script::transfer(place, from, guest));
+    let fail_back = || step(to, "fail-back", || guest.wait_for_vf(place, to));
     match way {
-        Way::ByHand => step(to, "fail-back", &|| script::fail_back(place, to))?,
-        Way::VirtioOnly => {}
-        _ => step(to, "fail-back", &|| guest.wait_for_vf(place, to))?,
+        Way::Godwit => by_godwit(place, from),
+        Way::ByHand => script::steps(place, from),
+        Way::NoGuestStep | Way::KernelScript => Ok(vec![
+            step(from, "unplug", || script::unplug(place, from, guest))?,
+            transfer()?,
+            step(to, "plug", || guest.plug(place, to))?,
+            fail_back()?,
+        ]),
+        Way::Teaming => Ok(vec![transfer()?, fail_back()?]),
+        Way::VirtioOnly => Ok(vec![transfer()?]),
     }
-    Ok(spans)
 }
 
 fn off_vf(way: Way, spans: &[Span]) -> Option<f64> {

@@ -14,7 +14,7 @@ use crate::guest::{Guest, WEB_1};
 use crate::losses::by_phase;
 use crate::measure::{self, Measured};
 use crate::prober::Prober;
-use crate::timeline::Span;
+use crate::timeline::{Span, step};
 use crate::{Host, Place, clock, ssh};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -53,26 +53,16 @@ pub fn one_move(place: &Place, probe: &Path, from: Host) -> Result<(f64, Measure
     Ok((begun, measured))
 }
 
-fn steps(place: &Place, from: Host) -> Result<Vec<Span>> {
+/// The whole script, step by step.
+pub(crate) fn steps(place: &Place, from: Host) -> Result<Vec<Span>> {
     let to = from.other();
-    let mut spans = Vec::new();
-    let mut step = |host: Host, name: &str, work: &dyn Fn() -> Result<()>| {
-        let begun = clock::now();
-        work()?;
-        spans.push(Span {
-            host: host.name().into(),
-            name: name.into(),
-            from: begun,
-            to: clock::now(),
-        });
-        anyhow::Ok(())
-    };
-    step(from, "fail-over", &|| fail_over(place, from))?;
-    step(from, "unplug", &|| unplug(place, from, WEB_1))?;
-    step(from, "transfer", &|| transfer(place, from, WEB_1))?;
-    step(to, "plug", &|| WEB_1.plug(place, to))?;
-    step(to, "fail-back", &|| fail_back(place, to))?;
-    Ok(spans)
+    Ok(vec![
+        step(from, "fail-over", || fail_over(place, from))?,
+        step(from, "unplug", || unplug(place, from, WEB_1))?,
+        step(from, "transfer", || transfer(place, from, WEB_1))?,
+        step(to, "plug", || WEB_1.plug(place, to))?,
+        step(to, "fail-back", || fail_back(place, to))?,
+    ])
 }
 
 /// Its bond is told to use the standby.

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::godwit::{Migration, Step};
+use crate::{Host, clock};
 
 /// Phases in which a host waits for the other or keeps its books: nothing is done to the guest's traffic in them,
 /// so an instant belongs to them only if to no other.
@@ -26,6 +27,18 @@ impl Span {
     pub fn ms(&self) -> f64 {
         (self.to - self.from) * 1000.0
     }
+}
+
+/// Does a step, and has its span; what fails has the step's name.
+pub(crate) fn step(host: Host, name: &str, work: impl FnOnce() -> Result<()>) -> Result<Span> {
+    let from = clock::now();
+    work().with_context(|| name.to_owned())?;
+    Ok(Span {
+        host: host.name().into(),
+        name: name.into(),
+        from,
+        to: clock::now(),
+    })
 }
 
 /// The migration's phases in the order of their beginnings. `offset` tells how far a host's clock is ahead.

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use godwit_coordinator::Job;
-use godwit_migration::{Event as Outcome, Pair, PciAddress, Report};
+use godwit_migration::{Event as Outcome, Figures, Pair, PciAddress, Report};
 use tokio::{sync::broadcast::error::RecvError, time::sleep};
 use tracing::{debug, warn};
 
 use super::{RealWorld, Work, profile::profile_of, transfer::figures, uuid};
-use crate::libvirt::{Event, RunState, Running};
+use crate::libvirt::{Event, RunState, Running, xml::Nic};
 
 /// An arrival is told by an event; this often the domain's state is read all the same.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -36,8 +36,7 @@ impl RealWorld {
             }
         }
         let came = Instant::now();
-        let completed = self.libvirt.completed_job_stats(uuid(&job.brief)?).await;
-        let figures = completed.ok().flatten().as_ref().map(figures);
+        let figures = self.completed(job).await?;
         if self.is_carried_by_main_loop(job).await {
             let pause = figures.as_ref().and_then(|figures| figures.downtime_ms);
             sleep(breath(pause).saturating_sub(came.elapsed())).await;
@@ -49,20 +48,16 @@ impl RealWorld {
         })
     }
 
-    /// A standby's packets go through the emulator's main loop, which stands still during a plug: it maps all of the guest's memory
-    /// for the VF.
+    /// The figures of the transfer that brought the guest, if libvirt still has them.
+    pub(super) async fn completed(&self, job: &Job) -> Work<Option<Figures>> {
+        let completed = self.libvirt.completed_job_stats(uuid(&job.brief)?).await;
+        Ok(completed.ok().flatten().as_ref().map(figures))
+    }
+
     async fn is_carried_by_main_loop(&self, job: &Job) -> bool {
-        let Ok(devices) = self.devices(&job.brief).await else {
-            return false;
-        };
-        let standbys = devices
-            .nics
-            .iter()
-            .filter(|nic| job.brief.pairs.iter().any(|pair| pair.mac == nic.mac));
         let vhost = self.practice.machine.has_vhost();
-        standbys
-            .into_iter()
-            .any(|nic| !vhost || nic.driver.as_deref() == Some("qemu"))
+        let devices = self.devices(&job.brief).await;
+        devices.is_ok_and(|devices| is_carried_by_main_loop(&devices.nics, &job.brief.pairs, vhost))
     }
 
     /// The event wakes, the state decides: a source whose migration is cancelled sends the same event.
@@ -119,6 +114,14 @@ impl RealWorld {
     }
 }
 
+/// Packets of a standby go through the emulator's main loop, which stands still during a plug: it maps all of the guest's
+/// memory for the VF. Where the XML does not say who carries them, it is the host's kernel if that can (`vhost`).
+fn is_carried_by_main_loop(nics: &[Nic], pairs: &[Pair], vhost: bool) -> bool {
+    let is_standby = |nic: &&Nic| pairs.iter().any(|pair| pair.mac == nic.mac);
+    let mut standbys = nics.iter().filter(is_standby);
+    standbys.any(|nic| !vhost || nic.driver.as_deref() == Some("qemu"))
+}
+
 /// How long a guest gets between its pause and the plug where the plug is a second pause for its packets. Both in one would be a
 /// long silence, and TCP waits twice as long before it tries again: a sender that was stopped by the pause has tried again
 /// when as much time as the pause took has gone by since.
@@ -135,6 +138,35 @@ fn has_arrived(run: RunState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::libvirt::xml::DomainDevices;
+
+    #[test]
+    fn packets_go_through_the_main_loop_where_no_kernel_carries_them() {
+        const DOMAIN: &str = "<domain><name>web-1</name><uuid>60d01700-0000-4000-8000-000000000010</uuid><memory>1</memory>
+            <os><type machine='q35'>hvm</type></os><devices><interface type='bridge'><mac address='52:54:00:aa:00:10'/>
+            <model type='virtio'/>DRIVER</interface></devices></domain>";
+        let carried = |driver: &str, mac: &str, vhost| {
+            let devices = DomainDevices::parse(&DOMAIN.replace("DRIVER", driver)).unwrap();
+            let mac = mac.parse().unwrap();
+            let pair = Pair {
+                mac,
+                primary_mac: mac,
+                standby: String::new(),
+                primary: String::new(),
+                pool: String::new(),
+                source_vf: None,
+                destination_vf: None,
+                profile: None,
+            };
+            is_carried_by_main_loop(&devices.nics, &[pair], vhost)
+        };
+        let own = "52:54:00:aa:00:10";
+        assert!(carried("<driver name='qemu'/>", own, true));
+        assert!(!carried("<driver name='vhost'/>", own, true) && !carried("", own, true));
+        assert!(carried("", own, false));
+        // Another NIC of the guest's has no part in it.
+        assert!(!carried("<driver name='qemu'/>", "52:54:00:aa:00:11", true));
+    }
 
     #[test]
     fn a_long_pause_is_followed_by_a_long_breath() {

@@ -4,8 +4,8 @@
 use godwit_coordinator::Job;
 use godwit_migration::{Event, Pair, PciAddress, Phase, Report};
 
-use super::{RealWorld, Work, uuid};
-use crate::{cause::cause, world::transfer::figures};
+use super::{RealWorld, Work};
+use crate::cause::cause;
 
 impl RealWorld {
     /// The phase's work, where it is another than that of a guest with an agent.
@@ -22,9 +22,8 @@ impl RealWorld {
 
     async fn teamed_arrival(&self, job: &Job) -> Work<Report> {
         self.arrived(job).await?;
-        let completed = self.libvirt.completed_job_stats(uuid(&job.brief)?).await;
         Ok(Report {
-            figures: completed.ok().flatten().as_ref().map(figures),
+            figures: self.completed(job).await?,
             ..Report::of(format!("the guest runs on {}", self.host))
         })
     }

@@ -119,23 +119,23 @@ impl RealWorld {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(call);
         let mut returned = None;
-        let mut quiet_until = Instant::now();
+        let mut hush = Hush::default();
         loop {
             tokio::select! {
                 result = &mut call, if returned.is_none() => {
                     returned = Some(result);
-                    quiet_until = Instant::now();
+                    hush = Hush::default();
                 }
                 _ = tick.tick() => {
                     let asked = turned || Instant::now() >= end || self.aborted().contains(&job.brief.id);
-                    if Instant::now() < quiet_until && !asked {
+                    if hush.holds(Instant::now()) && !asked {
                         continue;
                     }
                     let stats = self.libvirt.job_stats(id).await;
                     if let Ok(Some(stats)) = &stats {
                         let figures = figures(stats);
-                        if is_nearly_over(&figures) && returned.is_none() {
-                            quiet_until = Instant::now() + QUIET;
+                        if returned.is_none() {
+                            hush.hear(&figures, Instant::now());
                         }
                         job.progress.send_replace(Some(figures));
                     }
@@ -167,11 +167,22 @@ impl RealWorld {
     }
 }
 
-/// What is left takes less than [`NEARLY`] at the rate of now.
-fn is_nearly_over(figures: &Figures) -> bool {
-    figures.memory_processed > 0
-        && figures.rate > 0
-        && figures.memory_remaining / figures.rate < NEARLY.as_secs()
+/// While the emulator is asked for nothing.
+#[derive(Default)]
+struct Hush(Option<Instant>);
+
+impl Hush {
+    /// It begins when what is left takes less than [`NEARLY`] at the rate of now.
+    fn hear(&mut self, figures: &Figures, now: Instant) {
+        let nearly_over = figures.memory_processed > 0
+            && figures.rate > 0
+            && figures.memory_remaining / figures.rate < NEARLY.as_secs();
+        self.0 = nearly_over.then_some(now + QUIET);
+    }
+
+    fn holds(&self, now: Instant) -> bool {
+        self.0.is_some_and(|until| now < until)
+    }
 }
 
 pub(super) fn figures(stats: &JobStats) -> Figures {
@@ -208,17 +219,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_near_by_what_is_left_and_the_rate() {
-        let figures = |memory_processed, memory_remaining, rate| Figures {
-            memory_processed,
-            memory_remaining,
-            rate,
-            ..Figures::default()
+    fn nothing_is_asked_when_little_is_left_and_asked_again_if_that_was_wrong() {
+        let now = Instant::now();
+        let hush = |memory_processed, memory_remaining, rate| {
+            let mut hush = Hush::default();
+            let figures = Figures {
+                memory_processed,
+                memory_remaining,
+                rate,
+                ..Figures::default()
+            };
+            hush.hear(&figures, now);
+            hush
         };
-        assert!(is_nearly_over(&figures(100, 19, 10)));
-        assert!(!is_nearly_over(&figures(100, 20, 10)));
+        let soon = now + Duration::from_millis(1);
+        assert!(hush(100, 19, 10).holds(soon));
+        assert!(!hush(100, 19, 10).holds(now + QUIET));
+        assert!(!hush(100, 20, 10).holds(soon));
         // Before anything was sent, or when nothing is known of the rate.
-        assert!(!is_nearly_over(&figures(0, 0, 10)));
-        assert!(!is_nearly_over(&figures(100, 0, 0)));
+        assert!(!hush(0, 0, 10).holds(soon) && !hush(100, 0, 0).holds(soon));
+        assert!(!Hush::default().holds(soon));
     }
 }
