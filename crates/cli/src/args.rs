@@ -17,7 +17,7 @@ use self::certs::CERTS_MORE;
 pub(crate) use self::certs::Certs;
 pub(crate) use self::hook::HookAct;
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
-pub(crate) use self::moves::{Migrate, Plan};
+pub(crate) use self::moves::{Keep, Migrate, Plan};
 pub(crate) use self::vfs::VfAct;
 use crate::exit;
 use crate::output::Output;

@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod hosts;
 pub(crate) mod json;
+pub(crate) mod kept;
 pub(crate) mod measured;
 pub(crate) mod outcome;
 pub(crate) mod plan;

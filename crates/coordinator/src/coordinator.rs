@@ -1,5 +1,6 @@
 //! All operations of one host: begun, found, resumed after a restart.
 
+mod awaited;
 mod expected;
 mod guests;
 mod holding;
@@ -10,6 +11,7 @@ mod persons;
 mod plan;
 mod running;
 mod stays;
+mod wanted;
 
 use std::{
     collections::HashMap,
@@ -18,7 +20,7 @@ use std::{
 };
 
 use godwit_migration::{
-    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Policy, Refusal,
+    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal,
     Role, State, preflight,
 };
 use tokio::{
@@ -27,8 +29,8 @@ use tokio::{
 };
 use tracing::info;
 
-pub use self::expected::Expected;
-pub(crate) use self::lookup::Found;
+pub use self::{awaited::Awaited, expected::Expected};
+pub(crate) use self::{lookup::Found, wanted::Wanted};
 pub use self::running::Running;
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
@@ -62,21 +64,6 @@ struct Inner<W> {
 
 /// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A migration that was asked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
-    /// Name or UUID.
-    pub(crate) guest: String,
-    /// Name of the host.
-    pub(crate) destination: String,
-    /// The caller's own id for it; empty: none.
-    pub(crate) request: String,
-    /// None: the guest's own.
-    pub(crate) policy: Option<Policy>,
-    /// Probes a second; none: as the configuration has it.
-    pub(crate) probes: Option<u32>,
-}
 
 #[derive(Clone)]
 struct Handle {
@@ -172,6 +159,7 @@ impl<W: World> Coordinator<W> {
             teamed: false,
             nodes: facts.nodes,
             probes: self.probes(wanted.probes),
+            unkept: wanted.unkept,
         };
         let id = brief.id.clone();
         let request = (!request.is_empty()).then(|| request.to_owned());

@@ -318,7 +318,7 @@ impl<W: World> PeerDesk<W> {
     }
 }
 
-fn is_of(migration: &Migration, caller: &str) -> bool {
+pub(crate) fn is_of(migration: &Migration, caller: &str) -> bool {
     migration.brief.role == Role::Destination && migration.brief.source == caller
 }
 

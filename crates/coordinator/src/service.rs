@@ -58,6 +58,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             destination: asked.destination,
             request: asked.request_id,
             probes: asked.probes_per_second,
+            unkept: asked.keep == i32::from(api::Keep::Off),
         };
         let view = carried(async move { coordinator.create(&wanted).await }).await?;
         subject.note("migration", &view.migration.brief.id);
@@ -79,6 +80,7 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             destination: asked.destination,
             request: String::new(),
             probes: None,
+            unkept: false,
         };
         Ok(Response::new(self.0.plan(&wanted).await?))
     }

@@ -6,7 +6,7 @@ mod profile;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Acceleration, Brief, Cause, Course, Figures, Guest, Migration, Moved, Outcome, Pair, Phase, PhaseSpan,
+    Acceleration, Brief, Cause, Course, Figures, Guest, Kept, Migration, Moved, Outcome, Pair, Phase, PhaseSpan,
     Policy, Role, State,
     preflight::{GuestFacts, PairFacts},
 };
@@ -65,6 +65,20 @@ pub(crate) fn migration(view: &View) -> api::Migration {
         policy: policy(brief.policy).into(),
         queue_place: view.place,
         measurement: value.measured().as_ref().map(measured::measurement),
+        kept: value.kept().map(kept),
+    }
+}
+
+fn kept(value: &Kept) -> api::Kept {
+    api::Kept {
+        frames: value.frames,
+        bytes: value.bytes,
+        delivered: value.delivered,
+        no_room: value.no_room,
+        lost: value.lost,
+        late: value.late,
+        longest_ms: value.longest_ms,
+        not_kept: value.not_kept.clone().unwrap_or_default(),
     }
 }
 

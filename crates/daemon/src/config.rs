@@ -3,6 +3,7 @@
 mod access;
 mod faults;
 mod hook;
+mod keep;
 mod measure;
 mod pools;
 
@@ -25,6 +26,7 @@ use serde::Deserialize;
 pub(crate) use self::{
     access::{AccessTable, AuditTable, OperatorTable},
     hook::HookTable,
+    keep::KeepTable,
     measure::MeasureTable,
     pools::PoolTable,
 };
@@ -79,6 +81,9 @@ pub(crate) struct Config {
     /// How a guest's outage is measured.
     #[serde(default)]
     pub(crate) measure: MeasureTable,
+    /// Frames that arrive for a guest while it is paused between two hosts.
+    #[serde(default)]
+    pub(crate) keep: KeepTable,
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
@@ -299,6 +304,7 @@ impl Config {
         if self.measure.probes > Brief::MOST_PROBES {
             return Err("measure.probes is not 0 to 1000 a second".into());
         }
+        self.keep.check()?;
         self.faults()?;
         self.hook.check(self.pools.iter().map(|pool| &pool.name))?;
         let HistoryTable { keep, days } = self.history;

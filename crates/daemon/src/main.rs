@@ -6,6 +6,7 @@ mod caretaker;
 mod cause;
 mod config;
 mod hook;
+mod keep;
 mod libvirt;
 mod machine;
 mod peers;
@@ -34,6 +35,7 @@ use crate::{
     agent::Agents,
     config::{Config, PoolTable},
     hook::Hooks,
+    keep::KeepDesk,
     libvirt::Libvirt,
     peers::Peers,
     vf::Vfs,
@@ -160,10 +162,14 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
         audit.clone(),
         stopped.clone(),
     );
+    let keep = config.keep.settings();
+    let keep = KeepDesk::new(coordinator.clone(), keep.root, keep.room);
     let peers = async {
         match (config.listen, keys) {
             (Some(address), Some(keys)) => {
-                server::network(coordinator, address, (keys, known), audit, stopped).await
+                let routes = godwit_server::for_network(coordinator).await;
+                let routes = godwit_server::and_kept_frames(routes, keep);
+                server::network(routes, address, (keys, known), audit, stopped).await
             }
             _ => std::future::pending().await,
         }
@@ -232,6 +238,7 @@ fn real_world(
     )
     .doubting(config.doubt())
     .matching(config.must_match())
+    .keeping(config.keep.settings())
     .examined(Practice {
         listens: config.listen.is_some(),
         certificate: expiry(keys),

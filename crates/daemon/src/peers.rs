@@ -99,6 +99,11 @@ impl Peers {
         Ok(&self.get(name)?.0)
     }
 
+    /// The connection to the peer of that name, for what is no single question.
+    pub(crate) fn channel(&self, name: &str) -> Result<Channel, Cause> {
+        Ok(self.get(name)?.1.clone())
+    }
+
     fn get(&self, name: &str) -> Result<&(Peer, Channel), Cause> {
         self.0.get(name).ok_or_else(|| {
             let known = self.0.keys().cloned().collect::<Vec<_>>().join(", ");

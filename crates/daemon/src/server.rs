@@ -11,11 +11,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use godwit_coordinator::{Coordinator, World};
-use godwit_server::{Audit, Door, Gate, Groups, Keys, Known, Limits, for_network, for_this_host};
+use godwit_server::{Audit, Door, Gate, Groups, Keys, Known, Limits, for_this_host};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
 };
+use tonic::service::Routes;
 use tracing::info;
 
 /// Turns true when the daemon is to stop.
@@ -68,8 +69,8 @@ pub(crate) async fn local<W: World>(
 }
 
 /// Serves other hosts, and operators elsewhere, until told to stop.
-pub(crate) async fn network<W: World>(
-    coordinator: Coordinator<W>,
+pub(crate) async fn network(
+    routes: Routes,
     address: SocketAddr,
     (keys, known): (Arc<Keys>, Known),
     audit: Audit,
@@ -80,7 +81,7 @@ pub(crate) async fn network<W: World>(
         .with_context(|| format!("listening on {address}"))?;
     info!(%address, "listening for other hosts");
     let limits = Limits::default();
-    let gate = Gate::new(for_network(coordinator).await, audit, &limits);
+    let gate = Gate::new(routes, audit, &limits);
     Door::new(gate, limits, stop)
         .network(listener, keys, Arc::new(known))
         .await;

@@ -131,6 +131,9 @@ pub struct Brief {
     /// Probes a second by which the guest's outage is measured, at most [`Brief::MOST_PROBES`]; 0: it is not.
     #[serde(default)]
     pub probes: u32,
+    /// Frames that arrive in its pause are not kept: so it was asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unkept: bool,
 }
 
 impl Brief {
@@ -159,6 +162,7 @@ impl Brief {
             teamed: false,
             nodes: Vec::new(),
             probes: 0,
+            unkept: false,
         }
     }
 

@@ -5,7 +5,7 @@ mod outcomes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Brief, Cause, MacAddress, Measured, PciAddress, Policy, Role,
+    Brief, Cause, Kept, MacAddress, Measured, PciAddress, Policy, Role,
     phase::{Outcome, Phase, State, Verdict},
     table::{self, Happening, Illegal},
 };
@@ -115,6 +115,9 @@ pub struct Report {
     /// What the guest's probes came to, as far as that was known when the phase was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Box<Measured>>,
+    /// Transfer: what became of the frames of the pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Box<Kept>>,
 }
 
 impl Report {
@@ -328,17 +331,6 @@ impl Migration {
         self.entries.iter().rev().find_map(|entry| match &entry.event {
             Event::Done(report) => report.figures,
             _ => None,
-        })
-    }
-
-    /// What the guest's probes came to, on this host and (once told) on the other.
-    pub fn measured(&self) -> Option<Measured> {
-        let told = self.entries.iter().filter_map(|entry| match &entry.event {
-            Event::Done(report) => report.measured.as_deref(),
-            _ => None,
-        });
-        told.fold(None, |all: Option<Measured>, more| {
-            Some(all.unwrap_or_default().and(more))
         })
     }
 

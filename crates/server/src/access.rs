@@ -65,7 +65,7 @@ const ADMIN: Need = Need::Role(Role::Admin);
 
 /// Every call there is. What is not here is nobody's.
 #[rustfmt::skip]
-pub(crate) const CALLS: [Call; 36] = [
+pub(crate) const CALLS: [Call; 37] = [
     ("/godwit.v1.MigrationService/CreateMigration", OPERATE, Kind::Change),
     ("/godwit.v1.MigrationService/PlanMigration", VIEW, Kind::Look),
     ("/godwit.v1.MigrationService/GetMigration", VIEW, Kind::Look),
@@ -97,6 +97,7 @@ pub(crate) const CALLS: [Call; 36] = [
     ("/godwit.peer.v1.PeerService/Arrival", Need::Peer, Kind::Look),
     ("/godwit.peer.v1.PeerService/Greet", Need::Peer, Kind::Look),
     ("/godwit.peer.v1.PeerService/ListMacs", Need::Peer, Kind::Look),
+    ("/godwit.peer.v1.KeepService/Keep", Need::Peer, Kind::Watch),
     ("/grpc.health.v1.Health/Check", Need::Known, Kind::Look),
     ("/grpc.health.v1.Health/List", Need::Known, Kind::Look),
     ("/grpc.health.v1.Health/Watch", Need::Known, Kind::Watch),

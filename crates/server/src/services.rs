@@ -2,6 +2,7 @@
 
 use godwit_api::{
     DESCRIPTORS,
+    peer::v1::keep_service_server::{KeepService, KeepServiceServer},
     peer::v1::peer_service_server::{PeerServiceServer, SERVICE_NAME as PEERS},
     v1::{
         guest_service_server::{GuestServiceServer, SERVICE_NAME as GUESTS},
@@ -32,6 +33,11 @@ pub async fn for_network<W: World>(coordinator: Coordinator<W>) -> Routes {
     health.set_service_status(PEERS, ServingStatus::Serving).await;
     let routes = operators(coordinator, &health).await.add_service(peers);
     routes.add_service(healthy(health))
+}
+
+/// With who takes frames that another host kept for a guest.
+pub fn and_kept_frames(routes: Routes, keep: impl KeepService) -> Routes {
+    routes.add_service(KeepServiceServer::new(keep).max_decoding_message_size(MESSAGE))
 }
 
 async fn operators<W: World>(coordinator: Coordinator<W>, health: &HealthReporter) -> Routes {

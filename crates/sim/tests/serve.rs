@@ -198,6 +198,7 @@ async fn a_move_is_measured_phase_by_phase() {
         guest: "web-1".into(),
         destination: "alpha".into(),
         probes_per_second: Some(0),
+        keep: 0,
         ..Default::default()
     };
     let back = sim.on(1).await.create_migration(request).await.unwrap();

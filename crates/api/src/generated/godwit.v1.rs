@@ -19,6 +19,9 @@ pub struct CreateMigrationRequest {
     /// configuration has it.
     #[prost(uint32, optional, tag = "5")]
     pub probes_per_second: ::core::option::Option<u32>,
+    /// Unspecified: as the configuration has it.
+    #[prost(enumeration = "Keep", tag = "95")]
+    pub keep: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateMigrationResponse {
@@ -298,9 +301,39 @@ pub struct Migration {
     /// Absent: not (yet) measured, by the policy or because the guest was not asked.
     #[prost(message, optional, tag = "23")]
     pub measurement: ::core::option::Option<Measurement>,
+    /// Absent: not (yet) known.
+    #[prost(message, optional, tag = "24")]
+    pub kept: ::core::option::Option<Kept>,
     /// Grows with everything that is written down of it on this host. Figures of a running transfer change without it.
     #[prost(uint64, tag = "30")]
     pub revision: u64,
+}
+/// What became of the frames that arrived for the guest in its pause.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Kept {
+    /// So many could not reach the guest at the source any more.
+    #[prost(uint64, tag = "1")]
+    pub frames: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Of them: put in the guest's way at the destination.
+    #[prost(uint64, tag = "3")]
+    pub delivered: u64,
+    /// There was no room for them, at the source or at the destination.
+    #[prost(uint64, tag = "4")]
+    pub no_room: u64,
+    /// The destination refused them, or did not say what became of them.
+    #[prost(uint64, tag = "5")]
+    pub lost: u64,
+    /// Of those that were delivered: after the guest ran there, and so perhaps after newer ones.
+    #[prost(uint64, tag = "6")]
+    pub late: u64,
+    /// The longest time that one was kept, milliseconds.
+    #[prost(uint32, tag = "7")]
+    pub longest_ms: u32,
+    /// Why none, or not all, were kept; empty: they were.
+    #[prost(string, tag = "8")]
+    pub not_kept: ::prost::alloc::string::String,
 }
 /// What the guest's agent counted while the guest was moved. All of it is the guest's word.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -980,6 +1013,38 @@ impl Acceleration {
             "ACCELERATION_ACCELERATED" => Some(Self::Accelerated),
             "ACCELERATION_STANDBY" => Some(Self::Standby),
             "ACCELERATION_UNKNOWN" => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+}
+/// Whether frames that arrive for a guest in its pause are kept, and delivered where it runs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Keep {
+    Unspecified = 0,
+    /// Where it can be done.
+    Auto = 1,
+    /// Never.
+    Off = 2,
+}
+impl Keep {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "KEEP_UNSPECIFIED",
+            Self::Auto => "KEEP_AUTO",
+            Self::Off => "KEEP_OFF",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "KEEP_UNSPECIFIED" => Some(Self::Unspecified),
+            "KEEP_AUTO" => Some(Self::Auto),
+            "KEEP_OFF" => Some(Self::Off),
             _ => None,
         }
     }

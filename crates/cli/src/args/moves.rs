@@ -1,5 +1,7 @@
 //! What is typed to move a guest, or to see what would come of it.
 
+use godwit_api::v1 as api;
+
 use super::{Policy, request_id, word};
 
 pub(super) const MIGRATE_MORE: &str = "\
@@ -10,6 +12,26 @@ ctrl-C ends the watching, not the migration; `godwit watch ID` takes it up again
 pub(super) const PLAN_MORE: &str = "\
 Exit code 0: it would move and be accelerated; 3: it would move, on its standby; 1: it would not move.
 What is free now may be taken by somebody else a moment later: only migrate holds it.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Keep {
+    /// Where it can be done
+    Auto,
+    /// Never
+    Off,
+}
+
+impl Keep {
+    /// As the daemon is told.
+    pub(crate) fn wire(keep: Option<Keep>) -> i32 {
+        let keep = match keep {
+            None => api::Keep::Unspecified,
+            Some(Keep::Auto) => api::Keep::Auto,
+            Some(Keep::Off) => api::Keep::Off,
+        };
+        keep.into()
+    }
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
@@ -41,6 +63,9 @@ pub(crate) struct Migrate {
     /// Probes a second that the guest sends, to measure its outage, 0 to 1000; 0: none [default: as the daemon's configuration has it]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub(crate) probes: Option<u32>,
+    /// Whether frames that arrive in the guest's pause are kept, and delivered where it runs next [default: as the daemon's configuration has it]
+    #[arg(long, value_enum)]
+    pub(crate) keep: Option<Keep>,
     /// Name this request, 1 to 128 bytes: the same name gives the same migration again [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub(crate) request_id: Option<String>,

@@ -2,11 +2,11 @@
 
 use std::cell::OnceCell;
 
-use godwit_api::v1::{CreateMigrationRequest, Migration};
+use godwit_api::v1::{self as api, CreateMigrationRequest, Migration};
 use uuid::Uuid;
 
 use super::follow;
-use crate::args::{Migrate, Policy};
+use crate::args::{Keep, Migrate, Policy};
 use crate::client::Client;
 use crate::exit::{self, Wish};
 use crate::failure::Error;
@@ -24,6 +24,7 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
             .unwrap_or_else(|| Uuid::new_v4().to_string()),
         policy: Policy::wire(options.policy),
         probes_per_second: options.probes,
+        keep: Keep::wire(options.keep),
     };
     if !options.wait {
         return begin(client, &request, out).await;
@@ -121,5 +122,10 @@ fn again(request: &CreateMigrationRequest, wait: &str) -> String {
     let probes = probes
         .map(|probes| format!(" --probes {probes}"))
         .unwrap_or_default();
-    format!("godwit migrate {guest} {destination}{wait}{policy}{probes} --request-id {request_id}")
+    let keep = match request.keep() {
+        api::Keep::Unspecified => "",
+        api::Keep::Auto => " --keep auto",
+        api::Keep::Off => " --keep off",
+    };
+    format!("godwit migrate {guest} {destination}{wait}{policy}{probes}{keep} --request-id {request_id}")
 }

@@ -4,7 +4,7 @@
 use godwit_api::v1 as api;
 use serde::Serialize;
 
-use super::words;
+use super::{kept::Kept, words};
 
 mod checks;
 mod doctor;
@@ -47,6 +47,7 @@ pub(crate) struct Migration<'a> {
     /// From 1; 0: it does not wait for other transfers.
     queue_place: u32,
     measurement: Option<Measurement<'a>>,
+    kept: Option<Kept<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -183,6 +184,7 @@ impl<'a> From<&'a api::Migration> for Migration<'a> {
             policy: words::policy(m.policy()),
             queue_place: m.queue_place,
             measurement: m.measurement.as_ref().map(Measurement::from),
+            kept: m.kept.as_ref().map(Kept::from),
         }
     }
 }

@@ -4,7 +4,7 @@ use godwit_api::v1::{Acceleration, Guest, Migration, PhaseRecord, Policy};
 use jiff::Timestamp;
 
 use super::table::{Cell, Fit, Table};
-use super::{measured, outcome, words};
+use super::{kept, measured, outcome, words};
 use crate::failure;
 
 /// `godwit list`.
@@ -48,6 +48,10 @@ pub(crate) fn migration(migration: &Migration, now: Timestamp, width: Option<usi
     if let Some(measurement) = &migration.measurement {
         lines.push(String::new());
         lines.extend(measured::lines(measurement, migration.progress.as_ref(), width));
+    }
+    if let Some(kept) = &migration.kept {
+        lines.push(String::new());
+        lines.push(kept::line(kept));
     }
     if let Some(failure) = &migration.failure {
         lines.push(String::new());

@@ -208,7 +208,11 @@ impl MigrationService for Fake {
         let probes = probes
             .map(|probes| format!(" probes {probes}"))
             .unwrap_or_default();
-        let question = format!("create {guest} {destination} {request_id}{policy}{probes}");
+        let keep = match request.get_ref().keep() {
+            Keep::Unspecified => String::new(),
+            keep => format!(" {}", keep.as_str_name()),
+        };
+        let question = format!("create {guest} {destination} {request_id}{policy}{probes}{keep}");
         let migration = Some(self.answer(question, &self.script.create).await?);
         Ok(Response::new(CreateMigrationResponse { migration }))
     }

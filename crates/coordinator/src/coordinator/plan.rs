@@ -32,6 +32,7 @@ impl<W: World> Coordinator<W> {
             teamed: false,
             nodes: facts.nodes,
             probes: 0,
+            unkept: false,
         };
         let pairs = self.0.world.plan(&brief).await.map_err(Refused::Cause)?;
         let complete = pairs.len() == brief.pairs.len() && pairs.iter().all(|pair| !pair.vf.is_empty());

@@ -169,6 +169,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
+        unkept: false,
         pairs: vec![pair],
     };
     coordinator.begin(brief, None).await.unwrap();

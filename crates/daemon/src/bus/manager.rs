@@ -214,6 +214,7 @@ impl<W: World> Manager<W> {
                 request_id,
                 policy: policy.into(),
                 probes_per_second: None,
+                keep: 0,
             };
             let desk = MigrationDesk(self.coordinator.clone());
             let begun = desk.create_migration(Request::new(request)).await?;

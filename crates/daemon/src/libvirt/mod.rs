@@ -33,7 +33,7 @@ use virt_sys as sys;
 use self::connection::{Lane, Slot};
 pub(crate) use self::{
     error::LibvirtError,
-    event::{Event, Lifecycle, Stopped, Suspended},
+    event::{Event, Lifecycle, Resumed, Stopped, Suspended},
     job::{JobKind, JobPhase, JobStats},
     migrate::MigrateRequest,
     networks::VfNetwork,

@@ -119,7 +119,12 @@ impl RealWorld {
 fn is_carried_by_main_loop(nics: &[Nic], pairs: &[Pair], vhost: bool) -> bool {
     let is_standby = |nic: &&Nic| pairs.iter().any(|pair| pair.mac == nic.mac);
     let mut standbys = nics.iter().filter(is_standby);
-    standbys.any(|nic| !vhost || nic.driver.as_deref() == Some("qemu"))
+    standbys.any(|nic| carried_by_emulator(nic, vhost))
+}
+
+/// The emulator reads its packets, not the host's kernel.
+pub(super) fn carried_by_emulator(nic: &Nic, vhost: bool) -> bool {
+    !vhost || nic.driver.as_deref() == Some("qemu")
 }
 
 /// How long a guest gets between its pause and the plug where the plug is a second pause for its packets. Both in one would be a

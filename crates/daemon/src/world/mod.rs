@@ -12,6 +12,7 @@ pub(crate) mod doubt;
 mod evidence;
 mod facts;
 mod hooked;
+mod kept;
 mod leaving;
 mod locate;
 mod measure;
@@ -36,6 +37,7 @@ use self::{doctor::Practice, doubt::Doubt, evidence::Evidence, hooked::Remembere
 use crate::{
     agent::{self, Agents},
     cause::{CauseExt, cause, refused},
+    keep,
     libvirt::{self, Libvirt, LibvirtError, RunState, XmlOf, xml::DomainDevices},
     peers::Peers,
     vf::Vfs,
@@ -59,6 +61,7 @@ pub(crate) struct RealWorld {
     doubt: Doubt,
     must_match: MustMatch,
     practice: Practice,
+    keep: keep::Settings,
 }
 
 impl RealWorld {
@@ -75,6 +78,7 @@ impl RealWorld {
             doubt: Doubt::default(),
             must_match: MustMatch::default(),
             practice: Practice::default(),
+            keep: keep::Settings::default(),
         }
     }
 
@@ -86,6 +90,11 @@ impl RealWorld {
     /// With other settings in which a guest's VF must be as it was.
     pub(crate) fn matching(self, must_match: MustMatch) -> RealWorld {
         RealWorld { must_match, ..self }
+    }
+
+    /// With other settings for frames that arrive in a guest's pause.
+    pub(crate) fn keeping(self, keep: keep::Settings) -> RealWorld {
+        RealWorld { keep, ..self }
     }
 
     /// With what the doctor knows of this daemon.

@@ -41,6 +41,7 @@ impl RealWorld {
         if !going && (!runs || turned || self.sent_before(job).await) {
             return Ok(Report::of("no transfer is running"));
         }
+        let keeper = self.keep_from(job).await;
         let ended = if going {
             self.attend(job, async { Ok(()) }, turned).await
         } else {
@@ -49,11 +50,17 @@ impl RealWorld {
             self.attend(job, self.libvirt.migrate(request), turned).await
         };
         self.aborted().remove(&job.brief.id);
+        let kept = match keeper {
+            Ok(keeper) => keeper.end(ended.is_ok()).await,
+            Err(kept) => kept,
+        };
         let figures = self.evidence.of(id).figures.as_ref().map(figures);
         match ended {
             Ok(()) => Ok(Report {
                 figures,
-                ..Report::of("libvirt says the transfer went well")
+                detail: format!("libvirt says the transfer went well; {kept}"),
+                kept: Some(Box::new(kept)),
+                ..Report::default()
             }),
             Err(error) => Err(failed("TRANSFER", "libvirt ended the transfer", &error)
                 .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))),

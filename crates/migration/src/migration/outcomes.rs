@@ -1,8 +1,8 @@
-//! The two outcomes: did the guest move, and is it accelerated?
+//! The two outcomes: did the guest move, and is it accelerated? And what was counted of it.
 
 use super::{Acceleration, Event, Migration, Moved};
 use crate::{
-    Role,
+    Kept, Measured, Role,
     phase::{Course, Outcome, Phase, State},
     table,
 };
@@ -84,5 +84,26 @@ impl Migration {
             None => format!("migration {} is at {}", self.brief.id, self.phase().name()),
         };
         Acceleration::Standby { since_ms, because }
+    }
+}
+
+impl Migration {
+    /// What the guest's probes came to, on this host and (once told) on the other.
+    pub fn measured(&self) -> Option<Measured> {
+        let told = self.entries.iter().filter_map(|entry| match &entry.event {
+            Event::Done(report) => report.measured.as_deref(),
+            _ => None,
+        });
+        told.fold(None, |all: Option<Measured>, more| {
+            Some(all.unwrap_or_default().and(more))
+        })
+    }
+
+    /// What became of the frames of the pause.
+    pub fn kept(&self) -> Option<&Kept> {
+        self.entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Done(report) => report.kept.as_deref(),
+            _ => None,
+        })
     }
 }

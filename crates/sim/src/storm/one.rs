@@ -198,6 +198,7 @@ impl Storm {
             request_id: ask.request.clone(),
             policy: ask.policy.into(),
             probes_per_second: None,
+            keep: 0,
         };
         let desk = MigrationDesk(seat.coordinator.clone());
         tokio::select! {

@@ -1,0 +1,94 @@
+//! What became of the frames of the pause, for people and as JSON.
+
+use godwit_api::v1 as api;
+use serde::Serialize;
+
+use super::words;
+
+/// One sentence or two.
+pub(crate) fn line(kept: &api::Kept) -> String {
+    let not_kept = &kept.not_kept;
+    if kept.frames == 0 {
+        return match not_kept.is_empty() {
+            true => "No frame came for the guest in its pause.".into(),
+            false => format!("Frames of the pause were not kept: {not_kept}."),
+        };
+    }
+    let mut line = format!(
+        "{} of {} frames that came for the guest in its pause were delivered after it, the oldest {} late.",
+        kept.delivered,
+        kept.frames,
+        words::length(kept.longest_ms.into()),
+    );
+    for (count, what) in [
+        (kept.late, "came after the guest ran again"),
+        (kept.no_room, "found no room"),
+        (kept.lost, "were lost on the way"),
+    ] {
+        if count > 0 {
+            line += &format!(" {count} {what}.");
+        }
+    }
+    if !not_kept.is_empty() {
+        line += &format!(" Not all were kept: {not_kept}.");
+    }
+    line
+}
+
+/// The API's message.
+#[derive(Debug, Serialize)]
+pub(crate) struct Kept<'a> {
+    frames: u64,
+    bytes: u64,
+    delivered: u64,
+    no_room: u64,
+    lost: u64,
+    late: u64,
+    longest_ms: u32,
+    not_kept: &'a str,
+}
+
+impl<'a> From<&'a api::Kept> for Kept<'a> {
+    fn from(kept: &'a api::Kept) -> Self {
+        Kept {
+            frames: kept.frames,
+            bytes: kept.bytes,
+            delivered: kept.delivered,
+            no_room: kept.no_room,
+            lost: kept.lost,
+            late: kept.late,
+            longest_ms: kept.longest_ms,
+            not_kept: &kept.not_kept,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_kept_is_told_with_what_was_not() {
+        let kept = api::Kept {
+            frames: 61,
+            delivered: 59,
+            longest_ms: 548,
+            ..Default::default()
+        };
+        insta::assert_snapshot!(line(&kept), @"59 of 61 frames that came for the guest in its pause were delivered after it, the oldest 548 ms late.");
+        let kept = api::Kept {
+            late: 1,
+            no_room: 1,
+            lost: 1,
+            not_kept: "52:54:00:aa:00:11: its standby has no tap".into(),
+            ..kept
+        };
+        insta::assert_snapshot!(line(&kept), @"59 of 61 frames that came for the guest in its pause were delivered after it, the oldest 548 ms late. 1 came after the guest ran again. 1 found no room. 1 were lost on the way. Not all were kept: 52:54:00:aa:00:11: its standby has no tap.");
+        insta::assert_snapshot!(line(&api::Kept::default()), @"No frame came for the guest in its pause.");
+        let none = api::Kept {
+            not_kept: "so it was asked for".into(),
+            ..Default::default()
+        };
+        insta::assert_snapshot!(line(&none), @"Frames of the pause were not kept: so it was asked for.");
+    }
+}

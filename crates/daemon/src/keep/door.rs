@@ -1,0 +1,339 @@
+//! The destination's part: frames that a source kept for a guest that it sends here are put in the guest's way.
+//!
+//! They go into the queue of the guest's tap, in which they wait until the guest runs. Nobody else can get them: no bridge and
+//! no switch is in between. They wait in the kernel, so they do not need this daemon any more.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{Stream, stream};
+use godwit_api::peer::v1::{KeepRequest, KeepResponse, KeptFrame, keep_service_server::KeepService};
+use godwit_coordinator::{Awaited, Caller, Coordinator, Refused, World};
+use godwit_migration::{Brief, MacAddress};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{debug, info};
+
+use super::{
+    frame::{self, Frame},
+    socket::Injector,
+    tap::Tap,
+};
+
+/// A stream says at once whose it is.
+const HELLO: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the guest takes what waits for it, and what became of its migration.
+const LOOK: Duration = Duration::from_millis(2);
+const LOOK_FAR: Duration = Duration::from_millis(250);
+
+/// So long after the guest ran here nothing more is taken for it.
+const AFTER: Duration = Duration::from_secs(5);
+
+/// When the caller has no more: what waits has found its way by then, or does not count.
+const LAST: Duration = Duration::from_millis(2500);
+
+/// More migrations are not remembered.
+const MOST: usize = 1024;
+
+/// [`KeepService`] of a host.
+pub(crate) struct KeepDesk<W> {
+    coordinator: Coordinator<W>,
+    root: PathBuf,
+    /// Bytes, of one migration.
+    room: usize,
+    /// By migration: who is at it. Whoever comes later takes the place.
+    takers: Mutex<HashMap<String, Arc<Taker>>>,
+}
+
+/// What one migration has brought, over all its streams.
+#[derive(Debug, Default)]
+struct Taker {
+    bytes: Mutex<usize>,
+    replaced: Notify,
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<KeepResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl<W: World> KeepService for KeepDesk<W> {
+    type KeepStream = Answers;
+
+    async fn keep(&self, request: Request<Streaming<KeepRequest>>) -> Result<Response<Answers>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let Caller(caller) = caller.ok_or_else(|| {
+            Refused::NotAllowed("the caller's host name is not known: it showed no certificate".into())
+        })?;
+        let mut requests = request.into_inner();
+        let first = timeout(HELLO, requests.message()).await;
+        let first = first.unwrap_or_else(|_| Err(Status::deadline_exceeded("no migration was named in time")));
+        let first = first?.unwrap_or_default();
+        let id = first.migration_id.clone();
+        let awaited = self.coordinator.on_its_way(&id, &caller).await?;
+        if !awaited.waits {
+            return Err(Refused::Invalid(format!("no guest of migration {id} is on its way here")).into());
+        }
+        let mut taking = Taking {
+            coordinator: self.coordinator.clone(),
+            caller,
+            taker: self.take_place(&id),
+            id,
+            room: self.room,
+            ways: Ways {
+                root: self.root.clone(),
+                brief: awaited.brief,
+                open: HashMap::new(),
+            },
+            answer: KeepResponse::default(),
+        };
+        taking.take(first);
+        let answer = async move { Ok(taking.attend(requests).await) };
+        Ok(Response::new(Box::pin(stream::once(answer))))
+    }
+}
+
+impl<W: World> KeepDesk<W> {
+    pub(crate) fn new(coordinator: Coordinator<W>, root: PathBuf, room: usize) -> KeepDesk<W> {
+        KeepDesk {
+            coordinator,
+            root,
+            room,
+            takers: Mutex::default(),
+        }
+    }
+
+    /// Whoever was at this migration before is sent away: its connection broke, as far as its caller knows.
+    fn take_place(&self, id: &str) -> Arc<Taker> {
+        let mut takers = self.takers.lock().unwrap_or_else(PoisonError::into_inner);
+        if takers.len() >= MOST {
+            takers.retain(|_, taker| Arc::strong_count(taker) > 1);
+        }
+        let taker = takers.entry(id.to_owned()).or_default();
+        taker.replaced.notify_waiters();
+        Arc::clone(taker)
+    }
+}
+
+/// One stream.
+struct Taking<W> {
+    coordinator: Coordinator<W>,
+    id: String,
+    caller: String,
+    taker: Arc<Taker>,
+    room: usize,
+    ways: Ways,
+    answer: KeepResponse,
+}
+
+impl<W: World> Taking<W> {
+    async fn attend(mut self, mut requests: Streaming<KeepRequest>) -> KeepResponse {
+        let taker = Arc::clone(&self.taker);
+        let replaced = taker.replaced.notified();
+        tokio::pin!(replaced);
+        let mut looked = Instant::now();
+        loop {
+            tokio::select! {
+                request = requests.message() => match request {
+                    Ok(Some(request)) => self.take(request),
+                    // The caller has no more, or cannot be heard any more.
+                    Ok(None) | Err(_) => break,
+                },
+                () = &mut replaced => break,
+                () = sleep(LOOK) => {}
+            }
+            self.ways.feed();
+            if looked.elapsed() >= LOOK_FAR {
+                looked = Instant::now();
+                if self.is_over().await {
+                    break;
+                }
+            }
+        }
+        let end = Instant::now() + LAST;
+        while self.ways.feed() && Instant::now() < end {
+            sleep(LOOK).await;
+        }
+        self.answer()
+    }
+
+    fn answer(mut self) -> KeepResponse {
+        for way in self.ways.each() {
+            self.answer.delivered += way.delivered;
+            self.answer.late += way.late;
+            self.answer.no_room += way.queue.len() as u64;
+        }
+        self.answer.longest_ms = self.ways.longest_ms();
+        if self.answer.delivered > 0 {
+            info!(migration = self.id, answer = ?self.answer, "frames of the pause are delivered");
+        }
+        self.answer
+    }
+
+    /// The guest will not come, or came a while ago.
+    async fn is_over(&self) -> bool {
+        let came = self.ways.ran().is_some_and(|ran| ran.elapsed() >= AFTER);
+        match self.coordinator.on_its_way(&self.id, &self.caller).await {
+            Ok(Awaited { closed, .. }) => closed || came,
+            Err(_) => true,
+        }
+    }
+
+    fn take(&mut self, request: KeepRequest) {
+        for frames in request.frames {
+            let mac = frames.mac.parse().ok();
+            for told in frames.frames {
+                self.take_one(mac, told);
+            }
+        }
+        self.ways.feed();
+    }
+
+    fn take_one(&mut self, mac: Option<MacAddress>, told: KeptFrame) {
+        let (held, bytes) = (Duration::from_micros(told.held_us), told.data.len());
+        let way = mac.and_then(|mac| self.ways.of(mac));
+        let (Some(way), Ok(frame)) = (way, Frame::heard(told)) else {
+            self.answer.refused += 1;
+            return;
+        };
+        if !way.is_for_it(&frame) {
+            self.answer.refused += 1;
+            return;
+        }
+        let mut taken = self.taker.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = *taken + bytes <= self.room;
+        if !fits {
+            self.answer.no_room += 1;
+            return;
+        }
+        *taken += bytes;
+        way.first.get_or_insert((Instant::now(), held));
+        way.queue.push_back(frame);
+    }
+}
+
+/// The ways to the guest's interfaces.
+struct Ways {
+    root: PathBuf,
+    brief: Brief,
+    /// None: there is none.
+    open: HashMap<MacAddress, Option<Way>>,
+}
+
+/// The way to one of them.
+struct Way {
+    tap: Tap,
+    injector: Injector,
+    macs: Vec<MacAddress>,
+    /// What the tap had counted before the first of ours.
+    read: u64,
+    sorted: bool,
+    /// What has no room in the tap's queue yet, oldest first.
+    queue: VecDeque<Frame>,
+    delivered: u64,
+    late: u64,
+    /// When the first came, and how long the source had had it.
+    first: Option<(Instant, Duration)>,
+    /// When it was seen that somebody reads the tap.
+    ran: Option<Instant>,
+}
+
+impl Ways {
+    /// Opened when the first frame comes: the source's guest stands still then, and the tap is there.
+    fn of(&mut self, mac: MacAddress) -> Option<&mut Way> {
+        let pair = self.brief.pairs.iter().find(|pair| pair.mac == mac)?;
+        let way = self.open.entry(mac).or_insert_with(|| {
+            let opened = Way::open(&self.root, mac, vec![pair.mac, pair.primary_mac]);
+            opened
+                .inspect_err(|error| debug!(%mac, "kept frames have no way to the guest: {error}"))
+                .ok()
+        });
+        way.as_mut()
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut Way> {
+        self.open.values_mut().flatten()
+    }
+
+    /// What waits goes into the taps' queues, as far as there is room; whether some waits still.
+    fn feed(&mut self) -> bool {
+        self.each().for_each(Way::feed);
+        self.each().any(|way| !way.queue.is_empty())
+    }
+
+    fn ran(&self) -> Option<Instant> {
+        self.open.values().flatten().filter_map(|way| way.ran).min()
+    }
+
+    fn longest_ms(&self) -> u32 {
+        let longest = self.open.values().flatten().filter_map(|way| {
+            let (first, held) = way.first?;
+            let waited = way.ran.unwrap_or_else(Instant::now).saturating_duration_since(first);
+            u32::try_from((waited + held).as_millis()).ok()
+        });
+        longest.max().unwrap_or_default()
+    }
+}
+
+impl Way {
+    fn open(root: &std::path::Path, mac: MacAddress, macs: Vec<MacAddress>) -> std::io::Result<Way> {
+        let tap = Tap::of(root, mac)?;
+        let injector = Injector::open(&tap.name)?;
+        let counted = tap.counted()?;
+        Ok(Way {
+            sorted: tap.is_sorted_by_vlan(),
+            tap,
+            injector,
+            macs,
+            read: counted.read,
+            queue: VecDeque::new(),
+            delivered: 0,
+            late: 0,
+            first: None,
+            ran: None,
+        })
+    }
+
+    /// Nobody else's, and not from a network that its bridge may keep from this guest.
+    fn is_for_it(&self, frame: &Frame) -> bool {
+        frame::is_for(frame.destination(), &self.macs) && !(self.sorted && frame.is_tagged())
+    }
+
+    /// The tap counts what finds no room in its queue: such a one is tried again. Its queue is not made longer for it: the
+    /// kernel loses what comes while it changes that (`dev_qdisc_change_tx_queue_len()` deactivates the interface).
+    fn feed(&mut self) {
+        self.look();
+        while let Some(frame) = self.queue.front() {
+            let before = self.tap.counted();
+            if self.injector.send(frame).is_err() {
+                return;
+            }
+            let dropped = match (before, self.tap.counted()) {
+                (Ok(before), Ok(after)) => after.dropped > before.dropped,
+                // The tap is gone, and the guest with it.
+                _ => return,
+            };
+            if dropped {
+                return;
+            }
+            self.queue.pop_front();
+            self.delivered += 1;
+            self.late += u64::from(self.ran.is_some());
+        }
+    }
+
+    /// An emulator whose guest does not run yet reads one from each queue, and no more.
+    fn look(&mut self) {
+        let idle = self.read + self.tap.queues() as u64;
+        if self.ran.is_none() && self.tap.counted().is_ok_and(|counted| counted.read > idle) {
+            self.ran = Some(Instant::now());
+        }
+    }
+}

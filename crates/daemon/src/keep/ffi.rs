@@ -1,0 +1,101 @@
+//! Options of a packet socket that no crate sets: `nix` and `rustix` know none of them.
+//!
+//! One of two files of the workspace with `unsafe`: each option is a call of the C library with a pointer to its value.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::{c_int, c_uint},
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use nix::libc::{
+    PACKET_AUXDATA, PACKET_STATISTICS, PACKET_VNET_HDR, SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET, SOL_SOCKET,
+    getsockopt, setsockopt, sock_filter, sock_fprog, socklen_t,
+};
+
+/// Sets an option.
+///
+/// # Safety
+/// `value` is of the type that the kernel reads for this option, and what it points to in turn lives as long as the call.
+unsafe fn set<T>(socket: &impl AsFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as socklen_t;
+    // SAFETY: the value is readable for its length during the call; the rest is the caller's promise.
+    let result = unsafe {
+        setsockopt(
+            socket.as_fd().as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_ref(value).cast(),
+            length,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Each frame has what its sender left to the NIC before it, in both directions.
+pub(super) fn with_header(socket: &impl AsFd) -> io::Result<()> {
+    let on: c_int = 1;
+    // SAFETY: the kernel reads a C int for this option (packet_setsockopt()).
+    unsafe { set(socket, SOL_PACKET, PACKET_VNET_HDR, &on) }
+}
+
+/// What the kernel keeps beside a frame comes as a control message: its VLAN tag.
+pub(super) fn with_tag(socket: &impl AsFd) -> io::Result<()> {
+    let on: c_int = 1;
+    // SAFETY: as above.
+    unsafe { set(socket, SOL_PACKET, PACKET_AUXDATA, &on) }
+}
+
+/// So many bytes may wait to be read, whatever the host's limit for others is.
+pub(super) fn with_room(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    // SAFETY: the kernel reads a C int for this option (sk_setsockopt()).
+    unsafe { set(socket, SOL_SOCKET, SO_RCVBUFFORCE, &bytes) }
+}
+
+/// Only what leaves by the interface comes in, nothing that arrives there.
+pub(super) fn only_leaving(socket: &impl AsFd) -> io::Result<()> {
+    // Of the kernel's filter.h and if_packet.h: BPF_LD|BPF_B|BPF_ABS of SKF_AD_OFF + SKF_AD_PKTTYPE, BPF_JMP|BPF_JEQ|BPF_K with
+    // PACKET_OUTGOING, BPF_RET|BPF_K: all of it, or nothing.
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let mut program = [
+        step(0x30, 0, 0, 0xffff_f000 + 4),
+        step(0x15, 0, 1, 4),
+        step(0x06, 0, 0, u32::MAX),
+        step(0x06, 0, 0, 0),
+    ];
+    let program = sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the kernel reads a sock_fprog for this option and copies the four steps, which outlive the call.
+    unsafe { set(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program) }
+}
+
+/// How many frames were lost since this was asked last, because nobody read them in time.
+pub(super) fn lost(socket: &impl AsFd) -> u32 {
+    /// `struct tpacket_stats` of if_packet.h.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Statistics {
+        packets: c_uint,
+        drops: c_uint,
+    }
+    let mut statistics = Statistics::default();
+    let mut length = size_of::<Statistics>() as socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to the value, which is two C unsigned ints as it expects.
+    let result = unsafe {
+        getsockopt(
+            socket.as_fd().as_raw_fd(),
+            SOL_PACKET,
+            PACKET_STATISTICS,
+            std::ptr::from_mut(&mut statistics).cast(),
+            &mut length,
+        )
+    };
+    if result == 0 { statistics.drops } else { 0 }
+}

@@ -1,0 +1,80 @@
+//! What the kernel's sysfs says of a guest's tap.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use godwit_migration::MacAddress;
+
+use super::window::Counted;
+
+/// A guest's tap on this host.
+#[derive(Debug)]
+pub(super) struct Tap {
+    pub(super) name: String,
+    folder: PathBuf,
+    read: File,
+    dropped: File,
+}
+
+impl Tap {
+    /// The tap of the guest's interface with that MAC: libvirt gives it the same one, with the first byte 0xfe.
+    pub(super) fn of(root: &Path, mac: MacAddress) -> io::Result<Tap> {
+        let mut wanted = mac.bytes();
+        wanted[0] = 0xfe;
+        for entry in fs::read_dir(root.join("sys/class/net"))? {
+            let folder = entry?.path();
+            let address = fs::read_to_string(folder.join("address")).unwrap_or_default();
+            let has: Option<MacAddress> = address.trim().parse().ok();
+            if has.is_some_and(|has| has.bytes() == wanted) && folder.join("tun_flags").exists() {
+                return Tap::open(folder);
+            }
+        }
+        let what = format!("interface {mac} has no tap on this host");
+        Err(io::Error::new(io::ErrorKind::NotFound, what))
+    }
+
+    fn open(folder: PathBuf) -> io::Result<Tap> {
+        let name = folder.file_name().unwrap_or_default();
+        Ok(Tap {
+            name: name.to_string_lossy().into_owned(),
+            read: File::open(folder.join("statistics/tx_packets"))?,
+            dropped: File::open(folder.join("statistics/tx_dropped"))?,
+            folder,
+        })
+    }
+
+    /// What it has counted since it was made.
+    pub(super) fn counted(&self) -> io::Result<Counted> {
+        Ok(Counted {
+            read: number(&self.read)?,
+            dropped: number(&self.dropped)?,
+        })
+    }
+
+    /// How many queues it has.
+    pub(super) fn queues(&self) -> usize {
+        let entries = fs::read_dir(self.folder.join("queues")).into_iter().flatten();
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let count = names.filter(|name| name.to_string_lossy().starts_with("tx-")).count();
+        count.max(1)
+    }
+
+    /// Whoever is to get a frame with a VLAN tag is not known here: its bridge sorts them (`vlan_filtering`).
+    pub(super) fn is_sorted_by_vlan(&self) -> bool {
+        let filtering = fs::read_to_string(self.folder.join("master/bridge/vlan_filtering"));
+        filtering.is_ok_and(|filtering| filtering.trim() != "0")
+    }
+}
+
+fn number(file: &File) -> io::Result<u64> {
+    let mut text = [0; 32];
+    let length = file.read_at(&mut text, 0)?;
+    let text = std::str::from_utf8(&text[..length]).unwrap_or_default();
+    text.trim()
+        .parse()
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a counter that is no number"))
+}

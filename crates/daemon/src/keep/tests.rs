@@ -1,0 +1,208 @@
+//! From one guest's tap to another's, with the kernel's own taps in a network namespace of the test's own.
+
+mod place;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use godwit_api::peer::v1::{KeepRequest, KeptFrame, KeptFrames, keep_service_client::KeepServiceClient};
+use tokio::time::sleep;
+use tonic::Code;
+
+use self::place::{GUEST, MAC, MIGRATION, Place, in_a_network};
+use super::*;
+use crate::libvirt::{Event, Lifecycle, Resumed, Suspended};
+
+fn suspended() -> Event {
+    change(Lifecycle::Suspended(Suspended::Migrated))
+}
+
+fn change(change: Lifecycle) -> Event {
+    Event::Lifecycle {
+        uuid: GUEST.parse().unwrap(),
+        name: "web-1".into(),
+        change,
+    }
+}
+
+async fn pass(ms: u64) {
+    sleep(Duration::from_millis(ms)).await;
+}
+
+/// Moves with a pause of so long; what was kept, and what each tap's guest got.
+async fn moved(emulated: bool, pause_ms: u64) {
+    let place = Place::new("beta").await;
+    let (mut source, mut destination) = (place.guest("vnet0"), place.guest("vnet1"));
+    place.wire();
+    source.say("run");
+    destination.say(if emulated { "hold" } else { "stop" });
+    let keeper = place.keeper(emulated);
+    let sender = place.send_to("vnet0");
+    pass(300).await;
+    source.say(if emulated { "hold" } else { "stop" });
+    pass(20).await;
+    place.events.send(suspended()).unwrap();
+    pass(pause_ms).await;
+    destination.say("run");
+    pass(200).await;
+    let sent = sender.end().await;
+    let kept = keeper.end(true).await;
+    pass(100).await;
+    let (before, after) = (source.got(), destination.got());
+    let all: BTreeSet<u32> = before.iter().chain(&after).copied().collect();
+    assert_eq!(all, BTreeSet::from_iter(0..sent), "{kept:?}");
+    assert!(after.is_sorted() && after.len() as u64 >= pause_ms / 10, "{after:?}");
+    // An emulator's last frame may come twice; this host saw whether it waited.
+    let twice = before.len() + after.len() - all.len();
+    assert!(twice <= usize::from(emulated), "{twice} came twice");
+    assert_eq!(
+        (kept.frames, kept.delivered, kept.lost, kept.no_room, kept.not_kept.clone()),
+        (after.len() as u64, after.len() as u64, 0, 0, None)
+    );
+    assert!(kept.late > 0 && u64::from(kept.longest_ms) >= pause_ms, "{kept:?}");
+}
+
+#[test]
+fn what_arrives_in_the_pause_is_delivered_where_the_guest_runs_next() {
+    in_a_network(
+        "keep::tests::what_arrives_in_the_pause_is_delivered_where_the_guest_runs_next",
+        async || moved(true, 400).await,
+    );
+}
+
+#[test]
+fn so_it_is_where_the_kernel_reads_the_tap() {
+    in_a_network("keep::tests::so_it_is_where_the_kernel_reads_the_tap", async || {
+        moved(false, 400).await;
+    });
+}
+
+#[test]
+fn a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice() {
+    in_a_network(
+        "keep::tests::a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice",
+        async || {
+            let place = Place::new("beta").await;
+            let (mut source, destination) = (place.guest("vnet0"), place.guest("vnet1"));
+            place.wire();
+            source.say("run");
+            let keeper = place.keeper(true);
+            let sender = place.send_to("vnet0");
+            pass(200).await;
+            source.say("hold");
+            place.events.send(suspended()).unwrap();
+            pass(300).await;
+            drop(destination);
+            source.say("run");
+            place
+                .events
+                .send(change(Lifecycle::Resumed(Resumed::Migrated)))
+                .unwrap();
+            pass(200).await;
+            let sent = sender.end().await;
+            let kept = keeper.end(false).await;
+            assert_eq!(source.got(), Vec::from_iter(0..sent), "{kept:?}");
+                },
+    );
+}
+
+/// A frame for that MAC with that type.
+fn frame(mac: [u8; 6], kind: [u8; 2]) -> KeptFrame {
+    let mut data = [mac.as_slice(), &[2; 6], &kind].concat();
+    data.resize(60, 0);
+    KeptFrame {
+        data,
+        ..KeptFrame::default()
+    }
+}
+
+fn request(mac: &str, frames: Vec<KeptFrame>) -> KeepRequest {
+    KeepRequest {
+        migration_id: MIGRATION.into(),
+        frames: vec![KeptFrames {
+            mac: mac.into(),
+            frames,
+        }],
+    }
+}
+
+#[test]
+fn a_peer_reaches_no_guest_but_the_one_that_it_sends() {
+    in_a_network(
+        "keep::tests::a_peer_reaches_no_guest_but_the_one_that_it_sends",
+        async || {
+            let place = Place::new("beta").await;
+            let _guest = place.guest("vnet1");
+            place.wire();
+            let asked = async |requests: Vec<KeepRequest>| {
+                let mut client = KeepServiceClient::new(place.channel.clone());
+                let mut answers = client.keep(tokio_stream::iter(requests)).await?.into_inner();
+                answers.message().await
+            };
+            let own = MAC.parse::<godwit_migration::MacAddress>().unwrap().bytes();
+            let mut other = own;
+            other[5] += 1;
+            let ip = [8, 0];
+            let frames = vec![
+                frame(own, ip),
+                frame(other, ip),
+                frame([0xff; 6], ip),
+                frame([0x33, 0x33, 0, 0, 0, 1], ip),
+                KeptFrame::default(),
+            ];
+            let answer = asked(vec![request(MAC, frames)]).await.unwrap().unwrap();
+            assert_eq!((answer.delivered, answer.refused), (1, 4));
+            // Of an interface that it has not, or of none.
+            for mac in ["52:54:00:aa:00:99", "nonsense"] {
+                let answer = asked(vec![request(mac, vec![frame(own, ip)])]).await.unwrap().unwrap();
+                assert_eq!((answer.delivered, answer.refused), (0, 1), "{mac}");
+            }
+            // More than there is room for, over all its streams.
+            let many = || request(MAC, vec![frame(own, ip); 1000]);
+            let answer = asked(vec![many(), many()]).await.unwrap().unwrap();
+            assert!(answer.no_room > 0 && answer.delivered > 900, "{answer:?}");
+            let again = asked(vec![many()]).await.unwrap().unwrap();
+            assert_eq!((again.delivered, again.no_room), (0, 1000));
+            // Another migration, and nobody's.
+            let unknown = KeepRequest {
+                migration_id: "0198c0de-0000-7000-8000-000000000000".into(),
+                ..request(MAC, Vec::new())
+            };
+            assert_eq!(asked(vec![unknown]).await.unwrap_err().code(), Code::NotFound);
+            assert!(asked(Vec::new()).await.is_err());
+        },
+    );
+}
+
+#[test]
+fn another_host_may_not_bring_anything() {
+    in_a_network("keep::tests::another_host_may_not_bring_anything", async || {
+        let place = Place::new("gamma").await;
+        let mut client = KeepServiceClient::new(place.channel.clone());
+        let requests = tokio_stream::iter([request(MAC, Vec::new())]);
+        let refused = client.keep(requests).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    });
+}
+
+#[test]
+fn without_a_destination_that_answers_the_move_goes_on_and_it_is_told() {
+    in_a_network(
+        "keep::tests::without_a_destination_that_answers_the_move_goes_on_and_it_is_told",
+        async || {
+            let place = Place::new("gamma").await;
+            let mut source = place.guest("vnet0");
+            place.wire();
+            source.say("run");
+            let keeper = place.keeper(true);
+            let sender = place.send_to("vnet0");
+            pass(200).await;
+            source.say("hold");
+            place.events.send(suspended()).unwrap();
+            pass(100).await;
+            sender.end().await;
+            let kept = keeper.end(true).await;
+            assert!(kept.frames > 10 && kept.lost == kept.frames && kept.delivered == 0, "{kept:?}");
+            assert!(kept.not_kept.unwrap().contains("not one from gamma"));
+        },
+    );
+}

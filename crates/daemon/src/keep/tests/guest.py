@@ -1,0 +1,43 @@
+"""Reads a tap as an emulator does: argv[1] is its name. Orders on the standard input, one word a line: `run`, `hold` (the guest
+stands still: one frame more is read and not taken), `stop` (nothing is read, as by the kernel). Says `ready`, and the number of
+each frame that the guest got."""
+import fcntl
+import os
+import select
+import struct
+import sys
+
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454CA, 0x2, 0x1000, 0x4000
+tap = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", sys.argv[1].encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+print("ready", flush=True)
+mode, held = "stop", None
+
+
+def get(frame):
+    data = frame[10:]
+    tagged = data[12:14] == b"\x81\x00"
+    if tagged:
+        data = data[:12] + data[16:]
+    if data[12:14] == b"\x08\x00" and data[23] == 17 and data[36:38] == struct.pack(">H", 9999):
+        print(("tagged " if tagged else "got ") + str(struct.unpack(">I", data[42:46])[0]), flush=True)
+
+
+while True:
+    reads = mode == "run" or (mode == "hold" and held is None)
+    ready, _, _ = select.select([0] + [tap] * reads, [], [])
+    if 0 in ready:
+        told = os.read(0, 100)
+        if not told:
+            sys.exit()
+        mode = told.decode().split()[-1]
+        if mode == "run" and held is not None:
+            get(held)
+            held = None
+        print("mode " + mode, flush=True)
+    elif tap in ready:
+        frame = os.read(tap, 70000)
+        if mode == "hold":
+            held = frame
+        else:
+            get(frame)

@@ -1,0 +1,303 @@
+//! A network namespace with two taps, a daemon that takes kept frames, and a guest on its way to it.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::UdpSocket,
+    os::unix::fs::symlink,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use godwit_api::{
+    peer::v1::{
+        ListMacsResponse, ReserveRequest, WantedPair, keep_service_server::KeepServiceServer,
+        peer_service_server::PeerService,
+    },
+    v1 as api,
+};
+use godwit_coordinator::{
+    Caller, Coordinator, Deadlines, Expiry, History, Job, Journal, Limits, PeerDesk, Settings as Host, World,
+};
+use godwit_migration::{
+    Brief, Cause, Event, Guest as Named, Pair, PciAddress, Policy, Sighting, Vf, doctor::Diagnosis,
+    preflight::GuestFacts, profile::MustMatch,
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    sync::broadcast,
+    task,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint, Server},
+};
+
+use super::*;
+
+pub(super) const MAC: &str = "52:54:00:aa:00:10";
+pub(super) const GUEST: &str = "60d01700-0000-4000-8000-000000000010";
+pub(super) const MIGRATION: &str = "0198c0de-1111-7222-8333-444455556666";
+
+/// Says to the child that it is in a namespace of its own.
+const INSIDE: &str = "GODWIT_TEST_KEEP";
+
+/// Runs the story in the namespace, as the only test of this program.
+pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        return runtime.unwrap().block_on(story());
+    }
+    let within = |then: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "sh", "-c"]);
+        command.args(["mount -t sysfs sysfs /sys && ip link set lo up && exec \"$@\"", "sh"]);
+        command.args(then).env(INSIDE, "1").stdin(Stdio::null()).output()
+    };
+    if !within(&["ip", "tuntap", "add", "dev", "vnet9", "mode", "tap"]).is_ok_and(|tried| tried.status.success()) {
+        eprintln!("skipped: this user may not have a network namespace with a tap");
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let told = within(&[program.to_str().unwrap(), "--exact", name, "--nocapture"]).unwrap();
+    let words = String::from_utf8_lossy(&told.stdout).into_owned() + &String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success() && words.contains("1 passed"), "{words}");
+}
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status();
+    assert!(status.unwrap().success(), "ip {words}");
+}
+
+/// Nobody but the peer asks it for anything.
+struct Empty;
+
+impl World for Empty {
+    async fn work(&self, _: Job) -> Event {
+        std::future::pending().await
+    }
+    async fn abort(&self, _: &Brief) -> Result<(), Cause> {
+        Ok(())
+    }
+    async fn guests(&self, _: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
+        Ok(Vec::new())
+    }
+    async fn adopt(&self, _: &Named, _: &[Pair], _: Policy) -> Result<(), Cause> {
+        Ok(())
+    }
+    async fn vfs(&self) -> Result<Vec<Vf>, Cause> {
+        Ok(Vec::new())
+    }
+    async fn clean(&self, _: PciAddress) -> Result<(), Cause> {
+        Ok(())
+    }
+    async fn sight(&self, _: &str) -> Sighting {
+        Sighting::Absent
+    }
+    async fn plan(&self, _: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
+        Ok(Vec::new())
+    }
+    async fn greet(&self, _: &str) -> Result<api::Host, Cause> {
+        Err(Cause::default())
+    }
+    async fn macs(&self, _: &str) -> Result<ListMacsResponse, Cause> {
+        Err(Cause::default())
+    }
+    async fn doctor(&self, _: Option<&GuestFacts>) -> Diagnosis {
+        Diagnosis::default()
+    }
+}
+
+pub(super) struct Place {
+    files: TempDir,
+    pub(super) events: broadcast::Sender<crate::libvirt::Event>,
+    pub(super) channel: Channel,
+}
+
+impl Place {
+    /// The host `alpha` awaits a guest from `beta`; everybody who comes is `caller`.
+    pub(super) async fn new(caller: &'static str) -> Place {
+        let files = tempfile::tempdir().unwrap();
+        // Each host sees its own tap.
+        for (host, tap) in [("source", "vnet0"), ("destination", "vnet1")] {
+            let folder = files.path().join(host).join("sys/class/net");
+            std::fs::create_dir_all(&folder).unwrap();
+            symlink(format!("/sys/class/net/{tap}"), folder.join(tap)).unwrap();
+        }
+        let coordinator = coordinator(&files).await;
+        let mut asked = Request::new(ReserveRequest {
+            migration_id: MIGRATION.into(),
+            guest: "web-1".into(),
+            guest_uuid: GUEST.into(),
+            policy: api::Policy::StandbyOnly.into(),
+            pairs: vec![WantedPair {
+                mac: MAC.into(),
+                primary_mac: MAC.into(),
+                pool: "fabric".into(),
+                alias: "ua-vf".into(),
+                profile: None,
+            }],
+            ..ReserveRequest::default()
+        });
+        asked.extensions_mut().insert(Caller("beta".into()));
+        PeerDesk(coordinator.clone()).reserve(asked).await.unwrap();
+        let desk = KeepDesk::new(coordinator, files.path().join("destination"), 60_000);
+        let named = KeepServiceServer::with_interceptor(desk, move |mut request: Request<()>| {
+            request.extensions_mut().insert(Caller(caller.into()));
+            Ok(request)
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let incoming = TcpListenerStream::new(listener);
+        task::spawn(Server::builder().add_service(named).serve_with_incoming(incoming));
+        let channel = Endpoint::from_shared(format!("http://{address}"));
+        Place {
+            files,
+            events: broadcast::channel(16).0,
+            channel: channel.unwrap().connect_lazy(),
+        }
+    }
+
+    /// Whoever reads that tap. It gets an address as libvirt gives it.
+    pub(super) fn guest(&self, tap: &'static str) -> Guest {
+        let guest = Guest::new(tap);
+        ip(&format!("link set {tap} address fe:54:00:aa:00:10"));
+        ip(&format!("link set {tap} up"));
+        guest
+    }
+
+    /// What is for the guest goes to the source's tap.
+    pub(super) fn wire(&self) {
+        if std::path::Path::new("/sys/class/net/vnet0").exists() {
+            ip("addr add 10.0.0.1/24 dev vnet0");
+            ip(&format!("neigh add 10.0.0.2 lladdr {MAC} dev vnet0"));
+        }
+    }
+
+    pub(super) fn keeper(&self, emulated: bool) -> Keeper {
+        let settings = Settings {
+            stragglers: Duration::from_millis(100),
+            root: self.files.path().join("source"),
+            ..Settings::default()
+        };
+        let mac = MAC.parse().unwrap();
+        let interface = Interface {
+            mac,
+            macs: vec![mac],
+            emulated,
+        };
+        let migration = (MIGRATION.to_owned(), GUEST.parse().unwrap());
+        let (events, channel) = (self.events.subscribe(), self.channel.clone());
+        Keeper::begin(&settings, migration, vec![interface], events, channel)
+    }
+
+    /// Some 500 numbered datagrams a second.
+    pub(super) fn send_to(&self, _tap: &str) -> Sender {
+        let end = Arc::new(Mutex::new(false));
+        let told = Arc::clone(&end);
+        let work = std::thread::spawn(move || {
+            let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
+            let mut sent: u32 = 0;
+            while !*told.lock().unwrap() {
+                socket.send_to(&sent.to_be_bytes(), "10.0.0.2:9999").unwrap();
+                sent += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            sent
+        });
+        Sender { end, work }
+    }
+}
+
+async fn coordinator(files: &TempDir) -> Coordinator<Empty> {
+    let settings = Host {
+        host: "alpha".into(),
+        peers: vec!["beta".into()],
+        deadlines: Deadlines::new([]),
+        limits: Limits::default(),
+        history: History::default(),
+        must_match: MustMatch::default(),
+        pools: vec!["fabric".into()],
+        probes: 0,
+        certificate: Expiry::default(),
+    };
+    let journal = Journal::open(files.path()).unwrap();
+    Coordinator::start(settings, Arc::new(Empty), journal).await.unwrap()
+}
+
+pub(super) struct Sender {
+    end: Arc<Mutex<bool>>,
+    work: JoinHandle<u32>,
+}
+
+impl Sender {
+    /// How many were sent.
+    pub(super) async fn end(self) -> u32 {
+        *self.end.lock().unwrap() = true;
+        task::spawn_blocking(|| self.work.join().unwrap()).await.unwrap()
+    }
+}
+
+/// A process that reads a tap as an emulator does.
+pub(super) struct Guest {
+    process: Child,
+    orders: ChildStdin,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Guest {
+    fn new(tap: &str) -> Guest {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/keep/tests/guest.py");
+        let mut process = Command::new("python3")
+            .args([program, tap])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let told: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = Arc::clone(&told);
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
+        let orders = process.stdin.take().unwrap();
+        let guest = Guest {
+            process,
+            orders,
+            told,
+        };
+        guest.hear("ready");
+        guest
+    }
+
+    /// Whether it runs.
+    pub(super) fn say(&mut self, order: &str) {
+        self.orders.write_all(format!("{order}\n").as_bytes()).unwrap();
+        self.hear(&format!("mode {order}"));
+    }
+
+    fn hear(&self, line: &str) {
+        for _ in 0..1000 {
+            if self.told.lock().unwrap().iter().any(|told| told == line) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the guest did not say {line}");
+    }
+
+    /// The numbers that it got, in their order.
+    pub(super) fn got(&self) -> Vec<u32> {
+        let told = self.told.lock().unwrap();
+        let numbers = told.iter().filter_map(|line| line.strip_prefix("got ")?.parse().ok());
+        numbers.collect()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

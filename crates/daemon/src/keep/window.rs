@@ -1,0 +1,216 @@
+//! Which frames a guest did not get any more. Pure.
+//!
+//! A tap's frames are read in their order, by the emulator or by the kernel's vhost, and the tap counts those that were read
+//! (`tx_packets`: `tun_put_user()` of the kernel's tun.c) and those that found no room (`tx_dropped`). A packet socket sees each
+//! of them before it gets to the tap. So no clock is needed: of those that were seen, as many as were counted have been read,
+//! and the rest is what the guest did not get.
+//!
+//! With one exception. An emulator whose guest stands still reads one more frame from each queue, finds that nobody takes it,
+//! keeps it, and reads no more (QEMU's `tap_send()` and `qemu_net_queue_send()`). That one was read, and the guest did
+//! not get it.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::frame::Frame;
+
+/// What was read is kept a little: an emulator's last frame may turn out to be the one that nobody took. As is what was seen
+/// of frames that are nobody's business, for their number.
+const MOST_ENTRIES: usize = 65_536;
+
+/// One that waits for so long after it was seen is not being read.
+pub(super) const STUCK: Duration = Duration::from_millis(5);
+
+/// Where no later frame tells whether the guest got the last one that was read: it may have come after the guest's stop
+/// if it came within this time before that was heard of.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the tap has counted since it was made: `tx_packets` and `tx_dropped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) read: u64,
+    pub(super) dropped: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Instant,
+    /// None: not for the guest alone, or there was no room.
+    frame: Option<Frame>,
+}
+
+/// The newest frames on their way to one tap.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// So many frames may have been read and not taken: the queues of an emulator's tap; 0 for the kernel's.
+    untaken: u64,
+    /// Bytes.
+    room: usize,
+    held: usize,
+    entries: VecDeque<Entry>,
+    /// How many were seen before the first entry.
+    gone: u64,
+    /// Seen less counted, where both are at rest: the least that was found.
+    ahead: Option<i128>,
+    /// How many of those that were seen have been read.
+    read: u64,
+    stop: Option<Stop>,
+    /// For the guest, and without room.
+    no_room: u64,
+}
+
+#[derive(Debug)]
+struct Stop {
+    at: Instant,
+    /// What was dropped before; what is dropped later is kept here.
+    dropped: Option<u64>,
+    /// From here the guest did not get them.
+    floor: Option<u64>,
+}
+
+impl Window {
+    pub(super) fn new(untaken: u64, room: usize) -> Window {
+        Window {
+            untaken,
+            room,
+            held: 0,
+            entries: VecDeque::new(),
+            gone: 0,
+            ahead: None,
+            read: 0,
+            stop: None,
+            no_room: 0,
+        }
+    }
+
+    /// The guest goes on here: whoever reads its tap gives it all.
+    pub(super) fn goes_on(&mut self) {
+        self.stop = None;
+    }
+
+    /// A frame was seen on its way to the tap; `None`: one that is not for the guest alone.
+    pub(super) fn seen(&mut self, frame: Option<Frame>, at: Instant) {
+        let fits = frame
+            .as_ref()
+            .is_none_or(|frame| self.held + frame.data.len() <= self.room);
+        let frame = match fits || self.make_room(frame.as_ref().map_or(0, |frame| frame.data.len())) {
+            true => frame,
+            // The newest has to go, as in any queue that is full: what came before it stays whole.
+            false => {
+                self.no_room += 1;
+                None
+            }
+        };
+        // Behind the floor none is counted any more.
+        let settled = self.stop.as_ref().is_some_and(|stop| stop.floor.is_some());
+        if frame.is_some() || !settled {
+            self.held += frame.as_ref().map_or(0, |frame| frame.data.len());
+            self.entries.push_back(Entry { at, frame });
+        }
+    }
+
+    /// What the tap has counted. Read before the last of the frames that were seen were.
+    pub(super) fn counted(&mut self, counted: Counted, at: Instant) {
+        let dropped = match &mut self.stop {
+            None => counted.dropped,
+            Some(stop) => *stop.dropped.get_or_insert(counted.dropped),
+        };
+        let counted = i128::from(counted.read) + i128::from(dropped);
+        let seen = self.gone + self.entries.len() as u64;
+        let ahead = (i128::from(seen) - counted).min(self.ahead.unwrap_or(i128::MAX));
+        self.ahead = Some(ahead);
+        self.read = u64::try_from(counted + ahead).unwrap_or_default().min(seen);
+        self.settle(at);
+        self.forget();
+    }
+
+    /// The guest has stopped: this was heard now.
+    pub(super) fn stopped(&mut self, at: Instant) {
+        self.stop.get_or_insert(Stop {
+            at,
+            dropped: None,
+            floor: None,
+        });
+    }
+
+    /// Nothing more is counted: the tap is gone, or nobody waits any longer.
+    pub(super) fn close(&mut self) {
+        let Some(stop) = &mut self.stop else { return };
+        if stop.floor.is_none() {
+            let seen = self.gone + self.entries.len() as u64;
+            let waits = seen > self.read;
+            let late = self.read.checked_sub(self.gone + 1).is_some_and(|at| {
+                let last = usize::try_from(at).ok().and_then(|at| self.entries.get(at));
+                last.is_some_and(|entry| entry.at + HEARD_WITHIN >= stop.at)
+            });
+            let back = if waits || late { self.untaken } else { 0 };
+            stop.floor = Some(self.read.saturating_sub(back));
+        }
+    }
+
+    /// The next frame that the guest did not get, and when it was seen.
+    pub(super) fn next(&mut self) -> Option<(Frame, Instant)> {
+        let floor = self.stop.as_ref()?.floor?;
+        loop {
+            let entry = self.entries.pop_front()?;
+            self.gone += 1;
+            if let Some(frame) = entry.frame {
+                self.held -= frame.data.len();
+                if self.gone > floor {
+                    return Some((frame, entry.at));
+                }
+            }
+        }
+    }
+
+    /// There was no room for so many.
+    pub(super) fn no_room(&self) -> u64 {
+        self.no_room
+    }
+
+    /// What waits is not being read: then the last that was read is one that nobody took. After the guest's stop nothing is
+    /// read but those.
+    fn settle(&mut self, at: Instant) {
+        let waiting = self.read.checked_sub(self.gone).and_then(|read| usize::try_from(read).ok());
+        let oldest = waiting.and_then(|waiting| self.entries.get(waiting));
+        let stuck = oldest.is_some_and(|entry| entry.at + STUCK <= at);
+        let (read, untaken) = (self.read, self.untaken);
+        if let Some(stop) = &mut self.stop
+            && stop.floor.is_none()
+            && (stuck || untaken == 0)
+        {
+            stop.floor = Some(read.saturating_sub(untaken));
+        }
+    }
+
+    /// The guest has them.
+    fn forget(&mut self) {
+        let keep = match self.stop {
+            None => self.read.saturating_sub(self.untaken),
+            Some(_) => return,
+        };
+        while self.gone < keep || self.entries.len() > MOST_ENTRIES {
+            self.drop_oldest();
+        }
+    }
+
+    /// Of what was read already.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        while self.stop.is_none() && self.gone < self.read && self.held + bytes > self.room {
+            self.drop_oldest();
+        }
+        self.held + bytes <= self.room
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.gone += 1;
+            self.held -= entry.frame.map_or(0, |frame| frame.data.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
