@@ -74,6 +74,10 @@ const MOVES: &[Told] = &[
     ),
     ("there_and_back_again", moves::there_and_back),
     ("a_plan_names_the_vf_that_the_guest_gets", moves::planned),
+    (
+        "what_arrives_in_the_pause_is_not_lost",
+        measures::nothing_is_lost_in_the_pause,
+    ),
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
     (

@@ -57,6 +57,31 @@ pub(crate) fn agrees_with_the_meter(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
+/// What arrives while the guest stands still between its hosts comes late, and is not lost: there and back.
+pub(crate) fn nothing_is_lost_in_the_pause(stage: &Stage) -> Result<()> {
+    let probe = build::build_static(&stage.place, "godwit-probe")?;
+    for from in [Host::Alpha, Host::Beta] {
+        let measured = measure::one_move(&stage.place, &probe, from, |_| {})?;
+        ensure!(
+            measured.code == 0,
+            "exit code {}: {}",
+            measured.code,
+            measured.complaint
+        );
+        let kept = measured.migration.kept.clone();
+        let kept = kept.context("the record does not say what was kept")?;
+        let lost = measured.losses.get("transfer").copied().unwrap_or_default();
+        println!(
+            "  from {from}: {} of {} lost in the transfer, pause {:?} ms, {kept:?}",
+            lost.to_guest.1, lost.to_guest.0, measured.downtime_ms
+        );
+        ensure!(kept.not_kept.is_empty() && kept.frames > 0, "{kept:?}");
+        ensure!(kept.delivered == kept.frames, "{kept:?}");
+        ensure!(lost.to_guest.1 == 0, "{lost:?} in the transfer: {kept:?}");
+    }
+    Ok(())
+}
+
 /// Nothing is asked of the guest, and nothing told.
 pub(crate) fn off_for_one_move(stage: &Stage) -> Result<()> {
     let answer = stage.godwit("migrate web-1 beta --wait --probes 0")?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use crate::kept::Kept;
 use crate::{Host, Place, command, ssh};
 
 /// How a command of `godwit` ended.
@@ -71,6 +72,8 @@ pub struct Migration {
     pub failure: Option<Failure>,
     /// What the guest's own probes came to.
     pub measurement: Option<Measurement>,
+    /// What became of the frames of the pause.
+    pub kept: Option<Kept>,
 }
 
 /// What the guest's agent counted.

@@ -43,6 +43,7 @@ pub mod host;
 pub mod images;
 pub mod install;
 pub mod invariants;
+pub mod kept;
 pub mod line;
 pub mod logs;
 pub mod losses;

@@ -28,6 +28,8 @@ const MOVE_LIMIT: Duration = Duration::from_secs(300);
 pub enum Way {
     /// `godwit migrate`.
     Godwit,
+    /// The same with `--keep off`: frames of the pause are not kept.
+    GodwitUnkept,
     /// The same steps typed by hand, the guest's among them.
     ByHand,
     /// Unplug, migrate, plug; a bond with `miimon` and a primary port is left to notice, as KubeVirt and Nova leave it.
@@ -42,8 +44,9 @@ pub enum Way {
 
 impl Way {
     /// All of them, ours first, the floor last.
-    pub const ALL: [Way; 6] = [
+    pub const ALL: [Way; 7] = [
         Way::Godwit,
+        Way::GodwitUnkept,
         Way::ByHand,
         Way::NoGuestStep,
         Way::Teaming,
@@ -55,6 +58,7 @@ impl Way {
     pub fn name(self) -> &'static str {
         match self {
             Way::Godwit => "godwit",
+            Way::GodwitUnkept => "godwit-unkept",
             Way::ByHand => "by-hand",
             Way::NoGuestStep => "no-guest-step",
             Way::Teaming => "teaming",
@@ -67,7 +71,7 @@ impl Way {
     pub fn guest(self) -> Guest {
         match self {
             Way::Teaming | Way::KernelScript => TEAM_1,
-            Way::Godwit | Way::ByHand | Way::NoGuestStep | Way::VirtioOnly => WEB_1,
+            _ => WEB_1,
         }
     }
 }
@@ -131,7 +135,7 @@ pub fn prepare(place: &Place, way: Way, host: Host) -> Result<()> {
         }
     }
     match way {
-        Way::Godwit | Way::Teaming | Way::KernelScript => return Ok(()),
+        Way::Godwit | Way::GodwitUnkept | Way::Teaming | Way::KernelScript => return Ok(()),
         Way::ByHand => {}
         Way::NoGuestStep => {
             let answer = WEB_1.ask(place, host, "auto on", PATIENCE)?;
@@ -150,7 +154,7 @@ pub fn prepare(place: &Place, way: Way, host: Host) -> Result<()> {
 /// Leaves the guest, which is on `host` now, as it was before [`prepare`].
 pub fn put_back(place: &Place, way: Way, host: Host) -> Result<()> {
     match way {
-        Way::Godwit | Way::ByHand | Way::Teaming | Way::KernelScript => {}
+        Way::Godwit | Way::GodwitUnkept | Way::ByHand | Way::Teaming | Way::KernelScript => {}
         Way::NoGuestStep => _ = WEB_1.ask(place, host, "auto off", PATIENCE)?,
         Way::VirtioOnly => {
             WEB_1.plug(place, host)?;
@@ -207,9 +211,10 @@ pub fn one_move(place: &Place, probe: &Path, (way, from): (Way, Host), rate: u32
     })
 }
 
-fn by_godwit(place: &Place, from: Host) -> Result<Vec<Span>> {
+fn by_godwit(place: &Place, from: Host, options: &str) -> Result<Vec<Span>> {
     let ahead = clock::offsets(place)?;
-    let mut running = Move::begin(place, from, WEB_1.name, from.other().name())?;
+    let to = format!("{}{options}", from.other().name());
+    let mut running = Move::begin(place, from, WEB_1.name, &to)?;
     let (code, complaint) = running.follow(MOVE_LIMIT, |_| {})?;
     ensure!(
         code == 0,
@@ -234,7 +239,8 @@ fn by_steps(place: &Place, way: Way, from: Host) -> Result<Vec<Span>> {
     let transfer = || step(from, "transfer", || script::transfer(place, from, guest));
     let fail_back = || step(to, "fail-back", || guest.wait_for_vf(place, to));
     match way {
-        Way::Godwit => by_godwit(place, from),
+        Way::Godwit => by_godwit(place, from, ""),
+        Way::GodwitUnkept => by_godwit(place, from, " --keep off"),
         Way::ByHand => script::steps(place, from),
         Way::NoGuestStep | Way::KernelScript => Ok(vec![
             step(from, "unplug", || script::unplug(place, from, guest))?,
@@ -250,7 +256,7 @@ fn by_steps(place: &Place, way: Way, from: Host) -> Result<Vec<Span>> {
 fn off_vf(way: Way, spans: &[Span]) -> Option<f64> {
     let of = |name: &str| spans.iter().find(|span| span.name == name);
     let left = match way {
-        Way::Godwit | Way::ByHand => of("fail-over")?.to,
+        Way::Godwit | Way::GodwitUnkept | Way::ByHand => of("fail-over")?.to,
         Way::NoGuestStep | Way::KernelScript => of("unplug")?.from,
         // QEMU asks for it as its first step.
         Way::Teaming => of("transfer")?.from,

@@ -20,8 +20,8 @@ use std::{
 };
 
 use godwit_migration::{
-    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal,
-    Role, State, preflight,
+    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role,
+    State, preflight,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -29,9 +29,9 @@ use tokio::{
 };
 use tracing::info;
 
+pub use self::running::Running;
 pub use self::{awaited::Awaited, expected::Expected};
 pub(crate) use self::{lookup::Found, wanted::Wanted};
-pub use self::running::Running;
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
     clock::{new_id, now_ms},

@@ -6,8 +6,8 @@ mod profile;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Acceleration, Brief, Cause, Course, Figures, Guest, Kept, Migration, Moved, Outcome, Pair, Phase, PhaseSpan,
-    Policy, Role, State,
+    Acceleration, Brief, Cause, Course, Figures, Guest, Kept, Migration, Moved, Outcome, Pair, Phase,
+    PhaseSpan, Policy, Role, State,
     preflight::{GuestFacts, PairFacts},
 };
 use prost_types::Timestamp;

@@ -85,7 +85,10 @@ mod tests {
             longest_ms: 400,
             ..Kept::default()
         };
-        assert_eq!(told(some.clone()), "30 of 31 frames of the pause were delivered after it");
+        assert_eq!(
+            told(some.clone()),
+            "30 of 31 frames of the pause were delivered after it"
+        );
         let both = some.and(Kept {
             longest_ms: 20,
             frames: 1,

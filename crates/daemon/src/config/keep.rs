@@ -67,7 +67,10 @@ mod tests {
         let read = |text: &str| toml::from_str::<KeepTable>(text).unwrap();
         assert!(read("").settings().enabled && !read("mode = 'off'").settings().enabled);
         assert_eq!(read("room_mib = 2").settings().room, 2 << 20);
-        assert_eq!(read("stragglers_ms = 50").settings().stragglers, Duration::from_millis(50));
+        assert_eq!(
+            read("stragglers_ms = 50").settings().stragglers,
+            Duration::from_millis(50)
+        );
         for wrong in ["room_mib = 0", "room_mib = 4097", "stragglers_ms = 10001"] {
             assert!(read(wrong).check().is_err(), "{wrong}");
         }

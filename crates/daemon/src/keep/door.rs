@@ -74,7 +74,8 @@ impl<W: World> KeepService for KeepDesk<W> {
         })?;
         let mut requests = request.into_inner();
         let first = timeout(HELLO, requests.message()).await;
-        let first = first.unwrap_or_else(|_| Err(Status::deadline_exceeded("no migration was named in time")));
+        let first =
+            first.unwrap_or_else(|_| Err(Status::deadline_exceeded("no migration was named in time")));
         let first = first?.unwrap_or_default();
         let id = first.migration_id.clone();
         let awaited = self.coordinator.on_its_way(&id, &caller).await?;
@@ -275,7 +276,10 @@ impl Ways {
     fn longest_ms(&self) -> u32 {
         let longest = self.open.values().flatten().filter_map(|way| {
             let (first, held) = way.first?;
-            let waited = way.ran.unwrap_or_else(Instant::now).saturating_duration_since(first);
+            let waited = way
+                .ran
+                .unwrap_or_else(Instant::now)
+                .saturating_duration_since(first);
             u32::try_from((waited + held).as_millis()).ok()
         });
         longest.max().unwrap_or_default()

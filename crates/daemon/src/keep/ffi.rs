@@ -10,8 +10,8 @@ use std::{
 };
 
 use nix::libc::{
-    PACKET_AUXDATA, PACKET_STATISTICS, PACKET_VNET_HDR, SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET, SOL_SOCKET,
-    getsockopt, setsockopt, sock_filter, sock_fprog, socklen_t,
+    PACKET_AUXDATA, PACKET_STATISTICS, PACKET_VNET_HDR, SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET,
+    SOL_SOCKET, getsockopt, setsockopt, sock_filter, sock_fprog, socklen_t,
 };
 
 /// Sets an option.

@@ -45,7 +45,8 @@ pub(super) struct NoFrame;
 impl Offload {
     fn read(header: [u8; HEADER]) -> Offload {
         let [flags, segment_type, rest @ ..] = header;
-        let [length, size, start, offset] = [0, 2, 4, 6].map(|at| u16::from_ne_bytes([rest[at], rest[at + 1]]));
+        let [length, size, start, offset] =
+            [0, 2, 4, 6].map(|at| u16::from_ne_bytes([rest[at], rest[at + 1]]));
         let needs_checksum = flags & NEEDS_CHECKSUM != 0;
         // Without the flag the kernel leaves in these what it likes.
         Offload {
@@ -199,8 +200,14 @@ mod tests {
         let frame = Frame::read(&bytes(), None).unwrap();
         assert_eq!(frame.written(), bytes());
         assert_eq!(Frame::heard(frame.clone().told(0)), Ok(frame.clone()));
-        assert!(is_for(frame.destination(), &["52:54:00:aa:00:10".parse().unwrap()]));
-        assert!(!is_for(frame.destination(), &["52:54:00:aa:00:11".parse().unwrap()]));
+        assert!(is_for(
+            frame.destination(),
+            &["52:54:00:aa:00:10".parse().unwrap()]
+        ));
+        assert!(!is_for(
+            frame.destination(),
+            &["52:54:00:aa:00:11".parse().unwrap()]
+        ));
         assert!(!is_for([0xff; 6], &["52:54:00:aa:00:10".parse().unwrap()]));
         assert!(!frame.is_tagged());
         assert_eq!(Frame::read(&bytes()[..HEADER + 13], None), None);
@@ -211,7 +218,10 @@ mod tests {
         let frame = Frame::read(&bytes(), Some((0x8100, 0x2007))).unwrap();
         assert!(frame.is_tagged());
         assert_eq!(frame.data[12..18], [0x81, 0, 0x20, 0x07, 8, 0]);
-        assert_eq!((frame.offload.checksum_start, frame.offload.header_length), (38, 58));
+        assert_eq!(
+            (frame.offload.checksum_start, frame.offload.header_length),
+            (38, 58)
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ use nix::{
     ifaddrs::getifaddrs,
     libc,
     sys::socket::{
-        AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvmsg,
-        sendto, setsockopt, socket, sockopt,
+        AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind,
+        recvmsg, sendto, setsockopt, socket, sockopt,
     },
 };
 use tokio::io::unix::AsyncFd;
@@ -76,11 +76,9 @@ impl Watcher {
     /// What is there now. After [`Next::Nothing`], [`Watcher::ready`] waits.
     pub(super) fn next(&mut self) -> io::Result<Next> {
         loop {
-            let taken = self
-                .socket
-                .try_io(tokio::io::Interest::READABLE, |socket| {
-                    take(socket, self.interface, &mut self.buffer).map_err(io::Error::from)
-                });
+            let taken = self.socket.try_io(tokio::io::Interest::READABLE, |socket| {
+                take(socket, self.interface, &mut self.buffer).map_err(io::Error::from)
+            });
             return match taken {
                 Ok(Some(frame)) => Ok(Next::Frame(frame)),
                 // Before the socket was bound it saw every interface.

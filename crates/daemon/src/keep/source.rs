@@ -192,7 +192,12 @@ async fn listen(mut events: broadcast::Receiver<Event>, guest: Uuid, stage: &wat
 }
 
 /// Of one interface: until its guest has left and nothing more comes for it.
-async fn keep(settings: &Settings, interface: &Interface, stage: watch::Receiver<Stage>, link: &Link) -> Kept {
+async fn keep(
+    settings: &Settings,
+    interface: &Interface,
+    stage: watch::Receiver<Stage>,
+    link: &Link,
+) -> Kept {
     let opened = Tap::of(&settings.root, interface.mac).and_then(|tap| {
         let watcher = Watcher::open(&tap.name)?;
         Ok((tap, watcher))
@@ -304,7 +309,9 @@ impl One<'_> {
             if self.pending.is_none() {
                 self.pending = self.fill();
             }
-            let Some(request) = self.pending.take() else { return };
+            let Some(request) = self.pending.take() else {
+                return;
+            };
             let refused = match self.link.sender() {
                 None => Some(request),
                 Some(sender) => match sender.try_send(request) {
@@ -322,7 +329,9 @@ impl One<'_> {
     fn fill(&mut self) -> Option<KeepRequest> {
         let (mut frames, mut bytes) = (Vec::new(), 0);
         while frames.len() < MOST_FRAMES && bytes < MOST_BYTES {
-            let Some((frame, at)) = self.window.next() else { break };
+            let Some((frame, at)) = self.window.next() else {
+                break;
+            };
             bytes += frame.data.len();
             let held = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
             frames.push(frame.told(held));

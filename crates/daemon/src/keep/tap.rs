@@ -59,7 +59,9 @@ impl Tap {
     pub(super) fn queues(&self) -> usize {
         let entries = fs::read_dir(self.folder.join("queues")).into_iter().flatten();
         let names = entries.flatten().map(|entry| entry.file_name());
-        let count = names.filter(|name| name.to_string_lossy().starts_with("tx-")).count();
+        let count = names
+            .filter(|name| name.to_string_lossy().starts_with("tx-"))
+            .count();
         count.max(1)
     }
 

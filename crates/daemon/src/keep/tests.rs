@@ -50,15 +50,27 @@ async fn moved(emulated: bool, pause_ms: u64) {
     let (before, after) = (source.got(), destination.got());
     let all: BTreeSet<u32> = before.iter().chain(&after).copied().collect();
     assert_eq!(all, BTreeSet::from_iter(0..sent), "{kept:?}");
-    assert!(after.is_sorted() && after.len() as u64 >= pause_ms / 10, "{after:?}");
+    assert!(
+        after.is_sorted() && after.len() as u64 >= pause_ms / 10,
+        "{after:?}"
+    );
     // An emulator's last frame may come twice; this host saw whether it waited.
     let twice = before.len() + after.len() - all.len();
     assert!(twice <= usize::from(emulated), "{twice} came twice");
     assert_eq!(
-        (kept.frames, kept.delivered, kept.lost, kept.no_room, kept.not_kept.clone()),
+        (
+            kept.frames,
+            kept.delivered,
+            kept.lost,
+            kept.no_room,
+            kept.not_kept.clone()
+        ),
         (after.len() as u64, after.len() as u64, 0, 0, None)
     );
-    assert!(kept.late > 0 && u64::from(kept.longest_ms) >= pause_ms, "{kept:?}");
+    assert!(
+        kept.late > 0 && u64::from(kept.longest_ms) >= pause_ms,
+        "{kept:?}"
+    );
 }
 
 #[test]
@@ -71,9 +83,12 @@ fn what_arrives_in_the_pause_is_delivered_where_the_guest_runs_next() {
 
 #[test]
 fn so_it_is_where_the_kernel_reads_the_tap() {
-    in_a_network("keep::tests::so_it_is_where_the_kernel_reads_the_tap", async || {
-        moved(false, 400).await;
-    });
+    in_a_network(
+        "keep::tests::so_it_is_where_the_kernel_reads_the_tap",
+        async || {
+            moved(false, 400).await;
+        },
+    );
 }
 
 #[test]
@@ -101,7 +116,7 @@ fn a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice() {
             let sent = sender.end().await;
             let kept = keeper.end(false).await;
             assert_eq!(source.got(), Vec::from_iter(0..sent), "{kept:?}");
-                },
+        },
     );
 }
 
@@ -153,7 +168,10 @@ fn a_peer_reaches_no_guest_but_the_one_that_it_sends() {
             assert_eq!((answer.delivered, answer.refused), (1, 4));
             // Of an interface that it has not, or of none.
             for mac in ["52:54:00:aa:00:99", "nonsense"] {
-                let answer = asked(vec![request(mac, vec![frame(own, ip)])]).await.unwrap().unwrap();
+                let answer = asked(vec![request(mac, vec![frame(own, ip)])])
+                    .await
+                    .unwrap()
+                    .unwrap();
                 assert_eq!((answer.delivered, answer.refused), (0, 1), "{mac}");
             }
             // More than there is room for, over all its streams.
@@ -201,7 +219,10 @@ fn without_a_destination_that_answers_the_move_goes_on_and_it_is_told() {
             pass(100).await;
             sender.end().await;
             let kept = keeper.end(true).await;
-            assert!(kept.frames > 10 && kept.lost == kept.frames && kept.delivered == 0, "{kept:?}");
+            assert!(
+                kept.frames > 10 && kept.lost == kept.frames && kept.delivered == 0,
+                "{kept:?}"
+            );
             assert!(kept.not_kept.unwrap().contains("not one from gamma"));
         },
     );

@@ -173,7 +173,10 @@ impl Window {
     /// What waits is not being read: then the last that was read is one that nobody took. After the guest's stop nothing is
     /// read but those.
     fn settle(&mut self, at: Instant) {
-        let waiting = self.read.checked_sub(self.gone).and_then(|read| usize::try_from(read).ok());
+        let waiting = self
+            .read
+            .checked_sub(self.gone)
+            .and_then(|read| usize::try_from(read).ok());
         let oldest = waiting.and_then(|waiting| self.entries.get(waiting));
         let stuck = oldest.is_some_and(|entry| entry.at + STUCK <= at);
         let (read, untaken) = (self.read, self.untaken);

@@ -25,11 +25,7 @@ use godwit_migration::{
     preflight::GuestFacts, profile::MustMatch,
 };
 use tempfile::TempDir;
-use tokio::{
-    net::TcpListener,
-    sync::broadcast,
-    task,
-};
+use tokio::{net::TcpListener, sync::broadcast, task};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request,
@@ -54,10 +50,15 @@ pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) {
     let within = |then: &[&str]| {
         let mut command = Command::new("unshare");
         command.args(["--net", "--mount", "sh", "-c"]);
-        command.args(["mount -t sysfs sysfs /sys && ip link set lo up && exec \"$@\"", "sh"]);
+        command.args([
+            "mount -t sysfs sysfs /sys && ip link set lo up && exec \"$@\"",
+            "sh",
+        ]);
         command.args(then).env(INSIDE, "1").stdin(Stdio::null()).output()
     };
-    if !within(&["ip", "tuntap", "add", "dev", "vnet9", "mode", "tap"]).is_ok_and(|tried| tried.status.success()) {
+    if !within(&["ip", "tuntap", "add", "dev", "vnet9", "mode", "tap"])
+        .is_ok_and(|tried| tried.status.success())
+    {
         eprintln!("skipped: this user may not have a network namespace with a tap");
         return;
     }
@@ -225,7 +226,9 @@ async fn coordinator(files: &TempDir) -> Coordinator<Empty> {
         certificate: Expiry::default(),
     };
     let journal = Journal::open(files.path()).unwrap();
-    Coordinator::start(settings, Arc::new(Empty), journal).await.unwrap()
+    Coordinator::start(settings, Arc::new(Empty), journal)
+        .await
+        .unwrap()
 }
 
 pub(super) struct Sender {
@@ -260,7 +263,11 @@ impl Guest {
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let told: Arc<Mutex<Vec<String>>> = Arc::default();
         let heard = Arc::clone(&told);
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line)));
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| heard.lock().unwrap().push(line))
+        });
         let orders = process.stdin.take().unwrap();
         let guest = Guest {
             process,
@@ -290,7 +297,9 @@ impl Guest {
     /// The numbers that it got, in their order.
     pub(super) fn got(&self) -> Vec<u32> {
         let told = self.told.lock().unwrap();
-        let numbers = told.iter().filter_map(|line| line.strip_prefix("got ")?.parse().ok());
+        let numbers = told
+            .iter()
+            .filter_map(|line| line.strip_prefix("got ")?.parse().ok());
         numbers.collect()
     }
 }

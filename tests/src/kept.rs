@@ -1,0 +1,19 @@
+//! What Godwit says of the frames that arrived for a guest in its pause.
+
+use serde::Deserialize;
+
+/// As its JSON has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// How many.
+    pub frames: u64,
+    /// Of them, in the guest's way at the destination.
+    pub delivered: u64,
+    /// Of these, after the guest ran.
+    pub late: u64,
+    /// The longest time that one was kept.
+    pub longest_ms: u64,
+    /// Why not, or not all.
+    pub not_kept: String,
+}
