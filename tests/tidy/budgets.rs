@@ -53,7 +53,7 @@ const SURPRISE: Rule = Rule {
 const UNSAFE: Rule = Rule {
     name: "unsafe",
     limit: 0,
-    advice: "only crates/daemon/src/libvirt/ffi.rs has any",
+    advice: "only libvirt/ffi.rs and keep/ffi.rs of crates/daemon/src have any",
 };
 const LEFT_OPEN: Rule = Rule {
     name: "left-open",
@@ -75,7 +75,10 @@ pub(crate) const RULES: [Rule; 11] = [
     LEFT_OPEN,
 ];
 
-const FFI: &str = "crates/daemon/src/libvirt/ffi.rs";
+const FFI: [&str; 2] = [
+    "crates/daemon/src/libvirt/ffi.rs",
+    "crates/daemon/src/keep/ffi.rs",
+];
 
 #[test]
 fn files_are_short() {
@@ -113,8 +116,8 @@ fn production_does_not_end_on_a_surprise() {
 }
 
 #[test]
-fn unsafe_code_is_in_one_file() {
-    let elsewhere = SOURCES.iter().filter(|file| file.path != FFI);
+fn unsafe_code_is_in_two_files() {
+    let elsewhere = SOURCES.iter().filter(|file| !FFI.contains(&file.path.as_str()));
     let found = elsewhere.flat_map(|file| {
         let words = file
             .tokens
@@ -123,14 +126,14 @@ fn unsafe_code_is_in_one_file() {
         places(file, words.collect())
     });
     judge(&UNSAFE, &counted(found));
-    let ffi = SOURCES
-        .iter()
-        .find(|file| file.path == FFI)
-        .expect("the FFI is where it was");
-    assert!(
-        ffi.tokens.iter().any(|token| token.text == "unsafe"),
-        "{FFI} has no unsafe code: forbid it"
-    );
+    for path in FFI {
+        let ffi = SOURCES.iter().find(|file| file.path == path);
+        let ffi = ffi.expect("the FFI is where it was");
+        assert!(
+            ffi.tokens.iter().any(|token| token.text == "unsafe"),
+            "{path} has no unsafe code: forbid it"
+        );
+    }
 }
 
 #[test]

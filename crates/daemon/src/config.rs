@@ -5,6 +5,7 @@ mod faults;
 mod hook;
 mod keep;
 mod measure;
+mod nearest;
 mod pools;
 
 use std::{
@@ -23,6 +24,7 @@ use godwit_migration::{
 use godwit_server::Operator;
 use serde::Deserialize;
 
+use self::nearest::nearest;
 pub(crate) use self::{
     access::{AccessTable, AuditTable, OperatorTable},
     hook::HookTable,
@@ -368,35 +370,6 @@ impl Config {
 fn twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
     let mut seen = std::collections::BTreeSet::new();
     names.into_iter().find(|name| !seen.insert(*name))
-}
-
-/// serde says "unknown field `hots`, expected one of `host`, `socket`"; this adds the name that was meant.
-fn nearest(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown")) else {
-        return String::new();
-    };
-    let best = quoted.map(|known| (distance(unknown, known), known)).min();
-    let close = best.filter(|(distance, known)| *distance <= 1 + known.len() / 3);
-    close
-        .map(|(_, known)| format!("; did you mean `{known}`?"))
-        .unwrap_or_default()
-}
-
-/// Letters to add, drop or change to make one word of the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let change = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

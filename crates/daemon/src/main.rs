@@ -19,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use godwit_coordinator::{
-    Coordinator, Expiry, Journal, Settings,
+    Coordinator, Expiry, Journal, Settings, World,
     faults::{Faults, Faulty},
 };
 use godwit_server::{Audit, Keys, Known};
@@ -28,6 +28,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
 };
+use tonic::service::Routes;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
@@ -162,13 +163,10 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
         audit.clone(),
         stopped.clone(),
     );
-    let keep = config.keep.settings();
-    let keep = KeepDesk::new(coordinator.clone(), keep.root, keep.room);
     let peers = async {
         match (config.listen, keys) {
             (Some(address), Some(keys)) => {
-                let routes = godwit_server::for_network(coordinator).await;
-                let routes = godwit_server::and_kept_frames(routes, keep);
+                let routes = for_network(coordinator, config.keep.settings()).await;
                 server::network(routes, address, (keys, known), audit, stopped).await
             }
             _ => std::future::pending().await,
@@ -184,6 +182,13 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(GOODBYE, local).await;
     info!("stopped; what was begun goes on at the next start");
     Ok(())
+}
+
+/// What other hosts and operators elsewhere may ask.
+async fn for_network<W: World>(coordinator: Coordinator<W>, keep: keep::Settings) -> Routes {
+    let desk = KeepDesk::new(coordinator.clone(), keep.root, keep.room);
+    let routes = godwit_server::for_network(coordinator).await;
+    godwit_server::and_kept_frames(routes, desk)
 }
 
 fn audit(config: &Config) -> anyhow::Result<Audit> {

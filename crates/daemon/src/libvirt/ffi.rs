@@ -1,6 +1,6 @@
 //! What the crate `virt` lacks or has wrong, by calling libvirt's C functions directly.
 //!
-//! The only file of the workspace with `unsafe`: libvirt's callbacks are C function pointers, and `virt` 0.5.0 wraps
+//! One of two files of the workspace with `unsafe`: libvirt's callbacks are C function pointers, and `virt` 0.5.0 wraps
 //! neither events nor the close callback, detach by alias, abort, migration parameters without a leak, or job
 //! statistics without undefined behaviour; and its `Domain::state` drops the error. Only functions of libvirt 9.0 or older: a newer name would not link.
 //!
