@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::stage::Stage;
 use crate::{
-    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, pairs, policies,
-    refusals, stays, steering, troubles,
+    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators, pairs,
+    policies, refusals, stays, steering, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -65,6 +65,11 @@ const DOCTOR: &[Told] = &[
     ("the_doctor_names_what_was_left_on_a_vf", doctor::left_on_a_vf),
     ("the_doctor_names_a_peer_that_is_away", doctor::peer_away),
     ("the_doctor_names_an_agent_that_is_silent", doctor::agent_silent),
+    (
+        "an_operator_asks_another_host_by_a_context",
+        operators::asks_another_host,
+    ),
+    ("a_support_bundle_has_no_key", operators::bundle_without_keys),
 ];
 
 const MOVES: &[Told] = &[

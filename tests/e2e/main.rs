@@ -14,6 +14,7 @@ mod hooks;
 mod kills;
 mod measures;
 mod moves;
+mod operators;
 mod pairs;
 mod policies;
 mod refusals;

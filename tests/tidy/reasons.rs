@@ -26,7 +26,7 @@ const SPEAKERS: [&str; 5] = [
     "crates/coordinator/src/",
     "crates/daemon/src/",
     "crates/migration/src/",
-    "crates/cli/src/failure.rs",
+    "crates/cli/src/failure",
     "crates/server/src/gate.rs",
 ];
 

@@ -1,63 +1,42 @@
 //! The command line, and its help.
 
 mod certs;
+mod context;
 mod hook;
+mod looks;
+mod more;
+mod moves;
+pub(crate) mod names;
+mod place;
+mod stays;
 mod vfs;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use godwit_api::v1::{self as api, Failure};
 
-mod moves;
-
 use self::certs::CERTS_MORE;
 pub(crate) use self::certs::Certs;
+use self::context::CONTEXT_MORE;
+pub(crate) use self::context::{ContextAct, Given};
 pub(crate) use self::hook::HookAct;
-pub(crate) use self::moves::{Keep, Migrate, Plan};
+use self::looks::{FEW, limit};
+pub(crate) use self::looks::{Holds, List, Show};
+pub(crate) use self::more::{Asked, Bundle};
+use self::more::{BUNDLE_MORE, COMPLETIONS_MORE, DOCTOR_MORE, MAN_MORE, MORE};
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
+pub(crate) use self::moves::{Keep, Migrate, Plan};
+pub(crate) use self::place::{PlaceArgs, Wanted};
+use self::stays::duration;
+use self::stays::{ACCELERATE_MORE, RESOLVE_MORE, STANDBY_MORE};
+pub(crate) use self::stays::{Resolve, Stay, Wait};
 pub(crate) use self::vfs::VfAct;
 use crate::exit;
 use crate::output::Output;
-
-const MORE: &str = "\
-Examples:
-  godwit guests                          what runs here, and whether it can be moved
-  godwit adopt web-1                     make web-1 a managed guest
-  godwit plan web-1 beta                 which VF it would get there, and why
-  godwit migrate web-1 beta --wait       move it, and see every phase
-  godwit migrate web-1 beta --json       begin the move; the migration as JSON
-  godwit list --guest web-1              the newest migrations of web-1
-  godwit history --guest web-1           what became of web-1's migrations
-  godwit show 0198c0de                   all about one; the start of its id is enough
-  godwit watch 0198c0de                  see its phases as they come, as with --wait
-  godwit cancel 0198c0de                 turn it round
-  godwit migrate web-1 beta --policy prefer  move it, also when beta has no free VF
-  godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
-  godwit accelerate web-1 --wait         it gets a VF again
-  godwit standby --pf enp1s0f0           all guests of a PF, to repair it
-  godwit retry 0198c0de                  try now what rests
-  godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
-  godwit explain NO_FREE_VF              what a reason means, and what is to be done
-  godwit doctor                          what stands in the way on this host (of a guest: godwit doctor web-1)
-  godwit hook install                    guests that virsh migrate brings get their VF too
-  godwit show 0198c0de --offline         from the journal, when godwitd does not answer
-
-Exit codes:
-  0  done; with --wait, and of watch: the guest moved and is accelerated
-     (accelerate: it is accelerated; standby: it is on its standby)
-  1  refused or failed; of several guests: one was refused; of a guest that was to stay: it left
-  2  wrong usage
-  3  the guest moved but is on standby, or its acceleration was not observed (--wait, watch)
-     (accelerate: it rests on its standby, and is tried again; doctor: warnings; plan: it would;
-     checked VFs: something is wrong)
-  4  rolled back: the guest stays where it was (--wait, watch)
-     (standby: it could not be had, and the guest is accelerated again)
-  5  a person is needed (--wait, watch; doctor: errors)
-  130  interrupted with ctrl-C; a migration goes on without its watcher
-  141  the reader of the output went away";
 
 /// Moves VMs that own SR-IOV VFs between hosts, without losing their network.
 #[derive(Debug, Parser)]
@@ -67,15 +46,12 @@ pub(crate) struct Args {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Socket of this host's godwitd
-    #[arg(
-        long,
-        global = true,
-        env = "GODWIT_SOCKET",
-        default_value = "/run/godwit/godwitd.sock",
-        value_name = "PATH"
-    )]
-    pub(crate) socket: PathBuf,
+    /// Say nothing but why something failed; the exit code tells the rest
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -120,6 +96,9 @@ pub(crate) enum Command {
         /// Id of a migration, or the first characters of it (at least 4)
         #[arg(value_parser = word)]
         id: String,
+        /// Stop watching after this, as 90s, 5m or 1h30m; the migration goes on (exit code 124)
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        timeout: Option<Duration>,
     },
     /// Show the newest migrations of this host
     List(List),
@@ -161,6 +140,12 @@ pub(crate) enum Command {
         #[arg(value_parser = word)]
         reason: Option<String>,
     },
+    /// Show, choose or change whom godwit asks: hosts over the network, and the keys for them. Asks no godwitd
+    #[command(after_help = CONTEXT_MORE)]
+    Context {
+        #[command(subcommand)]
+        act: ContextAct,
+    },
     /// Show this host and its peers, each asked now
     Hosts,
     /// Show the VFs of this host's pools, and who uses them; check them, keep one from everybody, or give it out again
@@ -175,6 +160,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         act: HookAct,
     },
+    /// Write all that somebody needs who is to find out what went wrong into one file, without any key or secret
+    #[command(after_help = BUNDLE_MORE)]
+    SupportBundle(Bundle),
+    /// Names that fit the last word of a command line, for the scripts of `godwit completions`
+    #[command(hide = true)]
+    Names(Asked),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_MORE)]
     Completions {
@@ -187,91 +178,6 @@ pub(crate) enum Command {
         /// An existing directory for the pages
         dir: Option<PathBuf>,
     },
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct List {
-    /// Only those of this guest: its name or UUID
-    #[arg(long, value_parser = word)]
-    pub(crate) guest: Option<String>,
-    /// Show at most this many migrations
-    #[arg(long, value_name = "N", default_value_t = FEW, value_parser = limit())]
-    pub(crate) limit: u32,
-    #[command(flatten)]
-    pub(crate) from: From,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Show {
-    /// Id of a migration, or the first characters of it (at least 4)
-    #[arg(value_parser = word)]
-    pub(crate) id: String,
-    #[command(flatten)]
-    pub(crate) from: From,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Holds {
-    #[command(flatten)]
-    pub(crate) from: From,
-}
-
-/// Where the answer comes from.
-#[derive(Debug, clap::Args)]
-pub(crate) struct From {
-    /// Read this host's journal and not ask godwitd, which may run, hang or be gone
-    #[arg(long)]
-    offline: bool,
-    /// Directory of the journal, with --offline
-    #[arg(
-        long,
-        value_name = "DIR",
-        requires = "offline",
-        default_value = "/var/lib/godwit"
-    )]
-    state: PathBuf,
-}
-
-impl From {
-    /// The journal's directory; none: ask the daemon.
-    pub(crate) fn journal(&self) -> Option<&Path> {
-        self.offline.then_some(&self.state)
-    }
-}
-
-/// A guest that stays, or several.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Stay {
-    #[command(flatten)]
-    pub(crate) whom: Whom,
-    /// Show every phase until it is settled
-    #[arg(long)]
-    pub(crate) wait: bool,
-}
-
-/// One of the two.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct Whom {
-    /// Name or UUID of a guest that runs on this host
-    #[arg(value_parser = word)]
-    pub(crate) guest: Option<String>,
-    /// All guests of this PF: its interface name, as `godwit vfs` shows it
-    #[arg(long, value_parser = word)]
-    pub(crate) pf: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Resolve {
-    /// Id of a migration, or the first characters of it (at least 4)
-    #[arg(value_parser = word)]
-    pub(crate) id: String,
-    /// The migration's source or destination, whichever runs the guest
-    #[arg(long, value_name = "HOST", value_parser = word)]
-    pub(crate) runs_on: String,
-    /// Also against what this host sees; a copy that runs here as well is suspended
-    #[arg(long)]
-    pub(crate) force: bool,
 }
 
 /// Whether a guest must, should, or need not have a VF where it goes.
@@ -298,48 +204,16 @@ impl Policy {
     }
 }
 
-/// A screenful.
-const FEW: u32 = 20;
-
-fn limit() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=1000)
-}
-
-const COMPLETIONS_MORE: &str = "\
-Examples:
-  godwit completions bash > /usr/share/bash-completion/completions/godwit
-  godwit completions zsh > /usr/local/share/zsh/site-functions/_godwit
-  godwit completions fish > /usr/share/fish/vendor_completions.d/godwit.fish";
-
-const MAN_MORE: &str = "\
-Examples:
-  godwit man | man -l -              read it now
-  godwit man /usr/share/man/man1     install the pages: godwit.1, godwit-migrate.1, ...";
-
-const STANDBY_MORE: &str = "\
-The traffic is moved and confirmed before the VF is taken. What cannot be done is undone: the guest is then accelerated again (exit code 4).
-With --pf nobody is given a VF of that PF either, until `godwit accelerate --pf PF`. Its guests get a VF of another PF of their pool
-as soon as one is free. `godwit standby GUEST` is for one guest and lasts until `godwit accelerate GUEST`, whatever becomes of its PF.";
-
-const ACCELERATE_MORE: &str = "\
-Without a free VF the guest rests on its standby (exit code 3), and gets the next one that becomes free.";
-
-const RESOLVE_MORE: &str = "\
-Look first, on both hosts: virsh domstate GUEST --reason. A wrong answer can end with the guest on two hosts, so what is said against
-the evidence of this host is refused; --force overrides that. The answer is kept in the migration's timeline.";
-
-const DOCTOR_MORE: &str = "\
-Each finding says what it is, why it matters and what to type. What could not be looked at is said as well.
-
-Exit codes:
-  0  nothing, or hints alone
-  1  godwitd could not be asked, or knows no such guest
-  3  warnings: it works in part, or will fail one day
-  5  errors: guests are not migrated, or not accelerated, until they are mended";
-
 /// Reads the command line.
 pub(crate) fn read() -> Result<Args, clap::Error> {
-    Args::try_parse()
+    let matches = Args::command().try_get_matches()?;
+    let mut args = Args::from_arg_matches(&matches)?;
+    args.place.typed(&matches);
+    args.place.wanted().map_err(|sentence| {
+        let mut godwit = Args::command();
+        godwit.error(ErrorKind::ArgumentConflict, sentence)
+    })?;
+    Ok(args)
 }
 
 /// Says what is wrong with the command line (or prints the help that was asked for); gives the exit code.
@@ -351,7 +225,7 @@ pub(crate) fn explain(usage: &clap::Error) -> u8 {
     }
     // What was read is not to be had from clap here, so look for the word itself.
     if std::env::args_os().any(|arg| arg == "--json") {
-        Output::stdio(true).json_error(&usage_failure(usage));
+        Output::stdio(true, false).json_error(&usage_failure(usage));
     }
     exit::USAGE
 }

@@ -1,8 +1,9 @@
-//! What can be asked of the daemon, over its Unix socket. Every question has a deadline.
+//! What can be asked of the daemon, over its Unix socket or the network. Every question has a deadline.
 
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use godwit_api::v1::guest_service_client::GuestServiceClient;
@@ -12,9 +13,10 @@ use godwit_api::v1::{
     AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest, CheckVfsRequest,
     CleanVfRequest, CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, GetMigrationRequest,
     Guest, Hold, Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest,
-    ListVfsRequest, Migration, MigrationFilter, PlanMigrationRequest, PlanMigrationResponse,
-    QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest, RetryMigrationRequest,
-    StandbyGuestRequest, StandbyPfRequest, Vf, VfCheck, WatchMigrationRequest, WatchMigrationResponse,
+    ListPoolsRequest, ListVfsRequest, Migration, MigrationFilter, PlanMigrationRequest,
+    PlanMigrationResponse, Pool, QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest,
+    RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf, VfCheck, WatchMigrationRequest,
+    WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -24,6 +26,8 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::service_fn;
 
 use crate::failure::Error;
+use crate::place::network::{self, ConnectError};
+use crate::place::{Place, Remote, keys};
 
 /// Most questions are answered from memory.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -39,35 +43,23 @@ const PING_DEADLINE: Duration = Duration::from_secs(20);
 /// 1,000 migrations (the daemon's own limit) with long timelines.
 const LARGEST_ANSWER: usize = 32 << 20;
 
-/// A connection to the daemon of this host.
+/// A connection to a daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    socket: PathBuf,
+    place: Place,
     migrations: MigrationServiceClient<Channel>,
     guests: GuestServiceClient<Channel>,
     hosts: HostServiceClient<Channel>,
 }
 
 impl Client {
-    pub(crate) async fn connect(socket: &Path) -> Result<Client, Error> {
-        let path = socket.to_owned();
-        let connector = service_fn(move |_| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        });
-        // The address goes nowhere: the connector has its own.
-        let endpoint = Endpoint::from_static("http://godwitd.local")
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_DEADLINE);
-        let connection = timeout(DEADLINE, endpoint.connect_with_connector(connector)).await;
-        let channel = connection
-            .map_err(|_| Error::Silent { deadline: DEADLINE })?
-            .map_err(|error| Error::Away {
-                socket: socket.to_owned(),
-                source: io_error_in(error),
-            })?;
+    pub(crate) async fn connect(place: &Place) -> Result<Client, Error> {
+        let channel = match place {
+            Place::Socket(path) => local(path).await?,
+            Place::Network(remote) => distant(remote).await?,
+        };
         Ok(Client {
-            socket: socket.to_owned(),
+            place: place.clone(),
             migrations: MigrationServiceClient::new(channel.clone())
                 .max_decoding_message_size(LARGEST_ANSWER),
             guests: GuestServiceClient::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER),
@@ -77,7 +69,7 @@ impl Client {
 
     /// The same daemon again, after a connection broke.
     pub(crate) async fn reconnect(&mut self) -> Result<(), Error> {
-        *self = Client::connect(&self.socket).await?;
+        *self = Client::connect(&self.place).await?;
         Ok(())
     }
 
@@ -144,6 +136,14 @@ impl Client {
         Ok(within(DEADLINE, ListVfsRequest {}, |r| self.hosts.list_vfs(r))
             .await?
             .vfs)
+    }
+
+    pub(crate) async fn pools(&mut self) -> Result<Vec<Pool>, Error> {
+        Ok(
+            within(DEADLINE, ListPoolsRequest {}, |r| self.hosts.list_pools(r))
+                .await?
+                .pools,
+        )
     }
 
     pub(crate) async fn quarantine_vf(&mut self, vf: String, because: String) -> Result<Vf, Error> {
@@ -286,17 +286,73 @@ where
     }
 }
 
-/// The operating system's reason why the socket could not be reached, out of tonic's wrappers.
-fn io_error_in(error: tonic::transport::Error) -> io::Error {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+/// Over this host's socket.
+async fn local(socket: &Path) -> Result<Channel, Error> {
+    let path = socket.to_owned();
+    let connector = service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    let connection = timeout(DEADLINE, endpoint().connect_with_connector(connector)).await;
+    let connected = connection.map_err(|_| Error::Silent { deadline: DEADLINE })?;
+    connected.map_err(|error| Error::Away {
+        place: socket.display().to_string(),
+        network: false,
+        source: io_error_in(&error),
+    })
+}
+
+/// Over the network. Its keys' files are looked at again for each connection.
+async fn distant(remote: &Remote) -> Result<Channel, Error> {
+    let keys = keys::read(&remote.files, &remote.context).map_err(Error::from)?;
+    let (keys, to) = (Arc::new(keys), Arc::new(remote.clone()));
+    let connector = service_fn(move |_| {
+        let (keys, to) = (Arc::clone(&keys), Arc::clone(&to));
+        async move { network::connect(&to, &keys).await.map(TokioIo::new) }
+    });
+    // It has a deadline of its own.
+    let connected = endpoint().connect_with_connector(connector).await;
+    connected.map_err(|error| match found::<ConnectError>(&error) {
+        Some(error) => Error::from(error),
+        None => Error::Away {
+            place: remote.address.to_string(),
+            network: true,
+            source: io_error_in(&error),
+        },
+    })
+}
+
+fn endpoint() -> Endpoint {
+    // The address goes nowhere: the connector has its own.
+    Endpoint::from_static("http://godwitd.local")
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_DEADLINE)
+}
+
+/// The error of that type, out of tonic's wrappers.
+fn found<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
     while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<io::Error>() {
-            return match found.raw_os_error() {
-                Some(number) => io::Error::from_raw_os_error(number),
-                None => io::Error::new(found.kind(), found.to_string()),
-            };
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
         }
         next = cause.source();
     }
-    io::Error::other(error.to_string())
+    None
+}
+
+/// The operating system's reason why the socket could not be reached.
+fn io_error_in(error: &tonic::transport::Error) -> io::Error {
+    match found::<io::Error>(error) {
+        Some(found) => copied(found),
+        None => io::Error::other(error.to_string()),
+    }
+}
+
+/// The same error again: none of them can be cloned.
+pub(crate) fn copied(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }

@@ -1,9 +1,11 @@
 //! One file per command.
 
 mod adopt;
+mod bundle;
 mod cancel;
 mod certs;
 mod completions;
+mod context;
 mod doctor;
 mod explain;
 mod follow;
@@ -14,6 +16,7 @@ mod hosts;
 mod list;
 mod man;
 mod migrate;
+mod names;
 mod offline;
 mod plan;
 mod resolve;
@@ -21,19 +24,19 @@ mod retry;
 mod show;
 mod stay;
 mod vfs;
+mod waiting;
 mod watch;
 
-use std::path::Path;
-
 use self::list::Listing;
-use crate::args::{Args, Command, List};
+use crate::args::{Args, Command, List, PlaceArgs, Wanted};
 use crate::client::Client;
 use crate::failure::Error;
 use crate::output::Output;
+use crate::place::Place;
 
 /// Does what was typed; gives the exit code.
 pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
-    let daemon = || Client::connect(&args.socket);
+    let daemon = || connect(&args.place);
     match &args.command {
         Command::Guests => guests::guests(daemon().await?, out).await,
         Command::Adopt { guest, policy } => adopt::adopt(daemon().await?, guest, *policy, out).await,
@@ -43,9 +46,9 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Accelerate(wanted) => stay::accelerate(daemon().await?, wanted, out).await,
         Command::Retry { id } => retry::retry(daemon().await?, id, out).await,
         Command::Resolve(wanted) => resolve::resolve(daemon().await?, wanted, out).await,
-        Command::Watch { id } => watch::watch(daemon().await?, id, out).await,
-        Command::List(wanted) => listed(&args.socket, Listing::All, wanted, out).await,
-        Command::History(wanted) => listed(&args.socket, Listing::Ended, wanted, out).await,
+        Command::Watch { id, timeout } => watch::watch(daemon().await?, id, *timeout, out).await,
+        Command::List(wanted) => listed(&args.place, Listing::All, wanted, out).await,
+        Command::History(wanted) => listed(&args.place, Listing::Ended, wanted, out).await,
         Command::Show(wanted) => match wanted.from.journal() {
             Some(directory) => offline::show(directory, &wanted.id, out),
             None => show::show(daemon().await?, &wanted.id, out).await,
@@ -58,6 +61,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Certs { act } => certs::certs(act, out),
         Command::Doctor { guest } => doctor::doctor(daemon().await?, guest.as_deref(), out).await,
         Command::Explain { reason } => explain::explain(reason.as_deref(), out),
+        Command::Context { act } => context::context(act, &wanted_place(&args.place), out),
         Command::Hosts => hosts::hosts(daemon().await?, out).await,
         Command::Vfs { act } => vfs::vfs(daemon().await?, act.as_ref(), out).await,
         Command::Holds(wanted) => match wanted.from.journal() {
@@ -65,15 +69,27 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
             None => holds::holds(daemon().await?, out).await,
         },
         Command::Hook { act } => hook::hook(act, out),
+        Command::SupportBundle(wanted) => bundle::bundle(wanted, &wanted_place(&args.place), out).await,
+        Command::Names(asked) => names::names(asked, out).await,
         Command::Completions { shell } => completions::completions(*shell, out),
         Command::Man { dir } => man::man(dir.as_deref(), out),
     }
 }
 
-async fn listed(socket: &Path, listing: Listing, wanted: &List, out: &mut Output) -> Result<u8, Error> {
+/// The daemon that is meant.
+async fn connect(place: &PlaceArgs) -> Result<Client, Error> {
+    Client::connect(&Place::of(&wanted_place(place))?).await
+}
+
+/// Two that exclude each other were refused when the command line was read.
+fn wanted_place(place: &PlaceArgs) -> Wanted {
+    place.wanted().unwrap_or(Wanted::Unsaid)
+}
+
+async fn listed(place: &PlaceArgs, listing: Listing, wanted: &List, out: &mut Output) -> Result<u8, Error> {
     if let Some(directory) = wanted.from.journal() {
         return offline::list(directory, listing, wanted, out);
     }
-    let client = Client::connect(socket).await?;
+    let client = connect(place).await?;
     list::list(client, listing, wanted.guest.as_deref(), wanted.limit, out).await
 }

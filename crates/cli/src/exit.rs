@@ -17,6 +17,8 @@ pub(crate) const ON_STANDBY: u8 = 3;
 pub(crate) const ROLLED_BACK: u8 = 4;
 /// A person has to look. Of the doctor: errors.
 pub(crate) const NEEDS_PERSON: u8 = 5;
+/// The time of `--timeout` was over first (as of timeout(1)).
+pub(crate) const NOT_SETTLED: u8 = 124;
 /// ctrl-C, as shells count it (128 + SIGINT).
 pub(crate) const INTERRUPTED: u8 = 130;
 /// Nobody reads our output any more, as shells count it (128 + SIGPIPE).

@@ -1,8 +1,9 @@
 //! Errors as words, hints and exit codes: the only place that does so.
 
+mod places;
+
 use std::error::Error as _;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use godwit_api::v1::Failure;
@@ -13,9 +14,13 @@ use crate::exit;
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The daemon's socket cannot be reached.
-    #[error("godwitd cannot be reached at {}", socket.display())]
-    Away { socket: PathBuf, source: io::Error },
+    /// The daemon cannot be reached: at its socket, or over the network.
+    #[error("godwitd cannot be reached at {place}")]
+    Away {
+        place: String,
+        network: bool,
+        source: io::Error,
+    },
     /// The daemon said no, in its own words.
     #[error("{}", failure.message)]
     Refused { failure: Box<Failure> },
@@ -42,6 +47,14 @@ pub(crate) enum Error {
     /// Our own process.
     #[error("godwit cannot start")]
     Start(#[source] io::Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        Error::Refused {
+            failure: Box::new(failure),
+        }
+    }
 }
 
 impl From<Status> for Error {
@@ -134,6 +147,9 @@ impl Error {
         match self {
             Error::Away { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "only users who may write to the socket can talk to godwitd: try it with sudo".into()
+            }
+            Error::Away { network: true, .. } => {
+                "does godwitd run there, and listen there? On that host: godwit doctor. Who is asked: godwit context show".into()
             }
             Error::Away { .. } => {
                 "is godwitd running? systemctl status godwitd (without it: godwit list --offline)".into()
@@ -249,7 +265,8 @@ mod tests {
     fn a_missing_socket_says_what_to_type() {
         let source = io::Error::from(io::ErrorKind::NotFound);
         let error = Error::Away {
-            socket: "/run/godwit/godwitd.sock".into(),
+            place: "/run/godwit/godwitd.sock".into(),
+            network: false,
             source,
         };
         insta::assert_snapshot!(shown(&error), @"

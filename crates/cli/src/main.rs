@@ -1,14 +1,16 @@
-//! `godwit`: what an operator types. It asks the daemon of this host over a local socket, and knows
-//! nothing of libvirt, VFs or phases but their names.
+//! `godwit`: what an operator types. It asks the daemon of this host over a local socket, or another's over the network,
+//! and knows nothing of libvirt, VFs or phases but their names.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod bundle;
 mod client;
 mod command;
 mod exit;
 mod failure;
 mod output;
+mod place;
 mod view;
 mod watch;
 
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(usage) => return ExitCode::from(args::explain(&usage)),
     };
-    let mut out = Output::stdio(args.json);
+    let mut out = Output::stdio(args.json, args.quiet).asking(args.place.again());
     let code = match run(&args, &mut out) {
         Ok(code) => code,
         Err(error) => out.error(&error),
@@ -36,5 +38,8 @@ fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         .enable_all()
         .build()
         .map_err(Error::Start)?;
-    runtime.block_on(command::run(args, out))
+    let code = runtime.block_on(command::run(args, out));
+    // Nothing is waited for that nobody waits for: a look-up of a name may go on for half a minute.
+    runtime.shutdown_background();
+    code
 }

@@ -17,22 +17,41 @@ pub(crate) struct Output {
     out: Box<dyn Write>,
     err: Box<dyn Write>,
     json: bool,
+    /// Only failures are told.
+    quiet: bool,
+    /// What says which daemon is asked, where that was typed.
+    again: String,
     terminal: bool,
+    /// Errors are read at a terminal that shows colours.
+    colours: bool,
     /// The live line stands on the terminal without its newline.
     drawn: bool,
 }
 
 impl Output {
-    pub(crate) fn stdio(json: bool) -> Output {
+    pub(crate) fn stdio(json: bool, quiet: bool) -> Output {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         Output {
             out: Box::new(stdout),
             err: Box::new(io::stderr()),
             json,
+            quiet,
+            again: String::new(),
             terminal,
+            colours: io::stderr().is_terminal() && may_colour(),
             drawn: false,
         }
+    }
+
+    /// With what was typed to say which daemon is asked.
+    pub(crate) fn asking(self, again: String) -> Output {
+        Output { again, ..self }
+    }
+
+    /// A command that is to be typed, for the same daemon.
+    pub(crate) fn command(&self, what: &str) -> String {
+        format!("godwit{} {what}", self.again)
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -41,7 +60,20 @@ impl Output {
 
     /// A person watches: the live line makes sense.
     pub(crate) fn is_terminal(&self) -> bool {
-        self.terminal && !self.json
+        self.terminal && !self.json && !self.quiet
+    }
+
+    /// A person can be asked, and can answer.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.is_terminal() && io::stdin().is_terminal()
+    }
+
+    /// A question, which stands alone on its line until it is answered.
+    pub(crate) fn prompt(&mut self, text: &str) -> Result<(), Error> {
+        self.erase()
+            .and_then(|()| write!(self.out, "{}", clean(text)))
+            .and_then(|()| self.out.flush())
+            .map_err(Error::Output)
     }
 
     /// Columns of the terminal; none when the output goes elsewhere and may be as wide as it likes.
@@ -56,6 +88,9 @@ impl Output {
 
     /// One line of text.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Error> {
+        if self.quiet {
+            return Ok(());
+        }
         self.erase()
             .and_then(|()| put_line(&mut self.out, text))
             .map_err(Error::Output)
@@ -63,6 +98,9 @@ impl Output {
 
     /// A text of our own, as it is: a completion script, a manual page.
     pub(crate) fn ours(&mut self, text: &str) -> Result<(), Error> {
+        if self.quiet {
+            return Ok(());
+        }
         write!(self.out, "{text}")
             .and_then(|()| self.out.flush())
             .map_err(Error::Output)
@@ -75,7 +113,7 @@ impl Output {
 
     /// A word aside for the person: not part of the result, so in JSON mode it goes to standard error.
     pub(crate) fn note(&mut self, text: &str) -> Result<(), Error> {
-        if !self.json {
+        if !self.json || self.quiet {
             return self.line(text);
         }
         // Whoever closed standard error does not want to know; the objects go on.
@@ -99,6 +137,13 @@ impl Output {
 
     /// One JSON object on a line of its own.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Error> {
+        match self.quiet {
+            true => Ok(()),
+            false => self.object(value),
+        }
+    }
+
+    fn object(&mut self, value: &impl Serialize) -> Result<(), Error> {
         let text = serde_json::to_string(value).map_err(|error| Error::Output(error.into()))?;
         let text = escape(&text);
         writeln!(self.out, "{text}")
@@ -123,13 +168,15 @@ impl Output {
     pub(crate) fn failure(&mut self, failure: &Failure) {
         let _ = self.erase();
         for line in failure::lines(failure) {
-            let _ = put_line(&mut self.err, &line);
+            let line = clean(&line);
+            let line = if self.colours { coloured(&line) } else { line };
+            let _ = writeln!(self.err, "{line}").and_then(|()| self.err.flush());
         }
     }
 
     /// The failure as an object on standard output; the exit code tells the same if that fails.
     pub(crate) fn json_error(&mut self, failure: &Failure) {
-        let _ = self.json(&json::Refusal::from(failure));
+        let _ = self.object(&json::Refusal::from(failure));
     }
 
     /// Leaves the live line as it stands and goes to the next one.
@@ -150,6 +197,22 @@ impl Output {
             Ok(())
         }
     }
+}
+
+/// What no-color.org asks for, and terminals that know no colours.
+fn may_colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && std::env::var_os("TERM").is_some_and(|term| term != "dumb" && !term.is_empty())
+}
+
+/// With its first word in colour.
+fn coloured(line: &str) -> Cow<'_, str> {
+    for (word, colour) in [("Error:", "1;31"), ("Caused by:", "33"), ("Hint:", "36")] {
+        if let Some(rest) = line.strip_prefix(word) {
+            return Cow::Owned(format!("\x1b[{colour}m{word}\x1b[0m{rest}"));
+        }
+    }
+    Cow::Borrowed(line)
 }
 
 fn put_line(to: &mut dyn Write, text: &str) -> io::Result<()> {
@@ -223,7 +286,10 @@ mod tests {
             out: Box::new(out.clone()),
             err: Box::new(err.clone()),
             json,
+            quiet: false,
+            again: String::new(),
             terminal,
+            colours: false,
             drawn: false,
         };
         (output, out, err)
@@ -270,6 +336,38 @@ mod tests {
             output.live("one").unwrap();
             assert_eq!(out.text(), "");
         }
+    }
+
+    #[test]
+    fn the_quiet_one_tells_failures_alone() {
+        for json in [false, true] {
+            let (mut output, out, err) = output(json, true);
+            output.quiet = true;
+            output.line("a line").unwrap();
+            output.note("a note").unwrap();
+            output.live("live").unwrap();
+            output.ours("a page").unwrap();
+            output.json(&1).unwrap();
+            assert_eq!((out.text(), err.text()), (String::new(), String::new()));
+            output.error(&Error::Ended("it was told"));
+            assert!(err.text().starts_with("Error: "), "{:?}", err.text());
+            assert_eq!(out.text().contains("ANSWER_INCOMPLETE"), json);
+        }
+    }
+
+    #[test]
+    fn colours_are_ours_and_never_a_guests() {
+        let (mut output, _, err) = output(false, true);
+        output.colours = true;
+        output.failure(&Failure {
+            message: "web-1 said \x1b[31mred".into(),
+            hint: "godwit guests".into(),
+            ..Failure::default()
+        });
+        assert_eq!(
+            err.text(),
+            "\x1b[1;31mError:\x1b[0m web-1 said [31mred\n\x1b[36mHint:\x1b[0m godwit guests\n"
+        );
     }
 
     #[test]

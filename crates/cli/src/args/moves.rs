@@ -2,12 +2,13 @@
 
 use godwit_api::v1 as api;
 
-use super::{Policy, request_id, word};
+use super::{Policy, Wait, request_id, word};
 
 pub(super) const MIGRATE_MORE: &str = "\
 Without --wait the command ends when the daemon has accepted the migration; `godwit show ID` shows it.
 With --wait it ends when nothing more is to be expected; its exit code is the outcome (see godwit --help).
-ctrl-C ends the watching, not the migration; `godwit watch ID` takes it up again.";
+ctrl-C ends the watching, not the migration; `godwit watch ID` takes it up again. On a terminal it asks first, and the migration can be
+cancelled then; a second ctrl-C, or no answer for 30 s, leaves it running.";
 
 pub(super) const PLAN_MORE: &str = "\
 Exit code 0: it would move and be accelerated; 3: it would move, on its standby; 1: it would not move.
@@ -39,8 +40,8 @@ pub(crate) struct Plan {
     #[arg(value_parser = word)]
     pub(crate) guest: String,
     /// Name of the destination host, as the daemon's configuration has it
-    #[arg(value_parser = word)]
-    pub(crate) host: String,
+    #[arg(value_name = "HOST", value_parser = word)]
+    pub(crate) destination: String,
     /// As of migrate [default: the guest's own policy]
     #[arg(long, value_enum)]
     pub(crate) policy: Option<Policy>,
@@ -52,11 +53,10 @@ pub(crate) struct Migrate {
     #[arg(value_parser = word)]
     pub(crate) guest: String,
     /// Name of the destination host, as the daemon's configuration has it
-    #[arg(value_parser = word)]
-    pub(crate) host: String,
-    /// Show every phase until the migration is settled
-    #[arg(long)]
-    pub(crate) wait: bool,
+    #[arg(value_name = "HOST", value_parser = word)]
+    pub(crate) destination: String,
+    #[command(flatten)]
+    pub(crate) wait: Wait,
     /// Whether it must have a VF at the destination [default: the guest's own policy]
     #[arg(long, value_enum)]
     pub(crate) policy: Option<Policy>,

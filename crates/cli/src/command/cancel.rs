@@ -16,7 +16,7 @@ pub(crate) async fn cancel(mut client: Client, id: &str, out: &mut Output) -> Re
         out.line(&format!(
             "Migration {id} is being cancelled: it turns round at its next phase boundary."
         ))?;
-        out.line(&format!("To see it: godwit show {id}"))?;
+        out.line(&format!("To see it: {}", out.command(&format!("show {id}"))))?;
     }
     Ok(exit::DONE)
 }

@@ -32,6 +32,11 @@ pub(super) fn explain(reason: Option<&str>, out: &mut Output) -> Result<u8, Erro
     Ok(exit::DONE)
 }
 
+/// The words alone.
+pub(super) fn reasons() -> impl Iterator<Item = &'static str> {
+    explained().map(|each| each.reason)
+}
+
 /// All of them, with the first sentence of each.
 fn list(out: &mut Output) -> Result<u8, Error> {
     for each in explained() {

@@ -33,7 +33,7 @@ fn pages() -> io::Result<Vec<Page>> {
     let mut godwit = Args::command().disable_help_subcommand(true);
     godwit.build();
     std::iter::once(&godwit)
-        .chain(godwit.get_subcommands())
+        .chain(godwit.get_subcommands().filter(|command| !command.is_hide_set()))
         .map(page)
         .collect()
 }
@@ -96,7 +96,10 @@ mod tests {
             "{notes}"
         );
         let commands = Args::command();
-        let commands: Vec<_> = commands.get_subcommands().collect();
+        let shown = commands
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set());
+        let commands: Vec<_> = shown.collect();
         assert_eq!(pages.len(), commands.len() + 1);
         for command in commands {
             let name = command.get_name();
@@ -113,7 +116,9 @@ mod tests {
                 page.text
             );
             assert!(
-                pages[0].text.contains(&format!("godwit\\-{name}(1)")),
+                pages[0]
+                    .text
+                    .contains(&format!("godwit\\-{}(1)", name.replace('-', "\\-"))),
                 "{}",
                 pages[0].text
             );

@@ -1,11 +1,10 @@
 //! `godwit migrate GUEST HOST [--wait] [--policy POLICY]`.
 
-use std::cell::OnceCell;
-
 use godwit_api::v1::{self as api, CreateMigrationRequest, Migration};
 use uuid::Uuid;
 
 use super::follow;
+use super::waiting::{Ended, Waiter};
 use crate::args::{Keep, Migrate, Policy};
 use crate::client::Client;
 use crate::exit::{self, Wish};
@@ -17,7 +16,7 @@ use crate::watch::{PATIENCE, Retry};
 pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output) -> Result<u8, Error> {
     let request = CreateMigrationRequest {
         guest: options.guest.clone(),
-        destination: options.host.clone(),
+        destination: options.destination.clone(),
         request_id: options
             .request_id
             .clone()
@@ -26,19 +25,23 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
         probes_per_second: options.probes,
         keep: Keep::wire(options.keep),
     };
-    if !options.wait {
+    if !options.wait.wait {
         return begin(client, &request, out).await;
     }
-    let accepted = OnceCell::new();
-    let settled = tokio::select! {
-        settled = wait(client, &request, &accepted, out) => Some(settled),
-        () = follow::interrupted() => None,
+    let mut waiter = Waiter::new(options.wait.timeout());
+    let mut client = client;
+    let migration = match waiter.during(create(&mut client, &request, out)).await {
+        Ended::Done(created) => created?,
+        Ended::Interrupted => return leave(&request, out),
+        Ended::TimedOut(after) => {
+            let after = words::length(follow::millis(after));
+            let message = format!(
+                "godwitd has not answered after {after}: it is not known whether the migration was accepted"
+            );
+            return Ok(follow::not_settled(message, again(&request, " --wait", out), out));
+        }
     };
-    match (settled, accepted.get()) {
-        (Some(settled), _) => settled.map(|migration| exit::exit_code(Wish::Move, &migration)),
-        (None, Some(migration)) => follow::leave(migration, out),
-        (None, None) => leave(&request, out),
-    }
+    follow::to_its_end(client, Wish::Move, &migration, &mut waiter, out).await
 }
 
 async fn begin(mut client: Client, request: &CreateMigrationRequest, out: &mut Output) -> Result<u8, Error> {
@@ -79,35 +82,26 @@ async fn create(
             "it is not known whether the migration of {} was accepted",
             request.guest
         ),
-        hint: format!("{} (it never makes a second one)", again(request, "")),
+        hint: format!("{} (it never makes a second one)", again(request, "", out)),
         patience: PATIENCE,
         source: Box::new(lost),
     })
-}
-
-/// Asks for it, and shows it until it is settled.
-async fn wait(
-    mut client: Client,
-    request: &CreateMigrationRequest,
-    accepted: &OnceCell<Migration>,
-    out: &mut Output,
-) -> Result<Migration, Error> {
-    let migration = create(&mut client, request, out).await?;
-    accepted.get_or_init(|| migration.clone());
-    follow::follow(client, Wish::Move, &migration, out).await
 }
 
 /// ctrl-C before there was an answer: nobody knows whether there will be a migration.
 fn leave(request: &CreateMigrationRequest, out: &mut Output) -> Result<u8, Error> {
     out.leave()?;
     out.note("Interrupted before godwitd answered: it is not known whether the migration was accepted.")?;
-    out.note(&format!("To see:        godwit list --guest {}", request.guest))?;
-    out.note(&format!("To wait again: {}", again(request, " --wait")))?;
+    out.note(&format!(
+        "To see:        {}",
+        out.command(&format!("list --guest {}", request.guest))
+    ))?;
+    out.note(&format!("To wait again: {}", again(request, " --wait", out)))?;
     Ok(exit::INTERRUPTED)
 }
 
 /// What to type to make the same request again.
-fn again(request: &CreateMigrationRequest, wait: &str) -> String {
+fn again(request: &CreateMigrationRequest, wait: &str, out: &Output) -> String {
     let CreateMigrationRequest {
         guest,
         destination,
@@ -127,5 +121,7 @@ fn again(request: &CreateMigrationRequest, wait: &str) -> String {
         api::Keep::Auto => " --keep auto",
         api::Keep::Off => " --keep off",
     };
-    format!("godwit migrate {guest} {destination}{wait}{policy}{probes}{keep} --request-id {request_id}")
+    out.command(&format!(
+        "migrate {guest} {destination}{wait}{policy}{probes}{keep} --request-id {request_id}"
+    ))
 }

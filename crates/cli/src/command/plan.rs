@@ -12,7 +12,7 @@ use crate::view::{json, plan};
 pub(super) async fn plan(mut client: Client, wanted: &Plan, out: &mut Output) -> Result<u8, Error> {
     let request = PlanMigrationRequest {
         guest: wanted.guest.clone(),
-        destination: wanted.host.clone(),
+        destination: wanted.destination.clone(),
         policy: Policy::wire(wanted.policy),
     };
     let answer = client.plan(request).await?;

@@ -3,7 +3,8 @@
 use godwit_api::v1::Migration;
 
 use super::follow;
-use crate::args::Stay;
+use super::waiting::Waiter;
+use crate::args::{Stay, Wait};
 use crate::client::{Begun, Client};
 use crate::exit::{self, Wish};
 use crate::failure::Error;
@@ -33,8 +34,8 @@ pub(super) async fn accelerate(mut client: Client, wanted: &Stay, out: &mut Outp
     one(client, (Wish::Accelerate, wanted.wait), &operation, out).await
 }
 
-/// What is to come of it, and whether that is waited for.
-type Wanted = (Wish, bool);
+/// What is to come of it, and whether and how long that is waited for.
+type Wanted = (Wish, Wait);
 
 async fn one(
     client: Client,
@@ -42,8 +43,9 @@ async fn one(
     operation: &Migration,
     out: &mut Output,
 ) -> Result<u8, Error> {
-    if wait {
-        return follow::to_its_end(client, wish, operation, out).await;
+    if wait.wait {
+        let mut waiter = Waiter::new(wait.timeout());
+        return follow::to_its_end(client, wish, operation, &mut waiter, out).await;
     }
     match out.is_json() {
         true => out.json(&json::Migration::from(operation))?,
@@ -60,12 +62,13 @@ async fn several(
     nobody: &str,
     out: &mut Output,
 ) -> Result<u8, Error> {
-    tell(begun, (wish, wait), nobody, out)?;
+    tell(begun, (wish, wait.wait), nobody, out)?;
     let mut code = exit::DONE;
-    if wait {
+    if wait.wait {
+        let mut waiter = Waiter::new(wait.timeout());
         for (at, operation) in begun.operations.iter().enumerate() {
-            let end = follow::to_its_end(client.clone(), wish, operation, out).await?;
-            if end == exit::INTERRUPTED {
+            let end = follow::to_its_end(client.clone(), wish, operation, &mut waiter, out).await?;
+            if matches!(end, exit::INTERRUPTED | exit::NOT_SETTLED) {
                 leave_rest(&begun.operations[at + 1..], out)?;
                 return Ok(end);
             }
@@ -78,7 +81,7 @@ async fn several(
     }
 }
 
-fn tell(begun: &Begun, (wish, wait): Wanted, nobody: &str, out: &mut Output) -> Result<(), Error> {
+fn tell(begun: &Begun, (wish, wait): (Wish, bool), nobody: &str, out: &mut Output) -> Result<(), Error> {
     if out.is_json() {
         out.json(&json::Begun::of(&begun.operations, &begun.refused))?;
     } else if begun.operations.is_empty() && begun.refused.is_empty() {
@@ -92,9 +95,13 @@ fn tell(begun: &Begun, (wish, wait): Wanted, nobody: &str, out: &mut Output) -> 
     Ok(())
 }
 
-/// Those that ctrl-C has not let us come to.
+/// Those that ctrl-C, or the time, has not let us come to.
 fn leave_rest(operations: &[Migration], out: &mut Output) -> Result<(), Error> {
-    operations
-        .iter()
-        .try_for_each(|operation| out.note(&format!("And {}: godwit show {}", operation.guest, operation.id)))
+    operations.iter().try_for_each(|operation| {
+        out.note(&format!(
+            "And {}: {}",
+            operation.guest,
+            out.command(&format!("show {}", operation.id))
+        ))
+    })
 }

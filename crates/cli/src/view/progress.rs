@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use godwit_api::v1::{Migration, Phase, PhaseRecord};
+use godwit_api::v1::{Migration, Phase, PhaseRecord, TransferProgress};
 use jiff::Timestamp;
 
 use super::{outcome, words};
@@ -46,6 +46,11 @@ impl Progress {
         }
     }
 
+    /// The migration as it was told last.
+    pub(crate) fn last(&self) -> &Migration {
+        &self.last
+    }
+
     /// The daemon went away.
     pub(crate) fn lost(&mut self) {
         self.away = true;
@@ -70,20 +75,27 @@ impl Progress {
         lines
     }
 
-    /// The live line: what is worked on now.
-    pub(crate) fn live(&self, now: Timestamp) -> String {
+    /// The live line: what is worked on now, for a terminal of so many columns.
+    pub(crate) fn live(&self, now: Timestamp, width: usize) -> String {
         let created = words::time(self.last.created.as_ref());
         let elapsed = created.map_or(0, |created| words::between(created, now));
         let elapsed = words::elapsed(elapsed);
         if self.away {
             return format!("  waiting for godwitd, {elapsed}");
         }
-        match self.running() {
-            None => format!("  waiting for the next phase, {elapsed}"),
-            Some(record) => match self.memory(record).or_else(|| self.queue(record)) {
-                Some(now) => format!("  {}  {now}, {elapsed}", self.name(record)),
-                None => format!("  {}  {elapsed}", self.name(record)),
-            },
+        let Some(record) = self.running() else {
+            return format!("  waiting for the next phase, {elapsed}");
+        };
+        let name = self.name(record);
+        if let Some(figures) = self.figures(record) {
+            return format!(
+                "  {name}  {}",
+                transfer(figures, &elapsed, width.saturating_sub(name.chars().count() + 5))
+            );
+        }
+        match self.queue(record) {
+            Some(now) => format!("  {name}  {now}, {elapsed}"),
+            None => format!("  {name}  {elapsed}"),
         }
     }
 
@@ -126,7 +138,11 @@ impl Progress {
 
     fn figures_line(&mut self, now: Timestamp) -> Option<String> {
         let record = self.running()?;
-        let line = format!("  {}  {}", self.name(record), self.memory(record)?);
+        let line = format!(
+            "  {}  {}",
+            self.name(record),
+            words::memory(self.figures(record)?)?
+        );
         let due = self
             .figures
             .is_none_or(|last| words::between(last, now) >= FIGURES_EVERY);
@@ -145,13 +161,9 @@ impl Progress {
             .find(|record| record.ended.is_none())
     }
 
-    fn memory(&self, record: &PhaseRecord) -> Option<String> {
-        let progress = self
-            .last
-            .progress
-            .as_ref()
-            .filter(|_| record.phase() == Phase::Transfer)?;
-        words::memory(progress)
+    fn figures(&self, record: &PhaseRecord) -> Option<&TransferProgress> {
+        let figures = self.last.progress.as_ref();
+        figures.filter(|figures| record.phase() == Phase::Transfer && words::percent(figures).is_some())
     }
 
     /// Host and phase, so wide that they stand below each other.
@@ -168,6 +180,39 @@ impl Progress {
             words::phase_or_dash(record.phase())
         )
     }
+}
+
+/// Bar and figures in so many columns: what is of the least interest gives way to the bar, and the bar to the rest.
+fn transfer(figures: &TransferProgress, elapsed: &str, room: usize) -> String {
+    let memory = words::memory(figures).unwrap_or_default();
+    let left = words::left(figures).map_or_else(String::new, |left| format!(", {left}"));
+    let pass = match figures.iteration {
+        0 | 1 => String::new(),
+        pass => format!(", pass {pass}"),
+    };
+    let all = format!("{memory}{pass}{left}, {elapsed}");
+    for text in [
+        &all,
+        &format!("{memory}{left}, {elapsed}"),
+        &format!("{memory}{left}"),
+    ] {
+        let bar = words::percent(figures)
+            .and_then(|percent| bar(percent, room.saturating_sub(text.chars().count())));
+        if let Some(bar) = bar {
+            return format!("{bar}  {text}");
+        }
+    }
+    all
+}
+
+/// As wide as there is room, up to 30 columns; none where it would say nothing.
+fn bar(percent: u64, room: usize) -> Option<String> {
+    let inner = room.saturating_sub("[]  ".len()).min(28);
+    if inner < 8 {
+        return None;
+    }
+    let full = usize::try_from(percent.min(100)).unwrap_or(100) * inner / 100;
+    Some(format!("[{}{}]", "#".repeat(full), "-".repeat(inner - full)))
 }
 
 fn end(record: &PhaseRecord) -> String {
@@ -219,7 +264,42 @@ mod tests {
           alpha  reserve    412 ms    beta holds 0000:01:10.2
           alpha  fail-over  1.0 s
         ");
-        insta::assert_snapshot!(progress.live(at(4_800)), @"  alpha  transfer   312 of 512 MiB, 60 %, 98.3 MiB/s, 4 s");
+        insta::assert_snapshot!(progress.live(at(4_800), 100), @"  alpha  transfer   [###########--------]  312 of 512 MiB, 60 %, 98.3 MiB/s, pass 2, ~3 s left, 4 s");
+    }
+
+    #[test]
+    fn the_bar_gives_way_before_the_figures_do() {
+        let mut migration = sample::running();
+        let progress = Progress::new(&migration);
+        let mut lines: Vec<String> = [50, 70, 80, 120]
+            .map(|width| progress.live(at(4_800), width))
+            .into();
+        // Later passes: how long they will go on, nobody knows.
+        if let Some(figures) = migration.progress.as_mut() {
+            figures.iteration = 3;
+        }
+        lines.push(Progress::new(&migration).live(at(4_800), 120));
+        if let Some(figures) = migration.progress.as_mut() {
+            (figures.bytes_per_second, figures.memory_processed_bytes) = (0, 0);
+        }
+        lines.push(Progress::new(&migration).live(at(4_800), 120));
+        insta::assert_snapshot!(lines.join("\n"), @"
+        alpha  transfer   312 of 512 MiB, 60 %, 98.3 MiB/s, pass 2, ~3 s left, 4 s
+        alpha  transfer   312 of 512 MiB, 60 %, 98.3 MiB/s, pass 2, ~3 s left, 4 s
+        alpha  transfer   [#######-----]  312 of 512 MiB, 60 %, 98.3 MiB/s, ~3 s left
+        alpha  transfer   [################------------]  312 of 512 MiB, 60 %, 98.3 MiB/s, pass 2, ~3 s left, 4 s
+        alpha  transfer   [################------------]  312 of 512 MiB, 60 %, 98.3 MiB/s, pass 3, ~3 s left, 4 s
+        alpha  transfer   [----------------------------]  0 of 512 MiB, 0 %, 0.0 MiB/s, pass 3, 4 s
+        ");
+        assert!(
+            lines
+                .iter()
+                .zip([usize::MAX, usize::MAX, 80, 120, 120, 120])
+                .all(|(line, width)| line.chars().count() < width)
+        );
+        assert_eq!(bar(0, 40).as_deref(), Some("[----------------------------]"));
+        assert_eq!(bar(100, 14).as_deref(), Some("[##########]"));
+        assert_eq!(bar(50, 11), None);
     }
 
     #[test]
@@ -231,7 +311,7 @@ mod tests {
                 ..sample::queued()
             };
             lines.extend(progress.news(&migration, at(0), false));
-            lines.push(progress.live(at(5_000)));
+            lines.push(progress.live(at(5_000), 80));
         }
         insta::assert_snapshot!(lines.join("\n"), @"
         alpha  reserve    412 ms    beta holds 0000:01:10.2
@@ -252,16 +332,16 @@ mod tests {
         let mut migration = sample::running();
         migration.progress = None;
         let mut progress = Progress::new(&migration);
-        let mut seen = vec![progress.live(at(0))];
+        let mut seen = vec![progress.live(at(0), 80)];
         migration
             .timeline
             .push(sample::record("beta", Phase::Plug, 7_000, None, ""));
         progress.news(&migration, at(0), true);
-        seen.push(progress.live(at(70_000)));
+        seen.push(progress.live(at(70_000), 80));
         progress.news(&sample::accelerated(), at(0), true);
-        seen.push(progress.live(at(-5_000)));
+        seen.push(progress.live(at(-5_000), 80));
         progress.lost();
-        seen.push(progress.live(at(9_000)));
+        seen.push(progress.live(at(9_000), 80));
         insta::assert_snapshot!(seen.join("\n"), @"
           alpha  transfer   0 s
           beta   plug       1 min 10 s

@@ -163,6 +163,20 @@ pub(crate) fn memory(progress: &TransferProgress) -> Option<String> {
     ))
 }
 
+/// "~3 s left": of this pass over the memory, at the rate of now. The first pass is all of it if the guest writes little; how
+/// many follow, nobody knows.
+pub(crate) fn left(progress: &TransferProgress) -> Option<String> {
+    let sent = progress.memory_processed_bytes > 0;
+    let bytes = u128::from(progress.memory_remaining_bytes);
+    let ms = (bytes * 1000).checked_div(u128::from(progress.bytes_per_second))?;
+    let ms = u64::try_from(ms).ok().filter(|_| sent && bytes > 0)?;
+    // Rounded up: "0 s left" is never so.
+    Some(format!(
+        "~{} left",
+        elapsed(ms.div_ceil(1000).saturating_mul(1000))
+    ))
+}
+
 /// Memory copied, 0 to 100; none before the total is known.
 pub(crate) fn percent(progress: &TransferProgress) -> Option<u64> {
     let total = u128::from(progress.memory_total_bytes);

@@ -3,18 +3,22 @@
 // A test ends at the first surprise.
 #![allow(clippy::unwrap_used)]
 
+mod bundle;
 mod certs;
 mod checks;
 mod commands;
+mod contexts;
 mod doctor;
 mod fake;
 mod hook;
 mod hosts;
 mod migrate;
+mod names;
 mod offline;
 mod pages;
 mod plan;
 mod stays;
 mod story;
 mod terminal;
+mod waits;
 mod watch;

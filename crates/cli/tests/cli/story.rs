@@ -239,6 +239,11 @@ pub(crate) fn place() -> (tempfile::TempDir, PathBuf) {
 pub(crate) fn command(socket: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_godwit"));
     command.args(args).env("GODWIT_SOCKET", socket);
+    // Whoever runs the tests may have contexts and tastes.
+    command.env("GODWIT_CONFIG", "/nowhere/config.toml");
+    for variable in ["GODWIT_HOST", "GODWIT_CONTEXT", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

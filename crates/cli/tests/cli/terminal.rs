@@ -1,8 +1,10 @@
 //! `godwit migrate --wait` in a real (pseudo) terminal: one line redrawn in place, finished phases above it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -92,8 +94,65 @@ fn tables_fit() {
     ");
 }
 
+/// What is shown on a terminal, as it comes.
+pub(crate) struct Screen {
+    file: File,
+    shown: mpsc::Receiver<String>,
+    pub(crate) seen: String,
+}
+
+impl Screen {
+    pub(crate) fn new(file: File) -> Screen {
+        let (tell, shown) = mpsc::channel();
+        let mut reader = file.try_clone().unwrap();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // Its end is an error.
+            while let Ok(length @ 1..) = reader.read(&mut bytes) {
+                if tell
+                    .send(String::from_utf8_lossy(&bytes[..length]).into_owned())
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Screen {
+            file,
+            shown,
+            seen: String::new(),
+        }
+    }
+
+    /// Waits until that is shown, 40 s at most; forgets it then, with what came before.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            match self.shown.recv_timeout(Duration::from_secs(40)) {
+                Ok(more) => self.seen.push_str(&more),
+                Err(_) => panic!("never shown: {text:?} in {:?}", self.seen),
+            }
+        }
+    }
+
+    pub(crate) fn type_in(&mut self, keys: &str) {
+        self.file.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// All of it, when nobody holds the terminal any more.
+    pub(crate) fn rest(mut self) -> String {
+        while let Ok(more) = self.shown.recv_timeout(Duration::from_secs(40)) {
+            self.seen.push_str(&more);
+        }
+        self.seen
+    }
+}
+
 /// A terminal so wide: its screen side, and the side that programs write to.
-fn terminal(columns: u16) -> (File, File) {
+pub(crate) fn terminal(columns: u16) -> (File, File) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let screen = openpt(flags).unwrap();
     grantpt(&screen).unwrap();
