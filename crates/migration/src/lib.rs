@@ -34,4 +34,4 @@ pub use profile::Profile;
 pub use refusal::{GuestRefusal, HostRefusal, Refusal, VfRefusal};
 pub use table::{Happening, Illegal};
 pub use vf::{Vf, VfUse};
-pub use whereabouts::{DestinationView, Sighting, SourceView, Whereabouts};
+pub use whereabouts::{Contradiction, DestinationView, Sighting, SourceView, Whereabouts};

@@ -303,14 +303,6 @@ impl RealWorld {
             pauses.wait().await;
         }
     }
-
-    pub(super) async fn unreserve(&self, job: &Job) -> Work<Report> {
-        self.peers
-            .unreserve(&job.brief, job.deadline)
-            .await
-            .map_err(Event::Failed)?;
-        Ok(Report::of(format!("{} holds nothing", job.brief.destination)))
-    }
 }
 
 /// The alias under which the pair's VF is in the guest now.

@@ -280,11 +280,14 @@ impl Attempt<'_> {
 
     pub(super) async fn unreserve(&self) -> Work<Report> {
         self.step("look", 5, |_| Ok(())).await?;
-        self.world.ask_unreserve(&self.job).await.map_err(Event::Failed)?;
-        Ok(Report::of(format!(
-            "{} holds nothing",
-            self.job.brief.destination
-        )))
+        match self.world.ask_unreserve(&self.job).await {
+            Ok(()) => Ok(Report::of(format!(
+                "{} holds nothing",
+                self.job.brief.destination
+            ))),
+            Err(cause) if cause.reason == "HOST_HAS_GUEST" => self.contradicted(cause).await,
+            Err(cause) => Err(Event::Failed(cause)),
+        }
     }
 }
 
