@@ -94,7 +94,9 @@ fn reasons(text: &str) -> impl Iterator<Item = &str> {
 
 /// The ids of the rows of promises.
 fn promises(text: &str) -> impl Iterator<Item = &str> {
-    let first = text.lines().filter_map(|line| line.strip_prefix("| P")?.split_once(" |"));
+    let first = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| P")?.split_once(" |"));
     first
         .map(|(number, _)| number)
         .filter(|number| number.chars().all(|c| c.is_ascii_digit()))
@@ -118,7 +120,9 @@ fn nothing_stands_twice_in_the_specification() {
 #[test]
 fn what_stands_twice_is_found() {
     let text = "| P1 | a | b |\n| P2 | a | b |\n| P1 | more | b |\n\n## Reasons\n\n`BUSY`, `LEFT`,\n`BUSY`, `WAL`.\n";
-    let twice = doubled(text).into_iter().filter(|found| found.number > DOUBLED.limit);
+    let twice = doubled(text)
+        .into_iter()
+        .filter(|found| found.number > DOUBLED.limit);
     let places: Vec<_> = twice.map(|found| found.place).collect();
     assert_eq!(places, ["BUSY", "P1"]);
 }

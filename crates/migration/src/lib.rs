@@ -13,6 +13,7 @@ mod address;
 mod brief;
 mod cause;
 pub mod choice;
+pub mod counted;
 pub mod doctor;
 pub mod measured;
 mod migration;
