@@ -9,7 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::mac::Mac;
 use crate::pair::Tag;
 
+/// Bytes of an Ethernet header, and of a tag in it.
+const HEADER: usize = 14;
+const TAG: usize = 4;
 const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+const ETHERTYPE_RARP: [u8; 2] = [0x80, 0x35];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ICMPV6: u8 = 58;
@@ -39,6 +43,19 @@ pub(crate) fn announcement(mac: Mac, ip: IpAddr, router: bool) -> Vec<u8> {
             )
         }
     }
+}
+
+/// "This MAC is here", of a guest without an address: a reverse ARP request (RFC 903), as QEMU sends it for a guest that has
+/// moved. Nobody answers it, and every switch on its way learns.
+pub(crate) fn presence(mac: Mac) -> Vec<u8> {
+    let mut frame = ethernet(Mac::BROADCAST, mac, ETHERTYPE_RARP);
+    // Ethernet, IPv4, their lengths, reverse request.
+    frame.extend([0, 1, 0x08, 0x00, 6, 4, 0, 3]);
+    for _ in 0..2 {
+        frame.extend(mac.0);
+        frame.extend([0; 4]);
+    }
+    frame
 }
 
 /// "Where is `to`? Tell `from`." `None` when the two are not of one family.
@@ -72,6 +89,18 @@ pub(crate) fn probe(mac: Mac, to: IpAddr, tags: &[Tag]) -> Vec<u8> {
     let bytes: Vec<u8> = bytes.flat_map(u16::to_be_bytes).collect();
     // Behind the two addresses, before the type.
     frame.splice(12..12, bytes);
+    frame
+}
+
+/// The same frame, behind so many tags, as long as one may be where an interface carries `mtu` bytes. Whoever answers reads its
+/// beginning alone, and every switch on its way passes it on whole or not at all.
+pub(crate) fn full_size(mut frame: Vec<u8>, tags: usize, mtu: u32) -> Vec<u8> {
+    // What no IP packet fills (its length has 16 bits) is no network's size.
+    let payload = usize::try_from(mtu)
+        .unwrap_or_default()
+        .min(usize::from(u16::MAX));
+    let size = HEADER + TAG * tags + payload;
+    frame.resize(size.max(frame.len()), 0);
     frame
 }
 
@@ -234,6 +263,13 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_mac_without_an_address() {
+        let expected = "ffffffffffff 525400aa0010 8035  0001 0800 06 04 0003
+                        525400aa0010 00000000  525400aa0010 00000000";
+        assert_eq!(presence(MAC), hex(expected));
+    }
+
     /// The checksums were computed apart from this program (Python, RFC 1071 over the pseudo header).
     #[test]
     fn unsolicited_advertisement() {
@@ -267,6 +303,21 @@ mod tests {
                             00000000000000000000000000000000 ff0200000000000000000001ff000001
                             8700 7c25 00000000 fe800000000000000000000000000001";
         assert_eq!(probe(MAC, ip("fe80::1"), &[]), hex(solicitation));
+    }
+
+    #[test]
+    fn a_probe_may_fill_a_frame() {
+        let tag = Tag {
+            protocol: 0x8100,
+            id: 100,
+        };
+        let small = probe(MAC, ip("10.77.0.1"), &[tag]);
+        let full = full_size(small.clone(), 1, 1500);
+        assert_eq!(full.len(), 1518);
+        assert_eq!(full[..small.len()], small);
+        assert!(full[small.len()..].iter().all(|byte| *byte == 0));
+        assert_eq!(full_size(small.clone(), 1, 0), small, "nothing is cut off");
+        assert_eq!(full_size(small, 0, u32::MAX).len(), 14 + 65535);
     }
 
     #[test]

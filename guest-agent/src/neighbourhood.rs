@@ -80,7 +80,8 @@ fn carried(links: &[Link], bond: u32) -> Vec<(&Link, Vec<Tag>)> {
     }
 }
 
-/// The announcements of every address above the bond. `forwards` tells whether an interface (by name)
+/// The announcements of every address above the bond; where there is none, one of the bond itself, so that some frame always
+/// leaves by the port that carries the traffic now. `forwards` tells whether an interface (by name)
 /// forwards IPv6.
 pub(crate) fn announcements(
     links: &[Link],
@@ -97,6 +98,16 @@ pub(crate) fn announcements(
             interface: link.index,
             frame: frames::announcement(mac, address.ip, router),
         }));
+    }
+    // Nobody has to be told of an address: switches are told where the bond is.
+    if all.is_empty()
+        && let Some(link) = links.iter().find(|link| link.index == bond)
+        && let Some(mac) = link.mac
+    {
+        all.push(Outgoing {
+            interface: bond,
+            frame: frames::presence(mac),
+        });
     }
     all.truncate(MAX_ANNOUNCED);
     all
@@ -297,6 +308,17 @@ mod tests {
             frame: frames::announcement(mac, ip.parse().unwrap(), false),
         });
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_bond_without_an_address_announces_itself() {
+        let addresses = [address(2, "10.0.0.2", 24), address(13, "10.0.13.1", 24)];
+        let all = announcements(&links(), BOND, &addresses, |_| false);
+        let itself = Outgoing {
+            interface: BOND,
+            frame: frames::presence(MAC),
+        };
+        assert_eq!(all, [itself]);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use godwit_api::agent::v1::RefusalReason;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::frames;
 use crate::guest::{Guest, gave_up};
@@ -26,7 +26,11 @@ const ASK_EVERY: Duration = Duration::from_millis(150);
 /// How long an answer may take; a quarter of the time that is left if that is less.
 const WITHIN: Duration = Duration::from_secs(3);
 
-/// Proves the port, if that can be done: somebody is known, and answers. `Ok(None)` where not.
+/// How long the answers of others may come after the first one, at least.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// Proves the port, if that can be done: somebody is known, and answers. `Ok(None)` where not. Then the same with frames as long as
+/// the bond's may be, if those are answered at all.
 ///
 /// # Errors
 /// [`RefusalReason::NoAnswer`] if they answer through the active port alone, and [`RefusalReason::Deadline`] if the patience
@@ -46,54 +50,81 @@ pub(crate) async fn prove(
         .collect::<Result<_, _>>()
         .map_err(|error| guest.broken("listen on the ports", &error))?;
     let over = |over| gave_up(over, "the new port is not proved, and nothing was moved");
-    let answer = answered(target, asked, sender, &listeners, patience).await;
-    if let Some(took) = answer.map_err(over)? {
-        return Ok(Some(took));
-    }
-    let Some(active) = pair.active().filter(|active| active.is_usable()) else {
-        return Ok(None);
-    };
-    let answer = answered(active, asked, sender, &listeners, patience).await;
-    match answer.map_err(over)? {
-        None => Ok(None),
-        Some(_) => {
-            let names: Vec<String> = asked.iter().map(|near| near.ip.to_string()).collect();
-            let detail = format!(
-                "{} carries nothing: of {} nobody answers through it, and somebody does through {}, which keeps the traffic",
-                target.name,
-                names.join(", "),
-                active.name
-            );
-            Err(Refusal::new(RefusalReason::NoAnswer, detail))
+    let active = pair.active().filter(|active| active.is_usable());
+    let mut proved = None;
+    for size in [Size::Small, Size::Full(pair.master.mtu)] {
+        let answer = answered(&Ask::through(target, asked, size), sender, &listeners, patience).await;
+        if let Some(took) = answer.map_err(over)? {
+            if proved.is_none() {
+                // What else answers the small ones would be taken for answers to the others.
+                sleep((2 * took).clamp(SETTLE, 10 * SETTLE)).await;
+            }
+            proved = Some(proved.unwrap_or(took));
+            continue;
         }
+        let Some(active) = active else { break };
+        let answer = answered(&Ask::through(active, asked, size), sender, &listeners, patience).await;
+        if answer.map_err(over)?.is_some() {
+            return Err(carries_nothing(target, active, asked, size));
+        }
+        // Nobody answers such a question at all.
+        break;
     }
+    Ok(proved)
 }
 
-/// How long it took until somebody answered what was asked through that port.
+/// How long the frames are that are asked with.
+#[derive(Clone, Copy)]
+enum Size {
+    Small,
+    /// As long as the bond's may be, so many bytes behind the header: a path may carry small ones alone.
+    Full(u32),
+}
+
+/// What is asked through a port, of whom, and how long an answer may take.
+struct Ask<'a> {
+    asked: &'a [Near],
+    questions: Vec<Outgoing>,
+    within: Duration,
+}
+
+fn carries_nothing(target: &Link, active: &Link, asked: &[Near], size: Size) -> Refusal {
+    let names: Vec<String> = asked.iter().map(|near| near.ip.to_string()).collect();
+    let what = match size {
+        Size::Small => "nothing".to_owned(),
+        Size::Full(mtu) => format!("nothing of {mtu} bytes"),
+    };
+    let detail = format!(
+        "{} carries {what}: of {} nobody answers through it, and somebody does through {}, which keeps the traffic",
+        target.name,
+        names.join(", "),
+        active.name
+    );
+    Refusal::new(RefusalReason::NoAnswer, detail)
+}
+
+/// How long it took until somebody answered what was asked.
 async fn answered(
-    port: &Link,
-    asked: &[Near],
+    ask: &Ask<'_>,
     sender: &Sender,
     listeners: &[Listener],
     patience: &mut Patience,
 ) -> Result<Option<Duration>, Over> {
-    let Some(mac) = port.mac else {
-        return Ok(None);
-    };
-    let questions = questions(port.index, mac, asked);
     listeners.iter().for_each(Listener::drain);
     let start = Instant::now();
-    let within = WITHIN.min(patience.deadline.saturating_duration_since(start) / 4);
-    let mut ask = interval(ASK_EVERY);
-    ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let within = ask
+        .within
+        .min(patience.deadline.saturating_duration_since(start) / 4);
+    let mut again = interval(ASK_EVERY);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ask.tick() => sender.send(&questions),
+            _ = again.tick() => sender.send(&ask.questions),
             () = sleep_until(start + within) => return Ok(None),
             over = patience.over() => return Err(over),
             arrived = next(listeners) => match arrived {
                 None => return Ok(None),
-                Some(arrived) if is_answer(arrived, asked) => return Ok(Some(start.elapsed())),
+                Some(arrived) if is_answer(arrived, ask.asked) => return Ok(Some(start.elapsed())),
                 Some(_) => {}
             }
         }
@@ -107,12 +138,29 @@ async fn next(listeners: &[Listener]) -> Option<Arrived> {
     arrived.ok()
 }
 
-fn questions(port: u32, mac: Mac, asked: &[Near]) -> Vec<Outgoing> {
-    let question = |near: &Near| Outgoing {
-        interface: port,
-        frame: frames::probe(mac, near.ip, &near.tags),
-    };
-    asked.iter().map(question).collect()
+impl Ask<'_> {
+    /// Nothing is asked through a port without an address.
+    fn through<'a>(port: &Link, asked: &'a [Near], size: Size) -> Ask<'a> {
+        let question = |mac: Mac, near: &Near| {
+            let frame = frames::probe(mac, near.ip, &near.tags);
+            Outgoing {
+                interface: port.index,
+                frame: match size {
+                    Size::Small => frame,
+                    Size::Full(mtu) => frames::full_size(frame, near.tags.len(), mtu),
+                },
+            }
+        };
+        let asking = asked.iter().filter_map(|near| Some(question(port.mac?, near)));
+        Ask {
+            asked,
+            questions: asking.collect(),
+            within: match size {
+                Size::Small => WITHIN,
+                Size::Full(_) => WITHIN / 2,
+            },
+        }
+    }
 }
 
 /// The kernel has taken the tags off by then.

@@ -231,10 +231,15 @@ const UNPLUGS: &[Told] = &[
         "a_guest_that_answers_to_nothing_keeps_its_path",
         troubles::answers_to_nothing,
     ),
+    ("an_agent_that_lies_is_found_before_the_unplug", troubles::lies),
 ];
 
 const CUTS: &[Told] = &[
     ("the_link_is_cut_in_the_transfer", cuts::link_cut_in_the_transfer),
+    (
+        "the_destination_loses_its_power_before_the_transfer",
+        cuts::destination_off_before_the_transfer,
+    ),
     (
         "the_destination_loses_its_power_in_the_transfer",
         cuts::destination_off_in_the_transfer,
@@ -280,6 +285,7 @@ const DOUBTS: &[Told] = &[
         "a_guest_that_nobody_can_locate_is_suspended_and_resolved",
         doubts::suspended_and_resolved,
     ),
+    ("a_wrong_word_about_a_guest_is_found_out", doubts::wrong_word),
 ];
 
 const HARDWARE: &[Told] = &[
@@ -289,6 +295,14 @@ const HARDWARE: &[Told] = &[
         hardware::pf_down_on_arrival,
     ),
     ("the_pf_goes_down_and_comes_up_again", hardware::pf_off_and_on),
+    (
+        "the_pf_is_down_on_the_way_back",
+        hardware::pf_down_on_the_way_back,
+    ),
+    (
+        "the_destinations_vfs_are_gone_as_the_guest_arrives",
+        hardware::vfs_gone_on_arrival,
+    ),
     ("a_guest_gets_a_vf_of_another_pf", fabrics::another_pf),
     ("a_vf_of_the_hosts_own_driver_is_given", fabrics::own_driver),
     ("a_vf_of_libvirts_own_network_is_not", fabrics::libvirts_own),

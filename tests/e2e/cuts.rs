@@ -36,6 +36,32 @@ pub(crate) fn link_cut_in_the_transfer(stage: &Stage) -> Result<()> {
         .map(drop)
 }
 
+/// The destination loses its power when it holds a VF and nothing has moved yet: the guest is back on its own, and what was held for
+/// it is free when the destination is there again.
+pub(crate) fn destination_off_before_the_transfer(stage: &Stage) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
+    let mut moving = stage.begin_move()?;
+    moving.until("the fail over", PATIENCE, |migration| {
+        migration.has_begun("fail-over")
+    })?;
+    let id = moving.last.id.clone();
+    let rig = stage.rig();
+    troubled.strikes();
+    rig.power_off(Host::Beta)?;
+    let (code, said) = moving.finish(LONG)?;
+    ensure!(code == 4, "exit code {code} instead of 4: {said}");
+    troubled.ends("the destination without power before the transfer", Host::Alpha)?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    rig.power_on(Host::Beta)?;
+    for host in Host::ALL {
+        let ended = stage.migration(host, &id, |migration| migration.ended)?;
+        ensure!(ended.moved == "no", "{ended:?}");
+    }
+    let holds = godwit_rig::godwit::run(&stage.place, Host::Beta, "--json holds")?.out;
+    ensure!(holds.contains("\"holds\":[]"), "beta still holds: {holds}");
+    Ok(())
+}
+
 /// The destination loses its power while memory is copied.
 pub(crate) fn destination_off_in_the_transfer(stage: &Stage) -> Result<()> {
     let mut troubled = Troubled::begin(stage)?;
@@ -144,16 +170,20 @@ pub(crate) fn link_cut_on_arrival(stage: &Stage) -> Result<()> {
 
 /// The agent dies while the traffic is being moved; another is started by whoever keeps it.
 pub(crate) fn agent_killed_at_the_fail_over(stage: &Stage) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_move()?;
     moving.until("the queue", PATIENCE, |migration| migration.has_begun("queue"))?;
+    troubled.strikes();
     WEB_1.shell(&stage.place, Host::Alpha, "kill -9 $(cat /run/godwit-agent.pid)")?;
     let (code, said) = moving.finish(PATIENCE)?;
     // It came in time or it did not: the guest is on a VF either way.
-    match code {
-        0 => stage.guest_is_accelerated_on(Host::Beta),
-        4 => stage.guest_is_accelerated_on(Host::Alpha),
+    let host = match code {
+        0 => Host::Beta,
+        4 => Host::Alpha,
         code => anyhow::bail!("exit code {code}: {said}"),
-    }
+    };
+    troubled.ends("the agent killed at the fail over", host)?;
+    stage.guest_is_accelerated_on(host)
 }
 
 /// A guest that is shut down while it is moved has gone, and leaves nothing behind.
@@ -219,7 +249,7 @@ fn is_gone_after(stage: &Stage, end: &str) -> Result<()> {
 }
 
 /// Until libvirt says that the guest runs on beta, asked again without a pause.
-fn arrival(stage: &Stage, moving: &mut godwit_rig::godwit::Move) -> Result<()> {
+pub(crate) fn arrival(stage: &Stage, moving: &mut godwit_rig::godwit::Move) -> Result<()> {
     moving.until("the transfer", PATIENCE, |migration| {
         migration.has_begun("transfer")
     })?;

@@ -9,6 +9,7 @@ use godwit_rig::godwit;
 use godwit_rig::guest::{self, WEB_1};
 use godwit_rig::{Host, network};
 
+use crate::cuts;
 use crate::stage::{PATIENCE, Stage};
 
 /// libvirt may run the source's copy on or leave it paused; as soon as the hosts hear each other, everything goes on by
@@ -53,6 +54,66 @@ pub(crate) fn suspended_and_resolved(stage: &Stage) -> Result<()> {
     ));
     drop(deaf);
     stayed(stage, &id)
+}
+
+/// The guest has arrived, the hosts have lost each other, and a person says that it runs where it was: then it does, on its VF, and on
+/// both hosts. As soon as they hear each other the copy that was wrong is paused, and its VF is nobody's.
+pub(crate) fn wrong_word(stage: &Stage) -> Result<()> {
+    let mut moving = stage.begin_move()?;
+    cuts::arrival(stage, &mut moving)?;
+    let id = moving.last.id.clone();
+    network::part(&stage.place, true)?;
+    let split = is_split_by_a_word(stage, &id);
+    network::part(&stage.place, false)?;
+    let split = split?;
+    let migration = stage.migration(Host::Alpha, &id, |migration| {
+        migration.ended && migration.moved == "yes"
+    })?;
+    let copy = stage.guest_on(Host::Alpha)?;
+    ensure!(copy != "running", "alpha still runs its copy: {migration:?}");
+    if split {
+        ensure!(copy == "paused", "alpha's copy is {copy:?}");
+        ensure!(migration.has_begun("suspend"), "{migration:?}");
+    }
+    drop(moving);
+    ends_the_copy(stage)?;
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// Whether alpha's libvirt ran or kept its copy, so that a person could be wrong about it.
+fn is_split_by_a_word(stage: &Stage, id: &str) -> Result<bool> {
+    let settled = wait_for("what alpha makes of it", Duration::from_secs(400), || {
+        let migration = godwit::status(&stage.place, Host::Alpha, id)?;
+        Ok((migration.settled || migration.moved == "yes").then_some(migration))
+    })?;
+    if settled.moved != "unknown" {
+        godwit_rig::say("alpha's libvirt has heard that the guest arrived");
+        return Ok(false);
+    }
+    wait_for("that the person's word is taken", PATIENCE, || {
+        let answer = stage.godwit(&format!("resolve {id} --runs-on alpha"))?;
+        Ok((answer.code == 0).then_some(()))
+    })?;
+    wait_for("alpha's copy on its VF", PATIENCE, || {
+        let runs = stage.guest_on(Host::Alpha)? == "running";
+        Ok((runs && WEB_1.state(&stage.place, Host::Alpha)?.is_on_vf()).then_some(()))
+    })?;
+    Ok(true)
+}
+
+/// As a person does who was told to.
+fn ends_the_copy(stage: &Stage) -> Result<()> {
+    let host = Host::Alpha;
+    if stage.guest_on(host)?.is_empty() {
+        return Ok(());
+    }
+    stage.on(host, "virsh -q destroy web-1; virsh -q undefine web-1; true")?;
+    let all = godwit::run(&stage.place, host, "vfs")?.out;
+    let kept = all.lines().filter(|line| line.contains("quarantined"));
+    for vf in kept.filter_map(|line| line.split_whitespace().next()) {
+        godwit::run(&stage.place, host, &format!("vfs release {vf}"))?.done()?;
+    }
+    Ok(())
 }
 
 /// Begins a move whose end nobody tells: beta's libvirtd stands still while the last of the memory is copied, and when

@@ -106,6 +106,59 @@ pub(crate) fn pf_down_on_arrival(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
+/// The PF of the guest's own host is switched off while the guest is away from its VF, and the move is cancelled: on the way back the
+/// guest waits on its standby, says why, and is on its VF when the PF is up again.
+pub(crate) fn pf_down_on_the_way_back(stage: &Stage) -> Result<()> {
+    let host = Host::Alpha;
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    stage.on(host, "ip link set pf0 down")?;
+    let rests = stage
+        .godwit(&format!("cancel {id}"))
+        .and_then(|answer| answer.done())
+        .and_then(|()| moving.finish(PATIENCE))
+        .and_then(|(code, said)| {
+            ensure!(code == 4, "exit code {code} instead of 4: {said}");
+            stage.guest_is_on_standby_on(host)?;
+            stage.migration(host, &id, |migration| migration.reason() == Some("PF_DOWN"))
+        });
+    stage.on(host, "ip link set pf0 up")?;
+    let rests = rests?;
+    ensure!(
+        rests.moved == "no" && rests.acceleration == "standby" && !rests.needs_person,
+        "{rests:?}"
+    );
+    let migration = stage.migration(host, &id, |migration| migration.ended)?;
+    ensure!(migration.acceleration == "accelerated", "{migration:?}");
+    stage.guest_is_accelerated_on(host)
+}
+
+/// All VFs of the destination's PF go while memory is copied, the one that was held too. The guest arrives on its standby, and is on
+/// a VF when there are some again.
+pub(crate) fn vfs_gone_on_arrival(stage: &Stage) -> Result<()> {
+    let host = Host::Beta;
+    let had = stage.on(host, &format!("cat {NUMVFS}"))?;
+    let mut moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    stage.on(host, &format!("echo 0 >{NUMVFS}"))?;
+    stage.transfer_ends()?;
+    let finished = moving.finish(PATIENCE).and_then(|(code, said)| {
+        ensure!(code == 3, "exit code {code} instead of 3: {said}");
+        stage.guest_is_on_standby_on(host)?;
+        stage.migration(host, &id, |migration| migration.failure.is_some())
+    });
+    // Also for the next stories.
+    stage.on(host, &format!("echo {} >{NUMVFS}", had.trim()))?;
+    let migration = finished?;
+    ensure!(
+        migration.moved == "yes" && migration.acceleration == "standby" && !migration.needs_person,
+        "{migration:?}"
+    );
+    let migration = stage.migration(host, &id, |migration| migration.ended)?;
+    ensure!(migration.acceleration == "accelerated", "{migration:?}");
+    stage.guest_is_accelerated_on(host)
+}
+
 /// QEMU cannot open the VF that was held for the guest: it is quarantined, and the guest gets the other one.
 pub(crate) fn vf_that_cannot_be_opened(stage: &Stage) -> Result<()> {
     let mut moving = stage.begin_slow_move()?;

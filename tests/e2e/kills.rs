@@ -12,6 +12,7 @@ use godwit_rig::supervisor::Supervisor;
 use godwit_rig::{Host, Place, clock, ready, timeline};
 
 use crate::stage::{PATIENCE, Stage};
+use crate::troubled::Troubled;
 
 /// Whose phase, and how many milliseconds after its work began it is under way and not over.
 const PHASES: [(Side, &str, u32); 11] = [
@@ -153,6 +154,7 @@ impl Kill {
             Side::Destination => from.other(),
         };
         let known = ids(place, from)?;
+        let troubled = Troubled::begin(stage)?;
         let _faults = Faults::order(place, victim, &[Fault::Die(self.moment, self.phase)])?;
         let supervisor = Supervisor::watch(place, victim)?;
         // Its answer may die with the daemon.
@@ -174,11 +176,12 @@ impl Kill {
             "the move was undone: {ended:?}"
         );
         stage.guest_is_accelerated_on(host)?;
-        self.figure(stage, (host, &id), died)
+        let losses = troubled.losses()?;
+        self.figure(stage, (host, &id), (died, &losses))
     }
 
-    /// Prints how long after the death the guest was on its VF, by the clock of its host.
-    fn figure(self, stage: &Stage, (host, id): (Host, &str), died: f64) -> Result<()> {
+    /// Prints how long after the death the guest was on its VF, by the clock of its host, and what was lost.
+    fn figure(self, stage: &Stage, (host, id): (Host, &str), (died, losses): (f64, &str)) -> Result<()> {
         let migration = godwit::status(&stage.place, host, id)?;
         let ahead = clock::offset(&stage.place, host)?;
         let spans = timeline::spans(&migration, |_| ahead)?;
@@ -188,12 +191,12 @@ impl Kill {
             .find(|span| span.name == "fail-back" && span.host == host.name());
         let name = self.name();
         match back {
-            Some(back) if back.to < died => println!("figure {name}: on its VF on {host} already"),
+            Some(back) if back.to < died => println!("figure {name}: on its VF on {host} already; {losses}"),
             Some(back) => println!(
-                "figure {name}: on its VF on {host} {:.1} s after the death",
+                "figure {name}: on its VF on {host} {:.1} s after the death; {losses}",
                 back.to - died
             ),
-            None => println!("figure {name}: never off its VF on {host}"),
+            None => println!("figure {name}: never off its VF on {host}; {losses}"),
         }
         Ok(())
     }

@@ -45,10 +45,14 @@ impl<'a> Troubled<'a> {
             Ok(WEB_1.state(place, host)?.is_on_vf().then_some(()))
         })?;
         let seconds = clock::now() - self.struck;
-        let (sent, lost) = prober::sent_and_lost(&self.prober.stop(place)?);
-        println!(
-            "figure {what}: on its VF on {host} {seconds:.1} s after the fault; {lost} of {sent} datagrams lost"
-        );
+        let losses = self.losses()?;
+        println!("figure {what}: on its VF on {host} {seconds:.1} s after the fault; {losses}");
         Ok(())
+    }
+
+    /// Ends the traffic: what was lost of it, in words.
+    pub(crate) fn losses(self) -> Result<String> {
+        let (sent, lost) = prober::sent_and_lost(&self.prober.stop(&self.stage.place)?);
+        Ok(format!("{lost} of {sent} datagrams lost"))
     }
 }

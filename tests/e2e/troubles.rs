@@ -41,6 +41,48 @@ pub(crate) fn answers_to_nothing(stage: &Stage) -> Result<()> {
     stays_accelerated(stage, &id)
 }
 
+/// An agent that says of every switch that it is made, and makes none: its host counts no frame of the guest by the standby, and the
+/// VF that carries the traffic is not taken.
+pub(crate) fn lies(stage: &Stage) -> Result<()> {
+    let liar = format!(
+        "kill -9 $(cat /run/godwit-agent.pid); godwit-liar /dev/virtio-ports/org.godwit.agent.0 {} >/dev/console 2>&1 & \
+         echo $! >/run/liar.pid",
+        WEB_1.mac
+    );
+    WEB_1.shell(&stage.place, Host::Alpha, &liar)?;
+    let mut troubled = Troubled::begin(stage)?;
+    troubled.strikes();
+    let told = stage.begin_move().and_then(|mut moving| {
+        let (code, said) = moving.finish(PATIENCE)?;
+        Ok((code, said, moving.last.id.clone()))
+    });
+    let ended = WEB_1.shell(&stage.place, Host::Alpha, "kill -9 $(cat /run/liar.pid)")?;
+    let (code, said, id) = told?;
+    ensure!(ended.status == 0, "the liar has gone: {}", ended.text);
+    ensure!(code == 4, "exit code {code} instead of 4: {said}");
+    troubled.ends("an agent that lies", Host::Alpha)?;
+    let migration = stage.migration(Host::Alpha, &id, |migration| migration.ended)?;
+    ensure!(
+        migration.reason() == Some("FAIL_OVER") && !migration.has_begun("unplug"),
+        "{migration:?}"
+    );
+    let failure = migration.failure.as_ref().map(|failure| failure.message.as_str());
+    ensure!(
+        failure.is_some_and(|message| message.contains("counts otherwise")),
+        "{migration:?}"
+    );
+    ensure!(stage.live_xml()?.contains("<hostdev"), "the VF has left");
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    ensure!(stage.guest_on(Host::Beta)?.is_empty(), "beta knows the guest");
+    wait_for("the real agent", PATIENCE, || {
+        Ok(WEB_1
+            .state(&stage.place, Host::Alpha)?
+            .agent
+            .is_some()
+            .then_some(()))
+    })
+}
+
 /// An unplug that cannot be withdrawn, with the guest on its standby.
 pub(crate) fn leave_an_unplug_pending(stage: &Stage) -> Result<String> {
     stage.deadline("unplug", 20)?;
@@ -130,11 +172,17 @@ fn end_libvirtd(stage: &Stage, host: Host, how: &[&str]) -> Result<()> {
 
 /// Before the transfer nothing is lost with the source's libvirtd, so the move goes on.
 fn outlives_the_end_of_libvirtd(stage: &Stage, phase: &str, how: &[&str]) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_move()?;
     begun(&mut moving, phase)?;
+    troubled.strikes();
     end_libvirtd(stage, Host::Alpha, how)?;
     let (code, said) = moving.finish(PATIENCE)?;
     ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    troubled.ends(
+        &format!("libvirtd of alpha at the {phase} ({})", how.join(", ")),
+        Host::Beta,
+    )?;
     arrives_accelerated(stage, &moving.last.id)
 }
 
@@ -174,17 +222,23 @@ pub(crate) fn libvirtd_killed_at_the_plug(stage: &Stage) -> Result<()> {
 }
 
 fn plugs_although_libvirtd_ends(stage: &Stage, how: &[&str]) -> Result<()> {
+    let mut troubled = Troubled::begin(stage)?;
     let mut moving = stage.begin_move()?;
     // Not before the source has seen its guest go: the transfer's last step needs both libvirtds.
     begun(&mut moving, "release")?;
     stage.migration(Host::Beta, &moving.last.id, |migration| {
         migration.has_begun("plug")
     })?;
+    troubled.strikes();
     end_libvirtd(stage, Host::Beta, how)?;
     let (code, said) = moving.finish(PATIENCE)?;
     // A plug that lost its answer is tried again; who waits may hear "on standby" before.
     ensure!(code == 0 || code == 3, "exit code {code}: {said}");
     takes_out_what_nobody_wrote_down(stage, &moving.last.id)?;
+    troubled.ends(
+        &format!("libvirtd of beta at the plug ({})", how.join(", ")),
+        Host::Beta,
+    )?;
     arrives_accelerated(stage, &moving.last.id)
 }
 

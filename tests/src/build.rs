@@ -31,6 +31,8 @@ pub struct Godwit {
     pub hook: PathBuf,
     /// In the guest.
     pub agent: PathBuf,
+    /// In the guest too, for the story that runs it instead of the agent.
+    pub liar: PathBuf,
 }
 
 /// Builds all of it. What belongs into the guest is built alone, package by package, so that another package's
@@ -51,6 +53,7 @@ pub fn build(place: &Place, optimised: bool) -> Result<Parts> {
         godwit: host.join("godwit"),
         hook: build_static(place, "godwit-hook")?,
         agent: build_static(place, "godwit-agent")?,
+        liar: build_static(place, "godwit-liar")?,
     };
     Ok(Parts {
         godwit: Some(godwit),

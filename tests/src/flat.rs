@@ -72,7 +72,7 @@ impl Flat {
         network::up_flat(&place, [PRIMARY_TAP, STANDBY_TAP])?;
         let tree = place.dir.join("install");
         install::start_again(&tree)?;
-        install::guest_initramfs(&tree, &images, &probe, Some(&agent))?;
+        install::guest_initramfs(&tree, &images, &[&probe, &agent])?;
         say("starting the flat guest");
         let machine = machine(&place, &images, &tree.join("srv/guest/guest.cpio"))?;
         let qmp = wait_for("QEMU's monitor", PATIENCE, || {

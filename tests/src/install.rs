@@ -19,8 +19,14 @@ const MANIFEST: &str = "/var/lib/rig-installed";
 pub fn install(place: &Place, images: &Images, parts: &Parts) -> Result<()> {
     let common = place.dir.join("install/common");
     start_again(&common)?;
-    let agent = parts.godwit.as_ref().map(|godwit| godwit.agent.as_path());
-    guest_initramfs(&common, images, &parts.probe, agent)?;
+    let mut programs = vec![parts.probe.as_path()];
+    programs.extend(
+        parts
+            .godwit
+            .iter()
+            .flat_map(|godwit| [&*godwit.agent, &*godwit.liar]),
+    );
+    guest_initramfs(&common, images, &programs)?;
     if let Some(godwit) = &parts.godwit {
         // Before the hosts are served at once, each of which would make the authority they share.
         tls::make(place)?;
@@ -125,17 +131,12 @@ fn configuration(place: &Place, host: Host, dir: &Path) -> Result<()> {
 /// The guest's kernel unpacks one archive after the other, so the binaries need no new image. A guest that runs
 /// keeps what it started with: the file `build`, there and beside the archive, tells whether that is this image with
 /// these binaries.
-pub(crate) fn guest_initramfs(
-    common: &Path,
-    images: &Images,
-    probe: &Path,
-    agent: Option<&Path>,
-) -> Result<()> {
+pub(crate) fn guest_initramfs(common: &Path, images: &Images, programs: &[&Path]) -> Result<()> {
     let tree = common.join("overlay");
     fs::create_dir_all(tree.join("bin"))?;
-    fs::copy(probe, tree.join("bin/godwit-probe"))?;
-    if let Some(agent) = agent {
-        fs::copy(agent, tree.join("bin/godwit-agent"))?;
+    for program in programs {
+        let name = program.file_name().context("a program has a name")?;
+        fs::copy(program, tree.join("bin").join(name))?;
     }
     let base = fs::read(images.guest_initramfs())?;
     let key = Key::new().bytes(&base).files(files_below(&tree)?)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    exceptions::{Measured, Rule, judge},
+    exceptions::{Measured, Rule, counted, judge},
     rust::{self, Kind, RustFile},
     tree,
 };
@@ -19,7 +19,13 @@ const UNUSED: Rule = Rule {
     advice: "no code has it: docs/specification.md, Reasons",
 };
 
-pub(crate) const RULES: [Rule; 2] = [UNDOCUMENTED, UNUSED];
+const DOUBLED: Rule = Rule {
+    name: "doubled-in-specification",
+    limit: 1,
+    advice: "docs/specification.md says it once: keep the fuller row, or the union of the lines",
+};
+
+pub(crate) const RULES: [Rule; 3] = [UNDOCUMENTED, UNUSED, DOUBLED];
 
 /// Where every literal in capital letters is a reason; elsewhere only behind `reason:`.
 const SPEAKERS: [&str; 5] = [
@@ -75,15 +81,50 @@ fn in_code() -> BTreeSet<&'static str> {
 }
 
 fn in_docs() -> BTreeSet<&'static str> {
-    let text = tree::text("docs/specification.md");
+    reasons(tree::text("docs/specification.md")).collect()
+}
+
+/// The words under Reasons, as often as they stand there.
+fn reasons(text: &str) -> impl Iterator<Item = &str> {
     let (_, section) = text.split_once("\n## Reasons\n").expect("a section of reasons");
     let section = section.split("\n## ").next().unwrap_or(section);
-    section
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|word| is_reason(word))
-        .collect()
+    let quoted = section.split('`').skip(1).step_by(2);
+    quoted.filter(|word| is_reason(word))
+}
+
+/// The ids of the rows of promises.
+fn promises(text: &str) -> impl Iterator<Item = &str> {
+    let first = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("| P")?.split_once(" |"));
+    first
+        .map(|(number, _)| number)
+        .filter(|number| number.chars().all(|c| c.is_ascii_digit()))
+}
+
+/// A merge of two branches leaves both lines where both changed one.
+fn doubled(text: &str) -> Vec<Measured> {
+    let promises = promises(text).map(|number| (format!("P{number}"), "a row".to_owned()));
+    let reasons = reasons(text).map(|word| (word.to_owned(), "a word".to_owned()));
+    counted(promises.chain(reasons))
+}
+
+#[test]
+fn nothing_stands_twice_in_the_specification() {
+    let text = tree::text("docs/specification.md");
+    let found = doubled(text);
+    assert!(found.len() > 100, "{} rows and words", found.len());
+    judge(&DOUBLED, &found);
+}
+
+#[test]
+fn what_stands_twice_is_found() {
+    let text = "| P1 | a | b |\n| P2 | a | b |\n| P1 | more | b |\n\n## Reasons\n\n`BUSY`, `LEFT`,\n`BUSY`, `WAL`.\n";
+    let twice = doubled(text)
+        .into_iter()
+        .filter(|found| found.number > DOUBLED.limit);
+    let places: Vec<_> = twice.map(|found| found.place).collect();
+    assert_eq!(places, ["BUSY", "P1"]);
 }
 
 fn is_reason(text: &str) -> bool {

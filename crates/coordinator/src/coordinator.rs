@@ -20,8 +20,8 @@ use std::{
 };
 
 use godwit_migration::{
-    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role,
-    State, preflight,
+    Brief, Cause, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role,
+    preflight,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -262,16 +262,8 @@ impl<W: World> Coordinator<W> {
 
     /// One operation for one guest. A debt to one host stands in the way of none but the next migration there.
     pub(crate) fn check_idle(&self, guest: &Guest, destination: Option<&str>) -> Result<(), Refusal> {
-        let busy = |open: &Migration| match open.state() {
-            State::Done(_) => false,
-            // A source that only watches the destination finish has no more part in the guest.
-            State::Work(Course::Leave, Phase::Follow) => false,
-            State::Rest(Course::Return | Course::Quit, Phase::Unreserve) => {
-                destination == Some(open.brief.destination.as_str())
-            }
-            _ => true,
-        };
-        let busy = self.open_of(&guest.uuid).into_iter().find(|open| busy(open));
+        let mut all = self.open_of(&guest.uuid).into_iter();
+        let busy = all.find(|open| guests::occupies(open, destination));
         busy.map_or(Ok(()), |open| Err(self.busy(&open).into()))
     }
 

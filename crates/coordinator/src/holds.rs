@@ -74,6 +74,11 @@ pub(crate) fn change(migration: &Migration, before: &Migration) -> HoldChange {
         (State::Work(_, Phase::Release), Some(Event::Failed(cause))) => {
             HoldChange::Quarantine(cause.message.clone())
         }
+        // The copy here is stale: its VFs are to be nobody's else while it has them.
+        (
+            State::Work(_, Phase::Unreserve) | State::Rest(_, Phase::Unreserve),
+            Some(Event::Located { .. }),
+        ) => HoldChange::Take(of(&migration.brief)),
         _ if holds_nothing(migration.state()) => HoldChange::Free,
         _ => HoldChange::Keep,
     }

@@ -17,6 +17,8 @@ use crate::{
 
 mod own;
 
+use self::own::patience;
+
 /// What the loop gives a phase beyond its deadline before it stops waiting for the work's own answer.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -115,7 +117,7 @@ impl<W: World> Operation<W> {
         while let Some(phase) = self.migration.state().phase() {
             let state = self.migration.state();
             let waits = odd || matches!(state, State::Rest(..));
-            let pauses = pauses.entry(state).or_insert_with(|| Policy::FAR.pauses());
+            let pauses = pauses.entry(state).or_insert_with(|| patience(state).pauses());
             let step = match self.pause(phase, waits.then_some(pauses)).await {
                 None => self.attempt(phase).await,
                 Some(step) => step,
@@ -128,6 +130,9 @@ impl<W: World> Operation<W> {
                         self.failed_again(cause);
                     }
                     true
+                }
+                Step::Came(event @ Event::Located { .. }) if phase == Phase::Unreserve => {
+                    self.contradicted(event).await
                 }
                 Step::Came(event) => self.record(legal(state, event)).await,
                 Step::Told(event, taken) => {
@@ -224,7 +229,7 @@ impl<W: World> Operation<W> {
                 Some(command) = self.commands.recv() => {
                     if let Command::Retry { taken } = command {
                         let _ = taken.send(true);
-                        *pauses = Policy::FAR.pauses();
+                        *pauses = patience(self.migration.state()).pauses();
                         return None;
                     }
                     if let Some(step) = self.obey(command).await {

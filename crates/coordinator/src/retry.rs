@@ -30,6 +30,11 @@ impl Policy {
         first: Duration::from_secs(1),
         most: Duration::from_secs(300),
     };
+    /// For a debt to a peer, which may have something to say that cannot wait: 1 s to 30 s.
+    pub const DEBT: Policy = Policy {
+        first: Duration::from_secs(1),
+        most: Duration::from_secs(30),
+    };
 
     /// A fresh sequence of pauses.
     pub fn pauses(self) -> Pauses {

@@ -236,6 +236,12 @@ impl Peers {
         }
     }
 
+    /// The destination's record says that the guest has come by this migration.
+    pub(crate) async fn has_arrived(&self, brief: &Brief, within: Duration) -> bool {
+        let record = self.arrival(brief, within).await;
+        record.is_ok_and(|record| record.moved() == api::Moved::Yes)
+    }
+
     /// The destination's record says that the guest arrived, whatever became of it then.
     async fn ran_there(&self, brief: &Brief, within: Duration) -> bool {
         match self.arrival(brief, within).await {

@@ -120,6 +120,10 @@ fn leaves(state: State, happening: Happening) -> Option<State> {
         (Work(Stay, Unreserve), H::Done | H::Failed) => Rest(Return, Plug),
         (Work(Return, Unreserve) | Rest(Return, Unreserve), H::Done) => Done(Aborted),
         (Work(Return, Unreserve), H::Failed) => Rest(Return, Unreserve),
+        // It was said that the guest stayed, and the destination has it as well.
+        (Work(Return | Stay, Unreserve) | Rest(Return, Unreserve), H::Located(Verdict::OnBoth)) => {
+            Work(Leave, Suspend)
+        }
 
         // The guest went away by itself, or by another hand.
         (Work(Leave | Turn, Reserve | Queue | FailOver | Unplug), H::Left) => Work(Quit, Release),

@@ -100,10 +100,48 @@ impl Whereabouts {
     }
 }
 
+/// What a source makes of a destination that has the guest although it stayed: so a person said, or so it looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contradiction {
+    /// It runs on both: the copy here is the stale one.
+    OnBoth,
+    /// It is not here any more, by whatever hand: there is nothing left to give back for it.
+    NotHere,
+    /// It cannot be said.
+    Unclear,
+}
+
+impl Contradiction {
+    /// Reads what is here, and whether the destination's record of this very migration says that its guest arrived. A guest that
+    /// was there before (Reserve is refused then) is no arrival, and the copy here is not touched for it.
+    pub fn read(source: SourceView, arrived: bool) -> Contradiction {
+        match source.sighting {
+            Sighting::Absent | Sighting::ShutOff if source.job_over => Contradiction::NotHere,
+            Sighting::Running | Sighting::Paused if source.job_over && arrived => Contradiction::OnBoth,
+            _ => Contradiction::Unclear,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use Sighting as S;
+
+    #[test]
+    fn a_copy_is_stale_only_if_the_guest_arrived_by_this_migration() {
+        for (source, _) in all() {
+            let here = matches!(source.sighting, S::Running | S::Paused);
+            for arrived in [false, true] {
+                let read = Contradiction::read(source, arrived);
+                let stale = read == Contradiction::OnBoth;
+                assert_eq!(stale, here && source.job_over && arrived, "{source:?}");
+                let over = read == Contradiction::NotHere;
+                let gone = matches!(source.sighting, S::Absent | S::ShutOff);
+                assert_eq!(over, gone && source.job_over, "{source:?}");
+            }
+        }
+    }
 
     const SIGHTINGS: [Sighting; 6] = [
         S::Absent,

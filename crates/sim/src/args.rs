@@ -27,6 +27,7 @@ Faults, PHASE[@HOST]=KIND[:COUNT] (COUNT times, `ever` for always; the phases ar
   --fault release=hang                      never answers; the loop gives up at the deadline
   --fault unplug=silent                     the guest does not let its VF go (=late: 90 s late)
   --fault transfer=moved                    libvirt reports an error, and the guest has moved
+  --fault fail-over=lie                     the agent says that it moved the traffic, and did not
   --fault transfer=paused                   it fails after the switch-over (=resumed, =split, =fail, =hang)
   --fault transfer=cut                      beta hears nobody for 20 s (from that phase on)
   --fault unplug=crash                      the coordinator dies there and comes back after 5 s

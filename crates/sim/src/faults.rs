@@ -34,6 +34,8 @@ pub enum Kind {
     Cancel,
     /// Unplug: the guest does not answer; for ever, or for a while.
     Silent(Option<Duration>),
+    /// Fail over: the agent says that the traffic has moved, and moves nothing.
+    Lie,
     /// Transfer: how it goes.
     Fate(Fate),
 }
@@ -187,6 +189,7 @@ fn kind_of(word: &str, phase: Phase) -> Result<Kind, String> {
         ("cancel", _) => Kind::Cancel,
         ("silent", Phase::Unplug) => Kind::Silent(None),
         ("late", Phase::Unplug) => Kind::Silent(Some(LATE)),
+        ("lie", Phase::FailOver) => Kind::Lie,
         ("moved", Phase::Transfer) => Kind::Fate(Fate::MovedButError),
         ("paused", Phase::Transfer) => Kind::Fate(Fate::FailsPaused),
         ("resumed", Phase::Transfer) => Kind::Fate(Fate::FailsResumed),
@@ -213,6 +216,7 @@ impl fmt::Display for Kind {
             Kind::Cancel => "cancel",
             Kind::Silent(None) => "silent",
             Kind::Silent(Some(_)) => "late",
+            Kind::Lie => "lie",
             Kind::Fate(fate) => return write!(f, "{fate:?}"),
         };
         f.write_str(word)
@@ -265,6 +269,7 @@ mod tests {
             "queue=hang",
             "hold=fail",
             "transfer=late",
+            "unplug=lie",
         ] {
             assert!(wrong.parse::<Wanted>().is_err(), "{wrong}");
         }

@@ -31,10 +31,14 @@ async fn sim(layout: Layout, faults: &[&str]) -> Pretend {
 }
 
 async fn ailing(layout: Layout, faults: &[&str], ills: &[&str]) -> Pretend {
+    paced(50.0, layout, faults, ills).await
+}
+
+async fn paced(speed: f64, layout: Layout, faults: &[&str], ills: &[&str]) -> Pretend {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
         layout,
-        speed: 50.0,
+        speed,
         faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
         ills: ills.iter().map(|ill| ill.parse().unwrap()).collect(),
         sockets: directory.path().join("sockets"),
@@ -277,6 +281,7 @@ async fn a_transfer_that_fails_brings_it_back() {
         "transfer=fail",
         "unplug=half",
         "fail-over=cancel",
+        "fail-over=lie",
     ] {
         let sim = sim(Layout::new(2, 1), &[fault]).await;
         let migration = sim.migrate("web-1", "beta").await;
@@ -288,6 +293,38 @@ async fn a_transfer_that_fails_brings_it_back() {
         );
         sim.stop();
     }
+}
+
+/// A split, hosts that do not hear each other, and a person who takes the stale copy for the guest.
+#[tokio::test]
+async fn a_wrong_word_about_a_split_is_found_out() {
+    let faults = ["transfer=split", "locate@alpha=cut"];
+    let sim = paced(4.0, Layout::new(2, 1), &faults, &[]).await;
+    let id = sim.migrate("web-1", "beta").await.id;
+    let word = api::ResolveMigrationRequest {
+        id: id.clone(),
+        runs_on: "alpha".into(),
+        ..Default::default()
+    };
+    // On a machine that stands still for seconds the hosts may have heard each other before.
+    let believed = sim.on(0).await.resolve_migration(word).await.is_ok();
+    let begun = Instant::now();
+    let end = loop {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it never ends");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let migration = sim.on_host(0, &id).await;
+        if migration.ended {
+            break migration;
+        }
+    };
+    assert_eq!(end.moved(), api::Moved::Yes);
+    let worked = |phase| end.timeline.iter().any(|span| span.phase() == phase);
+    assert!(worked(api::Phase::Suspend), "{end:?}");
+    assert_eq!(worked(api::Phase::Unreserve), believed, "{end:?}");
+    let state = |guests: Vec<api::Guest>| guests.into_iter().find(|guest| guest.name == "web-1");
+    assert_ne!(state(sim.guests(0).await).unwrap().state, "running");
+    assert_eq!(state(sim.guests(1).await).unwrap().state, "running");
+    sim.sim.stop();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use godwit_migration::{
-    GuestRefusal, Migration, Policy, Refusal,
+    Course, GuestRefusal, Migration, Phase, Policy, Refusal, State,
     preflight::{self, GuestFacts},
 };
 
@@ -46,6 +46,13 @@ impl<W: World> Coordinator<W> {
         all.filter(|open| open.brief.guest.uuid == uuid).collect()
     }
 
+    /// Whether another operation than this one is at work on its guest.
+    pub(crate) fn is_shared(&self, migration: &Migration) -> bool {
+        self.open_of(&migration.brief.guest.uuid)
+            .iter()
+            .any(|open| open.brief.id != migration.brief.id && occupies(open, None))
+    }
+
     /// Makes a guest a managed one.
     pub(crate) async fn adopt(&self, named: &str, policy: Option<Policy>) -> Result<GuestFacts, Refused> {
         let facts = self.guest(named).await?;
@@ -63,5 +70,18 @@ impl<W: World> Coordinator<W> {
             adopted.map_err(Refused::Cause)?;
         }
         self.guest(named).await
+    }
+}
+
+/// Whether it stands in the way of another operation of its guest, to `destination` if that is a move.
+pub(super) fn occupies(open: &Migration, destination: Option<&str>) -> bool {
+    match open.state() {
+        State::Done(_) => false,
+        // A source that only watches the destination finish has no more part in the guest.
+        State::Work(Course::Leave, Phase::Follow) => false,
+        State::Rest(Course::Return | Course::Quit, Phase::Unreserve) => {
+            destination == Some(open.brief.destination.as_str())
+        }
+        _ => true,
     }
 }

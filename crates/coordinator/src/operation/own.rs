@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use godwit_migration::{Cause, Migration, PciAddress, State};
+use godwit_migration::{Cause, Course, Event, Migration, PciAddress, Phase, State};
 use tokio::{
     sync::MutexGuard,
     time::{Instant, timeout_at},
@@ -12,7 +12,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{Operation, Step, changes_nothing};
-use crate::{Coordinator, World, holds::Unclean};
+use crate::{Coordinator, World, holds::Unclean, retry::Policy};
 
 /// A source that asks for a promise may have a guest that stands still until it has it.
 const GIVE_BACK: Duration = Duration::from_secs(5);
@@ -64,6 +64,32 @@ impl<W: World> Operation<W> {
         }
         drop(alone);
         None
+    }
+
+    /// The guest stayed, as far as this host knew, and the destination runs it. Nothing comes of that here while another operation
+    /// is at work on the guest; one that would begin waits until this one occupies it.
+    pub(super) async fn contradicted(&mut self, event: Event) -> bool {
+        let coordinator = self.coordinator.clone();
+        // Nothing that the table takes here can be told meanwhile; who tries is told so.
+        let Ok(_alone) = self.alone(&coordinator).await else {
+            return false;
+        };
+        if coordinator.is_shared(&self.migration) {
+            let (guest, host) = (
+                &self.migration.brief.guest.name,
+                &self.migration.brief.destination,
+            );
+            self.failed_again(Cause {
+                reason: "HOST_HAS_GUEST".into(),
+                message: format!(
+                    "{host} runs guest `{guest}` as well, and another operation is at work on it here"
+                ),
+                hint: format!("see both: `godwit guests` here and on {host}"),
+                ..Cause::default()
+            });
+            return matches!(self.migration.state(), State::Rest(..));
+        }
+        self.record(event).await
     }
 
     /// The guest will not come. What was made ready for it is taken off its VFs before they are anybody's. Those that cannot
@@ -150,5 +176,13 @@ impl<W: World> Operation<W> {
                 }
             }
         }
+    }
+}
+
+/// How long a rest pauses between its attempts.
+pub(super) fn patience(state: State) -> Policy {
+    match state {
+        State::Rest(Course::Return, Phase::Unreserve) => Policy::DEBT,
+        _ => Policy::FAR,
     }
 }

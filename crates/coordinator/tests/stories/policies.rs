@@ -7,6 +7,7 @@ use godwit_migration::{Phase, Sighting, Verdict, VfUse};
 use crate::{
     facts,
     host::{Host, Two},
+    world::failed,
 };
 
 /// Two hosts, of which the destination has no free VF.
@@ -250,5 +251,73 @@ fn against_the_evidence_only_by_force_and_then_the_copy_here_is_suspended_first(
         assert_eq!(alpha.ended(&id).await.moved(), Moved::Yes);
         let no = alpha.resolve(&id, "beta", false).await.unwrap_err();
         assert_eq!(no.failure.reason, "NOTHING_TO_RESOLVE");
+    });
+}
+
+/// It said that the guest stayed, and the destination, once it can be asked, says that it runs there.
+#[test]
+fn a_person_who_was_wrong_is_found_out_and_the_copy_here_is_suspended() {
+    let host = Host::source();
+    host.world.breaks(Phase::Locate, facts::located(Verdict::Unknown));
+    host.world.breaks(Phase::Unreserve, failed("HOST_UNREACHABLE"));
+    let own = host.live(async |alpha| {
+        let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+        alpha.settled(&id).await;
+        let own = alpha.peek().holds();
+        assert_eq!(own.len(), 1);
+        alpha.world.sees(facts::WEB, Sighting::Running);
+        alpha.resolve(&id, "alpha", false).await.unwrap();
+        alpha.world.attempts(Phase::Unreserve, 2).await;
+        assert_eq!(alpha.peek().holds(), [""; 0], "the guest has its VF again");
+        alpha.world.heals(Phase::Locate);
+        alpha.world.hold(Phase::Suspend);
+        alpha.world.breaks(Phase::Release, failed("RELEASE"));
+        alpha
+            .world
+            .breaks(Phase::Unreserve, facts::located(Verdict::OnBoth));
+        alpha.world.attempts(Phase::Suspend, 1).await;
+        assert_eq!(alpha.peek().holds(), own, "the copy that is paused has it");
+        alpha.world.free(Phase::Suspend);
+        let end = alpha.ended(&id).await;
+        assert_eq!(end.moved(), Moved::Yes);
+        let phases = alpha.world.phases();
+        let last = &phases[phases.len() - 4..];
+        assert_eq!(
+            last,
+            [Phase::Suspend, Phase::Locate, Phase::Release, Phase::Follow]
+        );
+        own
+    });
+    host.live(async |alpha| assert_eq!(alpha.peek().quarantined().len(), own.len()));
+}
+
+/// A debt does not touch a guest that another operation is at work on.
+#[test]
+fn a_contradiction_waits_while_the_guest_is_moved_again() {
+    let host = Host::source();
+    host.live_fast(async |alpha| {
+        alpha.world.breaks(Phase::Reserve, failed("HOST_UNREACHABLE"));
+        alpha.world.breaks(Phase::Unreserve, failed("HOST_UNREACHABLE"));
+        alpha.migrate("web-1", "beta").await.unwrap_err();
+        let debt = alpha.peek().migrations().pop().unwrap();
+        alpha.world.heals(Phase::Reserve);
+        alpha.world.hold(Phase::Transfer);
+        let other = alpha.migrate("web-1", "gamma").await.unwrap().id;
+        alpha.world.attempts(Phase::Transfer, 1).await;
+        alpha
+            .world
+            .breaks(Phase::Unreserve, facts::located(Verdict::OnBoth));
+        let tried = alpha.world.tried(Phase::Unreserve);
+        alpha.world.attempts(Phase::Unreserve, tried + 3).await;
+        assert_eq!(alpha.world.tried(Phase::Suspend), 0);
+        let told = alpha.get(&debt).await.unwrap();
+        assert!(
+            told.settled && !told.ended && told.failure.unwrap().reason == "HOST_HAS_GUEST",
+            "it is told"
+        );
+        alpha.world.heals(Phase::Unreserve);
+        alpha.world.free(Phase::Transfer);
+        assert_eq!(alpha.settled(&other).await.moved(), Moved::Yes);
+        assert_eq!(alpha.ended(&debt).await.moved(), Moved::No);
     });
 }

@@ -7,6 +7,7 @@
 //! because it is what moves the NIC's switch.
 
 mod copies;
+mod counters;
 mod error;
 mod netlink;
 mod pools;

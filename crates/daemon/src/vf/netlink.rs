@@ -11,8 +11,8 @@ use netlink_packet_route::{
     AddressFamily,
     link::{
         LinkAttribute, LinkExtentMask, LinkMessage, LinkVfInfo, VfInfo, VfInfoLinkState, VfInfoMac,
-        VfInfoRate, VfInfoRssQueryEn, VfInfoSpoofCheck, VfInfoTrust, VfInfoVlan, VfLinkState, VfVlan,
-        VfVlanInfo, VlanProtocol,
+        VfInfoRate, VfInfoRssQueryEn, VfInfoSpoofCheck, VfInfoTrust, VfInfoVlan, VfLinkState, VfStats,
+        VfVlan, VfVlanInfo, VlanProtocol,
     },
     neighbour::NeighbourFlags,
 };
@@ -192,13 +192,21 @@ impl Netlink {
         Ok(settings_in(self.pf(pf).await?))
     }
 
+    /// Frames that the VF has sent, as its PF's driver counts them; none if that is not told.
+    pub(crate) async fn sent(&self, vf: &VfName) -> Result<Option<u64>, VfError> {
+        let message = self.link(&vf.pf, vec![LinkExtentMask::Vf]).await?;
+        Ok(sent_in(message, vf.index))
+    }
+
     async fn pf(&self, pf: &str) -> Result<LinkMessage, VfError> {
-        let request = self.handle.link().get().match_name(pf);
         // Without statistics: with them the list of more than 200 VFs does not fit one attribute.
-        let request = request.set_filter_mask(
-            AddressFamily::Unspec,
-            vec![LinkExtentMask::Vf, LinkExtentMask::SkipStats],
-        );
+        let masks = vec![LinkExtentMask::Vf, LinkExtentMask::SkipStats];
+        self.link(pf, masks).await
+    }
+
+    async fn link(&self, pf: &str, masks: Vec<LinkExtentMask>) -> Result<LinkMessage, VfError> {
+        let request = self.handle.link().get().match_name(pf);
+        let request = request.set_filter_mask(AddressFamily::Unspec, masks);
         let answer = request.execute().try_next().await;
         let gone = || VfError::NoPf {
             pf: pf.to_owned(),
@@ -265,6 +273,10 @@ fn errno(error: &Error) -> io::Error {
 
 /// The VFs that the kernel's answer about a PF tells of.
 fn settings_in(message: LinkMessage) -> Vec<(u32, Settings)> {
+    vfs_in(message).filter_map(|infos| read(&infos)).collect()
+}
+
+fn vfs_in(message: LinkMessage) -> impl Iterator<Item = Vec<VfInfo>> {
     let lists = message
         .attributes
         .into_iter()
@@ -272,10 +284,19 @@ fn settings_in(message: LinkMessage) -> Vec<(u32, Settings)> {
             LinkAttribute::VfInfoList(list) => Some(list),
             _ => None,
         });
-    lists
-        .flatten()
-        .filter_map(|LinkVfInfo(infos)| read(&infos))
-        .collect()
+    lists.flatten().map(|LinkVfInfo(infos)| infos)
+}
+
+fn sent_in(message: LinkMessage, index: u32) -> Option<u64> {
+    let is = |info: &VfInfo| matches!(info, VfInfo::Mac(found) if found.vf_id == index);
+    let infos = vfs_in(message).find(|infos| infos.iter().any(is))?;
+    infos.iter().find_map(|info| match info {
+        VfInfo::Stats(stats) => stats.iter().find_map(|stat| match stat {
+            VfStats::TxPackets(sent) => Some(*sent),
+            _ => None,
+        }),
+        _ => None,
+    })
 }
 
 fn read(infos: &[VfInfo]) -> Option<(u32, Settings)> {

@@ -63,11 +63,14 @@ impl RealWorld {
             deadline: within,
             ..job.clone()
         };
-        let Ok(path) = self.channel(&job.brief).await else {
+        let Ok(devices) = self.devices(&job.brief).await else {
+            return;
+        };
+        let Ok(path) = channel_in(&devices, &job.brief) else {
             return;
         };
         let pairs = job.brief.pairs.iter().filter(|pair| there.contains(&pair.mac));
-        let back = pairs.map(|pair| self.fail_back_one(&job, pair, &path));
+        let back = pairs.map(|pair| self.fail_back_one(&job, pair, (&path, &devices)));
         for done in join_all(back).await {
             match done {
                 Ok(told) => info!(migration = %job.brief.id, "meanwhile: {told}"),
@@ -231,8 +234,8 @@ impl RealWorld {
             }
         }
         let back = |pair: &Pair| {
-            let (pair, path) = (pair.clone(), path.clone());
-            async move { self.fail_back_one(job, &pair, &path).await }
+            let (pair, path, devices) = (pair.clone(), path.clone(), &devices);
+            async move { self.fail_back_one(job, &pair, (&path, devices)).await }
         };
         let back = each(job.brief.pairs_here().into_iter().map(back)).await?;
         // A pair without a VF here stays on its standby, and needs its copy.
@@ -240,7 +243,12 @@ impl RealWorld {
         Ok(Report::of(back))
     }
 
-    async fn fail_back_one(&self, job: &Job, pair: &Pair, path: &Path) -> Work<String> {
+    async fn fail_back_one(
+        &self,
+        job: &Job,
+        pair: &Pair,
+        (path, devices): (&Path, &DomainDevices),
+    ) -> Work<String> {
         let end = Instant::now() + job.deadline;
         let left = || end.saturating_duration_since(Instant::now());
         // Right after an arrival the agent may not have noticed its new host end yet.
@@ -256,6 +264,7 @@ impl RealWorld {
                 format!("godwit standby {guest} --wait; godwit accelerate {guest}: it is plugged anew");
             Event::Failed(cause("ADOPT", message).because(&error).hint(anew))
         })?;
+        let tally = self.tally(job, pair, devices).await;
         let switched = Policy::NEAR
             .retry(left(), AgentError::is_passing, || {
                 self.agents.fail_back(path, pair.mac, left())
@@ -268,8 +277,9 @@ impl RealWorld {
                 &error,
             )
         })?;
+        let seen = self.sees_on_vf(job, pair, &tally).await;
         Ok(format!(
-            "traffic on {}, frame after {} ms",
+            "traffic on {}, frame after {} ms{seen}",
             switched.active, switched.first_frame_ms
         ))
     }

@@ -7,7 +7,7 @@ use godwit_migration::{Course, Event, Figures, MacAddress, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::debug;
 
-use super::{RealWorld, Work, each, failed, reachable, uuid};
+use super::{RealWorld, Work, channel_in, each, failed, reachable, uuid};
 use crate::{
     agent::{AgentError, Switched},
     cause::{CauseExt, cause},
@@ -76,11 +76,13 @@ impl RealWorld {
     pub(super) async fn fail_over(&self, job: &Job) -> Work<Report> {
         self.await_libvirt(job).await?;
         self.record_profiles(job).await?;
-        let path = self.channel(&job.brief).await?;
+        let devices = self.devices(&job.brief).await?;
+        let path = channel_in(&devices, &job.brief)?;
         self.copies_on(&job.brief).await?;
         let switch = |pair: &Pair| {
-            let (mac, path, pair) = (pair.mac, path.clone(), pair.clone());
+            let (mac, path, pair, devices) = (pair.mac, path.clone(), pair.clone(), &devices);
             async move {
+                let tally = self.tally(job, &pair, devices).await;
                 let switched = self.to_standby(&path, mac, job.deadline).await;
                 let switched = switched.map_err(|error| {
                     failed(
@@ -89,11 +91,12 @@ impl RealWorld {
                         &error,
                     )
                 })?;
+                let seen = self.sees_on_standby(job, &pair, &tally).await?;
                 // Both ports accept for a second yet.
                 let kept = self.steer_away(job, &pair).await?;
                 let already = if switched.already { " (already)" } else { "" };
                 Ok(format!(
-                    "traffic on {}{already}, frame after {} ms{kept}",
+                    "traffic on {}{already}, frame after {} ms{seen}{kept}",
                     switched.active, switched.first_frame_ms
                 ))
             }
@@ -197,7 +200,9 @@ impl RealWorld {
 
     /// Just before the unplug: after a reboot of the guest its bond prefers the VF again.
     async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
-        let path = self.channel(&job.brief).await?;
+        let devices = self.devices(&job.brief).await?;
+        let path = channel_in(&devices, &job.brief)?;
+        let tally = self.tally(job, pair, &devices).await;
         let told = |what: &str, error| {
             failed(
                 "UNPLUG",
@@ -209,6 +214,7 @@ impl RealWorld {
         self.to_standby(&path, pair.mac, within)
             .await
             .map_err(|error| told("the agent did not confirm the standby of", error))?;
+        self.sees_on_standby(job, pair, &tally).await?;
         self.agents
             .release(&path, pair.mac, within)
             .await
@@ -302,14 +308,6 @@ impl RealWorld {
             }
             pauses.wait().await;
         }
-    }
-
-    pub(super) async fn unreserve(&self, job: &Job) -> Work<Report> {
-        self.peers
-            .unreserve(&job.brief, job.deadline)
-            .await
-            .map_err(Event::Failed)?;
-        Ok(Report::of(format!("{} holds nothing", job.brief.destination)))
     }
 }
 

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use godwit_coordinator::Job;
-use godwit_migration::{DestinationView, Event, Report, Sighting, SourceView, Verdict, Whereabouts};
+use godwit_migration::{
+    Cause, Contradiction, DestinationView, Event, PciAddress, Report, Sighting, SourceView, Verdict,
+    Whereabouts,
+};
+use tracing::warn;
 
 use super::{RealWorld, Work, evidence, failed, uuid};
-use crate::libvirt::{JobKind, LibvirtError, RunState, Running, ShutOff};
+use crate::libvirt::{JobKind, LibvirtError, RunState, Running, ShutOff, xml::DomainDevices};
 
 /// How long the destination is asked before a transfer that may not be the first.
 const LOOK: Duration = Duration::from_secs(15);
@@ -121,7 +125,39 @@ impl RealWorld {
         }
     }
 
-    /// The guest runs on both hosts: the copy here stops.
+    /// The destination gives back what it held. One that has the guest contradicts what this host was told (a person's word, at
+    /// last): then what is here is looked at again.
+    pub(super) async fn unreserve(&self, job: &Job) -> Work<Report> {
+        let brief = &job.brief;
+        match self.peers.unreserve(brief, job.deadline).await {
+            Ok(()) => Ok(Report::of(format!("{} holds nothing", brief.destination))),
+            Err(cause) if cause.reason == "HOST_HAS_GUEST" => self.contradicted(job, cause).await,
+            Err(cause) => Err(Event::Failed(cause)),
+        }
+    }
+
+    async fn contradicted(&self, job: &Job, cause: Cause) -> Work<Report> {
+        let (brief, guest) = (&job.brief, &job.brief.guest.name);
+        let source = self.source_view(job).await?;
+        let arrived = self.peers.has_arrived(brief, job.deadline / 3).await;
+        match Contradiction::read(source, arrived) {
+            Contradiction::NotHere => Ok(Report::of(format!(
+                "`{guest}` is on {} and not here any more",
+                brief.destination
+            ))),
+            Contradiction::OnBoth => Err(Event::Located {
+                verdict: Verdict::OnBoth,
+                detail: format!(
+                    "it stayed on {}, and {}: the copy here is stale",
+                    brief.source, cause.message
+                ),
+            }),
+            Contradiction::Unclear => Err(Event::Failed(cause)),
+        }
+    }
+
+    /// The guest runs on both hosts: the copy here stops. A VF that it has again cannot leave a guest that stands still, but it
+    /// draws no frames any more.
     pub(super) async fn suspend(&self, job: &Job) -> Work<Report> {
         let suspended = self.libvirt.suspend(uuid(&job.brief)?).await;
         suspended.map_err(|error| {
@@ -131,11 +167,30 @@ impl RealWorld {
                 &error,
             )
         })?;
+        self.quieten(job).await;
         let name = &job.brief.guest.name;
         Ok(Report::of(format!(
             "the copy of `{name}` here is paused; end it with: virsh destroy {name}"
         )))
     }
+
+    async fn quieten(&self, job: &Job) {
+        let Ok(devices) = self.devices(&job.brief).await else {
+            return;
+        };
+        for pair in &job.brief.pairs {
+            let Some(vf) = job.brief.vf_here(pair).filter(|vf| has(&devices, *vf)) else {
+                continue;
+            };
+            if let Err(error) = self.vfs.set_mac(vf, None).await {
+                warn!(migration = %job.brief.id, %vf, "keeps the MAC of a stale copy: {error}");
+            }
+        }
+    }
+}
+
+fn has(devices: &DomainDevices, vf: PciAddress) -> bool {
+    devices.hostdevs.iter().any(|hostdev| hostdev.host_address == vf)
 }
 
 fn evidence_sentence(job: &Job, source: SourceView, destination: DestinationView) -> String {

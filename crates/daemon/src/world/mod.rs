@@ -7,6 +7,7 @@
 
 mod accelerate;
 mod arriving;
+mod counting;
 pub(crate) mod doctor;
 pub(crate) mod doubt;
 mod evidence;

@@ -14,6 +14,8 @@ pub struct Driver {
     pub lacks: &'static [Setting],
     /// Who takes a guest's MAC off the NIC's switch while the guest still has the VF.
     pub lever: Lever,
+    /// Whether it tells what each VF has sent, as it is when it is asked. Some tell what they last wrote down, seconds ago.
+    pub counts: bool,
     /// Where that stands, under `drivers/net/ethernet` of Linux 6.12.
     pub source: &'static str,
 }
@@ -46,18 +48,21 @@ pub const DRIVERS: [Driver; 6] = [
         name: "igb",
         lacks: &[VlanProtocol, MinTxRate, LinkState, RssQuery],
         lever: Lever::Host,
+        counts: false,
         source: "`intel/igb/igb_main.c`: `igb_netdev_ops`, `igb_ndo_set_vf_vlan`, `igb_ndo_set_vf_bw`, `igb_set_vf_mac`",
     },
     Driver {
         name: "ixgbe",
         lacks: &[VlanProtocol, MinTxRate],
         lever: Lever::Host,
+        counts: false,
         source: "`intel/ixgbe/ixgbe_sriov.c`: `ixgbe_ndo_set_vf_vlan`, `ixgbe_ndo_set_vf_bw`, `ixgbe_ndo_set_vf_mac`",
     },
     Driver {
         name: "i40e",
         lacks: &[VlanProtocol, MinTxRate, RssQuery],
         lever: Lever::Guest,
+        counts: true,
         source: "`intel/i40e/i40e_main.c`: `i40e_netdev_ops`; `i40e_virtchnl_pf.c`: `i40e_ndo_set_vf_bw`, `i40e_ndo_set_vf_mac`",
     },
     // 802.1ad in double VLAN mode alone: it says so itself.
@@ -65,12 +70,14 @@ pub const DRIVERS: [Driver; 6] = [
         name: "ice",
         lacks: &[RssQuery],
         lever: Lever::Guest,
+        counts: true,
         source: "`intel/ice/ice_main.c`: `ice_netdev_ops`; `ice_sriov.c`: `ice_set_vf_port_vlan`, `ice_set_vf_mac`",
     },
     Driver {
         name: "mlx5_core",
         lacks: &[VlanProtocol, RssQuery],
         lever: Lever::Guest,
+        counts: true,
         source: "`mellanox/mlx5/core/en_main.c`: `mlx5e_netdev_ops`, `mlx5e_set_vf_vlan`; `eswitch.c`: `esw_update_vport_addr_list`",
     },
     // Some firmware takes 802.1ad, and `bnxt_get_vf_config` does not tell it.
@@ -78,6 +85,7 @@ pub const DRIVERS: [Driver; 6] = [
         name: "bnxt_en",
         lacks: &[VlanProtocol, RssQuery],
         lever: Lever::Guest,
+        counts: false,
         source: "`broadcom/bnxt/bnxt_sriov.c`: `bnxt_set_vf_vlan`, `bnxt_get_vf_config`, `bnxt_set_vf_mac`",
     },
 ];

@@ -299,6 +299,28 @@ fn aborted_needs_the_other_hold_given_back() {
     }
 }
 
+/// A source that gave up what the destination held for its guest, and hears that the guest runs there as well, stops its own copy.
+#[test]
+fn a_wrong_word_is_undone_by_suspending_the_copy_here() {
+    for state in [
+        Work(Return, Phase::Unreserve),
+        Rest(Return, Phase::Unreserve),
+        Work(Stay, Phase::Unreserve),
+    ] {
+        let next = table::next(state, H::Located(Verdict::OnBoth));
+        assert_eq!(next, Ok(Work(Leave, Phase::Suspend)), "{state}");
+    }
+    for (happening, _) in all().into_iter().flat_map(rows_of_unreserve) {
+        let known = matches!(happening, H::Done | H::Failed | H::Located(Verdict::OnBoth));
+        assert!(known, "{happening:?} settles a debt");
+    }
+}
+
+fn rows_of_unreserve(state: State) -> Vec<(H, State)> {
+    let debt = state.phase() == Some(Phase::Unreserve) && !matches!(state, Work(Quit, _) | Rest(Quit, _));
+    if debt { rows(state) } else { Vec::new() }
+}
+
 /// A rest has a way on, and is left only by what it waits for.
 #[test]
 fn every_rest_has_a_way_on() {

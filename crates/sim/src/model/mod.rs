@@ -171,6 +171,8 @@ pub struct Model {
     pub wrong: Vec<String>,
     /// How many were.
     pub wrongs: u64,
+    /// Guests whose agents say of the switch that they are asked for next that it is made, and make none.
+    pub(crate) liars: BTreeSet<GuestId>,
     /// Where a migration's guest ran as it arrived.
     pub(crate) arrivals: BTreeMap<String, HostId>,
     /// What the guests' agents count.
@@ -264,6 +266,11 @@ impl Model {
     /// The guest of that name or UUID.
     pub fn find(&self, named: &str) -> Option<GuestId> {
         self.named.get(named).copied()
+    }
+
+    /// Its agent says what is not so. Like every other fault that is over when all are.
+    pub(crate) fn lies(&self, guest: GuestId) -> bool {
+        self.liars.contains(&guest) && !self.knobs.off()
     }
 
     /// The guest on that host.

@@ -180,6 +180,9 @@ fn kind(chance: &mut Chance, phase: Phase) -> Kind {
         let late = chance.one_in(2).then(|| seconds(chance, 200));
         return Kind::Silent(late);
     }
+    if phase == Phase::FailOver && chance.one_in(6) {
+        return Kind::Lie;
+    }
     let all = [
         Kind::Crash(seconds(chance, 30)),
         Kind::Cut(seconds(chance, 30)),

@@ -82,7 +82,8 @@ impl Attempt<'_> {
         self.copy_on().await?;
         self.each_pair("send by the standby", 30, |model, pair| {
             self.agent(model)?;
-            if let Some(ports) = model.ports_mut(guest, host) {
+            let lies = model.lies(guest);
+            if let Some(ports) = model.ports_mut(guest, host).filter(|_| !lies) {
                 ports[pair].active = Port::Standby;
             }
             Ok(())
@@ -91,13 +92,21 @@ impl Attempt<'_> {
         self.announce().await?;
         self.each_pair("confirm the standby", 40, |model, pair| {
             self.agent(model)?;
-            let body = model.body(guest, host);
-            match body.is_some_and(|body| body.ports[pair].active == Port::Standby) {
-                true => {
+            let lies = model.lies(guest);
+            model.liars.remove(&guest);
+            let sends = model.body(guest, host).map(|body| body.ports[pair].active);
+            let says = lies || sends == Some(Port::Standby);
+            // By its word, and by what comes out of its standby's end on the host.
+            match (says, sends) {
+                (true, Some(Port::Standby)) => {
                     model.steer_away(host, guest, pair);
                     Ok(())
                 }
-                false => Err(Event::Failed(cause(
+                (true, _) => Err(Event::Failed(cause(
+                    "FAIL_OVER",
+                    "the guest says that its traffic is on the standby, and no frame of it has come by that",
+                ))),
+                (false, _) => Err(Event::Failed(cause(
                     "FAIL_OVER",
                     "the traffic did not move to the standby",
                 ))),
@@ -280,11 +289,14 @@ impl Attempt<'_> {
 
     pub(super) async fn unreserve(&self) -> Work<Report> {
         self.step("look", 5, |_| Ok(())).await?;
-        self.world.ask_unreserve(&self.job).await.map_err(Event::Failed)?;
-        Ok(Report::of(format!(
-            "{} holds nothing",
-            self.job.brief.destination
-        )))
+        match self.world.ask_unreserve(&self.job).await {
+            Ok(()) => Ok(Report::of(format!(
+                "{} holds nothing",
+                self.job.brief.destination
+            ))),
+            Err(cause) if cause.reason == "HOST_HAS_GUEST" => self.contradicted(cause).await,
+            Err(cause) => Err(Event::Failed(cause)),
+        }
     }
 }
 

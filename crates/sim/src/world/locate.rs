@@ -1,6 +1,7 @@
 //! Settling where the guest is, from what both hosts see; and the two things that only then may be done to it.
 
-use godwit_migration::{Event, Report, Sighting, SourceView, Whereabouts};
+use godwit_api::v1 as api;
+use godwit_migration::{Cause, Contradiction, Event, Report, Sighting, SourceView, Verdict, Whereabouts};
 
 use super::{Work, attempt::Attempt, cause};
 use crate::model::Domain;
@@ -68,15 +69,41 @@ impl Attempt<'_> {
         Ok(Report::of("the guest runs again"))
     }
 
+    /// The destination has the guest although it stayed, as far as this host was told.
+    pub(super) async fn contradicted(&self, cause: Cause) -> Work<Report> {
+        let source = self
+            .step("see what is here", 10, |model| Ok(self.source_view(model)))
+            .await?;
+        let brief = &self.job.brief;
+        let record = self.world.ask_arrival(brief, self.job.deadline / 3).await;
+        let arrived = record.is_ok_and(|record| record.moved() == api::Moved::Yes);
+        match Contradiction::read(source, arrived) {
+            Contradiction::NotHere => Ok(Report::of("the guest is not here any more")),
+            Contradiction::OnBoth => Err(Event::Located {
+                verdict: Verdict::OnBoth,
+                detail: format!(
+                    "it stayed on {}, and {}: the copy here is stale",
+                    brief.source, cause.message
+                ),
+            }),
+            Contradiction::Unclear => Err(Event::Failed(cause)),
+        }
+    }
+
     /// The guest runs on both hosts: the copy here stops.
     pub(super) async fn suspend(&self) -> Work<Report> {
         let (guest, host) = (self.guest, self.host);
-        self.step("suspend", 30, |model| match model.runs(guest, host) {
-            true => {
-                model.set_domain(guest, host, Domain::Paused);
-                Ok(())
+        self.step("suspend", 30, |model| {
+            match model.body(guest, host).map(|body| body.domain) {
+                Some(Domain::Running | Domain::Paused) => {
+                    model.set_domain(guest, host, Domain::Paused);
+                    for pair in 0..self.job.brief.pairs.len() {
+                        model.steer_away(host, guest, pair);
+                    }
+                    Ok(())
+                }
+                _ => Err(Event::Failed(cause("SUSPEND", "it does not run here"))),
             }
-            false => Err(Event::Failed(cause("SUSPEND", "it does not run here"))),
         })
         .await?;
         Ok(Report::of("the copy here is paused"))

@@ -374,6 +374,10 @@ impl PretendWorld {
                 self.model().guests[guest].silent_until = Some(tokio::time::Instant::now() + time);
                 return;
             }
+            Kind::Lie => {
+                self.model().liars.insert(guest);
+                return;
+            }
             Kind::Fail | Kind::Half | Kind::Hang | Kind::Fate(_) => return,
         };
         // Nobody listens when the world ends.

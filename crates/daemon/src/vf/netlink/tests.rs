@@ -117,6 +117,37 @@ fn the_kernels_bytes_are_read() {
     assert_eq!(parsed(&answer(&[])), Some(vec![]));
 }
 
+/// What `rtnl_fill_vfinfo` adds where statistics are not left out: received and sent packets, and more.
+fn with_stats(index: u32, rx: u64, tx: u64) -> Vec<u8> {
+    let stats = [
+        attribute(0, &rx.to_ne_bytes()),
+        attribute(1, &tx.to_ne_bytes()),
+        attribute(2, &(rx * 100).to_ne_bytes()),
+        attribute(3, &(tx * 100).to_ne_bytes()),
+    ];
+    let mut padded = index.to_ne_bytes().to_vec();
+    padded.extend(MAC);
+    padded.resize(36, 0);
+    attribute(
+        1,
+        &[attribute(1, &padded), attribute(8, &stats.concat())].concat(),
+    )
+}
+
+#[test]
+fn what_a_vf_has_sent_is_read() {
+    let bytes = answer(&[
+        with_stats(3, 70, 7),
+        with_stats(4, 80, 8),
+        kernel_entry(5, MAC, ([0, 0], 0x8100), [0, 0], [1, 0, 0, 0]),
+    ]);
+    let sent = |index| sent_in(LinkMessage::parse(&bytes[..]).unwrap(), index);
+    assert_eq!([3, 4, 5, 6].map(sent), [Some(7), Some(8), None, None]);
+    for cut in 0..bytes.len() {
+        let _ = LinkMessage::parse(&bytes[..cut]).map(|message| sent_in(message, 4));
+    }
+}
+
 /// Whatever bytes come, nothing panics, and what no VF can have is not told.
 #[test]
 fn garbage_is_refused_or_left_out() {
