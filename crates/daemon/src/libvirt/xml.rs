@@ -136,6 +136,13 @@ pub(crate) enum XmlError {
     Edit(String),
 }
 
+impl Nic {
+    /// It is the standby of a pair of libvirt's own.
+    pub(crate) fn is_teamed(&self) -> bool {
+        self.teaming == Some(Teaming::Persistent)
+    }
+}
+
 impl DomainDevices {
     /// Reads a domain's XML, live or persistent.
     ///

@@ -291,6 +291,7 @@ fn wished_pair(wished: &WishedPair, devices: &DomainDevices, vfs: &[VfState]) ->
             .and_then(|hostdev| seen(hostdev, vfs, wished.profile.as_ref()))
             .or(wished.profile),
         recorded: wished.profile,
+        teamed: standby.is_some_and(Nic::is_teamed),
     }
 }
 
@@ -360,6 +361,7 @@ fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState], ties:
         pool: vf.map(|vf| vf.pool.clone()),
         profile: seen(hostdev, vfs, None),
         recorded: None,
+        teamed: standby.is_some_and(Nic::is_teamed),
     }
 }
 

@@ -7,7 +7,7 @@ use godwit_migration::{Course, Event, Figures, MacAddress, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::debug;
 
-use super::{RealWorld, Work, each, failed, reachable, uuid};
+use super::{RealWorld, Work, channel_in, each, failed, reachable, teamed::teamed_with, uuid};
 use crate::{
     agent::{AgentError, Switched},
     cause::{CauseExt, cause},
@@ -33,6 +33,8 @@ struct Unplug<'a> {
     alias: String,
     /// By the button of its slot.
     native: bool,
+    /// Its traffic stays on it until it has left.
+    teamed: bool,
 }
 
 impl Unplug<'_> {
@@ -76,11 +78,15 @@ impl RealWorld {
     pub(super) async fn fail_over(&self, job: &Job) -> Work<Report> {
         self.await_libvirt(job).await?;
         self.record_profiles(job).await?;
-        let path = self.channel(&job.brief).await?;
+        let devices = self.devices(&job.brief).await?;
         self.copies_on(&job.brief).await?;
         let switch = |pair: &Pair| {
-            let (mac, path, pair) = (pair.mac, path.clone(), pair.clone());
+            let (mac, pair, devices) = (pair.mac, pair.clone(), &devices);
             async move {
+                if teamed_with(devices, &pair).is_some() {
+                    return self.teamed_ready(devices, &pair).await;
+                }
+                let path = channel_in(devices, &job.brief)?;
                 let switched = self.to_standby(&path, mac, job.deadline).await;
                 let switched = switched.map_err(|error| {
                     failed(
@@ -140,7 +146,22 @@ impl RealWorld {
     async fn unplug_one(&self, job: &Job, pair: &Pair) -> Work<String> {
         let mut events = self.libvirt.events();
         let devices = self.devices(&job.brief).await?;
-        let Some(alias) = alias_of(&devices, pair) else {
+        let heard = self.vfs.tap(pair.mac).await;
+        let left = self.unplug_vf(job, pair, &devices, &mut events).await?;
+        match teamed_with(&devices, pair) {
+            Some(_) => Ok(left + &self.teamed_left(job, pair, heard).await?),
+            None => Ok(left),
+        }
+    }
+
+    async fn unplug_vf(
+        &self,
+        job: &Job,
+        pair: &Pair,
+        devices: &DomainDevices,
+        events: &mut broadcast::Receiver<libvirt::Event>,
+    ) -> Work<String> {
+        let Some(alias) = alias_of(devices, pair) else {
             return Ok(format!("the VF of {} has left already", pair.mac));
         };
         let wanted = Unplug {
@@ -148,10 +169,11 @@ impl RealWorld {
             pair,
             alias,
             native: devices.native_hotplug,
+            teamed: teamed_with(devices, pair).is_some(),
         };
         // A process that died may have pressed the button just now, and a second press would cancel the first.
         if wanted.native && job.taken_up {
-            let pressed = self.await_removal(&wanted, BUTTON, &mut events).await;
+            let pressed = self.await_removal(&wanted, BUTTON, events).await;
             if !matches!(pressed, Err(Event::Silent(_))) {
                 return pressed;
             }
@@ -159,7 +181,11 @@ impl RealWorld {
         let resting = matches!(job.state, State::Rest(..));
         let perhaps_asked = resting || job.taken_up;
         // Asked (again) only of a guest that confirms its standby: it may have been rebooted since.
-        let asked = match self.let_go(job, pair).await {
+        let ready = match wanted.teamed {
+            true => self.teamed_ready(devices, pair).await.map(drop),
+            false => self.let_go(job, pair).await,
+        };
+        let asked = match ready {
             Ok(()) => self.ask_unplug(&wanted).await,
             Err(event) => Err(event),
         };
@@ -168,7 +194,7 @@ impl RealWorld {
             Err(event) => debug!(migration = %job.brief.id, ?event, "the unplug was not asked for again"),
             Ok(()) => {}
         }
-        self.await_removal(&wanted, wanted.patience(), &mut events).await
+        self.await_removal(&wanted, wanted.patience(), events).await
     }
 
     /// Until the guest has let go, by the domain's own XML; the event only wakes.
@@ -335,10 +361,14 @@ pub(super) fn is_wished(wish: &GuestWish, hostdev: &libvirt::xml::HostDev) -> bo
 fn silent(wanted: &Unplug<'_>) -> Event {
     let (guest, seconds) = (&wanted.job.brief.guest.name, wanted.patience().as_secs());
     let (alias, mac) = (&wanted.alias, wanted.pair.mac);
+    let traffic = match wanted.teamed {
+        true => "stays on it until it has left",
+        false => "is on the standby",
+    };
     Event::Silent(
         cause(
             "UNPLUG_PENDING",
-            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {mac}) and has not answered in {seconds} s; its traffic is on the standby"),
+            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {mac}) and has not answered in {seconds} s; its traffic {traffic}"),
         )
         .hint(format!("in {guest}: see who holds the VF; a reboot of the guest completes the unplug")),
     )

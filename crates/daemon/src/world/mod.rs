@@ -257,6 +257,15 @@ fn channel_of(devices: &DomainDevices) -> Option<PathBuf> {
     channel.path.as_ref().map(PathBuf::from)
 }
 
+/// The same, of an agent that has it open by libvirt's word.
+fn open_channel_of(devices: &DomainDevices) -> Option<PathBuf> {
+    let channel = devices
+        .channels
+        .iter()
+        .find(|channel| channel.name == agent::CHANNEL && channel.connected)?;
+    channel.path.as_ref().map(PathBuf::from)
+}
+
 fn uuid(brief: &Brief) -> Work<Uuid> {
     brief
         .guest

@@ -26,11 +26,13 @@ pub(super) fn web() -> GuestFacts {
             pool: Some("fabric".into()),
             profile: None,
             recorded: None,
+            teamed: false,
         }],
         agent: Ok(vec![PairSeen {
             mac,
             on_primary: true,
             has_primary: true,
+            failover: false,
             problem: None,
         }]),
         strays: Vec::new(),
