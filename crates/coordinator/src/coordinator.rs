@@ -4,6 +4,7 @@ mod expected;
 mod guests;
 mod holding;
 mod host;
+mod left;
 pub(crate) mod looking;
 mod lookup;
 mod persons;
@@ -27,9 +28,8 @@ use tokio::{
 };
 use tracing::info;
 
-pub use self::expected::Expected;
 pub(crate) use self::lookup::Found;
-pub use self::running::Running;
+pub use self::{expected::Expected, left::Had, running::Running};
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
     clock::{new_id, now_ms},

@@ -29,7 +29,7 @@ pub mod words;
 mod world;
 
 pub use clock::repeatable;
-pub use coordinator::{Coordinator, Expected, Running};
+pub use coordinator::{Coordinator, Expected, Had, Running};
 pub use history::{History, Which};
 pub use host_service::HostDesk;
 pub use journal::{Journal, JournalError};

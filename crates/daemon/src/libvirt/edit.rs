@@ -167,3 +167,6 @@ fn pci(element: &str, address: PciAddress) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod corpus;

@@ -257,7 +257,7 @@ pub(super) fn is_arriving(run: RunState) -> bool {
 fn no_libvirt(error: &LibvirtError) -> Cause {
     cause("LIBVIRT", "libvirt on this host does not answer")
         .because(error)
-        .hint("systemctl status libvirtd")
+        .hint("systemctl status libvirtd virtqemud")
 }
 
 /// An error and its cause in one sentence, for places that have room for one.
