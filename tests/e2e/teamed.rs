@@ -34,6 +34,8 @@ pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
         let told = godwit::status(&stage.place, host, &id)?;
         ensure!(told.acceleration == "accelerated", "{told:?}");
         says(&told, "fail-back", "by the guest's agent")?;
+        // The source has told all of it.
+        let told = godwit::status(&stage.place, host.other(), &id)?;
         let spans = spans(&told, |host| ahead.get(host).copied().unwrap_or_default())?;
         for (phase, loss) in by_phase(&record, &spans) {
             let ((sent, lost), (came, missing)) = (loss.to_guest, loss.from_guest);
@@ -81,9 +83,16 @@ pub(crate) fn without_an_agent(stage: &Stage) -> Result<()> {
     godwit::adopt(&stage.place, Host::Alpha, TEAM_1.name)?;
     let id = ready::move_guest(&stage.place, TEAM_1, Host::Beta)?;
     is_whole(stage, Host::Beta)?;
-    let told = godwit::status(&stage.place, Host::Beta, &id)?;
-    says(&told, "fail-over", "no agent")?;
-    says(&told, "fail-back", "no agent")?;
+    says(
+        &godwit::status(&stage.place, Host::Alpha, &id)?,
+        "fail-over",
+        "no agent",
+    )?;
+    says(
+        &godwit::status(&stage.place, Host::Beta, &id)?,
+        "fail-back",
+        "no agent",
+    )?;
     invariants::hold(&stage.place)?;
     TEAM_1.stop(&stage.place)
 }

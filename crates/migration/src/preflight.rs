@@ -195,7 +195,7 @@ fn whole(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
 }
 
 /// The traffic of a bond moves only by an agent.
-fn needs_agent(facts: &GuestFacts) -> bool {
+pub(crate) fn needs_agent(facts: &GuestFacts) -> bool {
     facts.pairs.iter().any(|pair| !pair.teamed)
 }
 

@@ -26,8 +26,16 @@ impl<W: World> Coordinator<W> {
             Ok(vfs) => vfs,
             Err(refused) => return warn!("whether guests have left VFs is not known now: {refused}"),
         };
-        for vf in had.left(&vfs) {
-            self.clean_one(vf).await;
+        for (vf, guest) in had.left(&vfs) {
+            // One that is stored with it is set up for its next start, by whoever stored it.
+            let facts = self.world().guests(Some(&guest)).await.unwrap_or_default();
+            let stored = facts
+                .iter()
+                .flat_map(|facts| &facts.pairs)
+                .any(|pair| pair.vf == Some(vf));
+            if !stored {
+                self.clean_one(vf).await;
+            }
         }
         for (vf, guest) in had.unknown(&vfs) {
             let facts = self.world().guests(Some(&guest)).await.unwrap_or_default();
@@ -55,14 +63,14 @@ impl<W: World> Coordinator<W> {
 impl Had {
     /// Those that are free now and not as they should be. An emulator may have one open for a moment yet, or an operation holds
     /// it: that one is looked at next time.
-    fn left(&mut self, vfs: &[Vf]) -> Vec<PciAddress> {
+    fn left(&mut self, vfs: &[Vf]) -> Vec<(PciAddress, String)> {
         let mut left = Vec::new();
         self.0.retain(|address, guest| {
             let Some(seen) = vfs.iter().find(|seen| seen.address == *address) else {
                 return false;
             };
             if seen.usage == VfUse::Free && !check(seen, None).wrong.is_empty() {
-                left.push(*address);
+                left.push((*address, guest.clone()));
             }
             match &seen.usage {
                 VfUse::Free => false,

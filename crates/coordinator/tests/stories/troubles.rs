@@ -115,6 +115,7 @@ fn what_a_managed_guest_left_behind_is_cleaned_by_its_host() {
     host.world.set(|knobs| {
         knobs.scrubs = true;
         knobs.guests = vec![facts::guest(1)];
+        knobs.guests[0].pairs[0].vf = None;
         knobs.vfs = has(VfUse::Guest("web-1".into()));
     });
     host.live(async |beta| {
@@ -137,24 +138,26 @@ fn what_a_managed_guest_left_behind_is_cleaned_by_its_host() {
     });
 }
 
-/// One that Godwit does not manage may have been set up by hand, for its next start.
+/// One that Godwit does not manage may have been set up by hand, for its next start; and so may one that is stored with it.
 #[test]
 fn what_another_guest_left_behind_is_left() {
-    let host = untidy();
     let has = |usage: VfUse| vec![read(4, usage, Some(1))];
-    host.world.set(|knobs| {
-        knobs.guests = vec![facts::guest(1)];
-        knobs.guests[0].managed = false;
-        knobs.vfs = has(VfUse::Guest("web-1".into()));
-    });
-    host.live(async |beta| {
-        let mut had = Had::default();
-        for usage in [VfUse::Guest("web-1".into()), VfUse::Free] {
-            beta.world.set(|knobs| knobs.vfs = has(usage));
-            beta.coordinator.clean_left(&mut had).await;
-        }
-        assert!(beta.world.knobs().cleaned.is_empty());
-    });
+    for managed in [false, true] {
+        let host = untidy();
+        host.world.set(|knobs| {
+            knobs.guests = vec![facts::guest(1)];
+            knobs.guests[0].managed = managed;
+            knobs.guests[0].pairs[0].vf = Some(facts::address(4));
+        });
+        host.live(async |beta| {
+            let mut had = Had::default();
+            for usage in [VfUse::Guest("web-1".into()), VfUse::Free] {
+                beta.world.set(|knobs| knobs.vfs = has(usage));
+                beta.coordinator.clean_left(&mut had).await;
+            }
+            assert!(beta.world.knobs().cleaned.is_empty());
+        });
+    }
 }
 
 #[test]

@@ -79,6 +79,10 @@ impl RealWorld {
         self.await_libvirt(job).await?;
         self.record_profiles(job).await?;
         let devices = self.devices(&job.brief).await?;
+        let bond = |pair: &Pair| teamed_with(&devices, pair).is_none();
+        if job.brief.pairs.iter().any(bond) {
+            channel_in(&devices, &job.brief)?;
+        }
         self.copies_on(&job.brief).await?;
         let switch = |pair: &Pair| {
             let (mac, pair, devices) = (pair.mac, pair.clone(), &devices);
@@ -146,12 +150,12 @@ impl RealWorld {
     async fn unplug_one(&self, job: &Job, pair: &Pair) -> Work<String> {
         let mut events = self.libvirt.events();
         let devices = self.devices(&job.brief).await?;
-        let heard = self.vfs.tap(pair.mac).await;
-        let left = self.unplug_vf(job, pair, &devices, &mut events).await?;
-        match teamed_with(&devices, pair) {
-            Some(_) => Ok(left + &self.teamed_left(job, pair, heard).await?),
-            None => Ok(left),
+        if teamed_with(&devices, pair).is_none() {
+            return self.unplug_vf(job, pair, &devices, &mut events).await;
         }
+        let before = self.vfs.tap(pair.mac).await;
+        let left = self.unplug_vf(job, pair, &devices, &mut events).await?;
+        Ok(left + &self.teamed_left(job, pair, before).await?)
     }
 
     async fn unplug_vf(

@@ -224,7 +224,7 @@ impl RealWorld {
                     )
                 })?
                 .iter()
-                .any(|holder| holder.guest.is_some());
+                .any(|holder| holder.guest.is_some() && holder.guest == brief.guest.uuid.parse().ok());
             let over = Instant::now() >= end;
             let missing = match self.word(&devices, pair).await {
                 Word::Seen(seen) if seen.on_primary => {

@@ -127,6 +127,9 @@ fn unplugged(xml: &str, devices: &DomainDevices) {
     );
     // And one at a time.
     for one in &devices.hostdevs {
+        if devices.hostdevs.iter().filter(|other| *other == one).count() > 1 {
+            continue;
+        }
         let edited = without_hostdevs(xml, |device| device == one).unwrap();
         assert!(
             is_made_by_leaving_out(&edited, xml),

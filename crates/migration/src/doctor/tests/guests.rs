@@ -59,6 +59,12 @@ fn a_guest_and_its_pairs() {
     assert!(
         of_guest(|g| g.agent = Err("no answer in 3 s".into()))[0].starts_with("Error GUEST_WITHOUT_AGENT")
     );
+    // Where libvirt ties the pair an agent is better, and none is no error.
+    let teamed = of_guest(|g| (g.pairs[0].teamed, g.agent) = (true, Err("it has no channel".into())));
+    assert!(
+        teamed.len() == 1 && teamed[0].starts_with("Hint GUEST_WITHOUT_AGENT"),
+        "{teamed:?}"
+    );
     let stray = of_guest(|g| {
         g.strays.push(Stray {
             vf: "0000:01:10.2".parse().unwrap(),
