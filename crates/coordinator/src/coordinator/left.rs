@@ -7,7 +7,7 @@ use godwit_migration::{PciAddress, Vf, VfUse, doctor::check};
 use tracing::{info, warn};
 
 use super::Coordinator;
-use crate::{Refused, World};
+use crate::World;
 
 /// The VFs that managed guests had when they were looked at last, and the guests' names; and those that they have left and that
 /// have not been seen to be free since.
