@@ -7,7 +7,11 @@ use godwit_migration::{Course, Event, Figures, MacAddress, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::debug;
 
-use super::{RealWorld, Work, channel_in, each, failed, reachable, teamed::teamed_with, uuid};
+use super::{
+    RealWorld, Work, channel_in, each, failed, reachable,
+    teamed::{check_channel, teamed_with},
+    uuid,
+};
 use crate::{
     agent::{AgentError, Switched},
     cause::{CauseExt, cause},
@@ -79,10 +83,7 @@ impl RealWorld {
         self.await_libvirt(job).await?;
         self.record_profiles(job).await?;
         let devices = self.devices(&job.brief).await?;
-        let bond = |pair: &Pair| teamed_with(&devices, pair).is_none();
-        if job.brief.pairs.iter().any(bond) {
-            channel_in(&devices, &job.brief)?;
-        }
+        check_channel(&devices, &job.brief)?;
         self.copies_on(&job.brief).await?;
         let switch = |pair: &Pair| {
             let (mac, pair, devices) = (pair.mac, pair.clone(), &devices);
@@ -150,12 +151,10 @@ impl RealWorld {
     async fn unplug_one(&self, job: &Job, pair: &Pair) -> Work<String> {
         let mut events = self.libvirt.events();
         let devices = self.devices(&job.brief).await?;
-        if teamed_with(&devices, pair).is_none() {
-            return self.unplug_vf(job, pair, &devices, &mut events).await;
-        }
         let before = self.vfs.tap(pair.mac).await;
         let left = self.unplug_vf(job, pair, &devices, &mut events).await?;
-        Ok(left + &self.teamed_left(job, pair, before).await?)
+        let evidence = self.teamed_left(job, pair, &devices, before).await?;
+        Ok(left + &evidence)
     }
 
     async fn unplug_vf(

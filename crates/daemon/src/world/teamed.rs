@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{RealWorld, Work, facts::sentence, failed, open_channel_of};
+use super::{RealWorld, Work, channel_in, facts::sentence, failed, open_channel_of};
 use crate::{
     agent,
     cause::{CauseExt, cause},
@@ -40,6 +40,15 @@ const USES: Duration = Duration::from_secs(20);
 pub(super) fn teamed_with<'a>(devices: &'a DomainDevices, pair: &Pair) -> Option<&'a str> {
     let nic = devices.nics.iter().find(|nic| nic.mac == pair.mac)?;
     nic.alias.as_deref().filter(|_| nic.is_teamed())
+}
+
+/// Nothing is begun without an agent, where a pair needs one.
+pub(super) fn check_channel(devices: &DomainDevices, brief: &Brief) -> Work<()> {
+    let bond = |pair: &Pair| teamed_with(devices, pair).is_none();
+    match brief.pairs.iter().any(bond) {
+        true => channel_in(devices, brief).map(drop),
+        false => Ok(()),
+    }
 }
 
 /// What is known of a pair in the guest.
@@ -141,43 +150,38 @@ impl RealWorld {
 
     /// Nothing is moved: whether the standby could carry the traffic when the VF leaves.
     pub(super) async fn teamed_ready(&self, devices: &DomainDevices, pair: &Pair) -> Work<String> {
-        let told = |what: String| {
+        let tap = self.vfs.tap(pair.mac).await;
+        let word = self.word(devices, pair).await;
+        let evidence = fit(tap.as_ref(), word).map_err(|what| {
             let message = format!(
                 "the standby of pair {} cannot carry its traffic: {what}",
                 pair.mac
             );
             Event::Failed(cause("FAIL_OVER", message))
-        };
-        let tap = self.vfs.tap(pair.mac).await;
-        if let Some(tap) = tap.as_ref().filter(|tap| !tap.up) {
-            return Err(told(format!("its end on this host, {}, is down", tap.name)));
-        }
-        let evidence = match self.word(devices, pair).await {
-            Word::Seen(PairSeen {
-                problem: Some(problem),
-                ..
-            }) => return Err(told(problem)),
-            Word::Seen(_) => "the guest's agent sees that it has a link".into(),
-            Word::Unknown(why) => format!("what the guest sees of it is not known: {why}"),
-            Word::Nobody => match tap {
-                Some(tap) => format!("no agent says more than that {} is up here", tap.name),
-                None => "no agent looks at it".into(),
-            },
-        };
+        })?;
         Ok(format!(
             "net_failover goes to its standby when the VF leaves; {evidence}"
         ))
     }
 
-    /// After its VF has left: the switch gives it nothing more, and what is seen of the guest on its standby.
-    pub(super) async fn teamed_left(&self, job: &Job, pair: &Pair, before: Option<Tap>) -> Work<String> {
+    /// After its VF has left: the switch gives it nothing more, and what is seen of the guest on its standby. Nothing of a bond,
+    /// which was on its standby before. `devices`, `before`: as they were before the unplug.
+    pub(super) async fn teamed_left(
+        &self,
+        job: &Job,
+        pair: &Pair,
+        devices: &DomainDevices,
+        before: Option<Tap>,
+    ) -> Work<String> {
+        if teamed_with(devices, pair).is_none() {
+            return Ok(String::new());
+        }
         let kept = self.steer_away(job, pair).await?;
         let heard = match before {
             Some(before) => self.hear(pair, &before).await,
             None => String::new(),
         };
-        let devices = self.devices(&job.brief).await?;
-        let word = match self.word(&devices, pair).await {
+        let word = match self.word(devices, pair).await {
             Word::Seen(PairSeen {
                 problem: Some(problem),
                 ..
@@ -226,26 +230,9 @@ impl RealWorld {
                 .iter()
                 .any(|holder| holder.guest.is_some() && holder.guest == brief.guest.uuid.parse().ok());
             let over = Instant::now() >= end;
-            let missing = match self.word(&devices, pair).await {
-                Word::Seen(seen) if seen.on_primary => {
-                    return Ok(format!("net_failover uses {vf}, by the guest's agent"));
-                }
-                Word::Nobody if open => {
-                    return Ok(format!(
-                        "{vf} is open in the emulator; no agent says that net_failover uses it"
-                    ));
-                }
-                Word::Unknown(why) if open && over => {
-                    return Ok(format!(
-                        "{vf} is open in the emulator; its agent says nothing: {why}"
-                    ));
-                }
-                _ if !open => format!(
-                    "its emulator has not opened it (the guest's virtio driver has not asked for net_failover, or see the \
-                     emulator's log: /var/log/libvirt/qemu/{}.log)",
-                    brief.guest.name
-                ),
-                _ => "in the guest it has no link".into(),
+            let missing = match uses(vf, open, self.word(&devices, pair).await, over) {
+                Ok(told) => return Ok(told),
+                Err(missing) => missing,
             };
             if over {
                 let message = format!("the guest does not use VF {vf} of pair {}: {missing}", pair.mac);
@@ -271,10 +258,117 @@ impl RealWorld {
     }
 }
 
+/// What speaks for a standby that is to take the traffic, or what is wrong with it.
+fn fit(tap: Option<&Tap>, word: Word) -> Result<String, String> {
+    if let Some(tap) = tap.filter(|tap| !tap.up) {
+        return Err(format!("its end on this host, {}, is down", tap.name));
+    }
+    match (word, tap) {
+        (
+            Word::Seen(PairSeen {
+                problem: Some(problem),
+                ..
+            }),
+            _,
+        ) => Err(problem),
+        (Word::Seen(_), _) => Ok("the guest's agent sees that it has a link".into()),
+        (Word::Unknown(why), _) => Ok(format!("what the guest sees of it is not known: {why}")),
+        (Word::Nobody, Some(tap)) => Ok(format!("no agent says more than that {} is up here", tap.name)),
+        (Word::Nobody, None) => Ok("no agent looks at it".into()),
+    }
+}
+
+/// What speaks for the guest's using its VF, or what is missing. An agent that is there and says nothing is waited for.
+fn uses(vf: PciAddress, open: bool, word: Word, over: bool) -> Result<String, String> {
+    match word {
+        Word::Seen(seen) if seen.on_primary => Ok(format!("net_failover uses {vf}, by the guest's agent")),
+        _ if !open => Err(
+            "its emulator has not opened it: the guest's virtio driver has not asked for net_failover, or the emulator's log \
+             says why"
+                .into(),
+        ),
+        Word::Nobody => Ok(format!(
+            "{vf} is open in the emulator; no agent says that net_failover uses it"
+        )),
+        Word::Unknown(why) if over => Ok(format!(
+            "{vf} is open in the emulator; its agent says nothing: {why}"
+        )),
+        Word::Unknown(why) => Err(format!("its agent says nothing: {why}")),
+        Word::Seen(_) => Err("in the guest it has no link".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::libvirt::edit::hostdev_xml;
+
+    fn seen(on_primary: bool, problem: Option<&str>) -> Word {
+        Word::Seen(PairSeen {
+            mac: "52:54:00:aa:00:50".parse().unwrap(),
+            on_primary,
+            has_primary: true,
+            failover: true,
+            problem: problem.map(Into::into),
+        })
+    }
+
+    fn silent() -> Word {
+        Word::Unknown("no answer within 3000 ms".into())
+    }
+
+    #[test]
+    fn a_standby_without_a_link_is_found_before_the_vf_leaves() {
+        let tap = |up| Tap {
+            name: "vnet3".into(),
+            up,
+            heard: 0,
+        };
+        let (up, down) = (tap(true), tap(false));
+        assert!(
+            fit(Some(&down), seen(true, None))
+                .unwrap_err()
+                .contains("vnet3, is down")
+        );
+        assert_eq!(
+            fit(Some(&up), seen(true, Some("it has no carrier"))).unwrap_err(),
+            "it has no carrier"
+        );
+        assert!(fit(Some(&up), seen(true, None)).unwrap().contains("agent sees"));
+        // Weaker, and said.
+        assert!(
+            fit(Some(&up), Word::Nobody)
+                .unwrap()
+                .contains("no agent says more than that vnet3 is up")
+        );
+        assert!(fit(None, Word::Nobody).unwrap().contains("no agent"));
+        assert!(fit(Some(&up), silent()).unwrap().contains("not known: no answer"));
+    }
+
+    #[test]
+    fn a_vf_is_used_by_the_agents_word_or_open_where_there_is_none() {
+        let vf = "0000:01:10.2".parse().unwrap();
+        let told = |open, word, over| uses(vf, open, word, over);
+        assert!(
+            told(true, seen(true, None), false)
+                .unwrap()
+                .contains("by the guest's agent")
+        );
+        assert!(
+            told(true, seen(false, None), true)
+                .unwrap_err()
+                .contains("no link")
+        );
+        assert!(told(true, Word::Nobody, false).unwrap().contains("no agent says"));
+        // libvirt shows it in the domain, and its emulator hides it from the guest.
+        assert!(
+            told(false, Word::Nobody, true)
+                .unwrap_err()
+                .contains("has not opened it")
+        );
+        assert!(told(true, silent(), false).is_err(), "it is waited for");
+        assert!(told(true, silent(), true).unwrap().contains("says nothing"));
+    }
 
     const DOMAIN: &str = "<domain><name>team-1</name><uuid>60d01700-0000-4000-8000-000000000050</uuid><memory>1</memory>
         <os><type machine='q35'>hvm</type></os><devices>
