@@ -37,8 +37,8 @@ struct Unplug<'a> {
     alias: String,
     /// By the button of its slot.
     native: bool,
-    /// Its traffic stays on it until it has left.
-    teamed: bool,
+    /// Where the pair's traffic is meanwhile.
+    traffic: &'static str,
 }
 
 impl Unplug<'_> {
@@ -172,7 +172,8 @@ impl RealWorld {
             pair,
             alias,
             native: devices.native_hotplug,
-            teamed: teamed_with(devices, pair).is_some(),
+            traffic: teamed_with(devices, pair)
+                .map_or("is on the standby", |_| "stays on it until it has left"),
         };
         // A process that died may have pressed the button just now, and a second press would cancel the first.
         if wanted.native && job.taken_up {
@@ -184,11 +185,7 @@ impl RealWorld {
         let resting = matches!(job.state, State::Rest(..));
         let perhaps_asked = resting || job.taken_up;
         // Asked (again) only of a guest that confirms its standby: it may have been rebooted since.
-        let ready = match wanted.teamed {
-            true => self.teamed_ready(devices, pair).await.map(drop),
-            false => self.let_go(job, pair).await,
-        };
-        let asked = match ready {
+        let asked = match self.lets_go(job, pair, devices).await {
             Ok(()) => self.ask_unplug(&wanted).await,
             Err(event) => Err(event),
         };
@@ -225,7 +222,7 @@ impl RealWorld {
     }
 
     /// Just before the unplug: after a reboot of the guest its bond prefers the VF again.
-    async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
+    pub(super) async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
         let path = self.channel(&job.brief).await?;
         let told = |what: &str, error| {
             failed(
@@ -364,14 +361,10 @@ pub(super) fn is_wished(wish: &GuestWish, hostdev: &libvirt::xml::HostDev) -> bo
 fn silent(wanted: &Unplug<'_>) -> Event {
     let (guest, seconds) = (&wanted.job.brief.guest.name, wanted.patience().as_secs());
     let (alias, mac) = (&wanted.alias, wanted.pair.mac);
-    let traffic = match wanted.teamed {
-        true => "stays on it until it has left",
-        false => "is on the standby",
-    };
     Event::Silent(
         cause(
             "UNPLUG_PENDING",
-            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {mac}) and has not answered in {seconds} s; its traffic {traffic}"),
+            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {mac}) and has not answered in {seconds} s; its traffic {}", wanted.traffic),
         )
         .hint(format!("in {guest}: see who holds the VF; a reboot of the guest completes the unplug")),
     )

@@ -164,6 +164,14 @@ impl RealWorld {
         ))
     }
 
+    /// Just before the unplug: the standby carries the traffic, or could.
+    pub(super) async fn lets_go(&self, job: &Job, pair: &Pair, devices: &DomainDevices) -> Work<()> {
+        match teamed_with(devices, pair) {
+            Some(_) => self.teamed_ready(devices, pair).await.map(drop),
+            None => self.let_go(job, pair).await,
+        }
+    }
+
     /// After its VF has left: the switch gives it nothing more, and what is seen of the guest on its standby. Nothing of a bond,
     /// which was on its standby before. `devices`, `before`: as they were before the unplug.
     pub(super) async fn teamed_left(
