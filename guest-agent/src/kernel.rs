@@ -46,6 +46,16 @@ pub(crate) enum BondChange {
     AllPortsActive(bool),
 }
 
+/// A change of a link, as far as it matters who it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkEvent {
+    /// The driver of this interface wants its neighbours told where it is: of virtio, after the guest was moved.
+    Announce(u32),
+    /// Of one that has another above it.
+    Port,
+    Other,
+}
+
 /// An address of an interface, fit to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -186,15 +196,14 @@ impl LinkEvents {
         })
     }
 
-    /// The next interface whose driver wants its neighbours told where it is: of virtio, after the guest was moved. None when
-    /// nothing is told any more.
-    pub(crate) async fn announced(&mut self) -> Option<u32> {
-        loop {
-            let message = self.messages.next().await?;
-            if let Some(index) = decode::announced(&message) {
-                return Some(index);
-            }
-        }
+    /// The next change. None when nothing is told any more.
+    pub(crate) async fn next(&mut self) -> Option<LinkEvent> {
+        let message = self.messages.next().await?;
+        Some(match decode::announced(&message) {
+            Some(index) => LinkEvent::Announce(index),
+            None if decode::is_port(&message) => LinkEvent::Port,
+            None => LinkEvent::Other,
+        })
     }
 
     /// Waits for an announcement and takes those that came with it. Which links they are about does not

@@ -2,7 +2,8 @@
 //! says what it observed.
 //!
 //! The host decides, the agent does. It runs no commands, reads no files of the guest, and with the host
-//! silent it does nothing at all, but that it tells the network where the guest is after the guest was moved. What it can be asked is `proto/godwit/agent/v1/agent.proto`.
+//! silent it does nothing at all, but that it tells the network where the guest is after the guest was moved, or when its `net_failover` took
+//! another port. What it can be asked is `proto/godwit/agent/v1/agent.proto`.
 #![forbid(unsafe_code)]
 
 mod agent;

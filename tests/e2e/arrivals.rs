@@ -83,6 +83,76 @@ pub(crate) fn cold_start(stage: &Stage) -> Result<()> {
     stage.stored_domain_is_right(Host::Alpha)
 }
 
+/// Not from host to host: whoever runs `virsh migrate` speaks to both.
+pub(crate) fn by_the_client(stage: &Stage) -> Result<()> {
+    moved_on_its_standby(stage, "--live --persistent --undefinesource")
+}
+
+pub(crate) fn through_a_tunnel(stage: &Stage) -> Result<()> {
+    moved_on_its_standby(stage, "--live --p2p --tunnelled --persistent --undefinesource")
+}
+
+fn moved_on_its_standby(stage: &Stage, options: &str) -> Result<()> {
+    let there = known(stage, Host::Beta)?;
+    stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
+    stage.on(Host::Alpha, &migrate_with(options))?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    was_accelerated(stage, Host::Beta, &there)?;
+    stage.stored_domain_is_right(Host::Beta)?;
+    ensure!(stage.guest_on(Host::Alpha)?.is_empty(), "alpha knows the guest");
+    Ok(())
+}
+
+/// Only its definition moves. What it had on alpha is clean there: every story's end looks at that.
+pub(crate) fn while_it_is_off(stage: &Stage) -> Result<()> {
+    let there = known(stage, Host::Beta)?;
+    stage.on(Host::Alpha, &format!("virsh -q destroy {WEB_1}"))?;
+    stage.on(
+        Host::Alpha,
+        &migrate_with("--offline --persistent --undefinesource"),
+    )?;
+    ensure!(stage.guest_on(Host::Alpha)?.is_empty(), "alpha knows the guest");
+    stage.stored_domain_is_right(Host::Beta)?;
+    stage.on(Host::Beta, &format!("virsh -q start {WEB_1}"))?;
+    was_accelerated(stage, Host::Beta, &there)?;
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// Nobody asked for its standby, so it is given a VF as soon as it runs again, in the middle of what it did.
+pub(crate) fn restored_from_a_save(stage: &Stage) -> Result<()> {
+    const FILE: &str = "/var/tmp/rig-saved-guest";
+    let here = known(stage, Host::Alpha)?;
+    let boot = WEB_1.state(&stage.place, Host::Alpha)?.boot;
+    leave_without_godwit(stage)?;
+    stage.on(Host::Alpha, &format!("virsh -q save {WEB_1} {FILE}"))?;
+    stage.daemon(Host::Alpha, "start")?;
+    let restored = stage.on(Host::Alpha, &format!("virsh -q restore {FILE}"));
+    stage.on(Host::Alpha, &format!("rm -f {FILE}"))?;
+    restored?;
+    was_accelerated(stage, Host::Alpha, &here)?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    let state = WEB_1.state(&stage.place, Host::Alpha)?;
+    ensure!(state.boot == boot, "it booted");
+    stage.stored_domain_is_right(Host::Alpha)
+}
+
+/// libvirt starts it by itself, once after each boot of the host, and perhaps before Godwit is there.
+pub(crate) fn started_with_its_host(stage: &Stage) -> Result<()> {
+    let here = known(stage, Host::Alpha)?;
+    let autostart = |word: &str| stage.on(Host::Alpha, &format!("virsh -q autostart {WEB_1} {word} && sync"));
+    autostart("")?;
+    let rig = stage.rig();
+    rig.power_off(Host::Alpha)?;
+    rig.power_on(Host::Alpha)?;
+    wait_for("the guest that starts with its host", PATIENCE, || {
+        Ok((stage.guest_on(Host::Alpha)? == "running").then_some(()))
+    })?;
+    autostart("--disable")?;
+    was_accelerated(stage, Host::Alpha, &here)?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    stage.stored_domain_is_right(Host::Alpha)
+}
+
 pub(crate) fn vf_that_will_not_plug(stage: &Stage) -> Result<()> {
     let _faults = Faults::order(&stage.place, Host::Beta, &[Fault::Fail("plug", 2)])?;
     let mut moving = stage.begin_move()?;
@@ -118,8 +188,12 @@ fn leave_without_godwit(stage: &Stage) -> Result<()> {
 }
 
 fn migrate() -> String {
+    migrate_with("--live --p2p --persistent --undefinesource")
+}
+
+fn migrate_with(options: &str) -> String {
     let to = Host::Beta.address();
-    format!("virsh -q migrate --live --p2p --persistent --undefinesource {WEB_1} qemu+tcp://{to}/system")
+    format!("virsh -q migrate {options} {WEB_1} qemu+tcp://{to}/system")
 }
 
 /// As a person would who knows nothing of Godwit.

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::stage::Stage;
 use crate::{
     arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators, pairs,
-    policies, refusals, stays, steering, troubles,
+    policies, refusals, stays, steering, teamed, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -13,12 +13,13 @@ pub(crate) type Told = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
 /// least. The class `kills` is made of a table.
-pub(crate) const CLASSES: [(&str, &[Told]); 11] = [
+pub(crate) const CLASSES: [(&str, &[Told]); 12] = [
     ("refusals", REFUSALS),
     ("doctor", DOCTOR),
     ("moves", MOVES),
     ("arrivals", ARRIVALS),
     ("hooks", HOOKS),
+    ("teamed", TEAMED),
     ("policies", POLICIES),
     ("restarts", RESTARTS),
     ("unplugs", UNPLUGS),
@@ -126,6 +127,26 @@ const ARRIVALS: &[Told] = &[
         arrivals::from_standby,
     ),
     (
+        "a_guest_that_its_client_moves_is_accelerated",
+        arrivals::by_the_client,
+    ),
+    (
+        "a_guest_moved_through_a_tunnel_is_accelerated",
+        arrivals::through_a_tunnel,
+    ),
+    (
+        "a_guest_moved_while_it_is_off_gets_its_vf_at_its_start",
+        arrivals::while_it_is_off,
+    ),
+    (
+        "a_guest_restored_from_a_save_gets_its_vf",
+        arrivals::restored_from_a_save,
+    ),
+    (
+        "a_guest_that_starts_with_its_host_gets_its_vf",
+        arrivals::started_with_its_host,
+    ),
+    (
         "a_daemon_started_in_a_plain_migration_does_no_harm",
         arrivals::daemon_started_in_a_plain_migration,
     ),
@@ -146,6 +167,14 @@ const HOOKS: &[Told] = &[
         hooks::teamed,
     ),
     (
+        "the_stored_domain_of_a_teamed_guest_has_a_vf_of_its_host",
+        hooks::teamed_and_stored,
+    ),
+    (
+        "a_managed_guest_of_libvirts_own_pair_moved_by_plain_virsh_is_whole",
+        hooks::teamed_and_managed,
+    ),
+    (
         "an_unrelated_guest_comes_while_the_daemon_is_down",
         hooks::unrelated,
     ),
@@ -156,6 +185,25 @@ const HOOKS: &[Told] = &[
     (
         "libvirtd_restarted_with_the_hook_kills_no_guest",
         hooks::libvirtd_restarted,
+    ),
+];
+
+const TEAMED: &[Told] = &[
+    (
+        "a_guest_of_libvirts_own_pair_moves_there_and_back",
+        teamed::there_and_back,
+    ),
+    (
+        "a_guest_of_libvirts_own_pair_goes_to_its_standby_and_back",
+        teamed::standby_and_back,
+    ),
+    (
+        "a_guest_of_libvirts_own_pair_moves_without_an_agent",
+        teamed::without_an_agent,
+    ),
+    (
+        "a_guest_of_libvirts_own_pair_that_is_deaf_stays_on_its_vf",
+        teamed::deaf,
     ),
 ];
 

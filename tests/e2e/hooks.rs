@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit;
-use godwit_rig::guest::{self, WEB_1};
+use godwit_rig::guest::{self, TEAM_1, WEB_1};
 use godwit_rig::small::{Device, Small};
-use godwit_rig::{Host, ssh};
+use godwit_rig::{Host, invariants, ssh};
 
 use crate::stage::{PATIENCE, Stage};
 
@@ -101,37 +101,90 @@ pub(crate) fn from_standby(stage: &Stage) -> Result<()> {
 /// libvirt does all that it does for any other.
 pub(crate) fn teamed(stage: &Stage) -> Result<()> {
     const NAME: &str = "teamed-1";
-    stage.configure(Host::Beta, "[hook]\npool = \"fabric\"\n")?;
-    let _hook = Hook::install(stage)?;
+    let _hook = begin_teamed(stage)?;
     let devices = [Device::TeamedStandby, Device::TeamedVf];
     let _small = Small::start(&stage.place, Host::Alpha, NAME, &devices)?;
-    let before = guest::xml(&stage.place, Host::Alpha, NAME, false)?;
+    move_teamed(stage, NAME, "")?;
+    end_teamed(stage, NAME)
+}
+
+/// What libvirt stores at the destination is the source's definition, with the source's VF. Nobody manages such a guest, so it has
+/// the one that it got.
+pub(crate) fn teamed_and_stored(stage: &Stage) -> Result<()> {
+    const NAME: &str = "teamed-2";
+    let _hook = begin_teamed(stage)?;
+    let devices = [Device::TeamedStandby, Device::TeamedVf];
+    let _small = Small::start(&stage.place, Host::Alpha, NAME, &devices)?;
+    let here = move_teamed(stage, NAME, "--persistent --undefinesource")?;
+    let stored = guest::xml(&stage.place, Host::Beta, NAME, true)?;
+    ensure!(
+        host_address(&stored)? == here,
+        "its VF is {here}, and the stored domain has another:\n{stored}"
+    );
+    end_teamed(stage, NAME)
+}
+
+/// Its emulator takes the VF out, and plugs one of beta's. What is stored has none, as of any managed guest; what was left on
+/// alpha is clean, which every story's end looks at.
+pub(crate) fn teamed_and_managed(stage: &Stage) -> Result<()> {
+    let _hook = Hook::install(stage)?;
+    crate::teamed::begin(stage)?;
+    // The VF that the rig plugged is set up by libvirt; Godwit's own is a plain device.
+    stage.godwit(&format!("standby {TEAM_1} --wait"))?.done()?;
+    stage.godwit(&format!("accelerate {TEAM_1} --wait"))?.done()?;
+    crate::teamed::is_whole(stage, Host::Alpha)?;
+    stage.on(
+        Host::Alpha,
+        &migrate(TEAM_1.name, "--persistent --undefinesource"),
+    )?;
+    crate::teamed::is_whole(stage, Host::Beta)?;
+    brought(stage, TEAM_1.name)?;
+    let stored = guest::xml(&stage.place, Host::Beta, TEAM_1.name, true)?;
+    ensure!(
+        stored.contains("urn:godwit:domain:1") && !stored.contains("hostdev"),
+        "the stored domain is not as it should be:\n{stored}"
+    );
+    invariants::hold(&stage.place)?;
+    TEAM_1.stop(&stage.place)
+}
+
+fn begin_teamed(stage: &Stage) -> Result<Hook<'_>> {
+    stage.configure(Host::Beta, "[hook]\npool = \"fabric\"\n")?;
+    Hook::install(stage)
+}
+
+/// Where the same address is not to be had; the line of the one that it has there.
+fn move_teamed(stage: &Stage, name: &str, more: &str) -> Result<String> {
+    let before = guest::xml(&stage.place, Host::Alpha, name, false)?;
     let own = host_address(&before)?;
-    // The same address is not to be had there.
     let there = pci(&own)?;
     let kept = godwit::run(&stage.place, Host::Beta, &format!("vfs quarantine {there}"))?;
-    let moved = stage.on(Host::Alpha, &migrate(NAME, ""));
+    let moved = stage.on(Host::Alpha, &migrate(name, more));
     if kept.code == 0 {
         godwit::run(&stage.place, Host::Beta, &format!("vfs release {there}"))?.done()?;
     }
     moved?;
-    let after = guest::xml(&stage.place, Host::Beta, NAME, false)?;
-    ensure!(
-        host_address(&after)? != own,
-        "it has the address of alpha's VF:\n{after}"
-    );
+    let after = guest::xml(&stage.place, Host::Beta, name, false)?;
+    let here = host_address(&after)?;
+    ensure!(here != own, "it has the address of alpha's VF:\n{after}");
+    brought(stage, name)?;
+    Ok(here)
+}
+
+/// The record of a guest that another tool brought has ended, with nothing held.
+fn brought(stage: &Stage, name: &str) -> Result<()> {
     let record = wait_for("the record's end", PATIENCE, || {
         let all = godwit::migrations(&stage.place, Host::Beta)?;
-        Ok(all
-            .into_iter()
-            .find(|migration| migration.guest == NAME && migration.ended))
+        Ok(all.into_iter().find(|migration| {
+            migration.guest == name && migration.source == "another tool" && migration.ended
+        }))
     })?;
-    ensure!(
-        record.moved == "yes" && record.source == "another tool",
-        "{record:?}"
-    );
-    no_holds(stage, Host::Beta)?;
-    guest::remove(&stage.place, Host::Beta, NAME)?;
+    ensure!(record.moved == "yes", "{record:?}");
+    no_holds(stage, Host::Beta)
+}
+
+fn end_teamed(stage: &Stage, name: &str) -> Result<()> {
+    guest::remove(&stage.place, Host::Beta, name)?;
     stage.sweep();
     Ok(())
 }

@@ -21,6 +21,7 @@ mod refusals;
 mod stage;
 mod stays;
 mod steering;
+mod teamed;
 mod troubled;
 mod troubles;
 

@@ -25,7 +25,7 @@ pub fn set(place: &Place, host: Host) -> Result<()> {
 }
 
 /// That of each host, by its name.
-pub(crate) fn offsets(place: &Place) -> Result<HashMap<&'static str, f64>> {
+pub fn offsets(place: &Place) -> Result<HashMap<&'static str, f64>> {
     let of = |host: Host| Ok((host.name(), offset(place, host)?));
     Host::ALL.into_iter().map(of).collect()
 }

@@ -31,8 +31,7 @@ pub struct Guest {
     pub machine: &'static str,
     /// What its standbys are, as a template.
     pub standby: &'static str,
-    /// libvirt, QEMU and the guest's virtio driver make one of its NICs (`<teaming>`, `net_failover`): there is no bond, and
-    /// Godwit knows nothing of it.
+    /// libvirt, QEMU and the guest's virtio driver make one of its NICs (`<teaming>`, `net_failover`): there is no bond.
     pub teaming: bool,
     /// The TCP port of its host that leads to the rig's line into it.
     pub port: u16,

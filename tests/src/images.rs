@@ -142,6 +142,11 @@ fn login_key(place: &Place) -> Result<()> {
 
 /// The archive this machine itself installs from: it is reachable, and near.
 fn mirror() -> Result<String> {
+    archive().map(|(uri, _)| uri)
+}
+
+/// The same, and the name of this machine's release in it.
+pub fn archive() -> Result<(String, String)> {
     let release = fs::read_to_string("/etc/os-release")?;
     let codename = release
         .lines()
@@ -160,7 +165,7 @@ fn mirror() -> Result<String> {
     // Other archives may use the release's name too; Debian's own ends in its name.
     uris.sort_by_key(|uri| !uri.trim_end_matches('/').ends_with("/debian"));
     match uris.first() {
-        Some(uri) => Ok((*uri).to_owned()),
+        Some(uri) => Ok(((*uri).to_owned(), codename.to_owned())),
         None => bail!("apt knows no archive of Debian {codename}"),
     }
 }

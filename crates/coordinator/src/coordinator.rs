@@ -5,6 +5,7 @@ mod expected;
 mod guests;
 mod holding;
 mod host;
+mod left;
 pub(crate) mod looking;
 mod lookup;
 mod persons;
@@ -29,8 +30,7 @@ use tokio::{
 };
 use tracing::info;
 
-pub use self::running::Running;
-pub use self::{awaited::Awaited, expected::Expected};
+pub use self::{awaited::Awaited, expected::Expected, left::Had, running::Running};
 pub(crate) use self::{lookup::Found, wanted::Wanted};
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,

@@ -106,7 +106,7 @@ fn late() -> Cause {
     Cause {
         reason: "DEADLINE".into(),
         message: format!("this host could not be looked at within {} s", LOOK.as_secs()),
-        hint: "systemctl status libvirtd".into(),
+        hint: "systemctl status libvirtd virtqemud".into(),
         ..Cause::default()
     }
 }

@@ -29,7 +29,7 @@ pub mod words;
 mod world;
 
 pub use clock::repeatable;
-pub use coordinator::{Awaited, Coordinator, Expected, Running};
+pub use coordinator::{Awaited, Coordinator, Expected, Had, Running};
 pub use history::{History, Which};
 pub use host_service::HostDesk;
 pub use journal::{Journal, JournalError};

@@ -328,6 +328,10 @@ fn on_primary(facts: &GuestFacts) -> api::Acceleration {
             api::Acceleration::Accelerated
         }
         Ok(seen) if !seen.is_empty() => api::Acceleration::Standby,
+        // Nobody has to say so of a pair of libvirt's own; that it uses its VF nobody says.
+        _ if facts.running && facts.pairs.iter().any(|pair| pair.teamed && pair.vf.is_none()) => {
+            api::Acceleration::Standby
+        }
         _ => api::Acceleration::Unknown,
     }
 }

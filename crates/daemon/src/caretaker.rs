@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use godwit_coordinator::{Coordinator, World};
+use godwit_coordinator::{Coordinator, Had, World};
 use tokio::sync::{
     Notify,
     broadcast::{Receiver, error::RecvError},
@@ -36,6 +36,7 @@ pub(crate) async fn look_after<W: World>(
             OFTEN.as_secs()
         );
     }
+    let (mut had, mut turns) = (Had::default(), coordinator.turns());
     loop {
         let hardware = tokio::select! {
             told = tokio::time::timeout(OFTEN, change(&mut events)) => match told {
@@ -45,12 +46,18 @@ pub(crate) async fn look_after<W: World>(
             () = hardware(&mut watch) => true,
             // libvirt's hook told of a guest that comes or goes.
             () = wake.notified() => false,
+            // An operation came or went: which VFs guests have may be other ones now.
+            Ok(()) = turns.changed() => {
+                coordinator.clean_left(&mut had).await;
+                continue;
+            }
         };
         tokio::time::sleep(BURST).await;
         // What the burst told is known by looking.
         events = events.resubscribe();
         world.keep_standbys().await;
         world.remember_owners().await;
+        coordinator.clean_left(&mut had).await;
         match hardware {
             true => coordinator.hardware_changed().await,
             false => coordinator.look_after_guests().await,

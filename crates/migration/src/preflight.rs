@@ -56,6 +56,9 @@ pub struct PairFacts {
     pub profile: Option<Profile>,
     /// What the metadata says that its VF is set to; none where it does not say.
     pub recorded: Option<Profile>,
+    /// libvirt ties it (`<teaming>`), and the guest's `net_failover` chooses between its ports by itself: nobody has to be
+    /// asked to move its traffic, and nobody can be.
+    pub teamed: bool,
 }
 
 /// One pair as the agent sees it.
@@ -67,6 +70,8 @@ pub struct PairSeen {
     pub on_primary: bool,
     /// A primary is in the pair.
     pub has_primary: bool,
+    /// The guest's `net_failover` ties it, and no bond.
+    pub failover: bool,
     /// What stands in the way of moving its traffic; none when nothing does.
     pub problem: Option<String>,
 }
@@ -140,15 +145,14 @@ pub fn objections(facts: &GuestFacts) -> Vec<GuestRefusal> {
         let detail = "libvirt shows no PCI network function of a pool in its XML".into();
         all.push(no_vf(facts, detail));
     }
-    let pairs: Vec<Pair> = facts
-        .pairs
-        .iter()
-        .filter_map(|pair| complete(facts, pair).map_err(|refusal| all.push(refusal)).ok())
-        .collect();
+    all.extend(facts.pairs.iter().filter_map(|pair| complete(facts, pair).err()));
     match &facts.agent {
-        Err(why) if facts.running => all.push(no_agent(facts, why)),
+        Err(why) if facts.running && needs_agent(facts) => all.push(no_agent(facts, why)),
         Err(_) => {}
-        Ok(seen) => all.extend(pairs.iter().filter_map(|pair| unseen(facts, pair, seen).err())),
+        Ok(seen) => {
+            let whole = facts.pairs.iter().filter(|pair| complete(facts, pair).is_ok());
+            all.extend(whole.filter_map(|pair| unseen(facts, pair, seen).err()));
+        }
     }
     if all.is_empty() && !facts.managed {
         all.push(GuestRefusal::NotManaged {
@@ -178,11 +182,21 @@ fn whole(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
         .iter()
         .map(|pair| complete(facts, pair))
         .collect::<Result<Vec<_>, _>>()?;
-    let seen = facts.agent.as_ref().map_err(|why| no_agent(facts, why))?;
-    for pair in &pairs {
-        unseen(facts, pair, seen)?;
+    match &facts.agent {
+        Err(why) if needs_agent(facts) => return Err(no_agent(facts, why)),
+        // Weaker: what its own host sees of its standby is all the evidence.
+        Err(_) => {}
+        Ok(seen) => facts
+            .pairs
+            .iter()
+            .try_for_each(|pair| unseen(facts, pair, seen))?,
     }
     Ok(pairs)
+}
+
+/// The traffic of a bond moves only by an agent.
+pub(crate) fn needs_agent(facts: &GuestFacts) -> bool {
+    facts.pairs.iter().any(|pair| !pair.teamed)
 }
 
 fn no_agent(facts: &GuestFacts, why: &str) -> GuestRefusal {
@@ -192,10 +206,13 @@ fn no_agent(facts: &GuestFacts, why: &str) -> GuestRefusal {
     }
 }
 
-fn unseen(facts: &GuestFacts, pair: &Pair, seen: &[PairSeen]) -> Result<(), GuestRefusal> {
-    check_seen(pair, seen).map_err(|detail| GuestRefusal::NoPair {
+fn unseen(facts: &GuestFacts, pair: &PairFacts, seen: &[PairSeen]) -> Result<(), GuestRefusal> {
+    // One without a standby is told as that.
+    let Some(mac) = pair.mac else { return Ok(()) };
+    let found = seen.iter().find(|seen| seen.mac == mac);
+    check_seen(pair, found).map_err(|detail| GuestRefusal::NoPair {
         guest: facts.guest.name.clone(),
-        mac: pair.mac.to_string(),
+        mac: mac.to_string(),
         detail,
     })
 }
@@ -238,11 +255,21 @@ fn complete(facts: &GuestFacts, pair: &PairFacts) -> Result<Pair, GuestRefusal> 
     })
 }
 
-fn check_seen(pair: &Pair, seen: &[PairSeen]) -> Result<(), String> {
-    let seen = seen.iter().find(|seen| seen.mac == pair.mac);
-    let seen = seen.ok_or("no bond has that standby")?;
-    if pair.source_vf.is_some() && !seen.has_primary {
-        return Err("the bond has no primary beside its standby".into());
+fn check_seen(pair: &PairFacts, seen: Option<&PairSeen>) -> Result<(), String> {
+    let nowhere = match pair.teamed {
+        true => "its virtio driver makes no net_failover of that standby",
+        false => "no bond has that standby",
+    };
+    let seen = seen.ok_or(nowhere)?;
+    match (pair.teamed, seen.failover) {
+        (true, false) => return Err("libvirt ties it (<teaming>), and the guest has it in a bond".into()),
+        (false, true) => return Err("it is not a bond in active-backup mode".into()),
+        // A VF that net_failover does not use has nothing to lose.
+        (true, true) => {}
+        (false, false) if pair.vf.is_some() && !seen.has_primary => {
+            return Err("the bond has no primary beside its standby".into());
+        }
+        (false, false) => {}
     }
     seen.problem.clone().map_or(Ok(()), Err)
 }
@@ -274,11 +301,13 @@ mod tests {
                 pool: Some("fabric".into()),
                 profile: None,
                 recorded: None,
+                teamed: false,
             }],
             agent: Ok(vec![PairSeen {
                 mac: mac(),
                 on_primary: true,
                 has_primary: true,
+                failover: false,
                 problem: None,
             }]),
             strays: Vec::new(),
@@ -322,6 +351,50 @@ mod tests {
         // A bond that lost the VF which libvirt shows is in trouble.
         facts.agent.as_mut().unwrap()[0].has_primary = false;
         assert!(movable(&facts).is_err());
+    }
+
+    #[test]
+    fn a_pair_of_libvirts_own_moves_with_and_without_an_agent() {
+        let mut facts = facts();
+        facts.pairs[0].teamed = true;
+        facts.agent.as_mut().unwrap()[0].failover = true;
+        assert!(movable(&facts).is_ok() && !wants_vf(&facts));
+        // Nor is it an obstacle that the guest does not use its VF.
+        facts.agent.as_mut().unwrap()[0].has_primary = false;
+        assert!(movable(&facts).is_ok());
+        facts.agent = Err("its domain has no channel".into());
+        assert_eq!(movable(&facts).unwrap().len(), 1);
+        assert_eq!(objections(&facts), []);
+        facts.managed = false;
+        assert!(pairs(&facts).is_ok());
+        // Beside a bond there has to be one.
+        facts.managed = true;
+        let bond = PairFacts {
+            teamed: false,
+            ..facts.pairs[0].clone()
+        };
+        facts.pairs.push(bond);
+        assert!(movable(&facts).unwrap_err().to_string().contains("no channel"));
+    }
+
+    #[test]
+    fn what_libvirt_and_the_guest_say_of_a_pair_has_to_agree() {
+        let told = |teamed, failover| {
+            refused(|f| {
+                f.pairs[0].teamed = teamed;
+                f.agent.as_mut().unwrap()[0].failover = failover;
+            })
+        };
+        assert!(told(true, false).contains("has it in a bond"));
+        assert!(told(false, true).contains("not a bond in active-backup mode"));
+        let unseen = refused(|f| (f.pairs[0].teamed, f.agent) = (true, Ok(vec![])));
+        assert!(unseen.contains("no net_failover"), "{unseen}");
+        let weak = refused(|f| {
+            f.pairs[0].teamed = true;
+            let seen = &mut f.agent.as_mut().unwrap()[0];
+            (seen.failover, seen.problem) = (true, Some("its standby has no carrier".into()));
+        });
+        assert!(weak.contains("no carrier"), "{weak}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use godwit_rig::rig::Up;
 use godwit_rig::{Rig, images, logs, room, setup};
 
 use crate::beside::Beside;
+use crate::corpus;
 use crate::dated::Verdict;
 use crate::steps::{Steps, say};
 use crate::tools;
@@ -154,6 +155,10 @@ fn checks(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
             ensure!(ran, "no test of the daemon is named bus::tests");
             Ok(())
         })?;
+    }
+    // Fetched once; then it takes some seconds.
+    if !arguments.no_rig {
+        corpus::step(steps, arguments.all)?;
     }
     steps.heard("conformance, simulator", &conformance("sim"))?;
     steps.step("protocols: rules and form", |steps| tools::buf(&steps.rig.place))

@@ -116,6 +116,16 @@ pub(super) fn announced(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option
     link.attributes.iter().any(notifies).then_some(link.header.index)
 }
 
+/// It is about an interface that has another above it.
+pub(super) fn is_port(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = &message.payload else {
+        return false;
+    };
+    let above =
+        |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::Controller(index) if *index != 0);
+    link.attributes.iter().any(above)
+}
+
 pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
     let (mut local, mut peer) = (None, None);

@@ -68,7 +68,7 @@ fn install(from: Option<&Path>, hooks: &Path, out: &mut Output) -> Result<u8, Er
     }
     out.line(&format!("{} is installed.", place.display()))?;
     if alone {
-        out.line("libvirt has not seen it if it had no hook when it started: `systemctl restart libvirtd` (or virtqemud); guests run on.")?;
+        out.line("libvirt has not seen it if it had no hook when it started: `systemctl restart libvirtd` (or virtqemud, where that runs guests); guests run on.")?;
     }
     Ok(exit::DONE)
 }

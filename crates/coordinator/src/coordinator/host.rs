@@ -126,7 +126,7 @@ fn late_vfs(deadline: Duration) -> Cause {
             "this host's VFs could not be read within {} s",
             deadline.as_secs()
         ),
-        hint: "systemctl status libvirtd".into(),
+        hint: "systemctl status libvirtd virtqemud".into(),
         ..Cause::default()
     }
 }

@@ -193,7 +193,7 @@ fn late() -> Cause {
             "VFs and guests could not be looked at within {} s",
             LOOK.as_secs()
         ),
-        hint: "systemctl status libvirtd".into(),
+        hint: "systemctl status libvirtd virtqemud".into(),
         ..Cause::default()
     }
 }

@@ -53,11 +53,13 @@ pub fn guest(n: u8) -> GuestFacts {
         pool: Some("fabric".into()),
         profile: None,
         recorded: None,
+        teamed: false,
     };
     let seen = PairSeen {
         mac: mac(n),
         on_primary: true,
         has_primary: true,
+        failover: false,
         problem: None,
     };
     GuestFacts {

@@ -1,10 +1,10 @@
-//! VFs that are not as they should be: found, told, and cleaned on request alone.
+//! VFs that are not as they should be: found, told, and cleaned on request, or because a managed guest was seen to leave them.
 
 use godwit_api::{
     peer::v1 as peer,
     v1::{self as api, host_service_server::HostService},
 };
-use godwit_coordinator::HostDesk;
+use godwit_coordinator::{Had, HostDesk};
 use godwit_migration::{Phase, Profile, Sighting, Vf, VfUse};
 use tonic::Request;
 
@@ -105,6 +105,59 @@ fn a_leftover_is_told_and_cleaned_on_request_alone() {
         assert_eq!(beta.clean(VF).await.unwrap(), [""; 0]);
         assert_eq!(beta.world.knobs().cleaned.len(), 1);
     });
+}
+
+/// `web-1` was seen with it, and has it no more: destroyed, or moved away by another tool.
+#[test]
+fn what_a_managed_guest_left_behind_is_cleaned_by_its_host() {
+    let host = untidy();
+    let has = |usage: VfUse| vec![read(4, usage, Some(1)), read(3, VfUse::Free, Some(9))];
+    host.world.set(|knobs| {
+        knobs.scrubs = true;
+        knobs.guests = vec![facts::guest(1)];
+        knobs.guests[0].pairs[0].vf = None;
+        knobs.vfs = has(VfUse::Guest("web-1".into()));
+    });
+    host.live(async |beta| {
+        let mut had = Had::default();
+        let look = async |had: &mut Had| {
+            beta.coordinator.clean_left(had).await;
+            beta.world.knobs().cleaned.clone()
+        };
+        assert!(look(&mut had).await.is_empty(), "it has it");
+        // Its emulator is on its way out.
+        let open = VfUse::Other("process 77 (qemu) has it open".into());
+        beta.world.set(|knobs| knobs.vfs = has(open.clone()));
+        assert!(look(&mut had).await.is_empty(), "somebody has it");
+        beta.world.set(|knobs| knobs.vfs = has(VfUse::Free));
+        // The other one was nobody's: it is told, and cleaned on request alone.
+        assert_eq!(look(&mut had).await, [facts::address(4)]);
+        beta.world.set(|knobs| knobs.vfs = has(VfUse::Free));
+        assert_eq!(look(&mut had).await.len(), 1, "once is enough");
+        assert_eq!(had, Had::default());
+    });
+}
+
+/// One that Godwit does not manage may have been set up by hand, for its next start; and so may one that is stored with it.
+#[test]
+fn what_another_guest_left_behind_is_left() {
+    let has = |usage: VfUse| vec![read(4, usage, Some(1))];
+    for managed in [false, true] {
+        let host = untidy();
+        host.world.set(|knobs| {
+            knobs.guests = vec![facts::guest(1)];
+            knobs.guests[0].managed = managed;
+            knobs.guests[0].pairs[0].vf = Some(facts::address(4));
+        });
+        host.live(async |beta| {
+            let mut had = Had::default();
+            for usage in [VfUse::Guest("web-1".into()), VfUse::Free] {
+                beta.world.set(|knobs| knobs.vfs = has(usage));
+                beta.coordinator.clean_left(&mut had).await;
+            }
+            assert!(beta.world.knobs().cleaned.is_empty());
+        });
+    }
 }
 
 #[test]

@@ -319,15 +319,24 @@ fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
         .ports
         .iter()
         .find(|port| port.role() == api::PortRole::Primary);
+    let failover = pair.kind() == api::PairKind::NetFailover;
     let problem = match pair.kind() {
-        api::PairKind::Bond if !standby.carrier => Some("its standby has no carrier".into()),
-        api::PairKind::Bond => None,
-        _ => Some("it is not a bond in active-backup mode".into()),
+        api::PairKind::Unspecified => {
+            Some("it is neither a bond in active-backup mode nor net_failover".into())
+        }
+        _ if !standby.carrier => Some("its standby has no carrier".into()),
+        _ => None,
+    };
+    // net_failover names none active: it takes the primary whenever that has a link.
+    let uses = |primary: &api::Port| match failover {
+        true => primary.up && primary.carrier,
+        false => primary.name == pair.active,
     };
     Some(PairSeen {
         mac: standby.permanent_mac.parse().ok()?,
-        on_primary: primary.is_some_and(|primary| primary.name == pair.active),
+        on_primary: primary.is_some_and(uses),
         has_primary: primary.is_some(),
+        failover,
         problem,
     })
 }

@@ -225,7 +225,7 @@ async fn a_channel_that_is_not_there_is_named() {
 }
 
 #[test]
-fn only_a_bond_with_a_living_standby_has_no_problem() {
+fn only_a_pair_with_a_living_standby_has_no_problem() {
     let port = |role: api::PortRole, carrier| api::Port {
         role: role.into(),
         name: format!("{role:?}"),
@@ -249,12 +249,24 @@ fn only_a_bond_with_a_living_standby_has_no_problem() {
             .unwrap()
             .contains("no carrier")
     );
+    assert_eq!(problem(api::PairKind::NetFailover, true), None);
+    assert!(problem(api::PairKind::NetFailover, false).is_some());
     assert!(
-        problem(api::PairKind::NetFailover, true)
+        problem(api::PairKind::Unspecified, true)
             .unwrap()
-            .contains("not a bond")
+            .contains("neither")
     );
     assert!(seen(&[pair(api::PairKind::Bond, true)])[0].on_primary);
+    // net_failover names none active, and uses a primary that has a link.
+    let uses = |up, carrier| {
+        let mut pair = pair(api::PairKind::NetFailover, true);
+        pair.active.clear();
+        (pair.ports[1].up, pair.ports[1].carrier) = (up, carrier);
+        let seen = seen(&[pair]).remove(0);
+        assert!(seen.failover && seen.has_primary);
+        seen.on_primary
+    };
+    assert!(uses(true, true) && !uses(true, false) && !uses(false, true));
     let nameless = api::Pair {
         ports: vec![api::Port::default()],
         ..Default::default()

@@ -131,14 +131,23 @@ fn content_start(xml: &str, node: Node<'_, '_>) -> usize {
 
 /// A plain host device to plug: libvirt neither binds it nor sets anything on it.
 ///
-/// `alias` begins with `ua-`, or libvirt would choose another. Without `guest_address` libvirt takes a free port.
-pub(crate) fn hostdev_xml(host: PciAddress, alias: &str, guest_address: Option<PciAddress>) -> String {
+/// `alias` begins with `ua-`, or libvirt would choose another. Without `guest_address` libvirt takes a free port. `standby`:
+/// the alias of the NIC that libvirt and the emulator tie it to (`<teaming>`, in a `<hostdev>` since libvirt 7.1), if any.
+pub(crate) fn hostdev_xml(
+    host: PciAddress,
+    alias: &str,
+    guest_address: Option<PciAddress>,
+    standby: Option<&str>,
+) -> String {
     let guest_address = guest_address
         .map(|address| pci("address type='pci'", address))
         .unwrap_or_default();
+    let teaming = standby
+        .map(|standby| format!("<teaming type='transient' persistent='{}'/>", escape(standby)))
+        .unwrap_or_default();
     format!(
         "<hostdev mode='subsystem' type='pci' managed='no'><driver name='vfio'/><source>{source}</source>\
-         <alias name='{alias}'/>{guest_address}</hostdev>",
+         {teaming}<alias name='{alias}'/>{guest_address}</hostdev>",
         source = pci("address", host),
         alias = escape(alias),
     )
@@ -158,3 +167,6 @@ fn pci(element: &str, address: PciAddress) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod corpus;

@@ -1,12 +1,17 @@
 //! Networks from which libvirt itself gives VFs to guests (`<forward mode='hostdev'>`). Those VFs are libvirt's: it takes any
 //! that it finds unused, whoever has set it aside.
 
+use std::path::Path;
+
 use godwit_migration::PciAddress;
 use roxmltree::Document;
 use tracing::debug;
 use virt_sys as sys;
 
 use super::{LOCKED, Libvirt, LibvirtError, xml};
+
+/// Where the daemon of networks listens, if that is a daemon of its own: made by systemd also while it does not run.
+const OWN_DAEMON: &str = "/run/libvirt/virtnetworkd-sock";
 
 /// A network of VFs that is active.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +50,8 @@ impl VfNetwork {
 }
 
 impl Libvirt {
-    /// The active networks of VFs. Where libvirt has no networks at all (their driver is a package of its own), none.
+    /// The active networks of VFs. Where libvirt has no networks at all (their driver is a package of its own), none. Where each
+    /// driver is a daemon of its own (`virtnetworkd`), one that is there and fails is an error: its VFs would be given away.
     pub(crate) async fn vf_networks(&self) -> Result<Vec<VfNetwork>, LibvirtError> {
         let listed = self
             .locked("list networks", LOCKED, |conn| {
@@ -58,7 +64,7 @@ impl Libvirt {
             })
             .await;
         match listed {
-            Err(none @ (LibvirtError::Refused { .. } | LibvirtError::Other { .. })) => {
+            Err(none) if has_no_networks(&none, || Path::new(OWN_DAEMON).exists()) => {
                 debug!("libvirt has no networks: {none}");
                 Ok(Vec::new())
             }
@@ -67,9 +73,48 @@ impl Libvirt {
     }
 }
 
+/// libvirt says so in many words where the driver is not installed. Where it is and its daemon fails, `virtqemud` cannot reach
+/// that one's socket, which is there (`virNetSocketNewConnectUNIX`: `VIR_ERR_SYSTEM_ERROR`), or its line breaks.
+fn has_no_networks(error: &LibvirtError, own_daemon: impl Fn() -> bool) -> bool {
+    match error {
+        LibvirtError::Refused { .. } => true,
+        LibvirtError::Other { code, .. } => {
+            !matches!(*code, sys::VIR_ERR_SYSTEM_ERROR | sys::VIR_ERR_RPC) || !own_daemon()
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::VfNetwork;
+    use super::{LibvirtError, VfNetwork, has_no_networks, sys};
+
+    #[test]
+    fn networks_that_cannot_be_asked_for_are_not_none() {
+        let other = |code| LibvirtError::Other {
+            code,
+            domain: 0,
+            message: "Failed to connect socket to '/run/libvirt/virtnetworkd-sock'".into(),
+        };
+        let none = |error: &LibvirtError, there: bool| has_no_networks(error, || there);
+        let refused = LibvirtError::Refused {
+            code: sys::VIR_ERR_NO_SUPPORT,
+            message: "no networks".into(),
+        };
+        assert!(none(&refused, false) && none(&refused, true));
+        assert!(
+            none(&other(sys::VIR_ERR_NO_CONNECT), true),
+            "the driver is not installed"
+        );
+        for code in [sys::VIR_ERR_SYSTEM_ERROR, sys::VIR_ERR_RPC] {
+            assert!(none(&other(code), false), "no such daemon on this host");
+            assert!(!none(&other(code), true), "its VFs would be given away");
+        }
+        let lost = LibvirtError::ConnectionLost {
+            message: "gone".into(),
+        };
+        assert!(!none(&lost, false));
+    }
 
     /// As libvirt 11.3 shows one that is active and was defined by its PF; it has added the VFs.
     const BY_PF: &str = "<network connections='1'><name>fabric</name><uuid>1</uuid>

@@ -136,6 +136,13 @@ pub(crate) enum XmlError {
     Edit(String),
 }
 
+impl Nic {
+    /// It is the standby of a pair of libvirt's own.
+    pub(crate) fn is_teamed(&self) -> bool {
+        self.teaming == Some(Teaming::Persistent)
+    }
+}
+
 impl DomainDevices {
     /// Reads a domain's XML, live or persistent.
     ///
@@ -205,18 +212,24 @@ fn size_kib(node: Node<'_, '_>) -> Result<u64, XmlError> {
         .text()
         .and_then(|text| text.trim().parse().ok())
         .ok_or(XmlError::Missing("memory that is a number"))?;
-    let bytes: u64 = match node.attribute("unit").unwrap_or("KiB") {
-        "b" | "bytes" => 1,
-        "KB" => 1_000,
-        "k" | "KiB" => 1 << 10,
-        "MB" => 1_000_000,
-        "M" | "MiB" => 1 << 20,
-        "GB" => 1_000_000_000,
-        "G" | "GiB" => 1 << 30,
-        "T" | "TiB" => 1 << 40,
-        _ => return Err(XmlError::Missing("memory in a known unit")),
-    };
+    let unit = node.attribute("unit").unwrap_or("KiB");
+    let bytes = unit_bytes(unit).ok_or(XmlError::Missing("memory in a known unit"))?;
     Ok(number.saturating_mul(bytes) >> 10)
+}
+
+/// As libvirt scales numbers (`virScaleInteger`): small and capital letters are one, and a letter alone is binary.
+fn unit_bytes(unit: &str) -> Option<u64> {
+    let unit = unit.to_ascii_lowercase();
+    if matches!(unit.as_str(), "b" | "byte" | "bytes") {
+        return Some(1);
+    }
+    let (letter, rest) = unit.split_at_checked(1)?;
+    let power = "kmgtpe".find(letter)? as u32 + 1;
+    match rest {
+        "" | "ib" => Some(1 << (10 * power)),
+        "b" => Some(1000_u64.pow(power)),
+        _ => None,
+    }
 }
 
 fn alias(node: Node<'_, '_>) -> Option<String> {

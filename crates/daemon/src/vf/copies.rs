@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::{Vfs, netlink::Netlink, turns::whole};
+use super::{Tap, Vfs, netlink::Netlink, turns::whole};
 
 /// Under the machine's root: a file for each entry, named `PF@MAC`.
 const NOTES: &str = "run/godwit/copies";
@@ -88,6 +88,11 @@ impl Vfs {
     /// The guest's standby has its end on this host.
     pub(crate) async fn has_tap(&self, mac: MacAddress) -> bool {
         self.look(move |sysfs| sysfs.has_tap(mac)).await
+    }
+
+    /// What this host sees of the guest's standby.
+    pub(crate) async fn tap(&self, mac: MacAddress) -> Option<Tap> {
+        self.look(move |sysfs| sysfs.tap(mac)).await
     }
 
     /// A PF of this host's pools is a bridge's way out: there may be something to copy.

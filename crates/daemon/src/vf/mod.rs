@@ -31,6 +31,7 @@ pub(crate) use self::{
     error::{Holder, VfError, VfName},
     netlink::Settings,
     pools::{PfKind, PoolSpec},
+    sysfs::Tap,
     watch::Watch,
 };
 use self::{

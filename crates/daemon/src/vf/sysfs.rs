@@ -6,6 +6,8 @@ mod site;
 mod uplinks;
 mod usage;
 
+pub(crate) use self::uplinks::Tap;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},

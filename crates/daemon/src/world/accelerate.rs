@@ -1,6 +1,6 @@
 //! Accelerate, plug and fail back: the arrival at the destination and the undo on the source alike.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use godwit_coordinator::{Job, retry::Policy, words};
@@ -12,6 +12,7 @@ use super::{
     RealWorld, Work, bad, channel_in, each, failed,
     leaving::{alias_of, is_wished},
     profile::profile_of,
+    teamed::teamed_with,
     uuid,
 };
 use crate::{
@@ -66,11 +67,8 @@ impl RealWorld {
         let Ok(devices) = self.devices(&job.brief).await else {
             return;
         };
-        let Ok(path) = channel_in(&devices, &job.brief) else {
-            return;
-        };
         let pairs = job.brief.pairs.iter().filter(|pair| there.contains(&pair.mac));
-        let back = pairs.map(|pair| self.fail_back_one(&job, pair, (&path, &devices)));
+        let back = pairs.map(|pair| self.fail_back_one(&job, pair, &devices));
         for done in join_all(back).await {
             match done {
                 Ok(told) => info!(migration = %job.brief.id, "meanwhile: {told}"),
@@ -128,7 +126,8 @@ impl RealWorld {
         let id = uuid(&job.brief)?;
         let devices = self.devices(&job.brief).await?;
         let place = place.filter(|place| is_free(&devices, *place));
-        let device = hostdev_xml(vf, &words::plug_alias(&pair.primary, index), place);
+        let alias = words::plug_alias(&pair.primary, index);
+        let device = hostdev_xml(vf, &alias, place, teamed_with(&devices, pair));
         let attached = self.libvirt.attach(id, device).await;
         match (plugged(&self.devices(&job.brief).await?, pair, vf), attached) {
             (Some((alias, _)), _) => Ok(alias),
@@ -225,7 +224,6 @@ impl RealWorld {
 
     pub(super) async fn fail_back(&self, job: &Job) -> Work<Report> {
         let devices = self.devices(&job.brief).await?;
-        let path = channel_in(&devices, &job.brief)?;
         for pair in job.brief.pairs_here() {
             // Of a fail over that is undone the VF may be without it.
             let has = job.brief.vf_here(pair).and_then(|vf| plugged(&devices, pair, vf));
@@ -234,8 +232,8 @@ impl RealWorld {
             }
         }
         let back = |pair: &Pair| {
-            let (pair, path, devices) = (pair.clone(), path.clone(), &devices);
-            async move { self.fail_back_one(job, &pair, (&path, devices)).await }
+            let (pair, devices) = (pair.clone(), &devices);
+            async move { self.fail_back_one(job, &pair, devices).await }
         };
         let back = each(job.brief.pairs_here().into_iter().map(back)).await?;
         // A pair without a VF here stays on its standby, and needs its copy.
@@ -243,14 +241,13 @@ impl RealWorld {
         Ok(Report::of(back))
     }
 
-    async fn fail_back_one(
-        &self,
-        job: &Job,
-        pair: &Pair,
-        (path, devices): (&Path, &DomainDevices),
-    ) -> Work<String> {
+    async fn fail_back_one(&self, job: &Job, pair: &Pair, devices: &DomainDevices) -> Work<String> {
         let end = Instant::now() + job.deadline;
         let left = || end.saturating_duration_since(Instant::now());
+        if teamed_with(devices, pair).is_some() {
+            return self.teamed_uses(&job.brief, pair, end).await;
+        }
+        let path = &channel_in(devices, &job.brief)?;
         // Right after an arrival the agent may not have noticed its new host end yet.
         let adopted = Policy::NEAR
             .retry(left(), AgentError::is_passing, || {
@@ -295,9 +292,12 @@ impl RealWorld {
     async fn try_correct_persistent(&self, job: &Job) -> anyhow::Result<()> {
         let id: uuid::Uuid = job.brief.guest.uuid.parse()?;
         let state = self.libvirt.state(id).await?;
-        let wish = self.wish(id).await.map_err(anyhow::Error::from_boxed)?;
-        let (true, Some(wish)) = (state.is_some_and(|state| state.persistent), wish) else {
+        if !state.is_some_and(|state| state.persistent) {
             return Ok(());
+        }
+        let wish = self.wish(id).await.map_err(anyhow::Error::from_boxed)?;
+        let Some(wish) = wish else {
+            return self.correct_teamed(&job.brief, id).await;
         };
         let now = self.libvirt.xml(id, XmlOf::Persistent).await?;
         let written = metadata_in(&now)?.and_then(|element| element.parse::<GuestWish>().ok());

@@ -257,7 +257,7 @@ pub(super) fn is_arriving(run: RunState) -> bool {
 fn no_libvirt(error: &LibvirtError) -> Cause {
     cause("LIBVIRT", "libvirt on this host does not answer")
         .because(error)
-        .hint("systemctl status libvirtd")
+        .hint("systemctl status libvirtd virtqemud")
 }
 
 /// An error and its cause in one sentence, for places that have room for one.
@@ -291,6 +291,7 @@ fn wished_pair(wished: &WishedPair, devices: &DomainDevices, vfs: &[VfState]) ->
             .and_then(|hostdev| seen(hostdev, vfs, wished.profile.as_ref()))
             .or(wished.profile),
         recorded: wished.profile,
+        teamed: standby.is_some_and(Nic::is_teamed),
     }
 }
 
@@ -360,6 +361,7 @@ fn found_pair(hostdev: &HostDev, devices: &DomainDevices, vfs: &[VfState], ties:
         pool: vf.map(|vf| vf.pool.clone()),
         profile: seen(hostdev, vfs, None),
         recorded: None,
+        teamed: standby.is_some_and(Nic::is_teamed),
     }
 }
 

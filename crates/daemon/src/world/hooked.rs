@@ -57,7 +57,7 @@ impl RealWorld {
         let owners = self.remembered.owners();
         let owners = owners.ok_or_else(|| {
             cause("LIBVIRT", "godwitd has not seen yet whose this host's VFs are")
-                .hint("systemctl status libvirtd")
+                .hint("systemctl status libvirtd virtqemud")
         })?;
         self.vfs_of(&owners).await
     }

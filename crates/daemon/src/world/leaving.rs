@@ -7,7 +7,11 @@ use godwit_migration::{Course, Event, Figures, MacAddress, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::debug;
 
-use super::{RealWorld, Work, channel_in, each, failed, reachable, uuid};
+use super::{
+    RealWorld, Work, channel_in, each, failed, reachable,
+    teamed::{check_channel, teamed_with},
+    uuid,
+};
 use crate::{
     agent::{AgentError, Switched},
     cause::{CauseExt, cause},
@@ -33,6 +37,8 @@ struct Unplug<'a> {
     alias: String,
     /// By the button of its slot.
     native: bool,
+    /// Where the pair's traffic is meanwhile.
+    traffic: &'static str,
 }
 
 impl Unplug<'_> {
@@ -77,11 +83,15 @@ impl RealWorld {
         self.await_libvirt(job).await?;
         self.record_profiles(job).await?;
         let devices = self.devices(&job.brief).await?;
-        let path = channel_in(&devices, &job.brief)?;
+        check_channel(&devices, &job.brief)?;
         self.copies_on(&job.brief).await?;
         let switch = |pair: &Pair| {
-            let (mac, path, pair, devices) = (pair.mac, path.clone(), pair.clone(), &devices);
+            let (mac, pair, devices) = (pair.mac, pair.clone(), &devices);
             async move {
+                if teamed_with(devices, &pair).is_some() {
+                    return self.teamed_ready(devices, &pair).await;
+                }
+                let path = channel_in(devices, &job.brief)?;
                 let tally = self.tally(job, &pair, devices).await;
                 let switched = self.to_standby(&path, mac, job.deadline).await;
                 let switched = switched.map_err(|error| {
@@ -143,7 +153,20 @@ impl RealWorld {
     async fn unplug_one(&self, job: &Job, pair: &Pair) -> Work<String> {
         let mut events = self.libvirt.events();
         let devices = self.devices(&job.brief).await?;
-        let Some(alias) = alias_of(&devices, pair) else {
+        let before = self.vfs.tap(pair.mac).await;
+        let left = self.unplug_vf(job, pair, &devices, &mut events).await?;
+        let evidence = self.teamed_left(job, pair, &devices, before).await?;
+        Ok(left + &evidence)
+    }
+
+    async fn unplug_vf(
+        &self,
+        job: &Job,
+        pair: &Pair,
+        devices: &DomainDevices,
+        events: &mut broadcast::Receiver<libvirt::Event>,
+    ) -> Work<String> {
+        let Some(alias) = alias_of(devices, pair) else {
             return Ok(format!("the VF of {} has left already", pair.mac));
         };
         let wanted = Unplug {
@@ -151,10 +174,12 @@ impl RealWorld {
             pair,
             alias,
             native: devices.native_hotplug,
+            traffic: teamed_with(devices, pair)
+                .map_or("is on the standby", |_| "stays on it until it has left"),
         };
         // A process that died may have pressed the button just now, and a second press would cancel the first.
         if wanted.native && job.taken_up {
-            let pressed = self.await_removal(&wanted, BUTTON, &mut events).await;
+            let pressed = self.await_removal(&wanted, BUTTON, events).await;
             if !matches!(pressed, Err(Event::Silent(_))) {
                 return pressed;
             }
@@ -162,7 +187,7 @@ impl RealWorld {
         let resting = matches!(job.state, State::Rest(..));
         let perhaps_asked = resting || job.taken_up;
         // Asked (again) only of a guest that confirms its standby: it may have been rebooted since.
-        let asked = match self.let_go(job, pair).await {
+        let asked = match self.lets_go(job, pair, devices).await {
             Ok(()) => self.ask_unplug(&wanted).await,
             Err(event) => Err(event),
         };
@@ -171,7 +196,7 @@ impl RealWorld {
             Err(event) => debug!(migration = %job.brief.id, ?event, "the unplug was not asked for again"),
             Ok(()) => {}
         }
-        self.await_removal(&wanted, wanted.patience(), &mut events).await
+        self.await_removal(&wanted, wanted.patience(), events).await
     }
 
     /// Until the guest has let go, by the domain's own XML; the event only wakes.
@@ -199,7 +224,7 @@ impl RealWorld {
     }
 
     /// Just before the unplug: after a reboot of the guest its bond prefers the VF again.
-    async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
+    pub(super) async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
         let devices = self.devices(&job.brief).await?;
         let path = channel_in(&devices, &job.brief)?;
         let tally = self.tally(job, pair, &devices).await;
@@ -336,7 +361,7 @@ fn silent(wanted: &Unplug<'_>) -> Event {
     Event::Silent(
         cause(
             "UNPLUG_PENDING",
-            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {mac}) and has not answered in {seconds} s; its traffic is on the standby"),
+            format!("unplug pending: guest `{guest}` was asked for {alias} (pair {mac}) and has not answered in {seconds} s; its traffic {}", wanted.traffic),
         )
         .hint(format!("in {guest}: see who holds the VF; a reboot of the guest completes the unplug")),
     )

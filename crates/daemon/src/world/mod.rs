@@ -142,11 +142,6 @@ impl RealWorld {
         )
         .hint(format!("virsh domstate {guest} --reason"))
     }
-
-    /// The host's end of the agent's channel.
-    async fn channel(&self, brief: &Brief) -> Work<PathBuf> {
-        channel_in(&self.devices(brief).await?, brief)
-    }
 }
 
 impl World for RealWorld {
@@ -264,6 +259,15 @@ fn channel_of(devices: &DomainDevices) -> Option<PathBuf> {
         .channels
         .iter()
         .find(|channel| channel.name == agent::CHANNEL)?;
+    channel.path.as_ref().map(PathBuf::from)
+}
+
+/// The same, of an agent that has it open by libvirt's word.
+fn open_channel_of(devices: &DomainDevices) -> Option<PathBuf> {
+    let channel = devices
+        .channels
+        .iter()
+        .find(|channel| channel.name == agent::CHANNEL && channel.connected)?;
     channel.path.as_ref().map(PathBuf::from)
 }
 

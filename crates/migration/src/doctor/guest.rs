@@ -14,6 +14,19 @@ pub fn guest(facts: &GuestFacts) -> Diagnosis {
         let (severity, why) = matters(&refusal);
         diagnosis.add(Finding::refusal(severity, refusal, name, why));
     }
+    if let Err(why) = &facts.agent
+        && facts.running
+        && !facts.pairs.is_empty()
+        && !preflight::needs_agent(facts)
+    {
+        let refusal = GuestRefusal::NoAgent {
+            guest: name.clone(),
+            detail: why.clone(),
+        };
+        let why =
+            "its pairs need none; but nobody confirms that its VF is used, or tells the network where it is";
+        diagnosis.add(Finding::refusal(Severity::Hint, refusal, name, why));
+    }
     let wants = facts.managed && facts.policy != Policy::StandbyOnly;
     let seen = facts.agent.as_deref().unwrap_or_default();
     let lowered = facts.pairs.iter().filter(|pair| {

@@ -46,7 +46,7 @@ pub(super) fn libvirt(facts: &LibvirtFacts) -> Diagnosis {
                 about: String::new(),
                 what: format!("libvirt on this host does not answer: {why}"),
                 why: "nothing is known of guests, and nothing can be done with them, without it".into(),
-                fix: "systemctl status libvirtd virtqemud; then: systemctl restart libvirtd".into(),
+                fix: "systemctl status libvirtd virtqemud; then restart the one that this host has".into(),
             });
             diagnosis.skip("known faults of libvirt and QEMU", "libvirt does not answer");
         }
@@ -142,8 +142,8 @@ fn memlock(found: &Memlock) -> Option<Finding> {
         why: "with a VF all memory of the guest is locked, and 1 GiB more must be allowed; libvirt raises the limit of its \
               QEMU by itself where it may"
             .into(),
-        fix: "run libvirtd as root with all capabilities, or: systemctl edit libvirtd, [Service] LimitMEMLOCK=infinity; \
-              systemctl restart libvirtd"
+        fix: "run libvirtd (or virtqemud) as root with all capabilities, or: systemctl edit libvirtd (or virtqemud), \
+              [Service] LimitMEMLOCK=infinity; then restart it"
             .into(),
     })
 }

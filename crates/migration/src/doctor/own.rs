@@ -87,8 +87,9 @@ fn route(facts: &RouteFacts) -> Option<Finding> {
             "nobody answers at {} port {}, `migrate_uri` of peer {peer}: {why}",
             place.host, place.port
         );
-        let fix =
-            format!("virsh -c {migrate_uri} list; on {peer}: systemctl status libvirtd libvirtd-tls.socket");
+        let fix = format!(
+            "virsh -c {migrate_uri} list; on {peer}: systemctl status libvirtd-tls.socket virtproxyd-tls.socket"
+        );
         return Some(finding(Severity::Error, what, transfer, fix));
     }
     (place.transport == "tcp").then(|| {

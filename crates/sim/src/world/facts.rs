@@ -89,6 +89,8 @@ fn pairs(host: &model::Host, guest: &model::Guest, body: &Body) -> Vec<PairFacts
             None => pair.recorded,
         },
         recorded: pair.recorded.filter(|_| guest.managed.is_some()),
+        // No pretend guest has libvirt's own pairs.
+        teamed: false,
     };
     known.map(facts).collect()
 }
@@ -103,6 +105,7 @@ fn seen(guest: &model::Guest, body: &Body) -> Vec<PairSeen> {
         mac: pair.mac,
         on_primary: ports.active == Port::Vf && ports.nic == Nic::Up,
         has_primary: ports.nic != Nic::None,
+        failover: false,
         problem: None,
     };
     standbys.map(seen).collect()

@@ -139,6 +139,20 @@ pub(crate) fn with_vfs(xml: &str, vfs: &[PciAddress]) -> Result<String, XmlError
     }
 }
 
+/// The XML, of a guest that is here, with these addresses for its teamed VFs, by the MAC of their standby. One whose standby is not
+/// named keeps the address that it has.
+///
+/// # Errors
+/// As [`coming`] and [`with_vfs`].
+pub(crate) fn with_vfs_of(xml: &str, vfs: &[(MacAddress, PciAddress)]) -> Result<String, XmlError> {
+    let here = |teamed: &Teamed| {
+        let found = vfs.iter().find(|(mac, _)| *mac == teamed.standby_mac);
+        found.map_or(teamed.vf, |(_, vf)| *vf)
+    };
+    let all: Vec<PciAddress> = coming(xml)?.teamed.iter().map(here).collect();
+    with_vfs(xml, &all)
+}
+
 fn is_transient(device: &HostDev) -> bool {
     matches!(device.teaming, Some(Teaming::Transient { .. }))
 }

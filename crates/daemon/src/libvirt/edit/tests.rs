@@ -1,5 +1,5 @@
 use super::*;
-use crate::libvirt::xml::{HostDevForm, tests::LIVE};
+use crate::libvirt::xml::{HostDevForm, Teaming, tests::LIVE};
 
 const WISH: &str = "<godwit:guest xmlns:godwit=\"urn:godwit:domain:1\" version=\"1\"/>";
 
@@ -93,11 +93,20 @@ fn metadata_is_found_wherever_its_namespace_is_declared() {
 #[test]
 fn a_plug_reads_back_as_written() {
     let (host, guest) = ("0000:3b:1f.7".parse().unwrap(), "0000:05:00.0".parse().unwrap());
-    let text = hostdev_xml(host, "ua-a'<&b", Some(guest));
+    let text = hostdev_xml(host, "ua-a'<&b", Some(guest), None);
     let domain = LIVE.replace("</devices>", &format!("{text}</devices>"));
     let domain = DomainDevices::parse(&domain).unwrap();
     let device = domain.hostdev("ua-a'<&b").unwrap();
     assert_eq!((device.host_address, device.guest_address), (host, Some(guest)));
     assert_eq!((device.managed, &device.form), (false, &HostDevForm::Plain));
-    assert!(!hostdev_xml(host, "ua-x", None).contains("type='pci' domain"));
+    assert_eq!(device.teaming, None);
+    assert!(!hostdev_xml(host, "ua-x", None, None).contains("type='pci' domain"));
+    // One half of a pair of libvirt's own.
+    let text = hostdev_xml(host, "ua-x", None, Some("ua-'net0"));
+    let domain = DomainDevices::parse(&LIVE.replace("</devices>", &format!("{text}</devices>"))).unwrap();
+    let standby = "ua-'net0".to_owned();
+    assert_eq!(
+        domain.hostdev("ua-x").unwrap().teaming,
+        Some(Teaming::Transient { standby })
+    );
 }

@@ -114,6 +114,25 @@ fn memory_comes_in_units() {
     };
     assert_eq!(DomainDevices::parse(&with("MiB")).unwrap().memory_kib, 192 << 10);
     assert_eq!(DomainDevices::parse(&with("G")).unwrap().memory_kib, 192 << 20);
+    // One of libvirt's own tests has such a one.
+    for unit in ["gib", "GIB", "g"] {
+        assert_eq!(
+            DomainDevices::parse(&with(unit)).unwrap().memory_kib,
+            192 << 20,
+            "{unit}"
+        );
+    }
+    assert_eq!(
+        DomainDevices::parse(&with("TB")).unwrap().memory_kib,
+        187_500_000_000
+    );
+    assert_eq!(
+        DomainDevices::parse(&with("EiB")).unwrap().memory_kib,
+        u64::MAX >> 10
+    );
+    for unit in ["", "kibi", "ib", "x", "ü", "bb"] {
+        assert!(DomainDevices::parse(&with(unit)).is_err(), "{unit}");
+    }
     assert!(DomainDevices::parse(&with("pages")).is_err());
 }
 

@@ -12,6 +12,16 @@ const BELOW: &str = "lower_";
 /// A VLAN of a bond of PFs is three deep.
 const DEPTH: u8 = 4;
 
+/// This host's end of a standby.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tap {
+    pub(crate) name: String,
+    /// It is up, and its emulator has it.
+    pub(crate) up: bool,
+    /// Frames that the guest has sent through it.
+    pub(crate) heard: u64,
+}
+
 impl Sysfs {
     /// The PFs under the bridge (Linux or Open vSwitch) that the guest's tap is a port of; none while there is no such tap.
     /// libvirt gives a tap the MAC of its NIC with 0xfe as the first byte (`virNetDevTapCreateInBridgePort`), so a tap is
@@ -37,6 +47,21 @@ impl Sysfs {
     /// The guest's standby has its end on this host.
     pub(crate) fn has_tap(&self, mac: MacAddress) -> bool {
         self.interfaces().iter().any(|name| self.is_tap_of(name, mac))
+    }
+
+    /// What this host sees of the guest's standby at its own end of it.
+    pub(crate) fn tap(&self, mac: MacAddress) -> Option<Tap> {
+        let name = self
+            .interfaces()
+            .into_iter()
+            .find(|name| self.is_tap_of(name, mac))?;
+        let folder = self.folder(&name);
+        Some(Tap {
+            // Not readable while it is down.
+            up: number(&folder.join("carrier"), 10) == Some(1),
+            heard: text(&folder.join("statistics/rx_packets")).and_then(|text| text.trim().parse().ok())?,
+            name,
+        })
     }
 
     fn interfaces(&self) -> Vec<String> {
@@ -128,6 +153,19 @@ mod tests {
         machine.file("sys/class/net/bond0/bonding/mode", "active-backup 1\n");
         port(&machine, "pf0", "bond0");
         assert!(!machine.sysfs().is_bridged("pf0"));
+    }
+
+    #[test]
+    fn what_a_guest_sends_through_its_standby_is_counted_at_its_tap() {
+        let machine = machine();
+        let seen = || machine.sysfs().tap(MAC.parse().unwrap());
+        assert_eq!(seen(), None, "without counters nothing is known");
+        machine.file("sys/class/net/vnet0/statistics/rx_packets", "17\n");
+        machine.file("sys/class/net/vnet0/carrier", "1\n");
+        let tap = seen().unwrap();
+        assert_eq!((tap.name.as_str(), tap.up, tap.heard), ("vnet0", true, 17));
+        machine.file("sys/class/net/vnet0/carrier", "0\n");
+        assert!(!seen().unwrap().up);
     }
 
     #[test]

@@ -26,11 +26,13 @@ pub(super) fn web() -> GuestFacts {
             pool: Some("fabric".into()),
             profile: None,
             recorded: None,
+            teamed: false,
         }],
         agent: Ok(vec![PairSeen {
             mac,
             on_primary: true,
             has_primary: true,
+            failover: false,
             problem: None,
         }]),
         strays: Vec::new(),
@@ -56,6 +58,12 @@ fn a_guest_and_its_pairs() {
     assert!(of_guest(|g| g.pairs[0].standby = None)[0].starts_with("Error GUEST_WITHOUT_STANDBY"));
     assert!(
         of_guest(|g| g.agent = Err("no answer in 3 s".into()))[0].starts_with("Error GUEST_WITHOUT_AGENT")
+    );
+    // Where libvirt ties the pair an agent is better, and none is no error.
+    let teamed = of_guest(|g| (g.pairs[0].teamed, g.agent) = (true, Err("it has no channel".into())));
+    assert!(
+        teamed.len() == 1 && teamed[0].starts_with("Hint GUEST_WITHOUT_AGENT"),
+        "{teamed:?}"
     );
     let stray = of_guest(|g| {
         g.strays.push(Stray {

@@ -232,3 +232,31 @@ proptest! {
         prop_assert_eq!(before.matches(OTHERS).count(), after.matches(OTHERS).count());
     }
 }
+
+/// By the MAC of the standby, whatever the order is in which they stand there.
+#[test]
+fn the_stored_domain_gets_the_addresses_of_this_host() {
+    let device = |standby: &str, function: u8| {
+        format!(
+            "<hostdev mode='subsystem' type='pci' managed='no'><source><address domain='0x0000' bus='0x01' slot='0x10' \
+             function='{function:#x}'/></source><teaming type='transient' persistent='{standby}'/></hostdev>"
+        )
+    };
+    let two = format!("{}{}", device("ua-b", 0), device("ua-a", 2));
+    let stored = domain_with(&["ua-a", "ua-b"], &two);
+    let mac = |index: u8| format!("52:54:00:aa:00:{index:02x}").parse().unwrap();
+    let here = [(mac(0), pci("0000:01:10.4")), (mac(1), pci("0000:01:10.6"))];
+    let right = with_vfs_of(&stored, &here).unwrap();
+    let swapped = format!("{}{}", device("ua-b", 6), device("ua-a", 4));
+    assert_eq!(right, domain_with(&["ua-a", "ua-b"], &swapped));
+    assert_eq!(with_vfs_of(&right, &here).unwrap(), right, "twice is once");
+    // One that is not known here keeps what it has.
+    let one = format!("{}{}", device("ua-b", 0), device("ua-a", 4));
+    assert_eq!(
+        with_vfs_of(&stored, &here[..1]).unwrap(),
+        domain_with(&["ua-a", "ua-b"], &one)
+    );
+    assert_eq!(with_vfs_of(&stored, &[]).unwrap(), stored);
+    let none = domain_with(&["ua-a"], "");
+    assert_eq!(with_vfs_of(&none, &here).unwrap(), none);
+}
