@@ -394,6 +394,8 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
 

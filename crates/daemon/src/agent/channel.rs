@@ -73,12 +73,7 @@ impl Channel {
                     return Ok(());
                 }
                 Ok(Ok(guest_frame::Body::Refused(refused))) => {
-                    let detail = super::printable(&refused.detail, 512);
-                    return Err(AgentError::Refused {
-                        verb: "Hello",
-                        reason: refused.reason().as_str_name(),
-                        detail,
-                    });
+                    return Err(super::refused("Hello", &refused));
                 }
                 Ok(Ok(_)) => return Err(AgentError::Odd { verb: "Hello" }),
                 Ok(Err(error)) => return Err(error),

@@ -252,11 +252,7 @@ impl Agents {
             .await
             .map_err(|_| AgentError::Silent { within })??;
         match answer {
-            guest_frame::Body::Refused(refused) => Err(AgentError::Refused {
-                verb,
-                reason: refused.reason().as_str_name(),
-                detail: printable(&refused.detail, 512),
-            }),
+            guest_frame::Body::Refused(answer) => Err(refused(verb, &answer)),
             body => Ok(body),
         }
     }
@@ -266,6 +262,14 @@ fn pair(mac: MacAddress) -> Option<PairRef> {
     Some(PairRef {
         standby_mac: mac.to_string(),
     })
+}
+
+fn refused(verb: &'static str, answer: &api::Refused) -> AgentError {
+    AgentError::Refused {
+        verb,
+        reason: answer.reason().as_str_name(),
+        detail: printable(&answer.detail, 512),
+    }
 }
 
 fn switched(verb: &'static str, body: guest_frame::Body) -> Result<Switched, AgentError> {
@@ -340,5 +344,7 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
         .collect()
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ mod facts;
 mod hooked;
 mod leaving;
 mod locate;
-mod measure;
+pub(crate) mod measure;
 mod profile;
 mod steering;
 mod strays;
