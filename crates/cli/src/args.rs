@@ -12,12 +12,15 @@ use clap_complete::Shell;
 use godwit_api::v1::{self as api, Failure};
 
 mod moves;
+mod run;
 
 use self::certs::CERTS_MORE;
 pub(crate) use self::certs::Certs;
 pub(crate) use self::hook::HookAct;
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::moves::{Migrate, Plan};
+use self::run::RUN_MORE;
+pub(crate) use self::run::Run;
 pub(crate) use self::vfs::VfAct;
 use crate::exit;
 use crate::output::Output;
@@ -38,6 +41,7 @@ Examples:
   godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
   godwit accelerate web-1 --wait         it gets a VF again
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it
+  godwit run web-1 -- managedsave        with web-1 on its standby meanwhile
   godwit retry 0198c0de                  try now what rests
   godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
   godwit explain NO_FREE_VF              what a reason means, and what is to be done
@@ -106,6 +110,9 @@ pub(crate) enum Command {
     /// Give a guest on standby, or all guests of a PF, a VF and move the traffic there; retried while there is none
     #[command(after_help = ACCELERATE_MORE)]
     Accelerate(Stay),
+    /// Save a guest or take a snapshot of it, by virsh, with the guest on its standby meanwhile
+    #[command(after_help = RUN_MORE)]
+    Run(Run),
     /// Try at once what rests, instead of after its pause
     Retry {
         /// Id of a migration, or the first characters of it (at least 4)
@@ -440,6 +447,8 @@ mod tests {
             vec!["godwit", "standby", "web-1", "--pf", "enp1s0f0"],
             vec!["godwit", "accelerate", "--wait"],
             vec!["godwit", "accelerate", "--pf", ""],
+            vec!["godwit", "run", "web-1"],
+            vec!["godwit", "run", "web-1", "--", "destroy"],
             vec!["godwit", "resolve", "0198"],
             vec!["godwit", "resolve", "0198", "--runs-on", ""],
             vec!["godwit", "adopt", "web-1", "--policy", "hope"],

@@ -14,6 +14,7 @@ mod migrate;
 mod offline;
 mod pages;
 mod plan;
+mod run;
 mod stays;
 mod story;
 mod terminal;
