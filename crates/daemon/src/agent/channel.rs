@@ -68,6 +68,12 @@ impl Channel {
             let asked = self.send(host_frame::Body::Hello(hello), HELLO_AGAIN).await?;
             match tokio::time::timeout(HELLO_AGAIN, self.answer(asked)).await {
                 Err(_) => continue,
+                Ok(Ok(guest_frame::Body::Welcome(welcome))) if welcome.protocol != PROTOCOL => {
+                    return Err(AgentError::Version {
+                        agent: super::printable(&welcome.agent_version, 32),
+                        version: welcome.protocol,
+                    });
+                }
                 Ok(Ok(guest_frame::Body::Welcome(welcome))) => {
                     debug!(path = %self.path.display(), agent = super::printable(&welcome.agent_version, 32), "welcome");
                     return Ok(());

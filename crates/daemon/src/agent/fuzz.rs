@@ -131,6 +131,7 @@ fn seeds() -> Vec<Vec<u8>> {
         frame(guest_frame::Body::Refused(api::Refused {
             reason: api::RefusalReason::StaleSession.into(),
             detail: "say Hello first".into(),
+            pair: None,
         })),
         frame(guest_frame::Body::Measured(api::Measured {
             known: true,
