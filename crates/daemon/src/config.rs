@@ -160,6 +160,8 @@ pub(crate) struct Tls {
     pub(crate) certificate: PathBuf,
     /// Its private key.
     pub(crate) key: PathBuf,
+    /// Lists of revoked certificates (CRL) of that authority.
+    pub(crate) crl: Option<PathBuf>,
 }
 
 /// Another host.
@@ -300,7 +302,8 @@ impl Config {
             return Err("measure.probes is not 0 to 1000 a second".into());
         }
         self.faults()?;
-        self.hook.check(self.pools.iter().map(|pool| &pool.name))?;
+        self.hook
+            .check(&self.socket, self.pools.iter().map(|pool| &pool.name))?;
         let HistoryTable { keep, days } = self.history;
         if !(1..=1_000_000).contains(&keep) || !(1..=36_500).contains(&days) {
             return Err("history.keep is not 1 to 1000000, or history.days not 1 to 36500".into());

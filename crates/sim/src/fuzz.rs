@@ -5,20 +5,27 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use godwit_api::{DESCRIPTORS, peer::v1 as peer, status::failure, v1::CreateMigrationResponse};
-use godwit_coordinator::Caller;
+use godwit_api::{
+    peer::v1::peer_service_server::PeerServiceServer,
+    v1::{
+        guest_service_server::GuestServiceServer, host_service_server::HostServiceServer,
+        migration_service_server::MigrationServiceServer,
+    },
+};
+use godwit_coordinator::{Caller, Coordinator, GuestDesk, HostDesk, MigrationDesk, PeerDesk};
 use godwit_fuzz::Target;
-use godwit_server::for_network;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 use tonic::{Code, Status, body::Body, service::Routes};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 
 use crate::{
     Layout,
     cluster::{Cluster, Journals},
     layout::FIRST_PF,
     pace::Pace,
+    world::PretendWorld,
 };
 
 /// In a request: the id of the migration that was begun last. As long as one.
@@ -155,8 +162,16 @@ fn request(host: u8, call: usize, body: &[u8]) -> Vec<u8> {
     [&[host, call as u8, body.len() as u8][..], body].concat()
 }
 
+/// All but health and reflection, which take longer to make than all that is asked of them here.
+fn services(coordinator: Coordinator<PretendWorld>) -> Routes {
+    Routes::new(MigrationServiceServer::new(MigrationDesk(coordinator.clone())))
+        .add_service(GuestServiceServer::new(GuestDesk(coordinator.clone())))
+        .add_service(HostServiceServer::new(HostDesk(coordinator.clone())))
+        .add_service(PeerServiceServer::new(PeerDesk(coordinator)))
+}
+
 /// One request and the first of what comes back.
-async fn ask(routes: &mut Routes, call: &Call, body: &[u8], caller: &str) -> Result<Bytes, Status> {
+async fn ask(routes: &Routes, call: &Call, body: &[u8], caller: &str) -> Result<Bytes, Status> {
     let mut framed = BytesMut::new();
     framed.put_u8(0);
     framed.put_u32(body.len() as u32);
@@ -167,7 +182,7 @@ async fn ask(routes: &mut Routes, call: &Call, body: &[u8], caller: &str) -> Res
     let grpc = http::HeaderValue::from_static("application/grpc");
     request.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
     request.extensions_mut().insert(Caller(caller.into()));
-    let Ok(response) = routes.ready().await.unwrap().call(request).await;
+    let Ok(response) = routes.clone().oneshot(request).await;
     if let Some(status) =
         Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok)
     {
@@ -225,7 +240,7 @@ async fn play(calls: &[Call], input: &[u8]) -> Vec<String> {
     for host in 0..HOSTS.len() {
         cluster.start(host).await.unwrap();
         let seat = cluster.shared.seat(host).clone().unwrap();
-        routes.push(for_network(seat.coordinator).await);
+        routes.push(services(seat.coordinator));
     }
     let (mut ends, mut last) = (Vec::new(), LAST.to_owned());
     for (host, call, body) in requests(input, calls).into_iter().take(8) {
@@ -234,7 +249,7 @@ async fn play(calls: &[Call], input: &[u8]) -> Vec<String> {
             false => replaced(body, &last),
         };
         let caller = HOSTS[1 - host];
-        let answer = tokio::time::timeout(ANSWERED, ask(&mut routes[host], call, &body, caller)).await;
+        let answer = tokio::time::timeout(ANSWERED, ask(&routes[host], call, &body, caller)).await;
         let answer = answer.unwrap_or_else(|_| panic!("{} is not answered", call.path));
         ends.push(match answer {
             Ok(answer) => {
@@ -247,7 +262,7 @@ async fn play(calls: &[Call], input: &[u8]) -> Vec<String> {
         });
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    tokio::time::sleep(Duration::from_secs(300)).await;
+    tokio::time::sleep(Duration::from_secs(90)).await;
     let wrong = {
         let mut model = cluster.shared.model();
         (0..2).for_each(|guest| model.check(guest, "all requests"));
@@ -305,7 +320,8 @@ fn fuzz_requests() {
             .unwrap();
         runtime.block_on(async {
             godwit_coordinator::repeatable(7);
-            play(&calls, input).await
+            // Which call came before is no kind of outcome: there would be as many as inputs.
+            play(&calls, input).await.pop()
         })
     });
 }
