@@ -20,11 +20,11 @@ const STORMS: u64 = 10_000;
 /// Storms of a whole run.
 const MANY_STORMS: usize = 100_000;
 
-/// Seconds of each fuzz target in a quick run, and in a whole one.
+/// Seconds of each fuzz test in a quick run, and in a whole one.
 const FUZZ: &str = "3";
 const MUCH_FUZZ: &str = "120";
 
-/// The targets: tests named `fuzz_...`, as they were built for the unit tests.
+/// Tests named `fuzz_...`, as they were built for the unit tests.
 const FUZZERS: [&str; 9] = [
     "test",
     "--workspace",
@@ -38,7 +38,7 @@ const FUZZERS: [&str; 9] = [
 ];
 
 /// So many there are at least: cargo calls it a success if no test has that name.
-const TARGETS: usize = 10;
+const READERS: usize = 10;
 
 /// Tests of the daemon that a plain `cargo test` leaves out: they want root, a dbus-daemon and dbusmock.
 const ON_A_BUS: [&str; 7] = [
@@ -236,8 +236,8 @@ fn fuzz(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
         .iter()
         .filter(|line| line.starts_with("  fuzz "))
         .count();
-    steps.step("hostile bytes, all targets", |_| {
-        ensure!(told >= TARGETS, "{told} targets were tried, and not {TARGETS}");
+    steps.step("hostile bytes, all of them", |_| {
+        ensure!(told >= READERS, "{told} readers were tried, and not {READERS}");
         Ok(())
     })
 }

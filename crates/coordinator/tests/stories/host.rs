@@ -238,7 +238,7 @@ pub fn no(status: Status) -> No {
     }
 }
 
-fn from<T>(caller: &str, message: T) -> Request<T> {
+pub fn from<T>(caller: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(Caller(caller.into()));
     request
@@ -382,17 +382,7 @@ impl Desk {
     }
 
     pub async fn standby(&self, guest: &str) -> Result<api::Migration, No> {
-        self.standby_for(guest, 0).await
-    }
-
-    pub async fn standby_for(&self, guest: &str, seconds: u32) -> Result<api::Migration, No> {
-        let desk = GuestDesk(self.coordinator.clone());
-        let asked = api::StandbyGuestRequest {
-            guest: guest.into(),
-            lasts_seconds: seconds,
-        };
-        let answer = desk.standby_guest(Request::new(asked)).await.map_err(no)?;
-        Ok(answer.into_inner().operation.unwrap())
+        crate::stays::standby_for(self, guest, 0).await
     }
 
     pub async fn accelerate(&self, guest: &str) -> Result<api::Migration, No> {
@@ -461,17 +451,6 @@ impl Desk {
     pub async fn reserve(&self, caller: &str, asked: peer::ReserveRequest) -> Result<Vec<String>, No> {
         let answer = self.peer_desk().reserve(from(caller, asked)).await.map_err(no)?;
         Ok(answer.into_inner().held.into_iter().map(|held| held.vf).collect())
-    }
-
-    /// What a source is told that it would get.
-    pub async fn peer_plan(
-        &self,
-        caller: &str,
-        asked: peer::ReserveRequest,
-    ) -> Result<peer::PlanResponse, No> {
-        let asked = peer::PlanRequest { reserve: Some(asked) };
-        let answer = self.peer_desk().plan(from(caller, asked)).await.map_err(no)?;
-        Ok(answer.into_inner())
     }
 
     /// The migration's place in the queue.

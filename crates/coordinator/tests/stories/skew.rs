@@ -1,9 +1,13 @@
 //! Hosts of two versions: what a newer one says beside what is known here is let pass where that does no harm, and refused where it would.
 
+use godwit_api::peer::v1::{PlanRequest, peer_service_server::PeerService};
 use godwit_coordinator::words::PEER_VERSION;
 use tonic::Code;
 
-use crate::{facts, host::Host};
+use crate::{
+    facts,
+    host::{Host, from, no},
+};
 
 #[test]
 fn a_newer_source_is_understood_as_far_as_it_does_no_harm() {
@@ -28,9 +32,13 @@ fn what_a_destination_would_leave_unheeded_it_refuses_and_says_which_host_is_to_
     host.live(async |beta| {
         let mut asked = facts::reserve(1, 1);
         asked.needs_version = PEER_VERSION + 1;
+        let plan = PlanRequest {
+            reserve: Some(asked.clone()),
+        };
+        let planned = beta.peer_desk().plan(from("alpha", plan)).await;
         let refusals = [
-            beta.reserve("alpha", asked.clone()).await.unwrap_err(),
-            beta.peer_plan("alpha", asked).await.unwrap_err(),
+            beta.reserve("alpha", asked).await.unwrap_err(),
+            planned.map_err(no).unwrap_err(),
         ];
         for no in refusals {
             assert_eq!(
