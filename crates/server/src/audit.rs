@@ -359,7 +359,8 @@ mod tests {
             on: &[],
             came: Instant::now(),
         };
-        for _ in 0..1000 {
+        // Fewer lines than the queue takes: nobody waits, and the clock stands still.
+        for _ in 0..120 {
             audit
                 .elsewhere(asked("uid 1000"), Some(("NOT_ALLOWED", "no")))
                 .await;
@@ -378,12 +379,12 @@ mod tests {
         };
         assert_eq!(
             lines.matches("\"uid 0\"").count(),
-            1000,
+            120,
             "what was let in is all there"
         );
         assert_eq!(lines.matches("\"NOT_ALLOWED\"").count(), 100);
         assert!(
-            lines.contains("\"why\":\"900 more refusals of this caller are not written down\""),
+            lines.contains("\"why\":\"20 more refusals of this caller are not written down\""),
             "{lines}"
         );
     }
