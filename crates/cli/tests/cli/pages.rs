@@ -5,13 +5,14 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "guests",
     "adopt",
     "migrate",
     "plan",
     "standby",
     "accelerate",
+    "run",
     "retry",
     "resolve",
     "watch",

@@ -7,6 +7,7 @@ use rcgen::{
     CertificateParams, CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber,
 };
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
@@ -102,20 +103,40 @@ fn read(path: &Path) -> Result<(u64, Vec<RevokedCertParams>), Error> {
     ))
 }
 
-/// The authority's name, as a certificate of it has it.
-fn authority(file: &Path) -> Result<Vec<u8>, Error> {
-    with_certificate(file, |certificate| Ok(certificate.subject().as_raw().to_owned()))
+/// By what a certificate names its authority: the name, and the key's identifier where it has one. All of `godwit certs init` have one name.
+type Authority = (Vec<u8>, Option<Vec<u8>>);
+
+fn authority(file: &Path) -> Result<Authority, Error> {
+    with_certificate(file, |certificate| {
+        let key = certificate
+            .iter_extensions()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(key) => Some(key.0.to_owned()),
+                _ => None,
+            });
+        Ok((certificate.subject().as_raw().to_owned(), key))
+    })
 }
 
 /// The serial number of a certificate that this authority signed: a list speaks of no others.
-fn serial(file: &Path, authority: &[u8]) -> Result<Vec<u8>, Error> {
+fn serial(file: &Path, (name, key): &Authority) -> Result<Vec<u8>, Error> {
     with_certificate(file, |certificate| {
-        match certificate.issuer().as_raw() == authority {
-            true if !certificate.is_ca() => Ok(certificate.raw_serial().to_owned()),
-            true => Err(refused(
+        let signed_by =
+            certificate
+                .iter_extensions()
+                .find_map(|extension| match extension.parsed_extension() {
+                    ParsedExtension::AuthorityKeyIdentifier(of) => {
+                        of.key_identifier.as_ref().map(|key| key.0.to_owned())
+                    }
+                    _ => None,
+                });
+        let same_key = key.is_none() || signed_by.is_none() || *key == signed_by;
+        match certificate.issuer().as_raw() == name.as_slice() && same_key {
+            _ if certificate.is_ca() => Err(refused(
                 format!("{} is the authority itself", file.display()),
                 "make a new one with `godwit certs init`, in another directory",
             )),
+            true => Ok(certificate.raw_serial().to_owned()),
             false => Err(refused(
                 format!("{} is of another authority", file.display()),
                 "name the directory of the one that signed it with --dir",
