@@ -417,4 +417,52 @@ mod tests {
             RefusalReason::UnknownPair
         );
     }
+
+    /// Whatever a host sends: it is answered, and worked on only in the session that is open.
+    #[test]
+    fn fuzz_what_hosts_say() {
+        use prost::Message;
+        let target = godwit_fuzz::Target {
+            name: "host-frames",
+            words: &["52:54:00:aa:00:10", "10.77.0.1", "fe80::1", "unplug", "m"],
+            most: 2048,
+        };
+        let pair = Some(PairRef {
+            standby_mac: "52:54:00:aa:00:10".to_owned(),
+        });
+        let asked = Measure {
+            pair: pair.clone(),
+            record: "m".to_owned(),
+            part: "unplug".to_owned(),
+            ..Measure::default()
+        };
+        let frames = [
+            hello(7, (1, 1)),
+            frame(7, Body::FailOver(FailOver { pair })),
+            frame(7, Body::Measure(asked)),
+            frame(6, Body::Inspect(Inspect {})),
+        ];
+        target.run(frames.map(|frame| frame.encode_to_vec()), |input| {
+            let Ok(frame) = HostFrame::decode(input) else {
+                return "no frame";
+            };
+            let mut session = open();
+            match session.receive(frame.clone()) {
+                Received::Opened(answer) => {
+                    assert!(session.is_open(answer.session) && answer.session != 0);
+                    "opened"
+                }
+                Received::Answered(answer) => {
+                    assert_eq!(answer.request_id, frame.request_id);
+                    godwit_wire::encode(&answer).unwrap();
+                    "answered"
+                }
+                Received::Work(request) => {
+                    assert_eq!((request.id, request.session), (frame.request_id, 7));
+                    assert!((1..=600_000).contains(&request.time.as_millis()));
+                    "work"
+                }
+            }
+        });
+    }
 }

@@ -214,6 +214,14 @@ const POLICIES: &[Told] = &[
     ),
     ("a_guest_that_wants_no_vf_gets_none", stays::standby_only),
     ("the_guests_of_a_pf_leave_it_and_come_back", stays::work_on_a_pf),
+    (
+        "a_guest_that_was_saved_is_on_its_vf_when_it_is_started",
+        stays::saved_and_started,
+    ),
+    (
+        "a_snapshot_is_taken_of_a_running_guest",
+        stays::snapshot_of_a_running_guest,
+    ),
     ("a_second_guest_waits_with_its_vf", stays::second_guest_waits),
 ];
 

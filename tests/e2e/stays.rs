@@ -71,3 +71,45 @@ pub(crate) fn second_guest_waits(stage: &Stage) -> Result<()> {
         Ok(ready::nothing_is_open(&stage.place)?.then_some(()))
     })
 }
+
+/// A guest is saved as libvirt's managed save does it, which no guest with a VF can be, and started again: by itself it is on its VF.
+pub(crate) fn saved_and_started(stage: &Stage) -> Result<()> {
+    let boot = WEB_1.state(&stage.place, Host::Alpha)?.boot;
+    let answer = stage.godwit(&format!("run {WEB_1} -- managedsave"))?;
+    answer.done()?;
+    ensure!(
+        answer.out.contains("It gets a VF when it runs again"),
+        "{}",
+        answer.out
+    );
+    let state = stage.guest_on(Host::Alpha)?;
+    ensure!(state == "shut off", "it was saved and is {state}");
+    stage.on(Host::Alpha, &format!("virsh -q start {WEB_1}"))?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    let state = WEB_1.state(&stage.place, Host::Alpha)?;
+    ensure!(state.boot == boot, "it booted, and was not restored");
+    stage.stored_domain_is_right(Host::Alpha)
+}
+
+/// A snapshot of a running guest's memory: it is on its VF before and after. A command that fails leaves it on its VF too.
+pub(crate) fn snapshot_of_a_running_guest(stage: &Stage) -> Result<()> {
+    const MEMORY: &str = "/tmp/web-1.memory";
+    // Without metadata: libvirt moves no guest that has snapshots.
+    let take = format!(
+        "run {WEB_1} -- snapshot-create-as --name one --no-metadata --memspec {MEMORY},snapshot=external"
+    );
+    let answer = stage.godwit(&take)?;
+    let size = stage.on(
+        Host::Alpha,
+        &format!("stat -c %s {MEMORY} 2>/dev/null; rm -f {MEMORY}"),
+    )?;
+    answer.done()?;
+    ensure!(
+        size.trim().parse::<u64>().is_ok_and(|size| size > 1 << 20),
+        "its memory has {size} bytes"
+    );
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    let answer = stage.godwit(&format!("run {WEB_1} -- save /nonexistent/web-1.saved"))?;
+    ensure!(answer.code == 1, "exit code {} instead of 1", answer.code);
+    stage.guest_is_accelerated_on(Host::Alpha)
+}

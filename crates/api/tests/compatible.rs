@@ -1,9 +1,10 @@
 //! Nothing that a client of the first version knows is taken away or means something else: numbers, names, types and calls
 //! stay. What is new comes beside it.
 //!
-//! The first version is `first/godwit.v1.bin` and stays as it is.
+//! The first versions are in `first/` and stay as they are.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use prost::Message;
 use prost_types::{
@@ -11,6 +12,8 @@ use prost_types::{
 };
 
 const FIRST: &[u8] = include_bytes!("first/godwit.v1.bin");
+const FIRST_OF_PEERS: &[u8] = include_bytes!("first/godwit.peer.v1.bin");
+const FIRST_OF_AGENTS: &[u8] = include_bytes!("first/godwit.agent.v1.bin");
 
 /// What a client relies on, a line for each: `godwit.v1.Guest field 1` is `name String Optional`.
 fn promised(set: &[u8]) -> BTreeMap<String, String> {
@@ -90,12 +93,33 @@ fn broken(first: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> V
     first.iter().filter_map(differs).collect()
 }
 
+/// A wire as `proto/` has it now.
+fn now(file: &str) -> Vec<u8> {
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let set = protox::compile([file], [proto]).expect("proto/ compiles");
+    set.encode_to_vec()
+}
+
 #[test]
 fn clients_of_the_first_version_are_still_understood() {
     let (first, now) = (promised(FIRST), promised(godwit_api::DESCRIPTORS));
     assert!(first.len() > 300, "{}", first.len());
     let broken = broken(&first, &now);
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Hosts are upgraded one after the other, and agents long after them.
+#[test]
+fn hosts_and_agents_of_the_first_version_are_still_understood() {
+    for (first, file, least) in [
+        (FIRST_OF_PEERS, "godwit/peer/v1/peer.proto", 300),
+        (FIRST_OF_AGENTS, "godwit/agent/v1/agent.proto", 60),
+    ] {
+        let (first, now) = (promised(first), promised(&now(file)));
+        assert!(first.len() > least, "{file}: {}", first.len());
+        let broken = broken(&first, &now);
+        assert!(broken.is_empty(), "{broken:#?}");
+    }
 }
 
 #[test]

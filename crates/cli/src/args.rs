@@ -8,6 +8,7 @@ mod more;
 mod moves;
 pub(crate) mod names;
 mod place;
+mod run;
 mod stays;
 mod vfs;
 
@@ -31,6 +32,8 @@ use self::more::{BUNDLE_MORE, COMPLETIONS_MORE, DOCTOR_MORE, MAN_MORE, MORE};
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::moves::{Keep, Migrate, Plan};
 pub(crate) use self::place::{PlaceArgs, Wanted};
+use self::run::RUN_MORE;
+pub(crate) use self::run::Run;
 use self::stays::duration;
 use self::stays::{ACCELERATE_MORE, RESOLVE_MORE, STANDBY_MORE};
 pub(crate) use self::stays::{Resolve, Stay, Wait};
@@ -82,6 +85,9 @@ pub(crate) enum Command {
     /// Give a guest on standby, or all guests of a PF, a VF and move the traffic there; retried while there is none
     #[command(after_help = ACCELERATE_MORE)]
     Accelerate(Stay),
+    /// Save a guest or take a snapshot of it, by virsh, with the guest on its standby meanwhile
+    #[command(after_help = RUN_MORE)]
+    Run(Run),
     /// Try at once what rests, instead of after its pause
     Retry {
         /// Id of a migration, or the first characters of it (at least 4)
@@ -314,6 +320,8 @@ mod tests {
             vec!["godwit", "standby", "web-1", "--pf", "enp1s0f0"],
             vec!["godwit", "accelerate", "--wait"],
             vec!["godwit", "accelerate", "--pf", ""],
+            vec!["godwit", "run", "web-1"],
+            vec!["godwit", "run", "web-1", "--", "destroy"],
             vec!["godwit", "resolve", "0198"],
             vec!["godwit", "resolve", "0198", "--runs-on", ""],
             vec!["godwit", "adopt", "web-1", "--policy", "hope"],

@@ -195,8 +195,9 @@ impl Client {
         answer.migration.ok_or(Error::Ended("it named the migration"))
     }
 
-    pub(crate) async fn standby(&mut self, guest: String) -> Result<Migration, Error> {
-        let request = StandbyGuestRequest { guest };
+    /// `lasts_seconds`: for something that is done meanwhile; 0: until asked otherwise.
+    pub(crate) async fn standby(&mut self, guest: String, lasts_seconds: u32) -> Result<Migration, Error> {
+        let request = StandbyGuestRequest { guest, lasts_seconds };
         let answer = within(AGENT_DEADLINE, request, |r| self.guests.standby_guest(r)).await?;
         answer.operation.ok_or(Error::Ended("it named the operation"))
     }

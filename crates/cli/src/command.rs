@@ -21,6 +21,7 @@ mod offline;
 mod plan;
 mod resolve;
 mod retry;
+mod run;
 mod show;
 mod stay;
 mod vfs;
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Plan(wanted) => plan::plan(daemon().await?, wanted, out).await,
         Command::Standby(wanted) => stay::standby(daemon().await?, wanted, out).await,
         Command::Accelerate(wanted) => stay::accelerate(daemon().await?, wanted, out).await,
+        Command::Run(wanted) => run::run(daemon().await?, wanted, out).await,
         Command::Retry { id } => retry::retry(daemon().await?, id, out).await,
         Command::Resolve(wanted) => resolve::resolve(daemon().await?, wanted, out).await,
         Command::Watch { id, timeout } => watch::watch(daemon().await?, id, *timeout, out).await,

@@ -8,6 +8,7 @@ mod host;
 mod left;
 pub(crate) mod looking;
 mod lookup;
+mod passing;
 mod persons;
 mod plan;
 mod running;
@@ -24,10 +25,7 @@ use godwit_migration::{
     Brief, Cause, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role,
     preflight,
 };
-use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
-    time::Instant,
-};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
 pub use self::{awaited::Awaited, expected::Expected, left::Had, running::Running};
@@ -56,8 +54,8 @@ struct Inner<W> {
     /// Room for transfers from here, and to here.
     outgoing: Slots,
     incoming: Slots,
-    /// When libvirt told last of each guest that is expected; by the id of its operation.
-    told: Mutex<HashMap<String, Instant>>,
+    /// What ends with the process.
+    passing: passing::Passing,
     /// Says when an operation began or ended, and whether new ones may begin.
     door: running::Door,
 }
@@ -94,7 +92,7 @@ impl<W: World> Coordinator<W> {
             journal,
             operations: Mutex::default(),
             begin: Default::default(),
-            told: Mutex::default(),
+            passing: passing::Passing::default(),
             door: running::Door::default(),
         };
         let coordinator = Coordinator(Arc::new(inner));

@@ -1,6 +1,7 @@
 //! The service for other hosts' daemons: what a source may ask of its destination.
 
 mod plan;
+mod version;
 
 use std::time::Duration;
 
@@ -226,6 +227,7 @@ impl<W: World> PeerDesk<W> {
             uuid: asked.guest_uuid.clone(),
         };
         name("guest", &guest.name)?;
+        self.check_version(&asked)?;
         let mut pairs = wanted(&asked)?;
         self.check_absent(&guest).await?;
         self.0.check_idle(&guest, None)?;

@@ -1,6 +1,6 @@
 //! The services for operators and control planes.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use godwit_api::v1::{
@@ -21,6 +21,9 @@ use crate::{
 
 /// At most this many migrations in one answer.
 const LIST_LIMIT: u32 = 1000;
+
+/// Nothing that is done with a guest on its standby takes longer; without a bound it would be a standby until asked otherwise.
+const LONGEST_STANDBY: Duration = Duration::from_secs(86_400);
 
 /// [`MigrationService`] over a coordinator.
 pub struct MigrationDesk<W>(pub Coordinator<W>);
@@ -224,7 +227,17 @@ impl<W: World> GuestService for GuestDesk<W> {
         let asked = asked(request);
         name("guest", &asked.guest)?;
         let coordinator = self.0.clone();
-        let view = carried(async move { coordinator.standby(&asked.guest, true).await }).await?;
+        let lasts = Duration::from_secs(asked.lasts_seconds.into());
+        if lasts > LONGEST_STANDBY {
+            return Err(Refused::Invalid("lasts_seconds is not 0 to 86400".into()).into());
+        }
+        let view = carried(async move {
+            match lasts.is_zero() {
+                true => coordinator.standby(&asked.guest, true).await,
+                false => coordinator.standby_for(&asked.guest, lasts).await,
+            }
+        })
+        .await?;
         subject.note("migration", &view.migration.brief.id);
         Ok(Response::new(api::StandbyGuestResponse {
             operation: Some(words::migration(&view)),

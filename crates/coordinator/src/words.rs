@@ -14,7 +14,7 @@ use prost_types::Timestamp;
 
 pub use self::{
     measured::measured,
-    peers::{plug_alias, reserve_request},
+    peers::{PEER_VERSION, plug_alias, reserve_request},
     profile::{profile, profile_of},
 };
 use crate::operation::View;

@@ -167,6 +167,8 @@ pub(crate) struct Tls {
     pub(crate) certificate: PathBuf,
     /// Its private key.
     pub(crate) key: PathBuf,
+    /// Lists of revoked certificates (CRL) of that authority.
+    pub(crate) crl: Option<PathBuf>,
 }
 
 /// Another host.
@@ -308,7 +310,8 @@ impl Config {
         }
         self.keep.check()?;
         self.faults()?;
-        self.hook.check(self.pools.iter().map(|pool| &pool.name))?;
+        self.hook
+            .check(&self.socket, self.pools.iter().map(|pool| &pool.name))?;
         let HistoryTable { keep, days } = self.history;
         if !(1..=1_000_000).contains(&keep) || !(1..=36_500).contains(&days) {
             return Err("history.keep is not 1 to 1000000, or history.days not 1 to 36500".into());
@@ -372,6 +375,8 @@ fn twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
     names.into_iter().find(|name| !seen.insert(*name))
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,6 +49,7 @@ pub(crate) fn keys(config: &Config) -> anyhow::Result<Option<Arc<Keys>>> {
         ca: tls.ca.clone(),
         certificate: tls.certificate.clone(),
         key: tls.key.clone(),
+        crl: tls.crl.clone(),
     };
     Ok(Some(Arc::new(Keys::read(files)?)))
 }

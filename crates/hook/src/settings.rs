@@ -73,7 +73,9 @@ impl Settings {
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
             match key {
                 "policy" if value == "pass" => settings.policy = Policy::Pass,
-                "socket" if value.starts_with('/') => settings.socket = value.into(),
+                "socket" if value.starts_with('/') && !value.contains(char::is_control) => {
+                    settings.socket = value.into();
+                }
                 "deadline-ms" => {
                     let deadline = value.parse().map(Duration::from_millis);
                     let kept = deadline.ok().filter(|deadline| {
@@ -93,7 +95,10 @@ impl Settings {
     /// # Errors
     /// The directory is not there or cannot be written to; a socket that such a file cannot name.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let socket = self.socket.to_str().filter(|socket| !socket.contains('\n'));
+        let socket = self
+            .socket
+            .to_str()
+            .filter(|socket| !socket.contains(char::is_control));
         let socket = socket.ok_or_else(|| io::Error::other("the socket's path is not one line of text"))?;
         let text = format!(
             "# Written by godwitd when it starts, for its hook: change godwitd.toml, [hook].\n\

@@ -3,13 +3,16 @@
 //! Every request that changes something is written down, and every one that was refused, whatever it asked for. Names from
 //! outside are clipped, and JSON escapes what could end a line, so nobody writes one of their own. Keys, certificates and
 //! the contents of requests are never in it. A request is answered only when its line has been handed over: who floods
-//! the log waits for it.
+//! the log waits for it. Of one caller's refusals only so many are written down; the others are counted, and that is.
+
+mod refusals;
 
 use std::{
     fs::{File, OpenOptions},
     io::Write,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -17,6 +20,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::{error, info};
+
+use self::refusals::{COUNTED, Fate, Refusals};
 
 /// More lines wait for the disk than this: the next request waits as well.
 const QUEUE: usize = 256;
@@ -37,7 +42,10 @@ pub struct Keep {
 
 /// The log: of the daemon (target `audit`), and a file if there is one.
 #[derive(Clone, Debug, Default)]
-pub struct Audit(Option<mpsc::Sender<String>>);
+pub struct Audit {
+    lines: Option<mpsc::Sender<String>>,
+    refusals: Arc<Refusals>,
+}
 
 /// One line.
 #[derive(Debug, Serialize)]
@@ -75,7 +83,7 @@ pub struct Elsewhere<'a> {
 impl Audit {
     /// Lines go to the daemon's log alone.
     pub fn to_log() -> Audit {
-        Audit(None)
+        Audit::default()
     }
 
     /// Lines go to a file as well, which is this user's alone.
@@ -93,7 +101,10 @@ impl Audit {
                 }
             }
         })?;
-        Ok(Audit(Some(sender)))
+        Ok(Audit {
+            lines: Some(sender),
+            refusals: Arc::default(),
+        })
     }
 
     /// Writes down what another door let in, or with which reason and why it did not.
@@ -115,13 +126,48 @@ impl Audit {
         self.note(&line).await;
     }
 
-    /// Writes it down.
+    /// Writes it down; of refusals only so many of one caller.
     pub(crate) async fn note(&self, line: &Line<'_>) {
+        let fate = match line.accepted {
+            true => Fate::Written,
+            false => self.refusals.fate(&line.who),
+        };
+        match fate {
+            Fate::Written => self.write(line).await,
+            Fate::LeftOut => {}
+            Fate::FirstLeftOut => drop(tokio::spawn(self.clone().tell_of_left_out(
+                line.who.clone(),
+                line.role,
+                line.from.clone(),
+            ))),
+        }
+    }
+
+    /// When it is over, one line for all that were left out.
+    async fn tell_of_left_out(self, who: String, role: &'static str, from: String) {
+        tokio::time::sleep(COUNTED).await;
+        let count = self.refusals.take(&who);
+        let line = Line {
+            time: time(),
+            who,
+            role,
+            from,
+            call: "",
+            on: Vec::new(),
+            accepted: false,
+            reason: "TOO_MANY_REQUESTS".into(),
+            why: format!("{count} more refusals of this caller are not written down"),
+            took_ms: 0,
+        };
+        self.write(&line).await;
+    }
+
+    async fn write(&self, line: &Line<'_>) {
         let Ok(text) = serde_json::to_string(line) else {
             return error!("an audit line could not be made");
         };
         info!(target: "audit", "{text}");
-        if let Some(lines) = &self.0 {
+        if let Some(lines) = &self.lines {
             // The thread ends with the last sender.
             let _ = lines.send(text).await;
         }
@@ -299,5 +345,47 @@ mod tests {
             kept: 1,
         });
         assert!(refused.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_without_end_does_not_fill_the_log_and_that_is_said() {
+        let place = tempfile::tempdir().unwrap();
+        let keep = keep(place.path(), 1 << 20);
+        let audit = Audit::to_file(keep.clone()).unwrap();
+        let asked = |who: &str| Elsewhere {
+            who: who.into(),
+            from: "D-Bus :1.7".into(),
+            call: "Migrate",
+            on: &[],
+            came: Instant::now(),
+        };
+        // Fewer lines than the queue takes: nobody waits, and the clock stands still.
+        for _ in 0..120 {
+            audit
+                .elsewhere(asked("uid 1000"), Some(("NOT_ALLOWED", "no")))
+                .await;
+            audit.elsewhere(asked("uid 0"), None).await;
+        }
+        tokio::time::sleep(2 * COUNTED).await;
+        drop(audit);
+        // The writer has a thread of its own.
+        let begun = Instant::now();
+        let lines = loop {
+            let lines = std::fs::read_to_string(&keep.file).unwrap();
+            if lines.contains("not written down") || begun.elapsed().as_secs() > 20 {
+                break lines;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        };
+        assert_eq!(
+            lines.matches("\"uid 0\"").count(),
+            120,
+            "what was let in is all there"
+        );
+        assert_eq!(lines.matches("\"NOT_ALLOWED\"").count(), 100);
+        assert!(
+            lines.contains("\"why\":\"20 more refusals of this caller are not written down\""),
+            "{lines}"
+        );
     }
 }

@@ -9,9 +9,10 @@ use std::{
 
 use tokio_rustls::rustls::{
     self, ClientConfig, RootCertStore, ServerConfig,
+    client::WebPkiServerVerifier,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
+    server::{VerifierBuilderError, WebPkiClientVerifier},
     version::TLS13,
 };
 use tracing::{info, warn};
@@ -30,6 +31,8 @@ pub struct Files {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// Lists of certificates that count no more, each signed by an authority of `ca`; none: all count until they end.
+    pub crl: Option<PathBuf>,
 }
 
 /// The keys cannot be used.
@@ -67,6 +70,14 @@ pub enum KeysError {
         /// The file.
         path: PathBuf,
     },
+    /// No list of revoked certificates.
+    #[error("{path}: a list of revoked certificates in it cannot be used: {detail}")]
+    NoList {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
     /// Everybody on this host could be this host.
     #[error("{path} can be read by everybody: `chmod 600 {path}`")]
     Open {
@@ -92,7 +103,7 @@ struct Read {
 
 /// Of each file inode, size and time of its last change: different when a file was replaced or written. None where it
 /// cannot be looked at.
-type Stamp = [Option<(u64, u64, i64, i64)>; 3];
+type Stamp = [Option<(u64, u64, i64, i64)>; 4];
 
 impl Keys {
     /// Reads the files.
@@ -150,15 +161,26 @@ impl Read {
         };
         let ends_ms = certificates.first().and_then(|first| names::ends_ms(first));
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+        let lists = match &files.crl {
+            Some(path) => lists(path)?,
+            None => Vec::new(),
+        };
+        // Who is in no list is as good as without one, and a list that was not renewed in time still names whom it named: otherwise a
+        // file that nobody looks after would one day cut every host off from every other.
+        let callers = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+            .with_crls(lists.clone())
+            .allow_unknown_revocation_status()
             .build()
-            .map_err(|_| KeysError::NoAuthority {
-                path: files.ca.clone(),
-            })?;
+            .map_err(|error| no_verifier(files, &error))?;
+        let called = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .with_crls(lists)
+            .allow_unknown_revocation_status()
+            .build()
+            .map_err(|error| no_verifier(files, &error))?;
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .and_then(|config| {
-                let config = config.with_client_cert_verifier(verifier);
+                let config = config.with_client_cert_verifier(callers);
                 config.with_single_cert(certificates.clone(), key(&files.key).map_err(general)?)
             })
             .map_err(unusable)?;
@@ -169,7 +191,7 @@ impl Read {
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .and_then(|config| {
-                let config = config.with_root_certificates(roots);
+                let config = config.with_webpki_verifier(called);
                 config.with_client_auth_cert(certificates, key(&files.key).map_err(general)?)
             })
             .map_err(unusable)?;
@@ -188,8 +210,14 @@ fn general(error: KeysError) -> rustls::Error {
 }
 
 fn stamp(files: &Files) -> Stamp {
-    [&files.ca, &files.certificate, &files.key].map(|path| {
-        let found = fs::metadata(path).ok()?;
+    let files = [
+        Some(&files.ca),
+        Some(&files.certificate),
+        Some(&files.key),
+        files.crl.as_ref(),
+    ];
+    files.map(|path| {
+        let found = fs::metadata(path?).ok()?;
         Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
     })
 }
@@ -209,6 +237,34 @@ fn roots(path: &Path) -> Result<RootCertStore, KeysError> {
         return Err(KeysError::NoAuthority { path: path.into() });
     }
     Ok(roots)
+}
+
+fn no_verifier(files: &Files, error: &VerifierBuilderError) -> KeysError {
+    match (error, &files.crl) {
+        (VerifierBuilderError::InvalidCrl(error), Some(path)) => KeysError::NoList {
+            path: path.clone(),
+            detail: format!("{error:?}"),
+        },
+        _ => KeysError::NoAuthority {
+            path: files.ca.clone(),
+        },
+    }
+}
+
+/// One at least: a file without any is hardly what was meant.
+fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, KeysError> {
+    let pem = fs::read(path).map_err(|source| unreadable(path, source))?;
+    let none = |detail: String| KeysError::NotPem {
+        path: path.into(),
+        what: "list of revoked certificates",
+        detail,
+    };
+    let all: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|error| none(error.to_string()))?;
+    match all.is_empty() {
+        true => Err(none("there is no `X509 CRL` in it".into())),
+        false => Ok(all),
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, KeysError> {

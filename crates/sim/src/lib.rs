@@ -11,6 +11,8 @@ pub mod bench;
 mod chance;
 mod cluster;
 pub mod faults;
+#[cfg(test)]
+mod fuzz;
 pub mod ills;
 mod layout;
 pub mod model;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod beside;
+mod clients;
 mod corpus;
 mod dated;
 mod demo;

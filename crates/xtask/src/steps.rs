@@ -115,7 +115,18 @@ impl Steps {
 
     /// The same; of what it prints, the lines that say what was tested are kept for the report.
     pub(crate) fn heard(&mut self, name: &'static str, words: &[&str]) -> Result<()> {
+        self.heard_with(name, words, &[])
+    }
+
+    /// The same, with variables of its own.
+    pub(crate) fn heard_with(
+        &mut self,
+        name: &'static str,
+        words: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<()> {
         let mut command = self.command(words);
+        command.envs(variables.iter().copied());
         self.step(name, |steps| {
             let mut child = command
                 .stdout(Stdio::piped())

@@ -10,7 +10,7 @@ use godwit_rig::rig::Up;
 use godwit_rig::{Rig, images, logs, room, setup};
 
 use crate::beside::Beside;
-use crate::corpus;
+use crate::{clients, corpus};
 use crate::dated::Verdict;
 use crate::steps::{Steps, say};
 use crate::tools;
@@ -19,6 +19,26 @@ use crate::tools;
 const STORMS: u64 = 10_000;
 /// Storms of a whole run.
 const MANY_STORMS: usize = 100_000;
+
+/// Seconds of each fuzz test in a quick run, and in a whole one.
+const FUZZ: &str = "3";
+const MUCH_FUZZ: &str = "120";
+
+/// Tests named `fuzz_...`, as they were built for the unit tests.
+const FUZZERS: [&str; 9] = [
+    "test",
+    "--workspace",
+    "--locked",
+    "--lib",
+    "--bins",
+    "--tests",
+    "fuzz_",
+    "--",
+    "--nocapture",
+];
+
+/// So many there are at least: cargo calls it a success if no test has that name.
+const READERS: usize = 10;
 
 /// Tests of the daemon that a plain `cargo test` leaves out: they want root, a dbus-daemon and dbusmock.
 const ON_A_BUS: [&str; 7] = [
@@ -84,6 +104,13 @@ fn everything(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
         steps.go_on();
     }
     let mut beside = storms(steps, arguments, commit)?;
+    steps.step("clients in Python, and buf curl", |steps| clients::python(steps))?;
+    if arguments.all && arguments.part.is_first() {
+        steps.step("a client in Go", |steps| clients::go(steps))?;
+    }
+    if !arguments.all || arguments.part.is_first() {
+        fuzz(steps, arguments)?;
+    }
     // Its checker takes longer to build than all else that is built without the rig's tests.
     beside.push(Beside::begin(
         steps,
@@ -202,6 +229,21 @@ fn storms(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<Vec<
         begun.push(Beside::begin(steps, "all pairs of faults", &pairs)?);
     }
     Ok(begun)
+}
+
+/// Hostile bytes for all that reads bytes of others.
+fn fuzz(steps: &mut Steps, arguments: &Arguments) -> Result<()> {
+    let seconds = if arguments.all { MUCH_FUZZ } else { FUZZ };
+    let heard = steps.heard.len();
+    steps.heard_with("hostile bytes", &FUZZERS, &[("GODWIT_FUZZ_SECONDS", seconds)])?;
+    let told = steps.heard[heard..]
+        .iter()
+        .filter(|line| line.starts_with("  fuzz "))
+        .count();
+    steps.step("hostile bytes, all of them", |_| {
+        ensure!(told >= READERS, "{told} readers were tried, and not {READERS}");
+        Ok(())
+    })
 }
 
 fn join(steps: &mut Steps, begun: &mut Vec<Beside>) -> Result<()> {

@@ -44,6 +44,15 @@ pub(crate) fn deny(place: &Place) -> Result<()> {
 
 /// The protocol files' rules and form.
 pub(crate) fn buf(place: &Place) -> Result<()> {
+    let program = buf_program(place)?;
+    for words in [&["lint"][..], &["format", "--diff", "--exit-code"]] {
+        run(command(&program, words).current_dir(&place.checkout))?;
+    }
+    Ok(())
+}
+
+/// Installed, if it is not yet.
+pub(crate) fn buf_program(place: &Place) -> Result<PathBuf> {
     let root = place.dir.join(format!("tools/buf-{BUF}"));
     let program = root.join("node_modules/.bin/buf");
     if !program.exists() {
@@ -61,10 +70,7 @@ pub(crate) fn buf(place: &Place) -> Result<()> {
         );
         run(install.arg(&root).arg(format!("@bufbuild/buf@{BUF}"))).context("buf could not be installed")?;
     }
-    for words in [&["lint"][..], &["format", "--diff", "--exit-code"]] {
-        run(command(&program, words).current_dir(&place.checkout))?;
-    }
-    Ok(())
+    Ok(program)
 }
 
 fn cargo(place: &Place) -> Command {

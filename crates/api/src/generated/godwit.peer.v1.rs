@@ -93,6 +93,10 @@ pub struct ReserveRequest {
     /// Probes a second by which the guest's outage is measured; 0: it is not.
     #[prost(uint32, tag = "7")]
     pub probes_per_second: u32,
+    /// The oldest version of what hosts say to each other by which all of this request is understood; 0 is the first. A destination that speaks an
+    /// older one refuses: what it does not know is not there for it, and the guest would not get what it should have.
+    #[prost(uint32, tag = "80")]
+    pub needs_version: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanRequest {

@@ -196,6 +196,11 @@ pub struct StandbyGuestRequest {
     /// Name or UUID.
     #[prost(string, tag = "1")]
     pub guest: ::prost::alloc::string::String,
+    /// 0: until AccelerateGuest. Else 1 to 86,400 seconds, for something that is done with the guest meanwhile (a save, a snapshot): its host
+    /// accelerates it by itself afterwards, and as soon as it runs again if it stops before; AccelerateGuest ends it at once, of a guest that does not
+    /// run, too.
+    #[prost(uint32, tag = "80")]
+    pub lasts_seconds: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StandbyGuestResponse {

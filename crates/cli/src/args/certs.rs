@@ -11,6 +11,7 @@ Examples:
   godwit certs init --dir godwit-ca --host alpha --host beta
   godwit certs init --dir godwit-ca --operator fleet       later: one more, by the same authority
   godwit certs check /etc/godwit/host.pem
+  godwit certs revoke --dir godwit-ca gamma                gamma's key is lost: copy ca.crl to every host
 
 Each host gets ca.pem, its own NAME.pem and its own NAME.key, in [tls] of its configuration. ca.key goes to no host.
 
@@ -36,6 +37,18 @@ pub(crate) enum Certs {
         /// How long the certificates are valid; the authority is for ten years
         #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=3650))]
         days: u32,
+    },
+    /// Revoke certificates of this authority: writes its list, ca.crl, for [tls] crl on every host
+    Revoke {
+        /// Directory of the authority
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Whose certificate in that directory, as it was named to `init`; may be given again
+        #[arg(value_name = "NAME", value_parser = word, required_unless_present = "file")]
+        name: Vec<String>,
+        /// A certificate that is elsewhere, or was replaced since: a file in PEM; may be given again
+        #[arg(long, value_name = "FILE")]
+        file: Vec<PathBuf>,
     },
     /// Say whose a certificate is and when it ends
     Check {

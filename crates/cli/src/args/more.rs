@@ -21,6 +21,7 @@ Examples:
   godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
   godwit accelerate web-1 --wait         it gets a VF again
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it
+  godwit run web-1 -- managedsave        with web-1 on its standby meanwhile
   godwit retry 0198c0de                  try now what rests
   godwit resolve 0198c0de --runs-on beta say where a guest runs that Godwit cannot locate
   godwit explain NO_FREE_VF              what a reason means, and what is to be done

@@ -1,5 +1,7 @@
 //! `godwit certs`: a small authority for those who have none. It asks no daemon.
 
+mod revoke;
+
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -39,6 +41,13 @@ pub(super) fn certs(act: &Certs, out: &mut Output) -> Result<u8, Error> {
             let wanted: Vec<_> = hosts.chain(operator.iter().map(|name| (name, false))).collect();
             let made = init(dir, &wanted, *days)?;
             told(&made, out)
+        }
+        Certs::Revoke { dir, name, file } => {
+            let named = name
+                .iter()
+                .map(|name| Files::of(dir, &file_name(name)).certificate);
+            let wanted: Vec<PathBuf> = named.chain(file.iter().cloned()).collect();
+            revoke::revoke(dir, &wanted, out)
         }
         Certs::Check { files } => check(files, out),
     }

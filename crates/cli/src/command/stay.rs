@@ -19,7 +19,7 @@ pub(super) async fn standby(mut client: Client, wanted: &Stay, out: &mut Output)
         return several(client, (Wish::Standby, wanted.wait), &begun, &nobody, out).await;
     }
     let guest = wanted.whom.guest.clone().unwrap_or_default();
-    let operation = client.standby(guest).await?;
+    let operation = client.standby(guest, 0).await?;
     one(client, (Wish::Standby, wanted.wait), &operation, out).await
 }
 

@@ -100,3 +100,74 @@ fn names_lead_nowhere_else_and_half_an_authority_is_none() {
     let none = certs(&["check", &dir.join("none.pem").display().to_string()]);
     assert_eq!(none.code, 1);
 }
+
+#[test]
+fn what_was_revoked_stays_revoked() {
+    let place = tempfile::tempdir().unwrap();
+    let (dir, other) = (place.path().join("ca"), place.path().join("other"));
+    let at = |name: &str| dir.join(name).display().to_string();
+    let (dir_name, other_name) = (dir.display().to_string(), other.display().to_string());
+    let init = |dir: &str, name: &str| certs(&["init", "--dir", dir, "--host", name]);
+    for (dir, name) in [
+        (&dir_name, "alpha"),
+        (&dir_name, "beta"),
+        (&dir_name, "gamma"),
+        (&other_name, "alpha"),
+    ] {
+        assert_eq!(init(dir, name).code, 0);
+    }
+    let first = certs(&["revoke", "--dir", &dir_name, "gamma"]);
+    assert_eq!((first.code, first.err.as_str()), (0, ""));
+    assert!(
+        first.out.contains("gamma.pem is revoked\n") && first.out.contains("ca.crl"),
+        "{}",
+        first.out
+    );
+    // A host that was lost and made again: its old certificate is elsewhere by now.
+    let old = place.path().join("old.pem");
+    fs::rename(dir.join("beta.pem"), &old).unwrap();
+    fs::remove_file(dir.join("beta.key")).unwrap();
+    assert_eq!(init(&dir_name, "beta").code, 0);
+    let again = certs(&[
+        "revoke",
+        "--dir",
+        &dir_name,
+        "gamma",
+        "--file",
+        &old.display().to_string(),
+    ]);
+    assert!(
+        again.out.contains("gamma.pem is already revoked"),
+        "{}",
+        again.out
+    );
+    let (foreign, own) = (other.join("alpha.pem").display().to_string(), at("ca.pem"));
+    for (what, args) in [
+        ("of another authority", ["--file", foreign.as_str()]),
+        ("the authority itself", ["--file", own.as_str()]),
+        ("nobody.pem", ["--", "nobody"]),
+    ] {
+        let refused = certs(&[&["revoke", "--dir", dir_name.as_str()][..], &args].concat());
+        assert_eq!(refused.code, 1, "{what}");
+        assert!(refused.err.contains(what), "{}", refused.err);
+    }
+    // As somebody sees it who knows nothing of Godwit.
+    let verify = |file: &str| {
+        let mut openssl = std::process::Command::new("openssl");
+        openssl.args([
+            "verify",
+            "-crl_check",
+            "-CAfile",
+            &at("ca.pem"),
+            "-CRLfile",
+            &at("ca.crl"),
+            file,
+        ]);
+        openssl.output().map(|output| output.status.success())
+    };
+    if let Ok(good) = verify(&at("alpha.pem")) {
+        assert!(good);
+        assert!(verify(&at("beta.pem")).unwrap(), "the new one");
+        assert!(!verify(&at("gamma.pem")).unwrap() && !verify(&old.display().to_string()).unwrap());
+    }
+}

@@ -350,7 +350,12 @@ impl GuestService for Fake {
         &self,
         request: Request<StandbyGuestRequest>,
     ) -> Result<Response<StandbyGuestResponse>, Status> {
-        let question = format!("standby {}", request.into_inner().guest);
+        let StandbyGuestRequest { guest, lasts_seconds } = request.into_inner();
+        let lasts = match lasts_seconds {
+            0 => String::new(),
+            seconds => format!(" for {seconds} s"),
+        };
+        let question = format!("standby {guest}{lasts}");
         let operation = Some(self.answer(question, &self.script.stay.standby).await?);
         Ok(Response::new(StandbyGuestResponse { operation }))
     }

@@ -17,6 +17,7 @@ mod names;
 mod offline;
 mod pages;
 mod plan;
+mod run;
 mod stays;
 mod story;
 mod terminal;

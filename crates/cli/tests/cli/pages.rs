@@ -5,13 +5,14 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "guests",
     "adopt",
     "migrate",
     "plan",
     "standby",
     "accelerate",
+    "run",
     "retry",
     "resolve",
     "watch",

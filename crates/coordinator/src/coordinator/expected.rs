@@ -170,7 +170,7 @@ impl<W: World> Coordinator<W> {
 
     fn told(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         // Nothing that holds this lock can panic half way through a change.
-        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.passing.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -32,8 +32,23 @@ impl<W: World> Coordinator<W> {
         }
     }
 
+    /// Puts a guest on its standby for something that is done with it meanwhile. Until that is over this host does not accelerate it by
+    /// itself; it is over after this time, when the guest is seen not to run, or when somebody asks.
+    pub(crate) async fn standby_for(&self, named: &str, lasts: Duration) -> Result<View, Refused> {
+        let facts = self.guest(named).await?;
+        // Before it is on its standby: from then on it would be looked after.
+        self.0.passing.lower(&facts.guest, lasts);
+        let begun = self.standby(&facts.guest.uuid, false).await;
+        if begun.is_err() {
+            self.0.passing.over(&facts.guest.uuid);
+        }
+        begun
+    }
+
     /// Gives a guest that is on its standby a VF.
     pub(crate) async fn accelerate(&self, named: &str) -> Result<View, Refused> {
+        // Also of a guest that does not run, which is refused next.
+        self.0.passing.over(named);
         let facts = self.guest(named).await?;
         match self.stays(&facts.guest.uuid) {
             Some(open) if is_accelerating(&open) => {
@@ -70,6 +85,12 @@ impl<W: World> Coordinator<W> {
             Ok(facts) => facts,
             Err(cause) => return warn!("the guests are not looked after now: {}", cause.message),
         };
+        let runs = |uuid: &str| {
+            facts
+                .iter()
+                .any(|facts| facts.running && facts.guest.uuid == uuid)
+        };
+        self.0.passing.only(runs);
         for facts in facts.into_iter().filter(preflight::wants_vf) {
             if let Err(refused) = self.look_after(facts).await {
                 info!("not accelerated: {refused}");
@@ -83,7 +104,8 @@ impl<W: World> Coordinator<W> {
         if !idle || preflight::movable(&facts).is_err() {
             return Ok(());
         }
-        if self.keeps_standby(&facts.guest.uuid).await? {
+        let uuid = &facts.guest.uuid;
+        if self.0.passing.is_lowered(uuid) || self.keeps_standby(uuid).await? {
             return Ok(());
         }
         info!(guest = %facts.guest.name, "on standby without need: it is accelerated");

@@ -17,6 +17,7 @@ impl<W: World> PeerDesk<W> {
             uuid: asked.guest_uuid.clone(),
         };
         name("guest", &guest.name)?;
+        self.check_version(asked)?;
         let pairs = wanted(asked)?;
         self.check_absent(&guest).await?;
         self.0.check_idle(&guest, None)?;

@@ -5,6 +5,10 @@ use godwit_migration::{Brief, Pair};
 
 use super::{policy, profile};
 
+/// The version of `godwit.peer.v1` that this program speaks. It grows with a field of a request that a destination must not leave unheeded; such a request
+/// then asks for it by `needs_version`. What may be left unheeded is only added.
+pub const PEER_VERSION: u32 = 1;
+
 /// What a guest wants of its destination.
 pub fn reserve_request(brief: &Brief) -> peer::ReserveRequest {
     let wanted = |(index, pair): (usize, &Pair)| peer::WantedPair {
@@ -22,6 +26,7 @@ pub fn reserve_request(brief: &Brief) -> peer::ReserveRequest {
         policy: policy(brief.policy).into(),
         memory_nodes: brief.nodes.clone(),
         probes_per_second: brief.probes,
+        needs_version: 0,
     }
 }
 

@@ -109,6 +109,7 @@ pub fn reserve(m: u32, n: u8) -> peer::ReserveRequest {
         policy: 0,
         memory_nodes: Vec::new(),
         probes_per_second: 0,
+        needs_version: 0,
     }
 }
 

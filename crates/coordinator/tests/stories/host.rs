@@ -238,7 +238,7 @@ pub fn no(status: Status) -> No {
     }
 }
 
-fn from<T>(caller: &str, message: T) -> Request<T> {
+pub fn from<T>(caller: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.extensions_mut().insert(Caller(caller.into()));
     request
@@ -382,10 +382,7 @@ impl Desk {
     }
 
     pub async fn standby(&self, guest: &str) -> Result<api::Migration, No> {
-        let desk = GuestDesk(self.coordinator.clone());
-        let asked = api::StandbyGuestRequest { guest: guest.into() };
-        let answer = desk.standby_guest(Request::new(asked)).await.map_err(no)?;
-        Ok(answer.into_inner().operation.unwrap())
+        crate::stays::standby_for(self, guest, 0).await
     }
 
     pub async fn accelerate(&self, guest: &str) -> Result<api::Migration, No> {

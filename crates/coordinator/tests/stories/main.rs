@@ -27,6 +27,7 @@ mod quarantine;
 mod refusals;
 mod restarts;
 mod rests;
+mod skew;
 mod stays;
 mod troubles;
 mod watches;

@@ -1,12 +1,16 @@
 //! A guest that stays: put on standby and accelerated without a migration, by a person and by the host itself.
 
-use godwit_api::v1::{Acceleration, Moved, Phase as Wire, Role};
-use godwit_coordinator::HostDesk;
+use godwit_api::v1::{
+    Acceleration, Migration, Moved, Phase as Wire, Role, StandbyGuestRequest,
+    guest_service_server::GuestService,
+};
+use godwit_coordinator::{GuestDesk, HostDesk};
 use godwit_migration::{Event, Phase, VfUse};
+use tonic::Request;
 
 use crate::{
     facts,
-    host::{Desk, Host},
+    host::{Desk, Host, No, no},
     world::{cause, failed},
 };
 
@@ -380,5 +384,60 @@ fn a_pf_is_set_aside_with_all_its_guests_and_comes_back() {
             alpha.ended(&waits.id).await.acceleration(),
             Acceleration::Accelerated
         );
+    });
+}
+
+/// 0 seconds: until somebody asks otherwise.
+pub async fn standby_for(desk: &Desk, guest: &str, lasts_seconds: u32) -> Result<Migration, No> {
+    let asked = StandbyGuestRequest {
+        guest: guest.into(),
+        lasts_seconds,
+    };
+    let answer = GuestDesk(desk.coordinator.clone())
+        .standby_guest(Request::new(asked))
+        .await;
+    Ok(answer.map_err(no)?.into_inner().operation.unwrap())
+}
+
+/// For a save or a snapshot: nobody asked for the standby itself, so it ends with that.
+#[test]
+fn a_standby_for_something_lasts_as_long_and_ends_when_the_guest_stops_or_somebody_asks() {
+    let begun = async |alpha: &Desk| alpha.list("", 0).await.len();
+    type End = (&'static str, bool);
+    let ends: [End; 3] = [
+        ("it stopped and runs again", true),
+        ("its time is over", true),
+        ("it runs on", false),
+    ];
+    for (end, accelerated) in ends {
+        let host = lowered(&[VfUse::Free]);
+        host.live_fast(async |alpha| {
+            // Facts as they are once it is on its standby.
+            let before = alpha.world.knobs().guests.clone();
+            alpha
+                .world
+                .set(|knobs| knobs.guests = Host::source().world.knobs().guests.clone());
+            let down = standby_for(&alpha, "web-1", 600).await.unwrap();
+            assert!(alpha.settled(&down.id).await.ended);
+            alpha.world.set(|knobs| knobs.guests = before);
+            alpha.coordinator.look_after_guests().await;
+            assert_eq!(begun(&alpha).await, 1, "{end}: it is left alone meanwhile");
+            match end {
+                "it stopped and runs again" => {
+                    alpha.world.set(|knobs| knobs.guests[0].running = false);
+                    alpha.coordinator.look_after_guests().await;
+                    alpha.world.set(|knobs| knobs.guests[0].running = true);
+                }
+                "its time is over" => tokio::time::sleep(std::time::Duration::from_secs(601)).await,
+                _ => {}
+            }
+            alpha.coordinator.look_after_guests().await;
+            assert_eq!(begun(&alpha).await, if accelerated { 2 } else { 1 }, "{end}");
+        });
+    }
+    let host = lowered(&[VfUse::Free]);
+    host.live(async |alpha| {
+        let no = standby_for(&alpha, "web-1", 86_401).await.unwrap_err();
+        assert_eq!(no.failure.reason, "INVALID");
     });
 }

@@ -68,17 +68,18 @@ impl Channel {
             let asked = self.send(host_frame::Body::Hello(hello), HELLO_AGAIN).await?;
             match tokio::time::timeout(HELLO_AGAIN, self.answer(asked)).await {
                 Err(_) => continue,
+                Ok(Ok(guest_frame::Body::Welcome(welcome))) if welcome.protocol != PROTOCOL => {
+                    return Err(AgentError::Version {
+                        agent: super::printable(&welcome.agent_version, 32),
+                        version: welcome.protocol,
+                    });
+                }
                 Ok(Ok(guest_frame::Body::Welcome(welcome))) => {
                     debug!(path = %self.path.display(), agent = super::printable(&welcome.agent_version, 32), "welcome");
                     return Ok(());
                 }
                 Ok(Ok(guest_frame::Body::Refused(refused))) => {
-                    let detail = super::printable(&refused.detail, 512);
-                    return Err(AgentError::Refused {
-                        verb: "Hello",
-                        reason: refused.reason().as_str_name(),
-                        detail,
-                    });
+                    return Err(super::refused("Hello", &refused));
                 }
                 Ok(Ok(_)) => return Err(AgentError::Odd { verb: "Hello" }),
                 Ok(Err(error)) => return Err(error),

@@ -47,6 +47,10 @@ pub(crate) enum AgentError {
         reason: &'static str,
         detail: String,
     },
+    #[error(
+        "the agent ({agent}) answers in version {version} of its protocol, and this godwitd does not speak it"
+    )]
+    Version { agent: String, version: u32 },
     #[error("the agent's answer to {verb} is of another kind")]
     Odd { verb: &'static str },
 }
@@ -252,11 +256,7 @@ impl Agents {
             .await
             .map_err(|_| AgentError::Silent { within })??;
         match answer {
-            guest_frame::Body::Refused(refused) => Err(AgentError::Refused {
-                verb,
-                reason: refused.reason().as_str_name(),
-                detail: printable(&refused.detail, 512),
-            }),
+            guest_frame::Body::Refused(answer) => Err(refused(verb, &answer)),
             body => Ok(body),
         }
     }
@@ -266,6 +266,14 @@ fn pair(mac: MacAddress) -> Option<PairRef> {
     Some(PairRef {
         standby_mac: mac.to_string(),
     })
+}
+
+fn refused(verb: &'static str, answer: &api::Refused) -> AgentError {
+    AgentError::Refused {
+        verb,
+        reason: answer.reason().as_str_name(),
+        detail: printable(&answer.detail, 512),
+    }
 }
 
 fn switched(verb: &'static str, body: guest_frame::Body) -> Result<Switched, AgentError> {
@@ -341,13 +349,21 @@ fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
     })
 }
 
-/// Words of the guest, safe for logs, terminals and XML: control characters out, length bounded.
+/// Words of the guest, safe for logs, terminals and XML: control characters out, and what ends a line or turns the direction
+/// of writing (Unicode 16, 23.2 and UAX 9); length bounded.
 pub(crate) fn printable(text: &str, most: usize) -> String {
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if acts(c) { ' ' } else { c })
         .take(most)
         .collect()
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

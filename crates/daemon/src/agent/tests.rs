@@ -372,3 +372,81 @@ async fn an_agent_that_is_too_old_is_known_by_its_refusal() {
     let told = agents().measure(&path, question(), WITHIN).await.unwrap_err();
     assert!(told.is_unsupported() && !told.is_passing(), "{told:?}");
 }
+
+/// A guest's agent is older than its host for years: what it does not know of is absent. One that is newer says more, and other words.
+#[tokio::test]
+async fn an_agent_of_another_version_is_understood_as_far_as_both_know() {
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let port = |role: i32| api::Port {
+            role,
+            name: "eth9".into(),
+            permanent_mac: "52:54:00:aa:00:10".into(),
+            carrier: true,
+            ..Default::default()
+        };
+        let pair = |kind: i32, roles: [i32; 2]| api::Pair {
+            kind,
+            ports: roles.map(port).into(),
+            ..Default::default()
+        };
+        let (standby, tomorrow) = (api::PortRole::Standby.into(), 9);
+        let pairs = vec![
+            pair(9, [standby, tomorrow]),
+            pair(api::PairKind::Bond.into(), [tomorrow, tomorrow]),
+        ];
+        let inspected = api::Inspected {
+            pairs,
+            loose: Vec::new(),
+        };
+        vec![welcome(&frame).unwrap_or_else(|| answer(&frame, guest_frame::Body::Inspected(inspected)))]
+    })
+    .await;
+    let pairs = agents().inspect(&path, WITHIN).await.unwrap();
+    // Of a pair whose kind is not known nothing is promised, and what is no standby is none.
+    let seen = seen(&pairs);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].problem.as_ref().unwrap().contains("not a bond") && !seen[0].has_primary);
+    assert_eq!(ties(&pairs), []);
+
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let refused = guest_frame::Body::Refused(Refused {
+            reason: 99,
+            detail: "for a reason of tomorrow".into(),
+            pair: None,
+        });
+        vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
+    })
+    .await;
+    let told = agents().release(&path, mac(), WITHIN).await.unwrap_err();
+    assert!(told.to_string().ends_with("for a reason of tomorrow"), "{told}");
+    assert!(!told.is_passing() && !told.is_unsupported());
+}
+
+#[tokio::test]
+async fn without_a_common_version_that_is_what_is_said() {
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let refused = Refused {
+            reason: RefusalReason::NoCommonVersion.into(),
+            detail: "this agent (9.0.0) speaks version 2 only".into(),
+            pair: None,
+        };
+        vec![answer(&frame, guest_frame::Body::Refused(refused))]
+    })
+    .await;
+    let told = agents().inspect(&path, WITHIN).await.unwrap_err().to_string();
+    assert!(
+        told.contains("NO_COMMON_VERSION") && told.contains("version 2 only"),
+        "{told}"
+    );
+    let (_kept, path) = guest(Vec::new(), |frame| {
+        let welcome = Welcome {
+            protocol: 2,
+            agent_version: "9.0.0".into(),
+        };
+        vec![answer(&frame, guest_frame::Body::Welcome(welcome))]
+    })
+    .await;
+    let told = agents().inspect(&path, WITHIN).await.unwrap_err();
+    assert!(matches!(told, AgentError::Version { version: 2, .. }), "{told:?}");
+    assert!(told.to_string().contains("9.0.0") && !told.is_passing(), "{told}");
+}

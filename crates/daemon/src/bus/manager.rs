@@ -244,7 +244,10 @@ impl<W: World> Manager<W> {
         guest: String,
         #[zbus(header)] caller: Header<'_>,
     ) -> Result<(String, OwnedObjectPath), BusError> {
-        let request = Request::new(api::StandbyGuestRequest { guest: guest.clone() });
+        let request = Request::new(api::StandbyGuestRequest {
+            guest: guest.clone(),
+            ..Default::default()
+        });
         let desk = GuestDesk(self.coordinator.clone());
         let work = async {
             let begun = desk.standby_guest(request).await?;

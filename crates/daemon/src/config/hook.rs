@@ -59,14 +59,25 @@ impl HookTable {
         }
     }
 
-    pub(super) fn check<'a>(&self, mut pools: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    /// `operators`: the operators' socket, which the hook's is beside.
+    pub(super) fn check<'a>(
+        &self,
+        operators: &Path,
+        mut pools: impl Iterator<Item = &'a String>,
+    ) -> Result<(), String> {
         if !(1..=Settings::LONGEST.as_secs()).contains(&self.deadline) {
             return Err("hook.deadline is not 1 to 60 seconds".into());
         }
-        let odd =
-            |path: &PathBuf| !path.is_absolute() || path.to_str().is_none_or(|path| path.contains('\n'));
-        if self.socket.as_ref().is_some_and(odd) {
+        // The hook is run somewhere else, and reads its path from a line of a file.
+        let odd = |path: &Path| {
+            let text = path.to_str();
+            !path.is_absolute() || text.is_none_or(|text| text.contains(char::is_control))
+        };
+        if self.socket.as_deref().is_some_and(odd) {
             return Err("hook.socket is not an absolute path of one line".into());
+        }
+        if odd(operators) {
+            return Err("socket is not an absolute path of one line".into());
         }
         match &self.pool {
             Some(pool) if !pools.any(|known| known == pool) => {
@@ -83,7 +94,10 @@ mod tests {
 
     fn table(keys: &str) -> Result<HookTable, String> {
         let table: HookTable = toml::from_str(keys).map_err(|error| error.to_string())?;
-        table.check(["fabric".to_owned()].iter())?;
+        table.check(
+            Path::new("/run/godwit/godwitd.sock"),
+            ["fabric".to_owned()].iter(),
+        )?;
         Ok(table)
     }
 

@@ -43,7 +43,9 @@ pub(crate) fn without_hostdevs(xml: &str, which: impl Fn(&HostDev) -> bool) -> R
 
 /// An element's range with the white space before it, so that no empty line is left.
 fn with_line(xml: &str, range: Range<usize>) -> Range<usize> {
-    xml[..range.start].trim_end().len()..range.end
+    // XML's own: what Unicode calls white space besides is somebody's text.
+    let before = xml[..range.start].trim_end_matches([' ', '\t', '\r', '\n']);
+    before.len()..range.end
 }
 
 /// The XML with `element` (with its namespace, [`GuestWish::to_namespaced`]) as Godwit's metadata, in place of any other.

@@ -390,4 +390,6 @@ fn read_state(domain: &Domain) -> Result<DomainState, LibvirtError> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

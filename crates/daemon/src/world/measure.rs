@@ -107,7 +107,7 @@ async fn ask(agents: &Agents, path: &Path, question: Question<'_>) -> Result<Opt
 }
 
 /// What an agent counted; none if no agent that counts can have said so. Parts of other names are left out.
-fn counted(mac: MacAddress, told: &api::Measured) -> Option<PairMeasured> {
+pub(crate) fn counted(mac: MacAddress, told: &api::Measured) -> Option<PairMeasured> {
     let mut pair = PairMeasured {
         mac,
         target: told.target.parse::<IpAddr>().ok()?.to_string(),

@@ -16,7 +16,7 @@ mod hooked;
 mod kept;
 mod leaving;
 mod locate;
-mod measure;
+pub(crate) mod measure;
 mod profile;
 mod steering;
 mod strays;

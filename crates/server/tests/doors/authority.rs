@@ -7,7 +7,10 @@ use std::{
 };
 
 use godwit_server::Files;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
+    RevokedCertParams, SerialNumber,
+};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 pub(crate) struct Authority {
@@ -23,6 +26,35 @@ impl Authority {
         let pem = params.self_signed(&key).unwrap().pem();
         let issuer = Issuer::new(params, key);
         Authority { pem, issuer }
+    }
+
+    /// A client of that name whose certificate has that serial number.
+    pub(crate) fn client_with_serial(&self, name: &str, serial: u64) -> ClientTlsConfig {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.serial_number = Some(serial.into());
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
+        self.trusted()
+            .identity(Identity::from_pem(certificate, key.serialize_pem()))
+    }
+
+    /// Its list of revoked certificates, which ended long ago.
+    pub(crate) fn list(&self, serials: &[u64]) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2024, 1, 1),
+            next_update: rcgen::date_time_ymd(2024, 1, 2),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     /// Certificate and key of that name, until the end of that year.
@@ -65,6 +97,7 @@ impl Authority {
             ca: file("ca.pem", &self.pem),
             certificate: file("host.pem", &certificate),
             key: file("host.key", &key),
+            crl: None,
         }
     }
 }

@@ -43,6 +43,15 @@ impl Beta {
     }
 
     pub(crate) async fn with(limits: Limits, slow: Duration) -> Beta {
+        Beta::made(limits, slow, false).await
+    }
+
+    /// With a list of revoked certificates, `revoked.pem`; there is none in it yet.
+    pub(crate) async fn revoking() -> Beta {
+        Beta::made(patient(), Duration::ZERO, true).await
+    }
+
+    async fn made(limits: Limits, slow: Duration, revokes: bool) -> Beta {
         let authority = Authority::new();
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings {
@@ -59,7 +68,13 @@ impl Beta {
         let journal = Journal::open(directory.path()).unwrap();
         let coordinator = Coordinator::start(settings, Arc::new(Empty { slow }), journal);
         let coordinator = coordinator.await.unwrap();
-        let keys = Keys::read(authority.files(directory.path(), "beta", 2099)).unwrap();
+        let mut files = authority.files(directory.path(), "beta", 2099);
+        if revokes {
+            let crl = directory.path().join("revoked.pem");
+            std::fs::write(&crl, authority.list(&[])).unwrap();
+            files.crl = Some(crl);
+        }
+        let keys = Keys::read(files).unwrap();
         let operator = |name: &str, role| Operator {
             name: name.into(),
             role,

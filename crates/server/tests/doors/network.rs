@@ -182,6 +182,38 @@ async fn new_keys_are_used_without_a_restart_and_broken_ones_are_not() {
 }
 
 #[tokio::test]
+async fn who_is_revoked_comes_in_no_more_from_the_next_connection_on() {
+    let beta = Beta::revoking().await;
+    let as_alpha = |serial| beta.channel(Some(beta.authority.client_with_serial("alpha", serial)));
+    let open = as_alpha(7);
+    assert_eq!(ask(open.clone()).await.code(), Code::NotFound);
+    let list = beta.directory.path().join("revoked.pem");
+    std::fs::write(&list, beta.authority.list(&[7, 9])).unwrap();
+    assert!(
+        turned_away(&ask(as_alpha(7)).await),
+        "the same certificate, again"
+    );
+    assert_eq!(
+        ask(as_alpha(8)).await.code(),
+        Code::NotFound,
+        "the host's next one"
+    );
+    assert_eq!(ask(open).await.code(), Code::NotFound, "what is open stays");
+    // A list that is none changes nothing; nor does one of another authority let anybody in again.
+    std::fs::write(&list, "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n").unwrap();
+    assert!(turned_away(&ask(as_alpha(9)).await));
+    std::fs::remove_file(&list).unwrap();
+    assert!(turned_away(&ask(as_alpha(9)).await));
+    let refused = beta.audited().await;
+    assert!(
+        refused.iter().any(|line| line["why"]
+            .as_str()
+            .is_some_and(|why| why.contains("revoked") || why.contains("Revoked"))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_thousand_silent_connections_keep_no_peer_out() {
     let beta = Beta::with(patient(), Duration::ZERO).await;
     let mut crowd = Vec::new();

@@ -12,7 +12,10 @@ impl Storm {
     pub(super) async fn standby(&self, guest: GuestId) {
         if let Some((desk, guest)) = self.guest_desk(guest) {
             let _ = desk
-                .standby_guest(Request::new(StandbyGuestRequest { guest }))
+                .standby_guest(Request::new(StandbyGuestRequest {
+                    guest,
+                    ..Default::default()
+                }))
                 .await;
         }
     }

@@ -1,0 +1,91 @@
+"""Moves a guest, once, and follows it until nothing more is to be expected: python move.py TARGET GUEST DESTINATION
+
+TARGET is where gRPC finds the daemon of the host that the guest is on: unix:/run/godwit/godwitd.sock, or HOST:PORT with certificates.
+The exit code is 0 if the guest moved.
+"""
+
+import sys
+import time
+import uuid
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from godwit.v1 import godwit_pb2 as godwit
+from godwit.v1 import godwit_pb2_grpc
+
+PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def detail(error, kind):
+    """The detail of that kind, or an empty one."""
+    found = kind()
+    status = rpc_status.from_call(error)
+    for any in status.details if status else []:
+        if any.Unpack(found):
+            break
+    return found
+
+
+def patiently(call, tries=10):
+    """Asks again while time may help. Every call here is harmless to repeat."""
+    for left in reversed(range(tries)):
+        try:
+            return call()
+        except grpc.RpcError as error:
+            if error.code() not in PASSING or not left:
+                raise
+            wait = detail(error, error_details_pb2.RetryInfo).retry_delay
+            time.sleep(wait.ToTimedelta().total_seconds() or 1)
+
+
+def follow(migrations, migration):
+    """Every change until it is settled, over lost connections."""
+    yield migration
+    while not migration.settled:
+        seen = godwit.WatchMigrationRequest(id=migration.id, after_revision=migration.revision)
+        try:
+            for answer in migrations.WatchMigration(seen):
+                migration = answer.migration
+                yield migration
+        except grpc.RpcError as error:
+            if error.code() not in PASSING:
+                raise
+            time.sleep(1)
+
+
+def move(channel, guest, destination):
+    migrations = godwit_pb2_grpc.MigrationServiceStub(channel)
+    # In a control plane: kept with the task, before the call.
+    wanted = godwit.CreateMigrationRequest(guest=guest, destination=destination, request_id=str(uuid.uuid4()))
+    begun = patiently(lambda: migrations.CreateMigration(wanted, timeout=30)).migration
+    again = migrations.CreateMigration(wanted, timeout=30).migration
+    assert again.id == begun.id, "the same request is the same migration"
+    phase = None
+    for migration in follow(migrations, begun):
+        if migration.phase != phase:
+            phase = migration.phase
+            print(f"{migration.id[:8]} {godwit.Phase.Name(phase)} {migration.because}")
+    print(godwit.Moved.Name(migration.moved), godwit.Acceleration.Name(migration.acceleration))
+    return migration.moved == godwit.MOVED_YES
+
+
+def main():
+    target, guest, destination = sys.argv[1:]
+    # Over the network: grpc.secure_channel(target, grpc.ssl_channel_credentials(ca, key, certificate)).
+    with grpc.insecure_channel(target, options=[("grpc.default_authority", "godwit")]) as channel:
+        try:
+            moved = move(channel, guest, destination)
+        except grpc.RpcError as error:
+            info = detail(error, error_details_pb2.ErrorInfo)
+            help = detail(error, error_details_pb2.Help)
+            print(f"refused: {info.reason} {dict(info.metadata)}: {error.details()}")
+            for link in help.links:
+                print(f"next: {link.description}")
+            moved = False
+    sys.exit(0 if moved else 1)
+
+
+if __name__ == "__main__":
+    main()
