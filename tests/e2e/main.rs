@@ -14,6 +14,7 @@ mod hooks;
 mod kills;
 mod measures;
 mod moves;
+mod options;
 mod pairs;
 mod policies;
 mod refusals;

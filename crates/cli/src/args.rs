@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use godwit_api::v1::{self as api, Failure};
 
 mod moves;
+mod transfer;
 
 use self::certs::CERTS_MORE;
 pub(crate) use self::certs::Certs;
@@ -26,7 +27,7 @@ const MORE: &str = "\
 Examples:
   godwit guests                          what runs here, and whether it can be moved
   godwit adopt web-1                     make web-1 a managed guest
-  godwit plan web-1 beta                 which VF it would get there, and why
+  godwit plan web-1 beta                 what stands in its way, and which VF it would get there
   godwit migrate web-1 beta --wait       move it, and see every phase
   godwit migrate web-1 beta --json       begin the move; the migration as JSON
   godwit list --guest web-1              the newest migrations of web-1
@@ -35,6 +36,7 @@ Examples:
   godwit watch 0198c0de                  see its phases as they come, as with --wait
   godwit cancel 0198c0de                 turn it round
   godwit migrate web-1 beta --policy prefer  move it, also when beta has no free VF
+  godwit migrate web-1 beta --bandwidth 500MiB/s --downtime 100ms  with libvirt's own options
   godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
   godwit accelerate web-1 --wait         it gets a VF again
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it
@@ -97,7 +99,7 @@ pub(crate) enum Command {
     /// Move a guest to another host
     #[command(after_help = MIGRATE_MORE)]
     Migrate(Migrate),
-    /// Say which VFs a guest would get on another host now, and why not others; nothing is held or changed
+    /// Say what stands in the way of a move, and which VFs the guest would get there now; nothing is held or changed
     #[command(after_help = PLAN_MORE)]
     Plan(Plan),
     /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until Godwit moves it

@@ -10,6 +10,7 @@ mod persons;
 mod plan;
 mod running;
 mod stays;
+mod wanted;
 
 use std::{
     collections::HashMap,
@@ -17,9 +18,9 @@ use std::{
     time::Duration,
 };
 
+use godwit_api::v1::Finding;
 use godwit_migration::{
-    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Policy, Refusal,
-    Role, State, preflight,
+    Brief, Cause, Course, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, State,
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
@@ -28,8 +29,8 @@ use tokio::{
 use tracing::info;
 
 pub use self::expected::Expected;
-pub(crate) use self::lookup::Found;
 pub use self::running::Running;
+pub(crate) use self::{lookup::Found, wanted::Wanted};
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
     clock::{new_id, now_ms},
@@ -62,21 +63,6 @@ struct Inner<W> {
 
 /// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A migration that was asked for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
-    /// Name or UUID.
-    pub(crate) guest: String,
-    /// Name of the host.
-    pub(crate) destination: String,
-    /// The caller's own id for it; empty: none.
-    pub(crate) request: String,
-    /// None: the guest's own.
-    pub(crate) policy: Option<Policy>,
-    /// Probes a second; none: as the configuration has it.
-    pub(crate) probes: Option<u32>,
-}
 
 #[derive(Clone)]
 struct Handle {
@@ -126,16 +112,17 @@ impl<W: World> Coordinator<W> {
         &self.0.settings.host
     }
 
-    /// Begins a migration, or refuses before the guest was touched: answers when the destination holds its VFs.
+    /// Begins a migration, or refuses before the guest was touched: answers when the destination holds its VFs, with what was
+    /// found that does not keep it from beginning.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub(crate) async fn create(&self, wanted: &Wanted) -> Result<View, Refused> {
-        let id = match self.requested(&wanted.request).await? {
-            Some(migration) => migration.brief.id,
+    pub(crate) async fn create(&self, wanted: &Wanted) -> Result<(View, Vec<Finding>), Refused> {
+        let (id, found) = match self.requested(&wanted.request).await? {
+            Some(migration) => (migration.brief.id, Vec::new()),
             None => self.begin_leaving(wanted).await?,
         };
-        self.reserved(&id).await
+        Ok((self.reserved(&id).await?, found))
     }
 
     async fn requested(&self, request_id: &str) -> Result<Option<Migration>, JournalError> {
@@ -145,43 +132,28 @@ impl<W: World> Coordinator<W> {
         self.0.journal.by_request(request_id).await
     }
 
-    async fn begin_leaving(&self, wanted: &Wanted) -> Result<String, Refused> {
+    async fn begin_leaving(&self, wanted: &Wanted) -> Result<(String, Vec<Finding>), Refused> {
         let (destination, request) = (wanted.destination.as_str(), wanted.request.as_str());
         self.open()?;
+        let options = self.options(wanted)?;
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
         let mut facts = self.guest(&wanted.guest).await?;
         self.check_destination(&facts.guest, destination)?;
+        let found = self.look_ahead(wanted, &facts, &options).await?;
         if self.take_over(&facts.guest.uuid).await? {
             facts = self.guest(&wanted.guest).await?;
         }
         let _alone = self.alone().await;
         if let Some(migration) = self.requested(request).await? {
-            return Ok(migration.brief.id);
+            return Ok((migration.brief.id, found));
         }
         self.check_idle(&facts.guest, Some(destination))?;
-        let pairs = preflight::movable(&facts).map_err(Refusal::from)?;
-        let brief = Brief {
-            id: new_id(),
-            role: Role::Source,
-            guest: facts.guest,
-            source: self.host().into(),
-            destination: destination.into(),
-            pairs,
-            policy: wanted.policy.unwrap_or(facts.policy),
-            sticky: false,
-            teamed: false,
-            nodes: facts.nodes,
-            probes: self.probes(wanted.probes),
-        };
+        let mut brief = self.brief_of(wanted, facts, options).map_err(Refusal::from)?;
+        brief.id = new_id();
         let id = brief.id.clone();
         let request = (!request.is_empty()).then(|| request.to_owned());
         self.begin(brief, request).await?;
-        Ok(id)
-    }
-
-    /// Probes a second, where nothing or something else is wanted.
-    fn probes(&self, wanted: Option<u32>) -> u32 {
-        wanted.unwrap_or(self.0.settings.probes).min(Brief::MOST_PROBES)
+        Ok((id, found))
     }
 
     /// Begins this host's part: durable first, then at work.

@@ -5,6 +5,7 @@ mod faults;
 mod hook;
 mod measure;
 mod pools;
+mod transfer;
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,7 @@ pub(crate) use self::{
     hook::HookTable,
     measure::MeasureTable,
     pools::PoolTable,
+    transfer::TransferTable,
 };
 use crate::world::doubt::{Doubt, OnUnknown};
 
@@ -79,6 +81,9 @@ pub(crate) struct Config {
     /// How a guest's outage is measured.
     #[serde(default)]
     pub(crate) measure: MeasureTable,
+    /// What transfers from here are like.
+    #[serde(default)]
+    pub(crate) transfer: TransferTable,
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
@@ -299,6 +304,7 @@ impl Config {
         if self.measure.probes > Brief::MOST_PROBES {
             return Err("measure.probes is not 0 to 1000 a second".into());
         }
+        self.transfer.options()?;
         self.faults()?;
         self.hook.check(self.pools.iter().map(|pool| &pool.name))?;
         let HistoryTable { keep, days } = self.history;
@@ -351,11 +357,8 @@ impl Config {
 
     /// The phases' deadlines.
     pub(crate) fn deadlines(&self) -> Deadlines {
-        Deadlines::new(
-            self.deadlines
-                .iter()
-                .map(|(phase, s)| (phase.0, Duration::from_secs(*s))),
-        )
+        let named = self.deadlines.iter();
+        Deadlines::new(named.map(|(phase, s)| (phase.0, Duration::from_secs(*s))))
     }
 }
 

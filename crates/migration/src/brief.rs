@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    MacAddress, PciAddress, Profile,
+    MacAddress, Options, PciAddress, Profile,
     phase::{Course, Phase, State},
 };
 
@@ -131,6 +131,9 @@ pub struct Brief {
     /// Probes a second by which the guest's outage is measured, at most [`Brief::MOST_PROBES`]; 0: it is not.
     #[serde(default)]
     pub probes: u32,
+    /// Source: what the transfer is to be like, the configuration's defaults included.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 impl Brief {
@@ -159,6 +162,7 @@ impl Brief {
             teamed: false,
             nodes: Vec::new(),
             probes: 0,
+            options: Options::default(),
         }
     }
 

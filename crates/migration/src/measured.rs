@@ -218,6 +218,7 @@ mod tests {
             teamed: false,
             nodes: Vec::new(),
             probes: 100,
+            options: crate::Options::default(),
         }
     }
 

@@ -43,6 +43,7 @@ fn brief(role: Role) -> Brief {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
+        options: Default::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use godwit_api::v1::{CreateMigrationRequest, Migration};
+use godwit_api::v1::{CreateMigrationRequest, Finding, Migration};
 use uuid::Uuid;
 
 use super::follow;
@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::exit::{self, Wish};
 use crate::failure::Error;
 use crate::output::Output;
-use crate::view::{json, words};
+use crate::view::{doctor, json, transfer, words};
 use crate::watch::{PATIENCE, Retry};
 
 pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output) -> Result<u8, Error> {
@@ -24,6 +24,8 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
             .unwrap_or_else(|| Uuid::new_v4().to_string()),
         policy: Policy::wire(options.policy),
         probes_per_second: options.probes,
+        transfer: options.transfer.wire(),
+        ignore: options.ignore.clone(),
     };
     if !options.wait {
         return begin(client, &request, out).await;
@@ -59,7 +61,7 @@ async fn create(
 ) -> Result<Migration, Error> {
     let mut lost = match client.create(request.clone()).await {
         Err(error) if error.is_lost() => error,
-        answered => return answered,
+        answered => return told(answered?, out),
     };
     out.note("The daemon's answer was lost. Asking again, as the same request ...")?;
     let mut retry = Retry::new();
@@ -70,7 +72,7 @@ async fn create(
         };
         match answer {
             Err(error) if error.is_lost() => lost = error,
-            answered => return answered,
+            answered => return told(answered?, out),
         }
     }
     Err(Error::Lost {
@@ -82,6 +84,14 @@ async fn create(
         patience: PATIENCE,
         source: Box::new(lost),
     })
+}
+
+/// What was found besides keeps nothing from going on.
+fn told((migration, warnings): (Migration, Vec<Finding>), out: &mut Output) -> Result<Migration, Error> {
+    for line in doctor::warnings(&warnings) {
+        out.note(&line)?;
+    }
+    Ok(migration)
 }
 
 /// Asks for it, and shows it until it is settled.
@@ -121,5 +131,10 @@ fn again(request: &CreateMigrationRequest, wait: &str) -> String {
     let probes = probes
         .map(|probes| format!(" --probes {probes}"))
         .unwrap_or_default();
-    format!("godwit migrate {guest} {destination}{wait}{policy}{probes} --request-id {request_id}")
+    let transfer = request.transfer.as_ref().map(transfer::typed).unwrap_or_default();
+    let ignore = request.ignore.iter();
+    let ignore: String = ignore.map(|reason| format!(" --ignore {reason}")).collect();
+    format!(
+        "godwit migrate {guest} {destination}{wait}{policy}{probes}{ignore}{transfer} --request-id {request_id}"
+    )
 }

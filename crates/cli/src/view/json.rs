@@ -47,6 +47,7 @@ pub(crate) struct Migration<'a> {
     /// From 1; 0: it does not wait for other transfers.
     queue_place: u32,
     measurement: Option<Measurement<'a>>,
+    transfer: Option<super::transfer::Transfer<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -183,6 +184,7 @@ impl<'a> From<&'a api::Migration> for Migration<'a> {
             policy: words::policy(m.policy()),
             queue_place: m.queue_place,
             measurement: m.measurement.as_ref().map(Measurement::from),
+            transfer: m.transfer.as_ref().map(super::transfer::Transfer::from),
         }
     }
 }

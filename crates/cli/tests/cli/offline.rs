@@ -39,6 +39,7 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
+        options: Default::default(),
     };
     Migration::begin(brief, BEGUN)
 }

@@ -170,6 +170,7 @@ impl<W: World> Coordinator<W> {
             teamed: false,
             nodes: facts.nodes,
             probes: self.probes(None),
+            options: Default::default(),
         };
         let id = brief.id.clone();
         self.begin(brief, None).await?;

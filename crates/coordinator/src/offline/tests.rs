@@ -41,6 +41,7 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
+        options: Default::default(),
         pairs: vec![pair],
     };
     Migration::begin(brief, begun_ms)

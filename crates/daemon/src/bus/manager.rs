@@ -214,6 +214,8 @@ impl<W: World> Manager<W> {
                 request_id,
                 policy: policy.into(),
                 probes_per_second: None,
+                transfer: None,
+                ignore: Vec::new(),
             };
             let desk = MigrationDesk(self.coordinator.clone());
             let begun = desk.create_migration(Request::new(request)).await?;

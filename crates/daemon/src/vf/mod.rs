@@ -10,6 +10,7 @@ mod copies;
 mod error;
 mod netlink;
 mod pools;
+mod received;
 mod sysfs;
 mod turns;
 mod watch;

@@ -7,7 +7,7 @@ use godwit_migration::{Course, Event, Figures, Report, State};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{RealWorld, Work, failed, leaving::is_wished, reachable, uuid};
+use super::{RealWorld, Work, failed, leaving::is_wished, reachable, urge::Urge, uuid};
 use crate::{
     cause::{CauseExt, cause},
     libvirt::{
@@ -34,26 +34,29 @@ impl RealWorld {
             .await
             .map_err(|error| told(&error))?;
         let state = self.libvirt.state(id).await.map_err(|error| told(&error))?;
-        let runs = matches!(state.as_ref().map(|state| state.run), Some(RunState::Running(_)));
+        let run = state.as_ref().map(|state| state.run);
+        let runs = matches!(run, Some(RunState::Running(_)));
         let persistent = state.is_some_and(|state| state.persistent);
         let going = self.libvirt.job(id).await.unwrap_or(JobKind::None) == JobKind::OutgoingMigration;
         let turned = matches!(job.state, State::Work(Course::Turn, _));
         if !going && (!runs || turned || self.sent_before(job).await) {
             return Ok(Report::of("no transfer is running"));
         }
+        let mut urge = Urge::of(run);
         let ended = if going {
-            self.attend(job, async { Ok(()) }, turned).await
+            self.attend(job, async { Ok(()) }, (turned, &mut urge)).await
         } else {
             let request = self.migrate_request(job, id, persistent).await?;
             self.evidence.begin(id);
-            self.attend(job, self.libvirt.migrate(request), turned).await
+            self.attend(job, self.libvirt.migrate(request), (turned, &mut urge))
+                .await
         };
         self.aborted().remove(&job.brief.id);
         let figures = self.evidence.of(id).figures.as_ref().map(figures);
         match ended {
             Ok(()) => Ok(Report {
                 figures,
-                ..Report::of("libvirt says the transfer went well")
+                ..Report::of(format!("libvirt says the transfer went well{}", urge.told()))
             }),
             Err(error) => Err(failed("TRANSFER", "libvirt ended the transfer", &error)
                 .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))),
@@ -78,7 +81,7 @@ impl RealWorld {
             persistent,
             live_xml: None,
             persistent_xml,
-            bandwidth_mib_s: None,
+            options: job.brief.options.clone(),
         })
     }
 
@@ -111,7 +114,7 @@ impl RealWorld {
         &self,
         job: &Job,
         call: impl Future<Output = Result<(), LibvirtError>>,
-        turned: bool,
+        (turned, urge): (bool, &mut Urge),
     ) -> Result<(), LibvirtError> {
         let id = job.brief.guest.uuid.parse().unwrap_or_default();
         let end = Instant::now() + job.deadline;
@@ -127,7 +130,7 @@ impl RealWorld {
                     hush = Hush::default();
                 }
                 _ = tick.tick() => {
-                    let asked = turned || Instant::now() >= end || self.aborted().contains(&job.brief.id);
+                    let mut asked = turned || Instant::now() >= end || self.aborted().contains(&job.brief.id);
                     if hush.holds(Instant::now()) && !asked {
                         continue;
                     }
@@ -136,15 +139,17 @@ impl RealWorld {
                         let figures = figures(stats);
                         if returned.is_none() {
                             hush.hear(&figures, Instant::now());
+                            asked |= self.urge(id, urge, &job.brief.options, &figures).await;
                         }
                         job.progress.send_replace(Some(figures));
                     }
                     // The call may return (or have been made by a process that died) while the job goes on.
-                    let over = !matches!(stats, Ok(Some(_)) | Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }));
+                    let going = matches!(stats, Ok(Some(_)) | Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }));
+                    let over = !going || (returned.is_some() && self.post_copy_broke(id).await);
                     if let Some(result) = returned.take_if(|_| over) {
                         return result;
                     }
-                    if asked {
+                    if asked && urge.can_be_ended() {
                         self.abort_now(id).await;
                     }
                 }

@@ -106,5 +106,6 @@ fn brief(role: Role) -> Brief {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
+        options: Default::default(),
     }
 }

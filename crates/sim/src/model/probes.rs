@@ -183,6 +183,7 @@ mod tests {
             teamed: false,
             nodes: Vec::new(),
             probes: 100,
+            options: Default::default(),
         }
     }
 

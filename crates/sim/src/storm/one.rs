@@ -198,6 +198,8 @@ impl Storm {
             request_id: ask.request.clone(),
             policy: ask.policy.into(),
             probes_per_second: None,
+            transfer: None,
+            ignore: Vec::new(),
         };
         let desk = MigrationDesk(seat.coordinator.clone());
         tokio::select! {

@@ -98,7 +98,8 @@ fn a_full_migration() {
           }
         ],
         "not_measured": ""
-      }
+      },
+      "transfer": null
     }
     "#);
 }
@@ -131,7 +132,8 @@ fn an_empty_migration_has_every_field() {
           "pairs": [],
           "policy": null,
           "queue_place": 0,
-          "measurement": null
+          "measurement": null,
+          "transfer": null
         }
       ]
     }
