@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::stage::Stage;
 use crate::{
-    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators, pairs,
-    policies, refusals, stays, steering, teamed, troubles,
+    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators, options,
+    pairs, policies, refusals, stays, steering, teamed, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -54,6 +54,18 @@ const REFUSALS: &[Told] = &[
     (
         "a_second_migration_of_the_same_guest_is_refused",
         refusals::second_migration,
+    ),
+    (
+        "options_that_cannot_be_are_refused_with_the_vf_in_its_place",
+        options::wrong,
+    ),
+    (
+        "a_plan_between_two_hosts_that_are_alike_finds_nothing_in_the_way",
+        options::nothing_in_the_way,
+    ),
+    (
+        "a_plan_names_what_the_other_host_has_otherwise",
+        options::something_in_the_way,
     ),
 ];
 
@@ -112,6 +124,14 @@ const MOVES: &[Told] = &[
     (
         "a_move_that_is_not_to_be_measured_is_not",
         measures::off_for_one_move,
+    ),
+    (
+        "what_a_transfer_is_to_be_like_is_what_qemu_has",
+        options::are_qemus,
+    ),
+    (
+        "a_guest_that_moves_in_post_copy_arrives_whole",
+        options::post_copy,
     ),
 ];
 

@@ -15,6 +15,7 @@ mod kills;
 mod measures;
 mod moves;
 mod operators;
+mod options;
 mod pairs;
 mod policies;
 mod refusals;

@@ -7,17 +7,18 @@ use crate::tree;
 const CODE: &str = "crates/daemon/src/config.rs";
 
 /// Where `Config` finds tables that have a file of their own.
-const MORE: [&str; 5] = [
+const MORE: [&str; 6] = [
     "crates/daemon/src/config/pools.rs",
     "crates/daemon/src/config/hook.rs",
     "crates/daemon/src/config/measure.rs",
     "crates/daemon/src/config/access.rs",
     "crates/daemon/src/config/keep.rs",
+    "crates/daemon/src/config/transfer.rs",
 ];
 
 #[test]
 fn keys_of_the_configuration_are_those_of_the_document() {
-    let code = in_code(&[CODE, MORE[0], MORE[1], MORE[2], MORE[3], MORE[4]].map(tree::text));
+    let code = in_code(&[CODE, MORE[0], MORE[1], MORE[2], MORE[3], MORE[4], MORE[5]].map(tree::text));
     let docs = in_docs(tree::text("docs/operations.md"));
     assert!(code.len() > 5, "{CODE}: struct Config has {code:?}");
     let missing: Vec<_> = code.difference(&docs).collect();

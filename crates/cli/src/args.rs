@@ -10,6 +10,7 @@ pub(crate) mod names;
 mod place;
 mod run;
 mod stays;
+mod transfer;
 mod vfs;
 
 use std::path::PathBuf;
@@ -29,8 +30,8 @@ use self::looks::{FEW, limit};
 pub(crate) use self::looks::{Holds, List, Show};
 pub(crate) use self::more::{Asked, Bundle};
 use self::more::{BUNDLE_MORE, COMPLETIONS_MORE, DOCTOR_MORE, MAN_MORE, MORE};
-use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::moves::{Keep, Migrate, Plan};
+use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::place::{PlaceArgs, Wanted};
 use self::run::RUN_MORE;
 pub(crate) use self::run::Run;
@@ -76,7 +77,7 @@ pub(crate) enum Command {
     /// Move a guest to another host
     #[command(after_help = MIGRATE_MORE)]
     Migrate(Migrate),
-    /// Say which VFs a guest would get on another host now, and why not others; nothing is held or changed
+    /// Say what stands in the way of a move, and which VFs the guest would get there now; nothing is held or changed
     #[command(after_help = PLAN_MORE)]
     Plan(Plan),
     /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until Godwit moves it

@@ -11,12 +11,12 @@ use godwit_api::v1::host_service_client::HostServiceClient;
 use godwit_api::v1::migration_service_client::MigrationServiceClient;
 use godwit_api::v1::{
     AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest, CheckVfsRequest,
-    CleanVfRequest, CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, GetMigrationRequest,
-    Guest, Hold, Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest, ListMigrationsRequest,
-    ListPoolsRequest, ListVfsRequest, Migration, MigrationFilter, PlanMigrationRequest,
-    PlanMigrationResponse, Pool, QuarantineVfRequest, ReleaseVfRequest, ResolveMigrationRequest,
-    RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf, VfCheck, WatchMigrationRequest,
-    WatchMigrationResponse,
+    CleanVfRequest, CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, Finding,
+    GetMigrationRequest, Guest, Hold, Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest,
+    ListMigrationsRequest, ListPoolsRequest, ListVfsRequest, Migration, MigrationFilter,
+    PlanMigrationRequest, PlanMigrationResponse, Pool, QuarantineVfRequest, ReleaseVfRequest,
+    ResolveMigrationRequest, RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf, VfCheck,
+    WatchMigrationRequest, WatchMigrationResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -73,16 +73,21 @@ impl Client {
         Ok(())
     }
 
-    pub(crate) async fn create(&mut self, request: CreateMigrationRequest) -> Result<Migration, Error> {
-        let answer = within(DEADLINE, request, |r| self.migrations.create_migration(r)).await?;
-        answer.migration.ok_or(Error::Ended("it named the migration"))
+    /// The migration, and what was found that does not keep it from beginning.
+    pub(crate) async fn create(
+        &mut self,
+        request: CreateMigrationRequest,
+    ) -> Result<(Migration, Vec<Finding>), Error> {
+        let answer = within(AGENT_DEADLINE, request, |r| self.migrations.create_migration(r)).await?;
+        let migration = answer.migration.ok_or(Error::Ended("it named the migration"))?;
+        Ok((migration, answer.warnings))
     }
 
     pub(crate) async fn plan(
         &mut self,
         request: PlanMigrationRequest,
     ) -> Result<PlanMigrationResponse, Error> {
-        within(DEADLINE, request, |r| self.migrations.plan_migration(r)).await
+        within(AGENT_DEADLINE, request, |r| self.migrations.plan_migration(r)).await
     }
 
     pub(crate) async fn get(&mut self, id: String) -> Result<Migration, Error> {

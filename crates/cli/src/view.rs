@@ -15,4 +15,5 @@ pub(crate) mod sample;
 pub(crate) mod stays;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod transfer;
 pub(crate) mod words;

@@ -21,9 +21,9 @@ use std::{
     time::Duration,
 };
 
+use godwit_api::v1::Finding;
 use godwit_migration::{
-    Brief, Cause, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal, Role,
-    preflight,
+    Brief, Cause, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal,
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
@@ -111,16 +111,17 @@ impl<W: World> Coordinator<W> {
         &self.0.settings.host
     }
 
-    /// Begins a migration, or refuses before the guest was touched: answers when the destination holds its VFs.
+    /// Begins a migration, or refuses before the guest was touched: answers when the destination holds its VFs, with what was
+    /// found that does not keep it from beginning.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub(crate) async fn create(&self, wanted: &Wanted) -> Result<View, Refused> {
-        let id = match self.requested(&wanted.request).await? {
-            Some(migration) => migration.brief.id,
+    pub(crate) async fn create(&self, wanted: &Wanted) -> Result<(View, Vec<Finding>), Refused> {
+        let (id, found) = match self.requested(&wanted.request).await? {
+            Some(migration) => (migration.brief.id, Vec::new()),
             None => self.begin_leaving(wanted).await?,
         };
-        self.reserved(&id).await
+        Ok((self.reserved(&id).await?, found))
     }
 
     async fn requested(&self, request_id: &str) -> Result<Option<Migration>, JournalError> {
@@ -130,44 +131,28 @@ impl<W: World> Coordinator<W> {
         self.0.journal.by_request(request_id).await
     }
 
-    async fn begin_leaving(&self, wanted: &Wanted) -> Result<String, Refused> {
+    async fn begin_leaving(&self, wanted: &Wanted) -> Result<(String, Vec<Finding>), Refused> {
         let (destination, request) = (wanted.destination.as_str(), wanted.request.as_str());
         self.open()?;
+        let options = self.options(wanted)?;
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
         let mut facts = self.guest(&wanted.guest).await?;
         self.check_destination(&facts.guest, destination)?;
+        let found = self.look_ahead(wanted, &facts, &options).await?;
         if self.take_over(&facts.guest.uuid).await? {
             facts = self.guest(&wanted.guest).await?;
         }
         let _alone = self.alone().await;
         if let Some(migration) = self.requested(request).await? {
-            return Ok(migration.brief.id);
+            return Ok((migration.brief.id, found));
         }
         self.check_idle(&facts.guest, Some(destination))?;
-        let pairs = preflight::movable(&facts).map_err(Refusal::from)?;
-        let brief = Brief {
-            id: new_id(),
-            role: Role::Source,
-            guest: facts.guest,
-            source: self.host().into(),
-            destination: destination.into(),
-            pairs,
-            policy: wanted.policy.unwrap_or(facts.policy),
-            sticky: false,
-            teamed: false,
-            nodes: facts.nodes,
-            probes: self.probes(wanted.probes),
-            unkept: wanted.unkept,
-        };
+        let mut brief = self.brief_of(wanted, facts, options).map_err(Refusal::from)?;
+        brief.id = new_id();
         let id = brief.id.clone();
         let request = (!request.is_empty()).then(|| request.to_owned());
         self.begin(brief, request).await?;
-        Ok(id)
-    }
-
-    /// Probes a second, where nothing or something else is wanted.
-    fn probes(&self, wanted: Option<u32>) -> u32 {
-        wanted.unwrap_or(self.0.settings.probes).min(Brief::MOST_PROBES)
+        Ok((id, found))
     }
 
     /// Begins this host's part: durable first, then at work.

@@ -112,31 +112,12 @@ fn late() -> Cause {
 }
 
 fn response(host: &str, guest: &str, diagnosis: Diagnosis) -> api::DoctorResponse {
-    let not_checked = diagnosis.not_checked.into_iter().map(|skipped| api::NotChecked {
-        check: skipped.check,
-        why: skipped.why,
-    });
+    let (findings, not_checked) = words::diagnosis(diagnosis);
     api::DoctorResponse {
         host: host.into(),
         guest: guest.into(),
-        findings: diagnosis.findings.into_iter().map(finding).collect(),
-        not_checked: not_checked.collect(),
-    }
-}
-
-fn finding(found: Finding) -> api::Finding {
-    let severity = match found.severity {
-        Severity::Hint => api::Severity::Hint,
-        Severity::Warning => api::Severity::Warning,
-        Severity::Error => api::Severity::Error,
-    };
-    api::Finding {
-        severity: severity.into(),
-        reason: found.reason.into(),
-        about: found.about,
-        what: found.what,
-        why: found.why,
-        fix: found.fix,
+        findings,
+        not_checked,
     }
 }
 

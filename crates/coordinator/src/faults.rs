@@ -16,7 +16,7 @@ use godwit_migration::{
 use tracing::warn;
 
 use self::tally::Tally;
-use crate::{Job, World};
+use crate::{Job, Planned, Planning, World};
 
 /// Something that goes wrong on purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,8 +289,8 @@ impl<W: World> World for Faulty<W> {
         self.world.sight(uuid).await
     }
 
-    async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
-        self.world.plan(brief).await
+    async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
+        self.world.plan(what).await
     }
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {

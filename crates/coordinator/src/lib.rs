@@ -38,4 +38,4 @@ pub use refused::{NotNow, Refused};
 pub use service::{GuestDesk, MigrationDesk};
 pub use settings::{Deadlines, Expiry, Limits, Settings};
 pub use subject::Subject;
-pub use world::{Job, World};
+pub use world::{Job, Planned, Planning, World};

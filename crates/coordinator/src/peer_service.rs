@@ -58,9 +58,7 @@ impl<W: World> PeerService for PeerDesk<W> {
 
     async fn plan(&self, request: Request<api::PlanRequest>) -> Result<Response<api::PlanResponse>, Status> {
         caller(&request)?;
-        let asked = asked(request).reserve.unwrap_or_default();
-        let pairs = self.planned(&asked).await?;
-        Ok(Response::new(api::PlanResponse { pairs }))
+        Ok(Response::new(self.plan_for(asked(request)).await?))
     }
 
     async fn admit(
@@ -119,6 +117,7 @@ impl<W: World> PeerService for PeerDesk<W> {
             Sighting::Paused => api::Sighting::Paused,
             Sighting::ShutOff => api::Sighting::ShutOff,
             Sighting::Unreadable => api::Sighting::Unreadable,
+            Sighting::Split => api::Sighting::Split,
         };
         // A guest that came and left again may have run here: that is an end, and no promise.
         let closed = state == Some(State::Done(Outcome::Closed));

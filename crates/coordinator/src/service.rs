@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt, stream};
 use godwit_api::v1::{
     self as api, guest_service_server::GuestService, migration_service_server::MigrationService,
 };
-use godwit_migration::Brief;
+use godwit_migration::{Brief, Options};
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
@@ -24,6 +24,8 @@ const LIST_LIMIT: u32 = 1000;
 
 /// Nothing that is done with a guest on its standby takes longer; without a bound it would be a standby until asked otherwise.
 const LONGEST_STANDBY: Duration = Duration::from_secs(86_400);
+/// More findings are not ignored at once.
+const MOST_IGNORED: usize = 32;
 
 /// [`MigrationService`] over a coordinator.
 pub struct MigrationDesk<W>(pub Coordinator<W>);
@@ -57,16 +59,19 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         let coordinator = self.0.clone();
         let wanted = Wanted {
             policy: words::policy_of(asked.policy()),
+            options: options(asked.transfer.as_ref())?,
+            ignore: reasons(asked.ignore)?,
             guest: asked.guest,
             destination: asked.destination,
             request: asked.request_id,
             probes: asked.probes_per_second,
             unkept: asked.keep == i32::from(api::Keep::Off),
         };
-        let view = carried(async move { coordinator.create(&wanted).await }).await?;
+        let (view, warnings) = carried(async move { coordinator.create(&wanted).await }).await?;
         subject.note("migration", &view.migration.brief.id);
         Ok(Response::new(api::CreateMigrationResponse {
             migration: Some(words::migration(&view)),
+            warnings,
         }))
     }
 
@@ -79,6 +84,8 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         name("destination", &asked.destination)?;
         let wanted = Wanted {
             policy: words::policy_of(asked.policy()),
+            options: options(asked.transfer.as_ref())?,
+            ignore: reasons(asked.ignore)?,
             guest: asked.guest,
             destination: asked.destination,
             request: String::new(),
@@ -266,6 +273,22 @@ pub(crate) async fn carried<T: Send + 'static>(
 ) -> Result<T, Status> {
     let done = tokio::spawn(work).await;
     Ok(done.map_err(|error| Status::internal(error.to_string()))??)
+}
+
+/// What is asked for alone; with the configuration's defaults it is checked again.
+fn options(asked: Option<&api::TransferOptions>) -> Result<Options, Refused> {
+    let options = asked.map(words::options_of).transpose();
+    Ok(options.map_err(Refused::Invalid)?.unwrap_or_default())
+}
+
+/// Reasons of findings; one that is none is harmless.
+fn reasons(asked: Vec<String>) -> Result<Vec<String>, Refused> {
+    match asked.len() <= MOST_IGNORED && asked.iter().all(|word| name("ignore", word).is_ok()) {
+        true => Ok(asked),
+        false => Err(Refused::Invalid(format!(
+            "ignore must be at most {MOST_IGNORED} reasons of findings"
+        ))),
+    }
 }
 
 fn no_page() -> Refused {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use godwit_migration::{Phase, profile::MustMatch};
+use godwit_migration::{Options, Phase, profile::MustMatch};
 
 use crate::History;
 
@@ -55,6 +55,8 @@ pub struct Settings {
     pub pools: Vec<String>,
     /// Probes a second by which a guest's outage is measured; 0: it is not.
     pub probes: u32,
+    /// What a transfer from here is like, where whoever asks for it says nothing.
+    pub transfer: Options,
     /// When its certificate ends.
     pub certificate: Expiry,
 }

@@ -1,6 +1,9 @@
 //! A migration as the wire has it.
 
+mod findings;
 mod measured;
+mod needs;
+mod options;
 mod peers;
 mod profile;
 
@@ -13,9 +16,15 @@ use godwit_migration::{
 use prost_types::Timestamp;
 
 pub use self::{
+    findings::{diagnosis, estimates},
     measured::measured,
+    needs::{plan_request, planned},
     peers::{PEER_VERSION, plug_alias, reserve_request},
     profile::{profile, profile_of},
+};
+pub(crate) use self::{
+    needs::needs_of,
+    options::{options, options_of},
 };
 use crate::operation::View;
 
@@ -66,6 +75,7 @@ pub(crate) fn migration(view: &View) -> api::Migration {
         queue_place: view.place,
         measurement: value.measured().as_ref().map(measured::measurement),
         kept: value.kept().map(kept),
+        transfer: options(&brief.options),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf, doctor::Diagnosis,
-    preflight::GuestFacts,
+    plan::Needs, preflight::GuestFacts,
 };
 use tokio::sync::watch;
 
@@ -25,6 +25,30 @@ pub struct Job {
     pub progress: watch::Sender<Option<Figures>>,
     /// Where its place in a queue goes while it waits there, from 1; 0: it does not wait.
     pub place: watch::Sender<u32>,
+}
+
+/// What is planned.
+#[derive(Clone, Copy, Debug)]
+pub enum Planning<'a> {
+    /// A guest of this host is to leave.
+    Leaving(&'a Brief),
+    /// A guest is to come here.
+    Arriving(&'a Needs),
+}
+
+/// What came of it, as the wire has it: half of it may be another host's.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// Of a guest that is to leave: what its destination would hold.
+    pub pairs: Vec<api::PairPlan>,
+    /// What stands in the way, the worst first.
+    pub findings: Vec<api::Finding>,
+    /// What could not be looked at.
+    pub not_checked: Vec<api::NotChecked>,
+    /// Of a guest that is to leave: how long its parts may take.
+    pub estimate: Vec<api::StepEstimate>,
+    /// Of a guest that is to come: a port of QEMU's where somebody listens for a while, and this host's name as libvirt has it.
+    pub port: Option<(u16, String)>,
 }
 
 /// Hosts, guests, VFs and peers; real ones in the daemon, pretend ones in the simulator.
@@ -56,8 +80,9 @@ pub trait World: Send + Sync + 'static {
     /// What libvirt here shows of a guest, by calls that wait for no job.
     fn sight(&self, uuid: &str) -> impl Future<Output = Sighting> + Send;
 
-    /// What the destination would hold for such a migration now; asked once. Nothing is held.
-    fn plan(&self, brief: &Brief) -> impl Future<Output = Result<Vec<api::PairPlan>, Cause>> + Send;
+    /// What stands in the way of a guest that is to leave, here and at its destination, and what that would hold for it now; or of one
+    /// that is to come, here. Asked once; nothing is held or changed. What cannot be looked at in time is told.
+    fn plan(&self, what: Planning<'_>) -> impl Future<Output = Result<Planned, Cause>> + Send;
 
     /// How the peer of that name is, by its own words; asked once. A peer can be reached through the world alone.
     fn greet(&self, peer: &str) -> impl Future<Output = Result<api::Host, Cause>> + Send;

@@ -7,6 +7,7 @@ mod keep;
 mod measure;
 mod nearest;
 mod pools;
+mod transfer;
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +32,7 @@ pub(crate) use self::{
     keep::KeepTable,
     measure::MeasureTable,
     pools::PoolTable,
+    transfer::TransferTable,
 };
 use crate::world::doubt::{Doubt, OnUnknown};
 
@@ -86,6 +88,9 @@ pub(crate) struct Config {
     /// Frames that arrive for a guest while it is paused between two hosts.
     #[serde(default)]
     pub(crate) keep: KeepTable,
+    /// What transfers from here are like.
+    #[serde(default)]
+    pub(crate) transfer: TransferTable,
     /// How much is kept of migrations that have ended.
     #[serde(default)]
     pub(crate) history: HistoryTable,
@@ -309,6 +314,7 @@ impl Config {
             return Err("measure.probes is not 0 to 1000 a second".into());
         }
         self.keep.check()?;
+        self.transfer.options()?;
         self.faults()?;
         self.hook
             .check(&self.socket, self.pools.iter().map(|pool| &pool.name))?;
@@ -362,11 +368,8 @@ impl Config {
 
     /// The phases' deadlines.
     pub(crate) fn deadlines(&self) -> Deadlines {
-        Deadlines::new(
-            self.deadlines
-                .iter()
-                .map(|(phase, s)| (phase.0, Duration::from_secs(*s))),
-        )
+        let named = self.deadlines.iter();
+        Deadlines::new(named.map(|(phase, s)| (phase.0, Duration::from_secs(*s))))
     }
 }
 

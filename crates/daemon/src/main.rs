@@ -209,6 +209,8 @@ fn settings(config: &Config, keys: Option<&Arc<Keys>>) -> Settings {
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
         certificate: expiry(keys),
         probes: config.measure.probes,
+        // Checked when the file was read.
+        transfer: config.transfer.options().unwrap_or_default(),
     }
 }
 

@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use godwit_api::{
     peer::v1::{
         AdmitRequest, ArrivalRequest, GreetRequest, ListMacsRequest, ListMacsResponse, LookRequest,
-        PlanRequest, Sighting as WireSighting, UnreserveRequest, peer_service_client::PeerServiceClient,
+        PlanRequest, PlanResponse, Sighting as WireSighting, UnreserveRequest,
+        peer_service_client::PeerServiceClient,
     },
     v1 as api,
 };
 use godwit_coordinator::{retry::Policy, words};
-use godwit_migration::{Brief, Cause, DestinationView, HostRefusal, MacAddress, PciAddress, Sighting};
+use godwit_migration::{
+    Brief, Cause, DestinationView, HostRefusal, MacAddress, PciAddress, Sighting, plan::Needs,
+};
 use godwit_server::{Files, Keys};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -155,17 +158,21 @@ impl Peers {
         }
     }
 
-    /// What the destination would hold now; asked once.
-    pub(crate) async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
+    /// What the destination would hold now, and what stands in the guest's way there; asked once.
+    pub(crate) async fn plan(&self, brief: &Brief, needs: Option<&Needs>) -> Result<PlanResponse, Cause> {
         let (peer, channel) = self.get(brief.peer())?;
-        let asked = PlanRequest {
-            reserve: Some(words::reserve_request(brief)),
+        let asked = match needs {
+            Some(needs) => words::plan_request(brief, needs),
+            None => PlanRequest {
+                reserve: Some(words::reserve_request(brief)),
+                ..Default::default()
+            },
         };
-        let mut client = PeerServiceClient::new(channel.clone());
+        let mut client = PeerServiceClient::new(channel.clone()).max_decoding_message_size(1024 * 1024);
         let answer = tokio::time::timeout(REQUEST, client.plan(asked)).await;
         let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
         let answer = answer.map_err(|status| told(&peer.name, &status))?;
-        Ok(answer.into_inner().pairs)
+        Ok(answer.into_inner())
     }
 
     /// The migration's place in the destination's queue of transfers; 0: it may begin.
@@ -360,6 +367,7 @@ fn sighting(wire: WireSighting) -> Sighting {
         WireSighting::Running => Sighting::Running,
         WireSighting::Paused => Sighting::Paused,
         WireSighting::ShutOff => Sighting::ShutOff,
+        WireSighting::Split => Sighting::Split,
         WireSighting::Unreadable | WireSighting::Unspecified => Sighting::Unreadable,
     }
 }

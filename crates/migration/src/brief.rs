@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    MacAddress, PciAddress, Profile,
+    MacAddress, Options, PciAddress, Profile,
     phase::{Course, Phase, State},
 };
 
@@ -134,6 +134,9 @@ pub struct Brief {
     /// Frames that arrive in its pause are not kept: so it was asked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unkept: bool,
+    /// Source: what the transfer is to be like, the configuration's defaults included.
+    #[serde(default, skip_serializing_if = "Options::is_empty")]
+    pub options: Options,
 }
 
 impl Brief {
@@ -163,6 +166,7 @@ impl Brief {
             nodes: Vec::new(),
             probes: 0,
             unkept: false,
+            options: Options::default(),
         }
     }
 

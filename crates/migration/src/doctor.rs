@@ -109,7 +109,7 @@ impl Diagnosis {
     }
 
     /// The fact, or none and a check that was not made.
-    fn known<'a, T>(&mut self, check: &str, fact: &'a Fact<T>) -> Option<&'a T> {
+    pub(crate) fn known<'a, T>(&mut self, check: &str, fact: &'a Fact<T>) -> Option<&'a T> {
         match fact {
             Ok(fact) => Some(fact),
             Err(why) => {

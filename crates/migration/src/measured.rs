@@ -219,6 +219,7 @@ mod tests {
             nodes: Vec::new(),
             probes: 100,
             unkept: false,
+            options: crate::Options::default(),
         }
     }
 

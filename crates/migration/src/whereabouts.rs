@@ -19,6 +19,9 @@ pub enum Sighting {
     ShutOff,
     /// libvirt does not answer.
     Unreadable,
+    /// Post-copy: a part of its memory is here and the rest at the other host. On the source it has stopped for good; at the
+    /// destination it cannot go on, because the connection broke. Neither side can undo that.
+    Split,
 }
 
 /// The source's evidence.
@@ -75,7 +78,12 @@ impl Whereabouts {
         let there = matches!(destination.sighting, S::Running | S::Paused) || destination.ran;
         let not_there = matches!(destination.sighting, S::Absent | S::ShutOff);
         match source.sighting {
+            // What has stopped here for post-copy must never run here again, whatever became of the rest.
+            S::Split if destination.ran => Whereabouts::Destination,
+            S::Split if not_there => Whereabouts::Gone,
+            S::Split => Whereabouts::Unknown,
             S::Running if there => Whereabouts::Both,
+            S::Running if destination.sighting == S::Split => Whereabouts::Both,
             // It never paused for the switch-over, so no other copy can have run.
             S::Running if !source.switched_over => Whereabouts::SourceRunning,
             S::Running if not_there && destination.closed => Whereabouts::SourceRunning,
@@ -143,13 +151,14 @@ mod tests {
         }
     }
 
-    const SIGHTINGS: [Sighting; 6] = [
+    const SIGHTINGS: [Sighting; 7] = [
         S::Absent,
         S::Incoming,
         S::Running,
         S::Paused,
         S::ShutOff,
         S::Unreadable,
+        S::Split,
     ];
 
     fn all() -> impl Iterator<Item = (SourceView, DestinationView)> {
@@ -181,7 +190,7 @@ mod tests {
         for (source, destination) in all() {
             let here = Whereabouts::read(source, destination) == Whereabouts::SourceRunning;
             let not_there = matches!(destination.sighting, S::Absent | S::ShutOff);
-            let there = matches!(destination.sighting, S::Running | S::Paused) || destination.ran;
+            let there = matches!(destination.sighting, S::Running | S::Paused | S::Split) || destination.ran;
             let rule = source.job_over
                 && source.sighting == S::Running
                 && !there
@@ -202,6 +211,26 @@ mod tests {
                     "{destination:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_guest_whose_memory_is_on_both_hosts_is_never_run_here_and_gone_only_if_it_is_nowhere_else() {
+        for (source, destination) in all().filter(|(source, _)| source.sighting == S::Split) {
+            let found = Whereabouts::read(source, destination);
+            let nowhere_else = matches!(destination.sighting, S::Absent | S::ShutOff) && !destination.ran;
+            let wanted = match (source.job_over, destination.ran) {
+                (false, _) => Whereabouts::Unknown,
+                (true, true) => Whereabouts::Destination,
+                (true, false) if nowhere_else => Whereabouts::Gone,
+                (true, false) => Whereabouts::Unknown,
+            };
+            assert_eq!(found, wanted, "{source:?} {destination:?}");
+        }
+        // Nor is it said to have moved where only a part of it is.
+        for (source, destination) in all().filter(|(_, there)| there.sighting == S::Split && !there.ran) {
+            let moved = Whereabouts::read(source, destination) == Whereabouts::Destination;
+            assert!(!moved || source.ended_as_migrated, "{source:?} {destination:?}");
         }
     }
 

@@ -44,6 +44,7 @@ fn brief(role: Role) -> Brief {
         nodes: Vec::new(),
         probes: 0,
         unkept: false,
+        options: Default::default(),
     }
 }
 

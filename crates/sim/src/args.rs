@@ -34,10 +34,14 @@ Faults, PHASE[@HOST]=KIND[:COUNT] (COUNT times, `ever` for always; the phases ar
   --fault unplug=stop                       the guest is shut down (=reboot: it reboots; =cancel)
 Every kind but those of unplug and transfer alone is possible in every phase.
 
-Ills, ILL[@HOST], which change nothing but what `godwit doctor` finds:
+Ills, ILL[@HOST], which change nothing but what `godwit doctor` or `godwit plan` finds:
   --ill iommu-off@beta                      (no-vfio, link-down, old-libvirt, certificate-ends)
   --ill leftover-vf@beta                    a free VF carries something, in truth (duplicate-mac: a MAC of another
                                             host's guest); `godwit vfs check` finds and cleans it
+  --ill cpu-unfit@beta                      `godwit plan` and `migrate` find it of the host that a guest would come to
+                                            (machine-unknown, memory-short, memory-in-use, disk-missing, bridge-missing,
+                                            bridge-mtu, bridge-no-link, port-shut, lock-manager), or of the one where it
+                                            is (busy-guests, local-disk)
 
 Storms:
   godwit-sim storm --runs 10000             random faults and requests, faster than time; what fails is replayed by

@@ -97,6 +97,7 @@ impl Cluster {
             pools,
             certificate: Expiry::new(move || Some(ends_ms)),
             probes: 100,
+            transfer: Default::default(),
         };
         let (life, dead) = watch::channel(false);
         let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));

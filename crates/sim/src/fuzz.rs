@@ -118,6 +118,7 @@ fn of_peers() -> Vec<Call> {
     };
     let plan = peer::PlanRequest {
         reserve: Some(reserve.clone()),
+        needs: None,
     };
     let bodies = [
         ("Reserve", reserve.encode_to_vec()),

@@ -1,4 +1,4 @@
-//! What ails a pretend host, for `godwit doctor` to find. It changes nothing else, but for what is left on VFs: that is on
+//! What ails a pretend host, for `godwit doctor` and `godwit plan` to find. It changes nothing else, but for what is left on VFs: that is on
 //! them in truth, and can be cleaned.
 
 use std::str::FromStr;
@@ -27,6 +27,30 @@ pub enum Ill {
     LeftoverVf,
     /// A free VF carries the MAC of a guest of another host.
     DuplicateMac,
+    /// Its CPU lacks something that guests of other hosts have.
+    CpuUnfit,
+    /// Its QEMU has not the machine type that guests have.
+    MachineUnknown,
+    /// It has less memory than any guest.
+    MemoryShort,
+    /// A part of its memory is in use.
+    MemoryInUse,
+    /// The guests' disks are not there.
+    DiskMissing,
+    /// There is no bridge for standbys.
+    BridgeMissing,
+    /// The bridge for standbys takes smaller frames than those of other hosts.
+    BridgeMtu,
+    /// Nothing in the bridge for standbys has a link.
+    BridgeNoLink,
+    /// libvirt has a lock manager.
+    LockManager,
+    /// A firewall lets nobody in where QEMU receives guests.
+    PortShut,
+    /// Its guests write all of their memory all the time.
+    BusyGuests,
+    /// Its guests' disks are files of its own.
+    LocalDisk,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -40,7 +64,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 7] = [
+    pub const ALL: [Ill; 19] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -48,6 +72,18 @@ impl Ill {
         Ill::CertificateEnds,
         Ill::LeftoverVf,
         Ill::DuplicateMac,
+        Ill::CpuUnfit,
+        Ill::MachineUnknown,
+        Ill::MemoryShort,
+        Ill::MemoryInUse,
+        Ill::DiskMissing,
+        Ill::BridgeMissing,
+        Ill::BridgeMtu,
+        Ill::BridgeNoLink,
+        Ill::LockManager,
+        Ill::PortShut,
+        Ill::BusyGuests,
+        Ill::LocalDisk,
     ];
 
     /// As it is typed.
@@ -60,6 +96,18 @@ impl Ill {
             Ill::CertificateEnds => "certificate-ends",
             Ill::LeftoverVf => "leftover-vf",
             Ill::DuplicateMac => "duplicate-mac",
+            Ill::CpuUnfit => "cpu-unfit",
+            Ill::MachineUnknown => "machine-unknown",
+            Ill::MemoryShort => "memory-short",
+            Ill::MemoryInUse => "memory-in-use",
+            Ill::DiskMissing => "disk-missing",
+            Ill::BridgeMissing => "bridge-missing",
+            Ill::BridgeMtu => "bridge-mtu",
+            Ill::BridgeNoLink => "bridge-no-link",
+            Ill::LockManager => "lock-manager",
+            Ill::PortShut => "port-shut",
+            Ill::BusyGuests => "busy-guests",
+            Ill::LocalDisk => "local-disk",
         }
     }
 

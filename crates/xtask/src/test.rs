@@ -10,10 +10,10 @@ use godwit_rig::rig::Up;
 use godwit_rig::{Rig, images, logs, room, setup};
 
 use crate::beside::Beside;
-use crate::{clients, corpus};
 use crate::dated::Verdict;
 use crate::steps::{Steps, say};
 use crate::tools;
+use crate::{clients, corpus};
 
 /// Storms of a quick run; enough that a rare defect shows in one of a few commits.
 const STORMS: u64 = 10_000;

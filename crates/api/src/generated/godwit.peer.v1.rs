@@ -103,11 +103,93 @@ pub struct PlanRequest {
     /// Its migration_id is empty.
     #[prost(message, optional, tag = "1")]
     pub reserve: ::core::option::Option<ReserveRequest>,
+    /// What else the guest needs there. Absent (an older source): only VFs are looked at.
+    #[prost(message, optional, tag = "65")]
+    pub needs: ::core::option::Option<ArrivalNeeds>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanResponse {
     #[prost(message, repeated, tag = "1")]
     pub pairs: ::prost::alloc::vec::Vec<super::super::v1::PairPlan>,
+    /// What stands in the way of the guest here, and what could not be looked at.
+    #[prost(message, repeated, tag = "65")]
+    pub findings: ::prost::alloc::vec::Vec<super::super::v1::Finding>,
+    #[prost(message, repeated, tag = "66")]
+    pub not_checked: ::prost::alloc::vec::Vec<super::super::v1::NotChecked>,
+    /// A port among those that QEMU receives guests on, where somebody listens for a few seconds; 0: none. The caller tries it.
+    #[prost(uint32, tag = "67")]
+    pub port: u32,
+    /// This host's name as libvirt gives it to a source that has no other.
+    #[prost(string, tag = "68")]
+    pub host_name: ::prost::alloc::string::String,
+}
+/// What a guest needs of the host that it comes to, by its live XML. All of it is the caller's word, and only looked up.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ArrivalNeeds {
+    /// Machine type, as "pc-q35-10.0", and architecture, as "x86_64".
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub architecture: ::prost::alloc::string::String,
+    /// As the domain has it: "kvm", or that of an emulated CPU.
+    #[prost(string, tag = "3")]
+    pub virtualisation: ::prost::alloc::string::String,
+    /// The element <cpu>, at most 64 KiB; empty: none.
+    #[prost(string, tag = "4")]
+    pub cpu: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub memory_bytes: u64,
+    /// Of huge pages; 0: ordinary ones, or any.
+    #[prost(uint64, tag = "6")]
+    pub page_kib: u64,
+    /// At most 64 of each.
+    #[prost(message, repeated, tag = "7")]
+    pub disks: ::prost::alloc::vec::Vec<NeededDisk>,
+    #[prost(message, repeated, tag = "8")]
+    pub nics: ::prost::alloc::vec::Vec<NeededNic>,
+    /// Flags of the source's CPU, where the guest has that CPU itself; at most 1,024.
+    #[prost(string, repeated, tag = "9")]
+    pub cpu_flags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// libvirt's lock manager at the source; empty: none.
+    #[prost(string, tag = "10")]
+    pub lock_manager: ::prost::alloc::string::String,
+}
+/// A disk that the guest has.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NeededDisk {
+    /// As the guest's domain names it, "vda".
+    #[prost(string, tag = "1")]
+    pub target: ::prost::alloc::string::String,
+    /// File or block device; empty: it is on the network.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// The transfer copies it.
+    #[prost(bool, tag = "3")]
+    pub copied: bool,
+    /// Only what differs from an image at the destination.
+    #[prost(bool, tag = "4")]
+    pub incremental: bool,
+    /// Bytes that it can have; 0: not known.
+    #[prost(uint64, tag = "5")]
+    pub bytes: u64,
+}
+/// What one of its virtual NICs is connected to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NeededNic {
+    #[prost(string, tag = "1")]
+    pub mac: ::prost::alloc::string::String,
+    /// "bridge", "network" or "direct", as the domain has it.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Name of the bridge, of libvirt's network, or of the NIC under a macvtap.
+    #[prost(string, tag = "3")]
+    pub source: ::prost::alloc::string::String,
+    /// MTU of what it is connected to at the source; 0: not known.
+    #[prost(uint32, tag = "4")]
+    pub mtu: u32,
+    /// A pair's standby.
+    #[prost(bool, tag = "5")]
+    pub standby: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdmitRequest {
@@ -221,6 +303,8 @@ pub enum Sighting {
     ShutOff = 5,
     /// libvirt there does not answer.
     Unreadable = 6,
+    /// A switch to post-copy left a part of its memory here and the rest at the other host.
+    Split = 65,
 }
 impl Sighting {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -236,6 +320,7 @@ impl Sighting {
             Self::Paused => "SIGHTING_PAUSED",
             Self::ShutOff => "SIGHTING_SHUT_OFF",
             Self::Unreadable => "SIGHTING_UNREADABLE",
+            Self::Split => "SIGHTING_SPLIT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -248,6 +333,7 @@ impl Sighting {
             "SIGHTING_PAUSED" => Some(Self::Paused),
             "SIGHTING_SHUT_OFF" => Some(Self::ShutOff),
             "SIGHTING_UNREADABLE" => Some(Self::Unreadable),
+            "SIGHTING_SPLIT" => Some(Self::Split),
             _ => None,
         }
     }

@@ -22,11 +22,20 @@ pub struct CreateMigrationRequest {
     /// Unspecified: as the configuration has it.
     #[prost(enumeration = "Keep", tag = "95")]
     pub keep: i32,
+    /// libvirt's own options of the transfer. What is absent is as the configuration of the daemon has it.
+    #[prost(message, optional, tag = "65")]
+    pub transfer: ::core::option::Option<TransferOptions>,
+    /// Reasons of findings that are not to keep it from beginning although they are errors (see PlanMigration), at most 32.
+    #[prost(string, repeated, tag = "66")]
+    pub ignore: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateMigrationResponse {
     #[prost(message, optional, tag = "1")]
     pub migration: ::core::option::Option<Migration>,
+    /// What was found besides that keeps no migration from beginning, the worst first. Empty where the same request was answered before.
+    #[prost(message, repeated, tag = "65")]
+    pub warnings: ::prost::alloc::vec::Vec<Finding>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlanMigrationRequest {
@@ -39,6 +48,11 @@ pub struct PlanMigrationRequest {
     /// Unspecified: the guest's own.
     #[prost(enumeration = "Policy", tag = "3")]
     pub policy: i32,
+    /// As of CreateMigration; so is the next.
+    #[prost(message, optional, tag = "65")]
+    pub transfer: ::core::option::Option<TransferOptions>,
+    #[prost(string, repeated, tag = "66")]
+    pub ignore: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanMigrationResponse {
@@ -50,11 +64,35 @@ pub struct PlanMigrationResponse {
     pub destination: ::prost::alloc::string::String,
     #[prost(enumeration = "Policy", tag = "4")]
     pub policy: i32,
-    /// CreateMigration would be taken now. If not: no VF would do for a pair, and the policy wants one.
+    /// CreateMigration would be taken now. If not: no VF would do for a pair, and the policy wants one; or a finding is an error.
     #[prost(bool, tag = "5")]
     pub moves: bool,
     #[prost(message, repeated, tag = "6")]
     pub pairs: ::prost::alloc::vec::Vec<PairPlan>,
+    /// What both hosts and the guest have that stands, or may stand, in the way, the worst first. Errors keep CreateMigration from beginning.
+    #[prost(message, repeated, tag = "65")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// What could not be looked at. It keeps nothing from beginning.
+    #[prost(message, repeated, tag = "66")]
+    pub not_checked: ::prost::alloc::vec::Vec<NotChecked>,
+    /// How long what comes may take; no promise.
+    #[prost(message, repeated, tag = "67")]
+    pub estimate: ::prost::alloc::vec::Vec<StepEstimate>,
+}
+/// How long a part of a migration may take, by what was measured elsewhere and what is known of this guest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StepEstimate {
+    /// "unplug", "transfer", "pause" or "plug".
+    #[prost(string, tag = "1")]
+    pub step: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub least_ms: u64,
+    /// Absent: no end is foreseen.
+    #[prost(uint64, optional, tag = "3")]
+    pub most_ms: ::core::option::Option<u64>,
+    /// Where the figures are from, one sentence.
+    #[prost(string, tag = "4")]
+    pub because: ::prost::alloc::string::String,
 }
 /// What one pair would get.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -309,6 +347,9 @@ pub struct Migration {
     /// Absent: not (yet) known.
     #[prost(message, optional, tag = "24")]
     pub kept: ::core::option::Option<Kept>,
+    /// What its transfer is like, the configuration's defaults included. Absent: nothing was said of it, or this is not the source's record.
+    #[prost(message, optional, tag = "65")]
+    pub transfer: ::core::option::Option<TransferOptions>,
     /// Grows with everything that is written down of it on this host. Figures of a running transfer change without it.
     #[prost(uint64, tag = "30")]
     pub revision: u64,
@@ -339,6 +380,82 @@ pub struct Kept {
     /// Why none, or not all, were kept; empty: they were.
     #[prost(string, tag = "8")]
     pub not_kept: ::prost::alloc::string::String,
+}
+/// What a transfer is to be like: libvirt's own options. What is absent is left to libvirt, or to the configuration. Numbers out of
+/// their bounds and what does not go together are refused (INVALID) before anything is changed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferOptions {
+    /// Limit of the rate, MiB/s, 1 to 1,048,576.
+    #[prost(uint64, optional, tag = "1")]
+    pub bandwidth_mib_per_second: ::core::option::Option<u64>,
+    /// The same after the switch to post-copy.
+    #[prost(uint64, optional, tag = "2")]
+    pub post_copy_bandwidth_mib_per_second: ::core::option::Option<u64>,
+    /// How long the guest may be paused for the last of its memory, ms, 1 to 2,000,000: what QEMU aims at, not a promise.
+    #[prost(uint64, optional, tag = "3")]
+    pub downtime_ms: ::core::option::Option<u64>,
+    /// Connections that carry the memory side by side, 1 to 255; 0: one, in the old way.
+    #[prost(uint32, optional, tag = "4")]
+    pub parallel_connections: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "5")]
+    pub auto_converge: ::core::option::Option<AutoConverge>,
+    /// The guest may go on at the destination before all of its memory is there: from then on neither host alone has all of it. It does
+    /// so after the first pass over its memory, or when a timeout of that action says so.
+    #[prost(bool, optional, tag = "6")]
+    pub post_copy: ::core::option::Option<bool>,
+    /// How the memory is compressed; present without methods: not at all.
+    #[prost(message, optional, tag = "7")]
+    pub compression: ::core::option::Option<TransferCompression>,
+    #[prost(message, optional, tag = "8")]
+    pub tls: ::core::option::Option<TransferTls>,
+    #[prost(message, optional, tag = "9")]
+    pub storage: ::core::option::Option<TransferStorage>,
+    #[prost(message, optional, tag = "10")]
+    pub timeout: ::core::option::Option<TransferTimeout>,
+}
+/// A guest that writes faster than is sent is slowed down, in steps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AutoConverge {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    /// Per cent of its time that are taken from it first, and besides if that is not enough, 1 to 99.
+    #[prost(uint32, optional, tag = "2")]
+    pub initial_percent: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub increment_percent: ::core::option::Option<u32>,
+}
+/// How memory is compressed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferCompression {
+    #[prost(enumeration = "CompressionMethod", repeated, tag = "1")]
+    pub methods: ::prost::alloc::vec::Vec<i32>,
+}
+/// Whether QEMU encrypts what it sends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferTls {
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+    /// Name in the destination's certificate; empty: the host's own.
+    #[prost(string, tag = "2")]
+    pub destination: ::prost::alloc::string::String,
+}
+/// What becomes of the guest's disks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferStorage {
+    #[prost(enumeration = "StorageCopy", tag = "1")]
+    pub copy: i32,
+    /// Names of the disks that are copied, as the domain has them ("vda"), 64 at most; none: all that can be written and are not shared.
+    #[prost(string, repeated, tag = "2")]
+    pub disks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// What happens if the transfer takes too long.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferTimeout {
+    /// After so many, 1 to 86,400.
+    #[prost(uint64, tag = "1")]
+    pub seconds: u64,
+    #[prost(enumeration = "TimeoutAction", tag = "2")]
+    pub action: i32,
 }
 /// What the guest's agent counted while the guest was moved. All of it is the guest's word.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1050,6 +1167,113 @@ impl Keep {
             "KEEP_UNSPECIFIED" => Some(Self::Unspecified),
             "KEEP_AUTO" => Some(Self::Auto),
             "KEEP_OFF" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CompressionMethod {
+    Unspecified = 0,
+    /// The difference to what was sent before. Not with parallel connections.
+    Xbzrle = 1,
+    /// zlib in several threads, until QEMU 9.0. Not with parallel connections or post-copy.
+    Mt = 2,
+    /// With parallel connections alone; so is the next.
+    Zlib = 3,
+    Zstd = 4,
+}
+impl CompressionMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COMPRESSION_METHOD_UNSPECIFIED",
+            Self::Xbzrle => "COMPRESSION_METHOD_XBZRLE",
+            Self::Mt => "COMPRESSION_METHOD_MT",
+            Self::Zlib => "COMPRESSION_METHOD_ZLIB",
+            Self::Zstd => "COMPRESSION_METHOD_ZSTD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMPRESSION_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "COMPRESSION_METHOD_XBZRLE" => Some(Self::Xbzrle),
+            "COMPRESSION_METHOD_MT" => Some(Self::Mt),
+            "COMPRESSION_METHOD_ZLIB" => Some(Self::Zlib),
+            "COMPRESSION_METHOD_ZSTD" => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StorageCopy {
+    Unspecified = 0,
+    /// Both hosts have them.
+    None = 1,
+    All = 2,
+    /// Only what differs from an image that the destination has already.
+    Incremental = 3,
+}
+impl StorageCopy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STORAGE_COPY_UNSPECIFIED",
+            Self::None => "STORAGE_COPY_NONE",
+            Self::All => "STORAGE_COPY_ALL",
+            Self::Incremental => "STORAGE_COPY_INCREMENTAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STORAGE_COPY_UNSPECIFIED" => Some(Self::Unspecified),
+            "STORAGE_COPY_NONE" => Some(Self::None),
+            "STORAGE_COPY_ALL" => Some(Self::All),
+            "STORAGE_COPY_INCREMENTAL" => Some(Self::Incremental),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TimeoutAction {
+    Unspecified = 0,
+    /// It is given up, and the guest stays.
+    Cancel = 1,
+    /// The guest is paused until all of it is there.
+    Suspend = 2,
+    /// The guest goes on at the destination, and the rest of its memory follows.
+    PostCopy = 3,
+}
+impl TimeoutAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TIMEOUT_ACTION_UNSPECIFIED",
+            Self::Cancel => "TIMEOUT_ACTION_CANCEL",
+            Self::Suspend => "TIMEOUT_ACTION_SUSPEND",
+            Self::PostCopy => "TIMEOUT_ACTION_POST_COPY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TIMEOUT_ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "TIMEOUT_ACTION_CANCEL" => Some(Self::Cancel),
+            "TIMEOUT_ACTION_SUSPEND" => Some(Self::Suspend),
+            "TIMEOUT_ACTION_POST_COPY" => Some(Self::PostCopy),
             _ => None,
         }
     }

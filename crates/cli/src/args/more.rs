@@ -18,6 +18,7 @@ Examples:
   godwit watch 0198c0de                  see its phases as they come, as with --wait
   godwit cancel 0198c0de                 turn it round
   godwit migrate web-1 beta --policy prefer  move it, also when beta has no free VF
+  godwit migrate web-1 beta --bandwidth 500MiB/s --downtime 100ms  with libvirt's own options
   godwit standby web-1 --wait            its VF is taken; it stays here, on its standby
   godwit accelerate web-1 --wait         it gets a VF again
   godwit standby --pf enp1s0f0           all guests of a PF, to repair it

@@ -2,7 +2,7 @@
 
 use godwit_api::v1 as api;
 
-use super::{Policy, Wait, request_id, word};
+use super::{Policy, Wait, request_id, transfer::Transfer, word};
 
 pub(super) const MIGRATE_MORE: &str = "\
 Without --wait the command ends when the daemon has accepted the migration; `godwit show ID` shows it.
@@ -45,6 +45,11 @@ pub(crate) struct Plan {
     /// As of migrate [default: the guest's own policy]
     #[arg(long, value_enum)]
     pub(crate) policy: Option<Policy>,
+    /// Go on in spite of errors with this reason, as CPU_UNFIT; may be given again
+    #[arg(long, value_name = "REASON", value_parser = word)]
+    pub(crate) ignore: Vec<String>,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
 }
 
 #[derive(Debug, clap::Args)]
@@ -69,4 +74,9 @@ pub(crate) struct Migrate {
     /// Name this request, 1 to 128 bytes: the same name gives the same migration again [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub(crate) request_id: Option<String>,
+    /// Go on in spite of errors with this reason, as CPU_UNFIT; may be given again
+    #[arg(long, value_name = "REASON", value_parser = word)]
+    pub(crate) ignore: Vec<String>,
+    #[command(flatten)]
+    pub(crate) transfer: Transfer,
 }

@@ -1,6 +1,6 @@
 //! `godwit migrate GUEST HOST [--wait] [--policy POLICY]`.
 
-use godwit_api::v1::{self as api, CreateMigrationRequest, Migration};
+use godwit_api::v1::{self as api, CreateMigrationRequest, Finding, Migration};
 use uuid::Uuid;
 
 use super::follow;
@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::exit::{self, Wish};
 use crate::failure::Error;
 use crate::output::Output;
-use crate::view::{json, words};
+use crate::view::{doctor, json, transfer, words};
 use crate::watch::{PATIENCE, Retry};
 
 pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output) -> Result<u8, Error> {
@@ -24,6 +24,8 @@ pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output)
         policy: Policy::wire(options.policy),
         probes_per_second: options.probes,
         keep: Keep::wire(options.keep),
+        transfer: options.transfer.wire(),
+        ignore: options.ignore.clone(),
     };
     if !options.wait.wait {
         return begin(client, &request, out).await;
@@ -63,7 +65,7 @@ async fn create(
 ) -> Result<Migration, Error> {
     let mut lost = match client.create(request.clone()).await {
         Err(error) if error.is_lost() => error,
-        answered => return answered,
+        answered => return told(answered?, out),
     };
     out.note("The daemon's answer was lost. Asking again, as the same request ...")?;
     let mut retry = Retry::new();
@@ -74,7 +76,7 @@ async fn create(
         };
         match answer {
             Err(error) if error.is_lost() => lost = error,
-            answered => return answered,
+            answered => return told(answered?, out),
         }
     }
     Err(Error::Lost {
@@ -86,6 +88,14 @@ async fn create(
         patience: PATIENCE,
         source: Box::new(lost),
     })
+}
+
+/// What was found besides keeps nothing from going on.
+fn told((migration, warnings): (Migration, Vec<Finding>), out: &mut Output) -> Result<Migration, Error> {
+    for line in doctor::warnings(&warnings) {
+        out.note(&line)?;
+    }
+    Ok(migration)
 }
 
 /// ctrl-C before there was an answer: nobody knows whether there will be a migration.
@@ -121,7 +131,10 @@ fn again(request: &CreateMigrationRequest, wait: &str, out: &Output) -> String {
         api::Keep::Auto => " --keep auto",
         api::Keep::Off => " --keep off",
     };
+    let transfer = request.transfer.as_ref().map(transfer::typed).unwrap_or_default();
+    let ignore = request.ignore.iter();
+    let ignore: String = ignore.map(|reason| format!(" --ignore {reason}")).collect();
     out.command(&format!(
-        "migrate {guest} {destination}{wait}{policy}{probes}{keep} --request-id {request_id}"
+        "migrate {guest} {destination}{wait}{policy}{probes}{keep}{ignore}{transfer} --request-id {request_id}"
     ))
 }

@@ -14,6 +14,8 @@ pub(super) async fn plan(mut client: Client, wanted: &Plan, out: &mut Output) ->
         guest: wanted.guest.clone(),
         destination: wanted.destination.clone(),
         policy: Policy::wire(wanted.policy),
+        transfer: wanted.transfer.wire(),
+        ignore: wanted.ignore.clone(),
     };
     let answer = client.plan(request).await?;
     if out.is_json() {

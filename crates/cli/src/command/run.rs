@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use godwit_api::v1::{Acceleration, Failure, Migration};
 
 use super::follow;
+use super::waiting::{Ended, Waiter};
 use crate::args::Run;
 use crate::client::Client;
 use crate::exit::{self, Wish};
@@ -48,7 +49,7 @@ pub(super) async fn run(mut client: Client, wanted: &Run, out: &mut Output) -> R
 }
 
 async fn lower(client: Client, begun: &Migration, out: &mut Output) -> Result<u8, Error> {
-    follow::to_its_end(client, Wish::Standby, begun, out).await
+    follow::to_its_end(client, Wish::Standby, begun, &mut Waiter::new(None), out).await
 }
 
 /// It gets a VF again, or will.
@@ -62,7 +63,10 @@ async fn raise(client: &mut Client, guest: &str, out: &mut Output) -> Result<u8,
         asked => asked,
     };
     match asked {
-        Ok(operation) => follow::to_its_end(client.clone(), Wish::Accelerate, &operation, out).await,
+        Ok(operation) => {
+            let mut waiter = Waiter::new(None);
+            follow::to_its_end(client.clone(), Wish::Accelerate, &operation, &mut waiter, out).await
+        }
         Err(Error::Refused { failure }) if LATER.contains(&failure.reason.as_str()) => {
             out.note(&format!("{guest} does not run. It gets a VF when it runs again."))?;
             Ok(exit::DONE)
@@ -90,10 +94,10 @@ async fn virsh(wanted: &Run, out: &mut Output) -> Result<u8, Error> {
         .spawn()
         .map_err(|error| not_run(&format!("{name} cannot be run: {error}")))?;
     let mut ends = tokio::task::spawn_blocking(move || child.wait());
+    let mut waiter = Waiter::new(None);
     let status = loop {
-        tokio::select! {
-            ended = &mut ends => break ended,
-            () = follow::interrupted() => {}
+        if let Ended::Done(ended) = waiter.during(&mut ends).await {
+            break ended;
         }
     };
     let status = status.map_err(io::Error::other).flatten();

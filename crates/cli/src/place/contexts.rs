@@ -57,6 +57,7 @@ impl Context {
             ca: self.ca.clone(),
             certificate: self.certificate.clone(),
             key: self.key.clone(),
+            crl: None,
         }
     }
 }

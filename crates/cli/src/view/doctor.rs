@@ -25,6 +25,14 @@ pub(crate) fn answer(answer: &DoctorResponse, width: Option<usize>) -> Vec<Strin
     lines
 }
 
+/// What was found and keeps nothing from going on: a line for each, hints left out.
+pub(crate) fn warnings(findings: &[Finding]) -> Vec<String> {
+    let those = findings.iter().filter(|found| found.severity() != Severity::Hint);
+    those
+        .map(|found| format!("Warning: {} [{}]; {}", found.what, found.reason, found.fix))
+        .collect()
+}
+
 fn told(finding: &Finding, width: Option<usize>) -> Vec<String> {
     let severity = words::severity(finding.severity()).unwrap_or_else(|| "finding".into());
     let Finding {

@@ -48,6 +48,7 @@ pub(crate) struct Migration<'a> {
     queue_place: u32,
     measurement: Option<Measurement<'a>>,
     kept: Option<Kept<'a>>,
+    transfer: Option<super::transfer::Transfer<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -185,6 +186,7 @@ impl<'a> From<&'a api::Migration> for Migration<'a> {
             queue_place: m.queue_place,
             measurement: m.measurement.as_ref().map(Measurement::from),
             kept: m.kept.as_ref().map(Kept::from),
+            transfer: m.transfer.as_ref().map(super::transfer::Transfer::from),
         }
     }
 }

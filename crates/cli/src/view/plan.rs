@@ -1,6 +1,6 @@
 //! What `godwit plan` prints for people.
 
-use godwit_api::v1::{PairPlan, PlanMigrationResponse, VfCandidate};
+use godwit_api::v1::{Finding, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, VfCandidate};
 
 use super::table::{Fit, Table};
 use super::words;
@@ -21,16 +21,91 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
             format!("{guest} would move from {source} to {destination} without a VF (policy {policy})")
         }
         (false, _) => {
-            format!("{guest} would not move from {source} to {destination}: no VF would do (policy {policy})")
+            let why = why_not(answer, lacks);
+            format!("{guest} would not move from {source} to {destination}: {why} (policy {policy})")
         }
     };
     let mut lines = vec![would];
+    if !answer.findings.is_empty() {
+        lines.push(String::new());
+        lines.extend(findings(&answer.findings, width));
+    }
+    if !answer.not_checked.is_empty() {
+        lines.push(String::new());
+        let skipped = answer.not_checked.iter();
+        lines.extend(skipped.map(|skipped| format!("not known: {}: {}", skipped.check, skipped.why)));
+    }
+    if !answer.estimate.is_empty() {
+        lines.push(String::new());
+        lines.push("About how long, by figures of others and not exact:".into());
+        lines.extend(estimate(&answer.estimate, width));
+    }
     for pair in &answer.pairs {
         lines.push(String::new());
         lines.push(format!("pair {}, pool {}", pair.mac, pair.pool));
         lines.extend(table(pair, width));
     }
     lines
+}
+
+fn why_not(answer: &PlanMigrationResponse, lacks: bool) -> String {
+    let errors = answer.findings.iter();
+    let errors = errors.filter(|found| found.severity() == Severity::Error).count();
+    let those = match errors {
+        0 => return "no VF would do".into(),
+        1 => "1 error stands in its way".to_owned(),
+        n => format!("{n} errors stand in its way"),
+    };
+    let wants_one = lacks && answer.policy() == Policy::Require;
+    if wants_one {
+        format!("no VF would do, and {those}")
+    } else {
+        those
+    }
+}
+
+fn findings(findings: &[Finding], width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new([
+        ("", Fit::Keep),
+        ("REASON", Fit::Keep),
+        ("FOUND", Fit::Wrap),
+        ("WHAT TO DO", Fit::Wrap),
+    ]);
+    for found in findings {
+        table.row([
+            words::severity(found.severity()).unwrap_or_default().into(),
+            found.reason.as_str().into(),
+            found.what.as_str().into(),
+            found.fix.as_str().into(),
+        ]);
+    }
+    table.lines(width)
+}
+
+fn estimate(parts: &[StepEstimate], width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new([("PART", Fit::Keep), ("TAKES", Fit::Keep), ("BECAUSE", Fit::Wrap)]);
+    for part in parts {
+        let takes = match part.most_ms {
+            Some(most) => format!("{} to {}", length(part.least_ms), length(most)),
+            None => format!("{} or longer: no end is foreseen", length(part.least_ms)),
+        };
+        table.row([
+            part.step.as_str().into(),
+            takes.into(),
+            part.because.as_str().into(),
+        ]);
+    }
+    table.lines(width)
+}
+
+/// Rounded: more would say that it is exact.
+fn length(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        10_000..120_000 => format!("{} s", ms / 1_000),
+        _ => format!("{} min", ms / 60_000),
+    }
 }
 
 fn table(pair: &PairPlan, width: Option<usize>) -> Vec<String> {

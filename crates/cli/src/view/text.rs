@@ -4,7 +4,7 @@ use godwit_api::v1::{Acceleration, Guest, Migration, PhaseRecord, Policy};
 use jiff::Timestamp;
 
 use super::table::{Cell, Fit, Table};
-use super::{kept, measured, outcome, words};
+use super::{kept, measured, outcome, transfer, words};
 use crate::failure;
 
 /// `godwit list`.
@@ -151,6 +151,8 @@ fn head(migration: &Migration) -> Vec<String> {
         }
     });
     lines.extend(words::policy(migration.policy()).map(|policy| format!("policy     {policy}")));
+    let transfer = migration.transfer.as_ref().map(transfer::words);
+    lines.extend(transfer.map(|options| format!("transfer   {options}")));
     let created = words::to_second(words::time(migration.created.as_ref()));
     lines.push(format!("created    {created}"));
     lines.push(format!("state      {state}{cancelled}"));

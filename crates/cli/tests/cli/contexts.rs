@@ -105,7 +105,9 @@ impl Alpha {
 
     /// Makes a context for alpha with the keys of that operator.
     fn set(&self, context: &str, authority: &str, operator: &str) {
-        let Files { ca, certificate, key } = files(self.directory.path(), authority, operator);
+        let Files {
+            ca, certificate, key, ..
+        } = files(self.directory.path(), authority, operator);
         let [ca, certificate, key] = [ca, certificate, key].map(|path| path.to_str().unwrap().to_owned());
         let address = self.address.to_string();
         let set = self.run(&[
@@ -181,6 +183,7 @@ fn files(place: &Path, authority: &str, name: &str) -> Files {
         ca: dir.join("ca.pem"),
         certificate: dir.join(format!("{name}.pem")),
         key: dir.join(format!("{name}.key")),
+        crl: None,
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Step {
 #[derive(Clone, Default)]
 pub(crate) struct Script {
     pub(crate) create: Vec<Answer<Migration>>,
+    /// Told with what was created.
+    pub(crate) warnings: Vec<Finding>,
     pub(crate) plan: Vec<Answer<PlanMigrationResponse>>,
     pub(crate) get: Vec<Answer<Migration>>,
     pub(crate) list: Vec<Migration>,
@@ -191,6 +193,16 @@ fn policy(policy: Policy) -> String {
     }
 }
 
+/// The same of a transfer's options, as far as a test wants to see them.
+fn transfer(options: Option<&TransferOptions>) -> String {
+    let Some(options) = options else {
+        return String::new();
+    };
+    let bandwidth = options.bandwidth_mib_per_second.unwrap_or_default();
+    let parallel = options.parallel_connections.unwrap_or_default();
+    format!(" at {bandwidth} MiB/s by {parallel}")
+}
+
 #[tonic::async_trait]
 impl MigrationService for Fake {
     async fn create_migration(
@@ -212,9 +224,13 @@ impl MigrationService for Fake {
             Keep::Unspecified => String::new(),
             keep => format!(" {}", keep.as_str_name()),
         };
-        let question = format!("create {guest} {destination} {request_id}{policy}{probes}{keep}");
+        let transfer = transfer(request.get_ref().transfer.as_ref());
+        let question = format!("create {guest} {destination} {request_id}{policy}{probes}{keep}{transfer}");
         let migration = Some(self.answer(question, &self.script.create).await?);
-        Ok(Response::new(CreateMigrationResponse { migration }))
+        Ok(Response::new(CreateMigrationResponse {
+            migration,
+            warnings: self.script.warnings.clone(),
+        }))
     }
 
     async fn plan_migration(
@@ -222,10 +238,11 @@ impl MigrationService for Fake {
         request: Request<PlanMigrationRequest>,
     ) -> Result<Response<PlanMigrationResponse>, Status> {
         let policy = policy(request.get_ref().policy());
+        let transfer = transfer(request.get_ref().transfer.as_ref());
         let PlanMigrationRequest {
             guest, destination, ..
         } = request.into_inner();
-        let question = format!("plan {guest} {destination}{policy}");
+        let question = format!("plan {guest} {destination}{policy}{transfer}");
         Ok(Response::new(self.answer(question, &self.script.plan).await?))
     }
 

@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use godwit_api::v1::{AutoConverge, Finding, Severity, TransferOptions};
+
 use crate::fake::{Answer, Daemon, Script, Step};
 use crate::story::{
     ID, accelerated, accepted, command, failure, finish, interrupt, lost, on_standby, place, read_up_to,
@@ -398,4 +400,71 @@ fn a_hostile_guest_cannot_command_the_terminal() {
             run.err
         );
     }
+}
+
+#[test]
+fn what_the_transfer_is_to_be_like_is_asked_for_and_shown() {
+    let (_dir, socket) = place();
+    let mut moved = accelerated();
+    moved.transfer = Some(TransferOptions {
+        bandwidth_mib_per_second: Some(100),
+        downtime_ms: Some(300),
+        parallel_connections: Some(4),
+        auto_converge: Some(AutoConverge {
+            enabled: true,
+            initial_percent: Some(20),
+            increment_percent: Some(10),
+        }),
+        post_copy: Some(false),
+        ..TransferOptions::default()
+    });
+    let script = Script {
+        create: vec![Answer::Yes(accepted())],
+        get: vec![Answer::Yes(moved)],
+        ..Script::default()
+    };
+    let daemon = Daemon::start(&socket, script);
+    let line = "migrate web-1 beta --request-id mine --bandwidth 100MiB/s --downtime 300ms --parallel 4 --auto-converge=20,10";
+    let words: Vec<&str> = line.split(' ').collect();
+    let begun = run(&socket, &words);
+    assert_eq!(begun.code, 0, "{begun:?}");
+    assert_eq!(daemon.asked(), ["create web-1 beta mine at 100 MiB/s by 4"]);
+    let shown = run(&socket, &["show", "0198"]);
+    let line = "transfer   at most 100 MiB/s, downtime 300 ms, 4 parallel connections, auto-converge (20 % first, 10 % more), no post-copy\n";
+    assert!(shown.out.contains(line), "{}", shown.out);
+    let json = run(&socket, &["show", "0198", "--json"]).json();
+    assert_eq!(json[0]["transfer"]["auto_converge"]["initial_percent"], 20);
+    assert_eq!(json[0]["transfer"]["tls"], serde_json::Value::Null);
+}
+
+#[test]
+fn what_was_found_besides_is_told_and_keeps_nothing() {
+    let (_dir, socket) = place();
+    let script = Script {
+        create: vec![Answer::Yes(accepted())],
+        warnings: vec![Finding {
+            severity: Severity::Warning.into(),
+            reason: "NETWORK_MTU".into(),
+            about: "beta".into(),
+            what: "bridge `br0` has an MTU of 1400 on beta".into(),
+            why: "larger frames would be lost".into(),
+            fix: "on beta: ip link set br0 mtu 1500".into(),
+        }],
+        ..Script::default()
+    };
+    let _daemon = Daemon::start(&socket, script);
+    let text = run(&socket, &["migrate", "web-1", "beta"]);
+    let first = text.out.lines().next();
+    assert_eq!(
+        (text.code, first),
+        (
+            0,
+            Some(
+                "Warning: bridge `br0` has an MTU of 1400 on beta [NETWORK_MTU]; on beta: ip link set br0 mtu 1500"
+            )
+        )
+    );
+    let json = run(&socket, &["migrate", "web-1", "beta", "--json"]);
+    assert!(json.err.starts_with("Warning: bridge"), "{json:?}");
+    assert_eq!(json.json().len(), 1);
 }

@@ -40,6 +40,7 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         nodes: Vec::new(),
         probes: 0,
         unkept: false,
+        options: Default::default(),
     };
     Migration::begin(brief, BEGUN)
 }

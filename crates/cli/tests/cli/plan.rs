@@ -1,6 +1,8 @@
 //! `godwit plan`.
 
-use godwit_api::v1::{PairPlan, PlanMigrationResponse, Policy, VfCandidate};
+use godwit_api::v1::{
+    Finding, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, VfCandidate,
+};
 
 use crate::fake::{Answer, Daemon, Script};
 use crate::story::{place, run};
@@ -38,6 +40,7 @@ fn script(change: impl FnOnce(&mut PlanMigrationResponse)) -> Script {
                 candidate("0000:01:10.0", false, &["guest `db-1` has it"]),
             ],
         }],
+        ..PlanMigrationResponse::default()
     };
     change(&mut answer);
     Script {
@@ -67,7 +70,7 @@ fn as_text_and_as_json() {
     );
     assert_eq!((json.code, json.err.as_str(), json.json().len()), (0, "", 1));
     insta::assert_snapshot!(json.out, @r#"
-    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}]}
+    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"findings":[],"not_checked":[],"estimate":[]}
     "#);
     assert_eq!(
         daemon.asked(),
@@ -124,4 +127,113 @@ fn a_host_without_the_pool() {
         "{}",
         text.out
     );
+}
+
+fn found(severity: Severity, reason: &str, what: &str, fix: &str) -> Finding {
+    Finding {
+        severity: severity.into(),
+        reason: reason.into(),
+        about: "beta".into(),
+        what: what.into(),
+        why: "it would be refused there".into(),
+        fix: fix.into(),
+    }
+}
+
+/// All that stands in the way at once, what is not known, and how long it may take.
+fn troubled(plan: &mut PlanMigrationResponse) {
+    let part = |step: &str, least_ms, most_ms, because: &str| StepEstimate {
+        step: step.into(),
+        least_ms,
+        most_ms,
+        because: because.into(),
+    };
+    plan.moves = false;
+    plan.findings = vec![
+        found(
+            Severity::Error,
+            "CPU_UNFIT",
+            "the CPU of beta cannot do what that of guest `web-1` does",
+            "give web-1 another CPU",
+        ),
+        found(
+            Severity::Error,
+            "NETWORK_MISSING",
+            "beta has no bridge `br0`",
+            "make one",
+        ),
+        found(
+            Severity::Warning,
+            "LOCKS_DIFFER",
+            "libvirt has lockd where guest `web-1` is",
+            "set the same",
+        ),
+    ];
+    plan.not_checked = vec![NotChecked {
+        check: "memory of beta".into(),
+        why: "no answer within 5 s".into(),
+    }];
+    plan.estimate = vec![
+        part("unplug", 70, Some(600), "ACPI asks"),
+        part("transfer", 12_300, None, "the guest writes faster"),
+        part("plug", 1_300, Some(150_000), "pinning"),
+    ];
+}
+
+#[test]
+fn all_that_stands_in_the_way_is_told_at_once_with_what_to_do() {
+    let (_dir, socket) = place();
+    let _daemon = Daemon::start(&socket, script(troubled));
+    let text = run(&socket, &["plan", "web-1", "beta"]);
+    assert_eq!((text.code, text.err.as_str()), (1, ""));
+    insta::assert_snapshot!(text.out, @r#"
+    web-1 would not move from alpha to beta: 2 errors stand in its way (policy require)
+
+             REASON           FOUND                                                      WHAT TO DO
+    error    CPU_UNFIT        the CPU of beta cannot do what that of guest `web-1` does  give web-1 another CPU
+    error    NETWORK_MISSING  beta has no bridge `br0`                                   make one
+    warning  LOCKS_DIFFER     libvirt has lockd where guest `web-1` is                   set the same
+
+    not known: memory of beta: no answer within 5 s
+
+    About how long, by figures of others and not exact:
+    PART      TAKES                               BECAUSE
+    unplug    70 ms to 600 ms                     ACPI asks
+    transfer  12 s or longer: no end is foreseen  the guest writes faster
+    plug      1.3 s to 2 min                      pinning
+
+    pair 52:54:00:00:00:01, pool blue
+          VF            PF   BECAUSE
+    gets  0000:01:10.2  pf0  on NUMA node 1, with the guest's memory, 2 of 3 VFs of pf0 are free
+    fits  0000:01:10.4  pf0  pf0 has no link
+    no    0000:01:10.0  pf0  guest `db-1` has it
+    "#);
+    let json = run(&socket, &["plan", "web-1", "beta", "--json"]).json();
+    let plan = &json[0];
+    assert_eq!(plan["moves"], false);
+    assert_eq!(
+        (&plan["findings"][0]["reason"], &plan["findings"][0]["severity"]),
+        (&"CPU_UNFIT".into(), &"error".into())
+    );
+    assert_eq!(plan["not_checked"][0]["check"], "memory of beta");
+    assert_eq!(plan["estimate"][1]["most_ms"], serde_json::Value::Null);
+}
+
+#[test]
+fn what_the_transfer_is_to_be_like_is_asked_for_in_a_plan_too() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(&socket, script(|_| {}));
+    run(
+        &socket,
+        &[
+            "plan",
+            "web-1",
+            "beta",
+            "--bandwidth",
+            "2GiB/s",
+            "--parallel",
+            "4",
+        ],
+    );
+    assert_eq!(daemon.asked(), ["plan web-1 beta at 2048 MiB/s by 4"]);
 }

@@ -76,6 +76,7 @@ fn here_by(here: Sighting) -> Result<Verdict, &'static str> {
         Sighting::Running => Ok(Verdict::Here),
         Sighting::Paused => Ok(Verdict::PausedHere),
         Sighting::Absent | Sighting::ShutOff | Sighting::Incoming => Err("libvirt here does not run it"),
+        Sighting::Split => Err("only a part of its memory is here: it cannot run here again"),
         Sighting::Unreadable => Err("libvirt here does not answer"),
     }
 }

@@ -193,6 +193,7 @@ impl<W: World> Coordinator<W> {
             nodes: facts.nodes,
             probes: self.probes(None),
             unkept: false,
+            options: Default::default(),
         };
         let id = brief.id.clone();
         self.begin(brief, None).await?;

@@ -1,6 +1,9 @@
-//! What is asked for when a guest is to move.
+//! A migration that was asked for, and what it is with the configuration's defaults.
 
-use godwit_migration::Policy;
+use godwit_migration::{Brief, Options, Policy};
+
+use super::Coordinator;
+use crate::{Refused, World};
 
 /// A migration that was asked for.
 #[derive(Clone, Debug, Default)]
@@ -17,4 +20,27 @@ pub(crate) struct Wanted {
     pub(crate) probes: Option<u32>,
     /// As [`Brief::unkept`].
     pub(crate) unkept: bool,
+    /// libvirt's own, as they were asked for.
+    pub(crate) options: Options,
+    /// Reasons of errors that are to keep it from nothing.
+    pub(crate) ignore: Vec<String>,
+}
+
+impl<W: World> Coordinator<W> {
+    /// Probes a second, where nothing or something else is wanted.
+    pub(super) fn probes(&self, wanted: Option<u32>) -> u32 {
+        wanted.unwrap_or(self.0.settings.probes).min(Brief::MOST_PROBES)
+    }
+
+    /// What the transfer is to be like: as it was asked for, and else as the configuration has it.
+    pub(super) fn options(&self, wanted: &Wanted) -> Result<Options, Refused> {
+        let options = wanted.options.clone().or(&self.0.settings.transfer);
+        match options.check() {
+            Ok(()) => Ok(options),
+            Err(wrong) if wanted.options.check().is_err() => Err(Refused::Invalid(wrong.to_string())),
+            Err(wrong) => Err(Refused::Invalid(format!(
+                "{wrong} ([transfer] in the configuration has one of them)"
+            ))),
+        }
+    }
 }

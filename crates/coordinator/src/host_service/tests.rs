@@ -64,8 +64,8 @@ impl World for Pretend {
         Sighting::Absent
     }
 
-    async fn plan(&self, _: &Brief) -> Result<Vec<godwit_api::v1::PairPlan>, Cause> {
-        Ok(Vec::new())
+    async fn plan(&self, _: crate::Planning<'_>) -> Result<crate::Planned, Cause> {
+        Ok(crate::Planned::default())
     }
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {
@@ -139,6 +139,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         pools: vec!["blue".into()],
         certificate: Default::default(),
         probes: 0,
+        transfer: Default::default(),
     };
     // In memory, so that a clock that stands still does not run on while it is read.
     let journal = Journal::in_memory().unwrap();
@@ -170,6 +171,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         nodes: Vec::new(),
         probes: 0,
         unkept: false,
+        options: Default::default(),
         pairs: vec![pair],
     };
     coordinator.begin(brief, None).await.unwrap();

@@ -31,6 +31,7 @@ fn migration(n: u32) -> Migration {
         nodes: Vec::new(),
         probes: 0,
         unkept: false,
+        options: Default::default(),
     };
     Migration::begin(brief, 1_767_323_045_067)
 }

@@ -42,6 +42,7 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         nodes: Vec::new(),
         probes: 0,
         unkept: false,
+        options: Default::default(),
         pairs: vec![pair],
     };
     Migration::begin(brief, begun_ms)

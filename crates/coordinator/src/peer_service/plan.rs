@@ -7,11 +7,33 @@ use godwit_migration::{
 };
 
 use super::{MOST_NODES, PeerDesk, wanted};
-use crate::{Refused, World, service::name, words};
+use crate::{Planning, Refused, World, service::name, words};
 
 impl<W: World> PeerDesk<W> {
+    /// What it would hold, and what stands in the way here.
+    pub(super) async fn plan_for(&self, asked: peer::PlanRequest) -> Result<peer::PlanResponse, Refused> {
+        let reserve = asked.reserve.unwrap_or_default();
+        let pairs = self.planned(&reserve).await?;
+        let Some(needs) = asked.needs else {
+            return Ok(peer::PlanResponse {
+                pairs,
+                ..Default::default()
+            });
+        };
+        let needs = words::needs_of(&reserve.guest, needs);
+        let seen = self.0.world().plan(Planning::Arriving(&needs)).await?;
+        let (port, host_name) = seen.port.unwrap_or_default();
+        Ok(peer::PlanResponse {
+            pairs,
+            findings: seen.findings,
+            not_checked: seen.not_checked,
+            port: port.into(),
+            host_name,
+        })
+    }
+
     /// Refused for what [`PeerDesk::hold`] is refused for, but for a lack of VFs.
-    pub(super) async fn planned(&self, asked: &peer::ReserveRequest) -> Result<Vec<api::PairPlan>, Refused> {
+    async fn planned(&self, asked: &peer::ReserveRequest) -> Result<Vec<api::PairPlan>, Refused> {
         let guest = Guest {
             name: asked.guest.clone(),
             uuid: asked.guest_uuid.clone(),

@@ -111,6 +111,7 @@ fn looking_changes_nothing_and_says_what_was_promised() {
             (Sighting::Paused, Wire::Paused),
             (Sighting::ShutOff, Wire::ShutOff),
             (Sighting::Unreadable, Wire::Unreadable),
+            (Sighting::Split, Wire::Split),
             (Sighting::Absent, Wire::Absent),
         ] {
             beta.world.sees(facts::WEB, sighting);

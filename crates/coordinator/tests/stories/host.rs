@@ -20,7 +20,7 @@ use godwit_coordinator::{
     PeerDesk, Settings,
     faults::{Fault, Faults, Faulty, Kind},
 };
-use godwit_migration::{Phase, Sighting, VfUse, profile::MustMatch};
+use godwit_migration::{Options, Phase, Sighting, VfUse, profile::MustMatch};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -36,6 +36,8 @@ pub struct Host {
     faults: Mutex<Vec<Fault>>,
     deaths: watch::Sender<u32>,
     history: Mutex<History>,
+    /// What the configuration of the lives to come says.
+    pub transfer: Mutex<Options>,
 }
 
 /// A living daemon, as its callers see it.
@@ -87,6 +89,7 @@ impl Host {
             faults: Mutex::default(),
             deaths: watch::Sender::new(0),
             history: Mutex::default(),
+            transfer: Mutex::default(),
         }
     }
 
@@ -94,7 +97,6 @@ impl Host {
     pub fn fault(&self, kind: Kind, times: u32) {
         self.faults.lock().unwrap().push(Fault { kind, times });
     }
-
     pub fn without_faults(&self) {
         self.faults.lock().unwrap().clear();
     }
@@ -109,7 +111,6 @@ impl Host {
         let reached = |deaths: &u32| *deaths >= times;
         self.deaths.subscribe().wait_for(reached).await.unwrap();
     }
-
     pub fn deaths(&self) -> u32 {
         *self.deaths.borrow()
     }
@@ -117,11 +118,9 @@ impl Host {
     pub fn directory(&self) -> &std::path::Path {
         self.directory.path()
     }
-
     pub fn database(&self) -> PathBuf {
         self.directory.path().join("godwit.db")
     }
-
     pub fn peek(&self) -> Peek {
         Peek::open(&self.database())
     }
@@ -159,6 +158,7 @@ impl Host {
             pools: vec!["blue".into()],
             certificate: Default::default(),
             probes: 0,
+            transfer: self.transfer.lock().unwrap().clone(),
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
         let die = move || deaths.send_modify(|deaths| *deaths += 1);

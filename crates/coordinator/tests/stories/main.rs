@@ -20,6 +20,7 @@ mod holds;
 mod host;
 mod journal;
 mod moves;
+mod options;
 mod peek;
 mod plans;
 mod policies;

@@ -202,6 +202,9 @@ fn a_person_says_where_the_guest_runs() {
         ("alpha", Sighting::Running, false, Ok(Moved::No)),
         ("alpha", Sighting::Paused, false, Ok(Moved::No)),
         ("alpha", Sighting::Absent, true, Err("AGAINST_EVIDENCE")),
+        // A half, which post-copy left: nobody's word makes a whole of it.
+        ("alpha", Sighting::Split, true, Err("AGAINST_EVIDENCE")),
+        ("beta", Sighting::Split, false, Ok(Moved::Yes)),
         ("beta", Sighting::Absent, false, Ok(Moved::Yes)),
         ("beta", Sighting::Running, false, Err("AGAINST_EVIDENCE")),
         ("gamma", Sighting::Running, false, Err("INVALID")),

@@ -10,10 +10,10 @@ use std::{
 };
 
 use godwit_api::peer::v1::{ListMacsResponse, peer_service_server::PeerService};
-use godwit_coordinator::{Caller, Job, PeerDesk, World, faults::Faulty, words};
+use godwit_coordinator::{Caller, Job, PeerDesk, Planned, Planning, World, faults::Faulty, words};
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
-    doctor::Diagnosis, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Options, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
+    doctor::Diagnosis, plan::Needs, preflight::GuestFacts,
 };
 use tokio::{sync::watch, time::Instant};
 use tonic::Request;
@@ -57,6 +57,14 @@ pub struct Knobs {
     pub dirty: Option<Cause>,
     /// Cleaning takes the MAC off.
     pub scrubs: bool,
+    /// What a look before a move finds here.
+    pub found: Vec<godwit_api::v1::Finding>,
+    /// What the doctor finds of any guest's domain.
+    pub domain: Diagnosis,
+    /// What the transfer was to be like, the last time that one was tried.
+    pub options: Options,
+    /// What a guest that is to come needs, as it was told.
+    pub needs: Option<Needs>,
     /// What beta says of its MACs; none: no peer answers.
     pub macs: Option<ListMacsResponse>,
     once: BTreeMap<Phase, VecDeque<Event>>,
@@ -267,6 +275,9 @@ impl World for Pretend {
     async fn work(&self, job: Job) -> Event {
         let phase = job.state.phase().expect("no work after the end");
         self.check_durable(&job);
+        if phase == Phase::Transfer {
+            self.set(|knobs| knobs.options = job.brief.options.clone());
+        }
         if let Some(event) = self.scripted(&job, phase).await {
             return event;
         }
@@ -327,15 +338,29 @@ impl World for Pretend {
         knobs.sightings.get(uuid).copied().unwrap_or(Sighting::Absent)
     }
 
-    async fn plan(&self, brief: &Brief) -> Result<Vec<godwit_api::v1::PairPlan>, Cause> {
+    async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
+        let own = self.knobs().found.clone();
+        let brief = match what {
+            Planning::Leaving(brief) => brief,
+            Planning::Arriving(needs) => {
+                self.set(|knobs| knobs.needs = Some(needs.clone()));
+                return Ok(Planned {
+                    findings: own,
+                    ..Planned::default()
+                });
+            }
+        };
         let Some(link) = self.linked() else {
-            return Ok(Vec::new());
+            return Ok(Planned::default());
         };
-        let asked = godwit_api::peer::v1::PlanRequest {
-            reserve: Some(words::reserve_request(brief)),
+        let needs = Needs {
+            guest: brief.guest.name.clone(),
+            ..Needs::default()
         };
+        let asked = words::plan_request(brief, &needs);
         let answer = link.desk.plan(self.request(asked)).await;
-        Ok(answer.map_err(|_| cause("PEER"))?.into_inner().pairs)
+        let answer = answer.map_err(|_| cause("PEER"))?.into_inner();
+        Ok(words::planned(answer, own, Vec::new()))
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
@@ -353,7 +378,8 @@ impl World for Pretend {
         })
     }
 
-    async fn doctor(&self, _: Option<&GuestFacts>) -> Diagnosis {
-        Diagnosis::default()
+    async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
+        let domain = guest.map(|_| self.knobs().domain.clone());
+        domain.unwrap_or_default()
     }
 }

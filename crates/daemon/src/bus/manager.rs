@@ -215,6 +215,8 @@ impl<W: World> Manager<W> {
                 policy: policy.into(),
                 probes_per_second: None,
                 keep: 0,
+                transfer: None,
+                ignore: Vec::new(),
             };
             let desk = MigrationDesk(self.coordinator.clone());
             let begun = desk.create_migration(Request::new(request)).await?;

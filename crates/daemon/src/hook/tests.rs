@@ -67,8 +67,8 @@ impl World for Waiting {
         panic!("libvirt was asked")
     }
 
-    async fn plan(&self, _: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
-        Ok(Vec::new())
+    async fn plan(&self, _: godwit_coordinator::Planning<'_>) -> Result<godwit_coordinator::Planned, Cause> {
+        Ok(godwit_coordinator::Planned::default())
     }
 
     async fn greet(&self, _: &str) -> Result<api::Host, Cause> {
@@ -138,6 +138,7 @@ impl Host {
             pools: vec!["fabric".into()],
             certificate: Default::default(),
             probes: 0,
+            transfer: Default::default(),
         };
         let journal = Journal::open(place.path()).unwrap();
         let coordinator = Coordinator::start(settings, Arc::clone(&world), journal)

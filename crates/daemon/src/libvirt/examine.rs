@@ -14,6 +14,11 @@ const PIDS: [&str; 3] = [
 const NAMES: [&str; 2] = ["libvirtd", "virtqemud"];
 
 impl Libvirt {
+    /// This host's name, as libvirt tells it to a source that is given no other.
+    pub(crate) async fn host_name(&self) -> Result<String, LibvirtError> {
+        self.quick("host name", |conn| Ok(conn.hostname()?)).await
+    }
+
     /// Versions of libvirt and of its QEMU.
     pub(crate) async fn versions(&self) -> Result<Versions, LibvirtError> {
         self.quick("versions", |conn| {

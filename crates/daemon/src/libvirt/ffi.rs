@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use godwit_migration::plan::Machine;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 use virt::{connect::Connect, domain::Domain, error::Error};
@@ -23,7 +24,7 @@ use virt_sys as sys;
 use super::{
     error::LibvirtError,
     event::{Event, Lifecycle},
-    job::{JobStats, Value},
+    job::{JobStats, Value, measured_rate},
 };
 
 /// A text for C.
@@ -61,6 +62,21 @@ pub(super) fn abort_job(domain: &Domain) -> Result<(), LibvirtError> {
     // SAFETY: the pointer is valid while `domain` is borrowed.
     succeeded(unsafe { sys::virDomainAbortJob(domain.as_ptr()) })?;
     Ok(())
+}
+
+/// Lets the guest of an outgoing migration that may post-copy go on at the destination.
+pub(super) fn start_post_copy(domain: &Domain) -> Result<(), LibvirtError> {
+    // SAFETY: the pointer is valid while `domain` is borrowed.
+    succeeded(unsafe { sys::virDomainMigrateStartPostCopy(domain.as_ptr(), 0) })?;
+    Ok(())
+}
+
+/// The pause that QEMU aims at in a migration, ms.
+pub(super) fn max_downtime(domain: &Domain) -> Result<u64, LibvirtError> {
+    let mut downtime = 0;
+    // SAFETY: the pointer is valid while `domain` is borrowed; the number outlives the call.
+    succeeded(unsafe { sys::virDomainMigrateGetMaxDowntime(domain.as_ptr(), &mut downtime, 0) })?;
+    Ok(downtime)
 }
 
 /// Figures of the current job, or with `VIR_DOMAIN_JOB_STATS_COMPLETED` of the last; `None` without one.
@@ -101,6 +117,57 @@ pub(super) fn migrate(
     Ok(())
 }
 
+/// Compares the CPU of an element `<cpu>` with what this host's QEMU has; `VIR_ERR_CPU_INCOMPATIBLE` names what is missing.
+pub(super) fn compare_cpu(conn: &Connect, machine: &Machine, element: &str) -> Result<(), LibvirtError> {
+    let texts = [&machine.architecture, &machine.kind, &machine.virtualisation];
+    let [architecture, kind, virtualisation] = texts.map(|text| c_string(text));
+    let (architecture, kind, virtualisation) = (architecture?, kind?, virtualisation?);
+    let element = c_string(element)?;
+    // SAFETY: all pointers are valid during the call; no emulator is named, which is allowed.
+    succeeded(unsafe {
+        sys::virConnectCompareHypervisorCPU(
+            conn.as_ptr(),
+            ptr::null(),
+            architecture.as_ptr(),
+            kind.as_ptr(),
+            virtualisation.as_ptr(),
+            element.as_ptr(),
+            sys::VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE as c_uint,
+        )
+    })?;
+    Ok(())
+}
+
+/// Lets QEMU look for some seconds how fast the guest writes. Returns at once.
+pub(super) fn start_dirty_rate(domain: &Domain, seconds: c_int) -> Result<(), LibvirtError> {
+    // SAFETY: the pointer is valid while `domain` is borrowed.
+    succeeded(unsafe { sys::virDomainStartDirtyRateCalc(domain.as_ptr(), seconds, 0) })?;
+    Ok(())
+}
+
+/// What came of it, MiB each second; none while it is measured, or if it never was.
+pub(super) fn dirty_rate(domain: &Domain) -> Result<Option<u64>, LibvirtError> {
+    // SAFETY: the pointer is used while `domain` is borrowed, and not longer.
+    let mut domains = [unsafe { domain.as_ptr() }, ptr::null_mut()];
+    let mut records = ptr::null_mut();
+    let wanted = sys::VIR_DOMAIN_STATS_DIRTYRATE as c_uint;
+    // SAFETY: the list of domains ends with null, and libvirt makes the list of records, which is given back below.
+    let count =
+        succeeded(unsafe { sys::virDomainListGetStats(domains.as_mut_ptr(), wanted, &mut records, 0) })?;
+    let params = if count > 0 && !records.is_null() {
+        // SAFETY: libvirt made `count` records, the first of which is valid until the list is freed.
+        unsafe {
+            let record = &**records;
+            read_params(record.params, record.nparams)
+        }
+    } else {
+        Vec::new()
+    };
+    // SAFETY: as libvirt made it; null is allowed.
+    unsafe { sys::virDomainStatsRecordListFree(records) };
+    Ok(measured_rate(&params))
+}
+
 /// An array of typed parameters that libvirt allocated and gets back.
 struct Params {
     array: sys::virTypedParameterPtr,
@@ -139,7 +206,13 @@ impl Params {
                 // SAFETY: libvirt grows the array as needed and copies the name.
                 succeeded(unsafe { sys::virTypedParamsAddULLong(array, count, room, name, *number) })?;
             }
-            Value::Int(_) | Value::Double(_) | Value::Boolean(_) => {
+            Value::Int(number) => {
+                let number = c_int::try_from(*number)
+                    .map_err(|_| LibvirtError::ours("a number for libvirt is out of its range"))?;
+                // SAFETY: libvirt grows the array as needed and copies the name.
+                succeeded(unsafe { sys::virTypedParamsAddInt(array, count, room, name, number) })?;
+            }
+            Value::Double(_) | Value::Boolean(_) => {
                 return Err(LibvirtError::ours("no migration parameter is of this type"));
             }
         }

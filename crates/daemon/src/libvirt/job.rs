@@ -142,6 +142,13 @@ fn number(params: &[(String, Value)], name: &str) -> Option<u64> {
     }
 }
 
+/// How fast a guest writes, MiB each second, out of a domain's statistics; none while it is measured.
+pub(super) fn measured_rate(params: &[(String, Value)]) -> Option<u64> {
+    let status = number(params, "dirtyrate.calc_status")?;
+    let measured = status == u64::from(virt_sys::VIR_DOMAIN_DIRTYRATE_MEASURED);
+    number(params, "dirtyrate.megabytes_per_second").filter(|_| measured)
+}
+
 fn text(params: &[(String, Value)], name: &str) -> Option<String> {
     match params.iter().find(|(found, _)| found == name)? {
         (_, Value::Text(text)) => Some(text.clone()),
@@ -179,6 +186,18 @@ mod tests {
         assert_eq!(stats.memory.total, Some(201_326_592));
         assert_eq!((stats.memory.remaining, stats.iteration), (None, None));
         assert_eq!(JobStats::from_raw(0, &params()), None);
+    }
+
+    #[test]
+    fn how_fast_a_guest_writes_is_told_when_it_was_measured() {
+        let params = |status| {
+            vec![
+                ("dirtyrate.calc_status".to_owned(), Value::Int(status)),
+                ("dirtyrate.megabytes_per_second".to_owned(), Value::Int(42)),
+            ]
+        };
+        assert_eq!(measured_rate(&params(2)), Some(42));
+        assert_eq!((measured_rate(&params(1)), measured_rate(&[])), (None, None));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! A call made while the connection is down fails at once with [`LibvirtError::ConnectionLost`]; use
 //! [`Libvirt::connected`] to wait. A call that ran into its deadline may still be carried out: look before repeating it.
 
+mod ahead;
 mod connection;
 pub(crate) mod edit;
 mod error;

@@ -200,7 +200,7 @@ async fn errors_keep_their_kind_and_libvirts_words() {
         persistent: true,
         live_xml: Some("<domain/>".into()),
         persistent_xml: None,
-        bandwidth_mib_s: Some(100),
+        options: Default::default(),
     };
     assert!(matches!(
         libvirt.migrate(request).await,

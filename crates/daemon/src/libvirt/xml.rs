@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 pub(crate) mod examine;
 pub(crate) mod hotplug;
+pub(crate) mod needs;
 mod nodes;
 
 pub(crate) use self::nodes::memory_nodes;

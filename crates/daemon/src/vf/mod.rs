@@ -11,6 +11,7 @@ mod counters;
 mod error;
 mod netlink;
 mod pools;
+mod received;
 mod sysfs;
 mod turns;
 mod watch;

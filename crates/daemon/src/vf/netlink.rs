@@ -187,6 +187,11 @@ impl Netlink {
         })
     }
 
+    /// To ask for links.
+    pub(super) fn links(&self) -> rtnetlink::LinkHandle {
+        self.handle.link()
+    }
+
     /// The settings of all VFs of a PF, by index.
     pub(crate) async fn settings(&self, pf: &str) -> Result<Vec<(u32, Settings)>, VfError> {
         Ok(settings_in(self.pf(pf).await?))

@@ -41,15 +41,15 @@ pub(crate) struct Practice {
 }
 
 /// What the tree showed.
-struct Tree {
+pub(super) struct Tree {
     machine: MachineFacts,
-    memlock: Fact<Memlock>,
-    lock_manager: Fact<Option<String>>,
+    pub(super) memlock: Fact<Memlock>,
+    pub(super) lock_manager: Fact<Option<String>>,
 }
 
 impl Practice {
     /// The tree, or why nothing of it is known.
-    async fn look(&self) -> Tree {
+    pub(super) async fn look(&self) -> Tree {
         let (machine, uri) = (self.machine.clone(), self.libvirt.clone());
         let look = async {
             let turn = Arc::clone(&self.turn).lock_owned().await;
@@ -217,7 +217,7 @@ async fn route(peer: &Peer) -> RouteFacts {
     }
 }
 
-async fn in_time<T>(look: impl Future<Output = Fact<T>>) -> Fact<T> {
+pub(super) async fn in_time<T>(look: impl Future<Output = Fact<T>>) -> Fact<T> {
     let late = || format!("no answer within {} s", LOOK.as_secs());
     timeout(LOOK, look).await.unwrap_or_else(|_| Err(late()))
 }

@@ -11,7 +11,7 @@ use godwit_migration::Sighting;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
-use crate::libvirt::{Event, JobStats, Libvirt, Lifecycle, Paused, RunState, Stopped, Suspended};
+use crate::libvirt::{Event, JobStats, Libvirt, Lifecycle, Paused, RunState, Running, Stopped, Suspended};
 
 /// Which host is asking: the same libvirt state means other things at the two ends.
 #[derive(Clone, Copy)]
@@ -27,6 +27,8 @@ pub(super) fn sighting(run: Option<RunState>, side: Side) -> Sighting {
         (Some(RunState::Paused(Paused::Migration | Paused::StartingUp)), Side::Destination) => {
             Sighting::Incoming
         }
+        (Some(RunState::Paused(Paused::PostCopy | Paused::PostCopyFailed)), _)
+        | (Some(RunState::Running(Running::PostCopyFailed)), _) => Sighting::Split,
         (Some(RunState::Paused(_)), _) => Sighting::Paused,
         (Some(RunState::ShutOff(_) | RunState::Crashed), _) => Sighting::ShutOff,
         // Shutting down, asleep, or newer than this program: its QEMU is there and has the guest.
@@ -111,5 +113,32 @@ fn note(kept: &mut HashMap<Uuid, Seen>, event: Event) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_post_copy_left_is_on_neither_side_a_guest_that_is_paused() {
+        for side in [Side::Source, Side::Destination] {
+            for run in [
+                RunState::Paused(Paused::PostCopyFailed),
+                RunState::Running(Running::PostCopyFailed),
+                RunState::Paused(Paused::PostCopy),
+            ] {
+                assert_eq!(sighting(Some(run), side), Sighting::Split, "{run:?}");
+            }
+            // It runs there while its memory follows.
+            assert_eq!(
+                sighting(Some(RunState::Running(Running::PostCopy)), side),
+                Sighting::Running
+            );
+            assert_eq!(
+                sighting(Some(RunState::Paused(Paused::User)), side),
+                Sighting::Paused
+            );
+        }
     }
 }

@@ -10,7 +10,9 @@ use godwit_migration::{
 use tracing::warn;
 
 use super::{RealWorld, Work, evidence, failed, uuid};
-use crate::libvirt::{JobKind, LibvirtError, RunState, Running, ShutOff, xml::DomainDevices};
+use crate::libvirt::{
+    DomainState, JobKind, LibvirtError, Paused, RunState, Running, ShutOff, xml::DomainDevices,
+};
 
 /// How long the destination is asked before a transfer that may not be the first.
 const LOOK: Duration = Duration::from_secs(15);
@@ -73,9 +75,10 @@ impl RealWorld {
             switched_over: seen.switched_over,
             ended_as_migrated: seen.ended_as_migrated,
         };
-        match self.libvirt.state(id).await {
+        let state = self.libvirt.state(id).await;
+        match &state {
             Ok(state) => {
-                let run = state.map(|state| state.run);
+                let run = state.as_ref().map(|state| state.run);
                 view.sighting = evidence::sighting(run, evidence::Side::Source);
                 // libvirt says so of a source that it had paused for the switch-over; the event may be on its way.
                 view.switched_over |= run == Some(RunState::Running(Running::MigrationCancelled));
@@ -83,7 +86,9 @@ impl RealWorld {
             }
             Err(_) => return Ok(view),
         }
-        if !matches!(view.sighting, Sighting::Absent | Sighting::ShutOff) {
+        // libvirt keeps the job of a post-copy that broke, so that it can be taken up again; nothing happens in it meanwhile.
+        let broke = matches!(run_of(&state), Some(RunState::Paused(Paused::PostCopyFailed)));
+        if !broke && !matches!(view.sighting, Sighting::Absent | Sighting::ShutOff) {
             view.job_over = match self.libvirt.job(id).await {
                 Ok(kind) => kind != JobKind::OutgoingMigration,
                 Err(LibvirtError::NoDomain { .. }) => true,
@@ -193,8 +198,15 @@ fn has(devices: &DomainDevices, vf: PciAddress) -> bool {
     devices.hostdevs.iter().any(|hostdev| hostdev.host_address == vf)
 }
 
+fn run_of(state: &Result<Option<DomainState>, LibvirtError>) -> Option<RunState> {
+    state.as_ref().ok()?.as_ref().map(|state| state.run)
+}
+
 fn evidence_sentence(job: &Job, source: SourceView, destination: DestinationView) -> String {
-    let word = |sighting: Sighting| format!("{sighting:?}").to_lowercase();
+    let word = |sighting: Sighting| match sighting {
+        Sighting::Split => "with a part of its memory".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    };
     let verdict = match Whereabouts::read(source, destination).verdict() {
         Verdict::Here => "so it stayed",
         Verdict::There => "so it moved",
@@ -205,11 +217,14 @@ fn evidence_sentence(job: &Job, source: SourceView, destination: DestinationView
     };
     let job_word = if source.job_over { "" } else { " in a job" };
     let closed = if destination.closed { ", closed" } else { "" };
+    let (here, there) = (&job.brief.source, &job.brief.destination);
+    let split = match source.sighting == Sighting::Split && source.job_over {
+        true => format!("; post-copy broke, and what {here} and {there} have is a guest only together"),
+        false => String::new(),
+    };
     format!(
-        "{} on {}{job_word}, {}{closed} on {}, {verdict}",
+        "{} on {here}{job_word}, {}{closed} on {there}, {verdict}{split}",
         word(source.sighting),
-        job.brief.source,
         word(destination.sighting),
-        job.brief.destination,
     )
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::result_large_err)]
 
 mod accelerate;
+mod ahead;
 mod arriving;
 mod counting;
 pub(crate) mod doctor;
@@ -22,11 +23,12 @@ mod steering;
 mod strays;
 mod teamed;
 mod transfer;
+mod urge;
 
 use std::{path::PathBuf, time::Duration};
 
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
-use godwit_coordinator::{Job, World, retry};
+use godwit_coordinator::{Job, Planned, Planning, World, retry};
 use godwit_migration::{
     Brief, Cause, Event, Guest, GuestRefusal, Pair, PciAddress, Phase, Policy, Sighting, Vf,
     doctor::Diagnosis, preflight::GuestFacts, profile::MustMatch,
@@ -226,8 +228,11 @@ impl World for RealWorld {
         }
     }
 
-    async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
-        self.peers.plan(brief).await
+    async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
+        match what {
+            Planning::Leaving(brief) => self.plan_leaving(brief).await,
+            Planning::Arriving(needs) => self.plan_arriving(needs).await,
+        }
     }
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {

@@ -7,7 +7,7 @@ use godwit_migration::{Course, Event, Figures, Report, State};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{RealWorld, Work, failed, leaving::is_wished, reachable, uuid};
+use super::{RealWorld, Work, failed, leaving::is_wished, reachable, urge::Urge, uuid};
 use crate::{
     cause::{CauseExt, cause},
     libvirt::{
@@ -34,7 +34,8 @@ impl RealWorld {
             .await
             .map_err(|error| told(&error))?;
         let state = self.libvirt.state(id).await.map_err(|error| told(&error))?;
-        let runs = matches!(state.as_ref().map(|state| state.run), Some(RunState::Running(_)));
+        let run = state.as_ref().map(|state| state.run);
+        let runs = matches!(run, Some(RunState::Running(_)));
         let persistent = state.is_some_and(|state| state.persistent);
         let going = self.libvirt.job(id).await.unwrap_or(JobKind::None) == JobKind::OutgoingMigration;
         let turned = matches!(job.state, State::Work(Course::Turn, _));
@@ -42,12 +43,14 @@ impl RealWorld {
             return Ok(Report::of("no transfer is running"));
         }
         let keeper = self.keep_from(job).await;
+        let mut urge = Urge::of(run);
         let ended = if going {
-            self.attend(job, async { Ok(()) }, turned).await
+            self.attend(job, async { Ok(()) }, (turned, &mut urge)).await
         } else {
             let request = self.migrate_request(job, id, persistent).await?;
             self.evidence.begin(id);
-            self.attend(job, self.libvirt.migrate(request), turned).await
+            self.attend(job, self.libvirt.migrate(request), (turned, &mut urge))
+                .await
         };
         self.aborted().remove(&job.brief.id);
         let kept = match keeper {
@@ -58,7 +61,7 @@ impl RealWorld {
         match ended {
             Ok(()) => Ok(Report {
                 figures,
-                detail: format!("libvirt says the transfer went well; {kept}"),
+                detail: format!("libvirt says the transfer went well{}; {kept}", urge.told()),
                 kept: Some(Box::new(kept)),
                 ..Report::default()
             }),
@@ -85,7 +88,7 @@ impl RealWorld {
             persistent,
             live_xml: None,
             persistent_xml,
-            bandwidth_mib_s: None,
+            options: job.brief.options.clone(),
         })
     }
 
@@ -118,7 +121,7 @@ impl RealWorld {
         &self,
         job: &Job,
         call: impl Future<Output = Result<(), LibvirtError>>,
-        turned: bool,
+        (turned, urge): (bool, &mut Urge),
     ) -> Result<(), LibvirtError> {
         let id = job.brief.guest.uuid.parse().unwrap_or_default();
         let end = Instant::now() + job.deadline;
@@ -134,7 +137,7 @@ impl RealWorld {
                     hush = Hush::default();
                 }
                 _ = tick.tick() => {
-                    let asked = turned || Instant::now() >= end || self.aborted().contains(&job.brief.id);
+                    let mut asked = turned || Instant::now() >= end || self.aborted().contains(&job.brief.id);
                     if hush.holds(Instant::now()) && !asked {
                         continue;
                     }
@@ -143,15 +146,17 @@ impl RealWorld {
                         let figures = figures(stats);
                         if returned.is_none() {
                             hush.hear(&figures, Instant::now());
+                            asked |= self.urge(id, urge, &job.brief.options, &figures).await;
                         }
                         job.progress.send_replace(Some(figures));
                     }
                     // The call may return (or have been made by a process that died) while the job goes on.
-                    let over = !matches!(stats, Ok(Some(_)) | Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }));
+                    let going = matches!(stats, Ok(Some(_)) | Err(LibvirtError::ConnectionLost { .. } | LibvirtError::Timeout { .. }));
+                    let over = !going || (returned.is_some() && self.post_copy_broke(id).await);
                     if let Some(result) = returned.take_if(|_| over) {
                         return result;
                     }
-                    if asked {
+                    if asked && urge.can_be_ended() {
                         self.abort_now(id).await;
                     }
                 }

@@ -115,7 +115,7 @@ impl Version {
 
 impl Memlock {
     /// The memory of the largest guest that can be given a VF, bytes; none: any.
-    pub(super) fn largest(&self) -> Option<u64> {
+    pub(crate) fn largest(&self) -> Option<u64> {
         let limit = self.limit.filter(|_| !self.may_raise)?;
         Some(limit.saturating_sub(ON_TOP))
     }

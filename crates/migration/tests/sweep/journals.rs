@@ -107,5 +107,6 @@ fn brief(role: Role) -> Brief {
         nodes: Vec::new(),
         probes: 0,
         unkept: false,
+        options: Default::default(),
     }
 }

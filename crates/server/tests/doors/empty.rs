@@ -44,8 +44,8 @@ impl World for Empty {
         Sighting::Absent
     }
 
-    async fn plan(&self, _: &Brief) -> Result<Vec<godwit_api::v1::PairPlan>, Cause> {
-        Ok(Vec::new())
+    async fn plan(&self, _: godwit_coordinator::Planning<'_>) -> Result<godwit_coordinator::Planned, Cause> {
+        Ok(godwit_coordinator::Planned::default())
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {

@@ -63,6 +63,7 @@ impl Beta {
             must_match: MustMatch::default(),
             pools: vec!["blue".into()],
             probes: 0,
+            transfer: Default::default(),
             certificate: Expiry::default(),
         };
         let journal = Journal::open(directory.path()).unwrap();

@@ -184,6 +184,7 @@ mod tests {
             nodes: Vec::new(),
             probes: 100,
             unkept: false,
+            options: Default::default(),
         }
     }
 

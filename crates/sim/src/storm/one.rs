@@ -199,6 +199,8 @@ impl Storm {
             policy: ask.policy.into(),
             probes_per_second: None,
             keep: 0,
+            transfer: None,
+            ignore: Vec::new(),
         };
         let desk = MigrationDesk(seat.coordinator.clone());
         tokio::select! {

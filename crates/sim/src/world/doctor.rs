@@ -65,7 +65,7 @@ fn facts(model: &Model, host: &Host) -> HostFacts {
                 qemu: Version(10, 0, 2),
             }),
             memlock: Ok(memlock()),
-            lock_manager: Ok(None),
+            lock_manager: Ok(lock_manager(host)),
             disk_locks: false,
         },
         own: OwnFacts {
@@ -76,7 +76,11 @@ fn facts(model: &Model, host: &Host) -> HostFacts {
     }
 }
 
-fn memlock() -> Memlock {
+pub(super) fn lock_manager(host: &Host) -> Option<String> {
+    host.ills.contains(&Ill::LockManager).then(|| "lockd".into())
+}
+
+pub(super) fn memlock() -> Memlock {
     Memlock {
         may_raise: true,
         limit: Some(8 << 20),

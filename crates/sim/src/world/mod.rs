@@ -5,6 +5,7 @@
 // The error is the loop's own event, made once in a phase; a box would only hide it.
 #![allow(clippy::result_large_err)]
 
+mod ahead;
 mod arriving;
 mod attempt;
 mod doctor;
@@ -21,7 +22,7 @@ use std::{
 };
 
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
-use godwit_coordinator::{Coordinator, Job, World};
+use godwit_coordinator::{Coordinator, Job, Planned, Planning, World};
 use godwit_migration::{
     Brief, Cause, Course, Event, Guest, Pair, PciAddress, Phase, Policy, Role, Sighting, State, Vf,
     doctor::Diagnosis, preflight::GuestFacts,
@@ -315,8 +316,11 @@ impl World for PretendWorld {
         self.shared.stopwatch.time(self.host, What::Look, look).await
     }
 
-    async fn plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
-        self.living(self.ask_plan(brief)).await
+    async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
+        match what {
+            Planning::Leaving(brief) => self.living(self.plan_leaving(brief)).await,
+            Planning::Arriving(needs) => Ok(self.plan_arriving(needs)),
+        }
     }
 
     async fn greet(&self, peer: &str) -> Result<api::Host, Cause> {

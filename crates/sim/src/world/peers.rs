@@ -5,7 +5,8 @@ use std::time::Duration;
 use godwit_api::{
     peer::v1::{
         AdmitRequest, ArrivalRequest, GreetRequest, ListMacsRequest, ListMacsResponse, LookRequest,
-        PlanRequest, Sighting as WireSighting, UnreserveRequest, peer_service_server::PeerService,
+        PlanRequest, PlanResponse, Sighting as WireSighting, UnreserveRequest,
+        peer_service_server::PeerService,
     },
     v1 as api,
 };
@@ -34,14 +35,11 @@ impl PretendWorld {
             .ok_or_else(|| cause("PEER_ANSWER", "it does not hold what was asked for"))
     }
 
-    pub(super) async fn ask_plan(&self, brief: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
-        let asked = PlanRequest {
-            reserve: Some(words::reserve_request(brief)),
-        };
+    pub(super) async fn ask_plan(&self, asked: PlanRequest, brief: &Brief) -> Result<PlanResponse, Cause> {
         let ask = async |desk: PeerDesk<_>, request| desk.plan(request).await;
         let answer = self.ask_once(brief.peer(), asked, &ask).await;
         let answer = answer.map_err(|status| told(brief.peer(), &status))?;
-        Ok(answer.into_inner().pairs)
+        Ok(answer.into_inner())
     }
 
     /// Its place in the destination's queue; 0: it may begin.
@@ -211,6 +209,7 @@ fn sighting(wire: WireSighting) -> Sighting {
         WireSighting::Running => Sighting::Running,
         WireSighting::Paused => Sighting::Paused,
         WireSighting::ShutOff => Sighting::ShutOff,
+        WireSighting::Split => Sighting::Split,
         WireSighting::Unreadable | WireSighting::Unspecified => Sighting::Unreadable,
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Doctor<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Finding<'a> {
+pub(super) struct Finding<'a> {
     severity: Option<String>,
     reason: &'a str,
     about: &'a str,
@@ -25,30 +25,40 @@ struct Finding<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct NotChecked<'a> {
+pub(super) struct NotChecked<'a> {
     check: &'a str,
     why: &'a str,
 }
 
-impl<'a> From<&'a api::DoctorResponse> for Doctor<'a> {
-    fn from(answer: &'a api::DoctorResponse) -> Doctor<'a> {
-        let finding = |found: &'a api::Finding| Finding {
+impl<'a> From<&'a api::Finding> for Finding<'a> {
+    fn from(found: &'a api::Finding) -> Self {
+        Finding {
             severity: words::severity(found.severity()),
             reason: &found.reason,
             about: &found.about,
             what: &found.what,
             why: &found.why,
             fix: &found.fix,
-        };
-        let not_checked = |skipped: &'a api::NotChecked| NotChecked {
+        }
+    }
+}
+
+impl<'a> From<&'a api::NotChecked> for NotChecked<'a> {
+    fn from(skipped: &'a api::NotChecked) -> Self {
+        NotChecked {
             check: &skipped.check,
             why: &skipped.why,
-        };
+        }
+    }
+}
+
+impl<'a> From<&'a api::DoctorResponse> for Doctor<'a> {
+    fn from(answer: &'a api::DoctorResponse) -> Doctor<'a> {
         Doctor {
             host: &answer.host,
             guest: &answer.guest,
-            findings: answer.findings.iter().map(finding).collect(),
-            not_checked: answer.not_checked.iter().map(not_checked).collect(),
+            findings: answer.findings.iter().map(Finding::from).collect(),
+            not_checked: answer.not_checked.iter().map(NotChecked::from).collect(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The JSON of `godwit plan`: the API's message.
 
-use godwit_api::v1::{PairPlan, PlanMigrationResponse, VfCandidate};
+use godwit_api::v1::{PairPlan, PlanMigrationResponse, StepEstimate, VfCandidate};
 use serde::Serialize;
 
+use super::doctor::{Finding, NotChecked};
 use crate::view::words;
 
 /// `godwit plan`.
@@ -14,6 +15,18 @@ pub(crate) struct Plan<'a> {
     policy: Option<String>,
     moves: bool,
     pairs: Vec<Pair<'a>>,
+    findings: Vec<Finding<'a>>,
+    not_checked: Vec<NotChecked<'a>>,
+    estimate: Vec<Estimate<'a>>,
+}
+
+#[derive(Serialize)]
+struct Estimate<'a> {
+    step: &'a str,
+    least_ms: u64,
+    /// Null: no end is foreseen.
+    most_ms: Option<u64>,
+    because: &'a str,
 }
 
 #[derive(Serialize)]
@@ -41,7 +54,19 @@ impl<'a> From<&'a PlanMigrationResponse> for Plan<'a> {
             policy: words::policy(answer.policy()),
             moves: answer.moves,
             pairs: answer.pairs.iter().map(pair).collect(),
+            findings: answer.findings.iter().map(Finding::from).collect(),
+            not_checked: answer.not_checked.iter().map(NotChecked::from).collect(),
+            estimate: answer.estimate.iter().map(estimate).collect(),
         }
+    }
+}
+
+fn estimate(part: &StepEstimate) -> Estimate<'_> {
+    Estimate {
+        step: &part.step,
+        least_ms: part.least_ms,
+        most_ms: part.most_ms,
+        because: &part.because,
     }
 }
 

@@ -99,7 +99,8 @@ fn a_full_migration() {
         ],
         "not_measured": ""
       },
-      "kept": null
+      "kept": null,
+      "transfer": null
     }
     "#);
 }
@@ -133,7 +134,8 @@ fn an_empty_migration_has_every_field() {
           "policy": null,
           "queue_place": 0,
           "measurement": null,
-          "kept": null
+          "kept": null,
+          "transfer": null
         }
       ]
     }

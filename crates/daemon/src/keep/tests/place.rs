@@ -98,8 +98,8 @@ impl World for Empty {
     async fn sight(&self, _: &str) -> Sighting {
         Sighting::Absent
     }
-    async fn plan(&self, _: &Brief) -> Result<Vec<api::PairPlan>, Cause> {
-        Ok(Vec::new())
+    async fn plan(&self, _: godwit_coordinator::Planning<'_>) -> Result<godwit_coordinator::Planned, Cause> {
+        Ok(godwit_coordinator::Planned::default())
     }
     async fn greet(&self, _: &str) -> Result<api::Host, Cause> {
         Err(Cause::default())
@@ -223,6 +223,7 @@ async fn coordinator(files: &TempDir) -> Coordinator<Empty> {
         must_match: MustMatch::default(),
         pools: vec!["fabric".into()],
         probes: 0,
+        transfer: Default::default(),
         certificate: Expiry::default(),
     };
     let journal = Journal::open(files.path()).unwrap();

@@ -1,0 +1,178 @@
+//! What a guest needs of the host that it comes to, between two daemons. A peer's word is bounded, and only looked up.
+
+use godwit_api::{peer::v1 as peer, v1 as api};
+use godwit_migration::{
+    Brief,
+    plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs},
+};
+
+use super::reserve_request;
+use crate::Planned;
+
+/// More disks, or NICs, of a request do not count.
+const MOST: usize = 64;
+/// More flags of a CPU do not count.
+const MOST_FLAGS: usize = 1024;
+/// A longer element is not looked at, bytes.
+const LONGEST_ELEMENT: usize = 64 << 10;
+/// More findings of a peer are not shown.
+const MOST_FINDINGS: usize = 128;
+
+/// What a destination is asked before a migration.
+pub fn plan_request(brief: &Brief, needs: &Needs) -> peer::PlanRequest {
+    peer::PlanRequest {
+        reserve: Some(reserve_request(brief)),
+        needs: Some(wire(needs)),
+    }
+}
+
+/// What it answered, with what was found here, the worst first.
+pub fn planned(answer: peer::PlanResponse, own: Vec<api::Finding>, skipped: Vec<api::NotChecked>) -> Planned {
+    let mut findings = own;
+    findings.extend(answer.findings.into_iter().take(MOST_FINDINGS));
+    findings.sort_by_key(|found| std::cmp::Reverse(found.severity));
+    let mut not_checked = skipped;
+    not_checked.extend(answer.not_checked.into_iter().take(MOST_FINDINGS));
+    Planned {
+        pairs: answer.pairs,
+        findings,
+        not_checked,
+        ..Planned::default()
+    }
+}
+
+fn wire(needs: &Needs) -> peer::ArrivalNeeds {
+    let disk = |disk: &NeededDisk| peer::NeededDisk {
+        target: disk.target.clone(),
+        path: disk.path.clone(),
+        copied: disk.copied,
+        incremental: disk.incremental,
+        bytes: disk.bytes,
+    };
+    let nic = |nic: &NeededNic| peer::NeededNic {
+        mac: nic.mac.clone(),
+        kind: nic.kind.clone(),
+        source: nic.source.clone(),
+        mtu: nic.mtu,
+        standby: nic.standby,
+    };
+    peer::ArrivalNeeds {
+        machine: needs.machine.kind.clone(),
+        architecture: needs.machine.architecture.clone(),
+        virtualisation: needs.machine.virtualisation.clone(),
+        cpu: needs.cpu.element.clone(),
+        memory_bytes: needs.memory,
+        page_kib: needs.page_kib,
+        disks: needs.disks.iter().take(MOST).map(disk).collect(),
+        nics: needs.nics.iter().take(MOST).map(nic).collect(),
+        cpu_flags: needs.cpu.flags.iter().take(MOST_FLAGS).cloned().collect(),
+        lock_manager: needs.lock_manager.clone().unwrap_or_default(),
+    }
+}
+
+/// As a peer told it of the guest of that name.
+pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
+    let disk = |disk: peer::NeededDisk| NeededDisk {
+        target: word(&disk.target),
+        path: word(&disk.path),
+        copied: disk.copied,
+        incremental: disk.incremental,
+        bytes: disk.bytes,
+    };
+    let nic = |nic: peer::NeededNic| NeededNic {
+        mac: word(&nic.mac),
+        kind: word(&nic.kind),
+        source: word(&nic.source),
+        mtu: nic.mtu,
+        standby: nic.standby,
+    };
+    let element = match wire.cpu.len() <= LONGEST_ELEMENT {
+        true => wire.cpu,
+        false => String::new(),
+    };
+    Needs {
+        guest: guest.into(),
+        machine: Machine {
+            kind: word(&wire.machine),
+            architecture: word(&wire.architecture),
+            virtualisation: word(&wire.virtualisation),
+        },
+        cpu: CpuNeeds {
+            element,
+            flags: wire
+                .cpu_flags
+                .iter()
+                .take(MOST_FLAGS)
+                .map(|flag| word(flag))
+                .collect(),
+        },
+        memory: wire.memory_bytes,
+        page_kib: wire.page_kib,
+        disks: wire.disks.into_iter().take(MOST).map(disk).collect(),
+        nics: wire.nics.into_iter().take(MOST).map(nic).collect(),
+        lock_manager: Some(word(&wire.lock_manager)).filter(|manager| !manager.is_empty()),
+    }
+}
+
+/// It stands in sentences, and is looked up: printable, and no longer than a path can be.
+fn word(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(4096).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs() -> Needs {
+        Needs {
+            guest: "web-1".into(),
+            machine: Machine {
+                kind: "pc-q35-10.0".into(),
+                architecture: "x86_64".into(),
+                virtualisation: "kvm".into(),
+            },
+            cpu: CpuNeeds {
+                element: "<cpu/>".into(),
+                flags: vec!["avx".into()],
+            },
+            memory: 1 << 30,
+            page_kib: 2048,
+            disks: vec![NeededDisk {
+                target: "vda".into(),
+                path: "/srv/a".into(),
+                copied: true,
+                incremental: true,
+                bytes: 7,
+            }],
+            nics: vec![NeededNic {
+                mac: "52:54:00:aa:00:10".into(),
+                kind: "bridge".into(),
+                source: "br0".into(),
+                mtu: 9000,
+                standby: true,
+            }],
+            lock_manager: Some("lockd".into()),
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_on_the_wire() {
+        assert_eq!(needs_of("web-1", wire(&needs())), needs());
+    }
+
+    #[test]
+    fn what_a_peer_says_has_bounds() {
+        let mut hostile = needs();
+        hostile.disks = vec![hostile.disks[0].clone(); 1000];
+        hostile.disks[0].path = format!("/a\n{}", "b".repeat(9000));
+        hostile.cpu.element = "x".repeat(LONGEST_ELEMENT + 1);
+        hostile.cpu.flags = vec!["f".into(); 5000];
+        let mut told = wire(&hostile);
+        told.disks = vec![told.disks[0].clone(); 1000];
+        told.cpu_flags = hostile.cpu.flags;
+        let read = needs_of("web-1", told);
+        assert_eq!((read.disks.len(), read.cpu.flags.len()), (MOST, MOST_FLAGS));
+        assert_eq!((read.disks[0].path.len(), read.cpu.element.as_str()), (4096, ""));
+        assert!(!read.disks[0].path.contains('\n'));
+    }
+}

@@ -1,0 +1,240 @@
+//! What a guest needs of the host that it comes to, as its live XML has it.
+
+use godwit_migration::{
+    MacAddress, Options,
+    options::Storage,
+    plan::{CpuNeeds, GuestSize, Machine, NeededDisk, NeededNic, Needs},
+};
+use roxmltree::{Document, Node};
+
+use super::{XmlError, child, child_attribute, domain, examine::Examined};
+
+/// A guest as a move sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Traveller {
+    /// What it needs; sizes of disks, MTUs and what its host has are not in the XML.
+    pub(crate) needs: Needs,
+    /// What decides how long it takes.
+    pub(crate) size: GuestSize,
+    /// It has its host's CPU as it is.
+    pub(crate) has_host_cpu: bool,
+    /// Its disks that can be written, and that it has alone.
+    pub(crate) own_disks: Vec<String>,
+}
+
+impl Traveller {
+    /// # Errors
+    /// As [`Examined::parse`].
+    pub(crate) fn parse(
+        xml: &str,
+        options: &Options,
+        standbys: &[MacAddress],
+    ) -> Result<Traveller, XmlError> {
+        let examined = Examined::parse(xml)?;
+        let document = Document::parse(xml)?;
+        let root = domain(&document)?;
+        let devices = child(root, "devices").ok_or(XmlError::Missing("devices"))?;
+        let own =
+            |disk: &Node<'_, '_>| child(*disk, "readonly").is_none() && child(*disk, "shareable").is_none();
+        let disks = || devices.children().filter(|node| node.has_tag_name("disk"));
+        let own_disks = disks().filter(own).filter_map(target).map(str::to_owned);
+        let own_disks: Vec<String> = own_disks.collect();
+        let element = child(root, "cpu");
+        let mode = element.and_then(|cpu| cpu.attribute("mode"));
+        Ok(Traveller {
+            needs: Needs {
+                guest: examined.devices.name.clone(),
+                machine: machine(root),
+                cpu: CpuNeeds {
+                    element: element.map(|cpu| xml[cpu.range()].to_owned()).unwrap_or_default(),
+                    flags: Vec::new(),
+                },
+                memory: examined.memory.size,
+                page_kib: page_kib(root),
+                disks: disks()
+                    .filter_map(|disk| needed_disk(disk, options, &own_disks))
+                    .collect(),
+                nics: devices
+                    .children()
+                    .filter_map(|node| needed_nic(node, standbys))
+                    .collect(),
+                lock_manager: None,
+            },
+            size: GuestSize {
+                memory: examined.memory.size,
+                populated: examined.memory.populated,
+                slow_unplug: examined.devices.native_hotplug,
+            },
+            has_host_cpu: matches!(mode, Some("host-passthrough" | "maximum")),
+            own_disks,
+        })
+    }
+}
+
+fn machine(root: Node<'_, '_>) -> Machine {
+    let kind = child(root, "os").and_then(|os| child(os, "type"));
+    let of = |name: &str| {
+        kind.and_then(|kind| kind.attribute(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Machine {
+        kind: of("machine"),
+        architecture: of("arch"),
+        virtualisation: root.attribute("type").unwrap_or_default().to_owned(),
+    }
+}
+
+/// Of the first that is named; 0 where none is.
+fn page_kib(root: Node<'_, '_>) -> u64 {
+    let pages = child(root, "memoryBacking").and_then(|backing| child(backing, "hugepages"));
+    let page = pages.and_then(|pages| child(pages, "page"));
+    let Some(size) = page.and_then(|page| page.attribute("size")) else {
+        return 0;
+    };
+    let unit = page.and_then(|page| page.attribute("unit")).unwrap_or("KiB");
+    let factor = match unit {
+        "MiB" | "M" => 1024,
+        "GiB" | "G" => 1024 * 1024,
+        _ => 1,
+    };
+    size.parse::<u64>().unwrap_or(0).saturating_mul(factor)
+}
+
+fn target<'a>(disk: Node<'a, '_>) -> Option<&'a str> {
+    child_attribute(disk, "target", "dev")
+}
+
+/// A drive without a medium needs nothing.
+fn needed_disk(disk: Node<'_, '_>, options: &Options, own: &[String]) -> Option<NeededDisk> {
+    let name = target(disk)?.to_owned();
+    let source = child(disk, "source")?;
+    let path = source.attribute("file").or_else(|| source.attribute("dev"));
+    let (copied, incremental) = match &options.storage {
+        Some(Storage::Copied { incremental, disks }) if disks.is_empty() => {
+            (own.contains(&name), *incremental)
+        }
+        Some(Storage::Copied { incremental, disks }) => (disks.contains(&name), *incremental),
+        Some(Storage::Shared) | None => (false, false),
+    };
+    Some(NeededDisk {
+        target: name,
+        path: path.unwrap_or_default().to_owned(),
+        copied,
+        incremental: copied && incremental,
+        bytes: 0,
+    })
+}
+
+fn needed_nic(node: Node<'_, '_>, standbys: &[MacAddress]) -> Option<NeededNic> {
+    if !node.has_tag_name("interface") {
+        return None;
+    }
+    let mac = child_attribute(node, "mac", "address")?;
+    let source = child(node, "source")?;
+    let kind = node.attribute("type")?;
+    let name = match kind {
+        "bridge" | "network" => source.attribute(kind)?,
+        "direct" => source.attribute("dev")?,
+        _ => return None,
+    };
+    let switched = child_attribute(node, "virtualport", "type") == Some("openvswitch");
+    Some(NeededNic {
+        mac: mac.to_owned(),
+        kind: if switched { "openvswitch" } else { kind }.to_owned(),
+        source: name.to_owned(),
+        mtu: 0,
+        standby: mac.parse().is_ok_and(|mac| standbys.contains(&mac)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const XML: &str = "<domain type='kvm'><name>web-1</name><uuid>60d01700-0000-4000-8000-000000000010</uuid>
+        <memory unit='KiB'>4194304</memory>
+        <memoryBacking><hugepages><page size='2' unit='M'/></hugepages></memoryBacking>
+        <os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>
+        <cpu mode='custom' match='exact'><model>Skylake-Server</model></cpu><devices>
+        <disk type='file' device='disk'><source file='/srv/a.qcow2'/><target dev='vda'/></disk>
+        <disk type='file' device='disk'><source file='/srv/b.raw'/><target dev='vdb'/><shareable/></disk>
+        <disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>
+        <disk type='network' device='disk'><source protocol='rbd' name='p/i'/><target dev='vdc'/></disk>
+        <interface type='bridge'><mac address='52:54:00:aa:00:10'/><source bridge='br0'/></interface>
+        <interface type='bridge'><mac address='52:54:00:aa:00:11'/><source bridge='ovs0'/><virtualport type='openvswitch'/></interface>
+        <interface type='network'><mac address='52:54:00:aa:00:12'/><source network='default' bridge='virbr0'/></interface>
+        <interface type='direct'><mac address='52:54:00:aa:00:13'/><source dev='pf0' mode='bridge'/></interface>
+        </devices></domain>";
+
+    fn parse(xml: &str, options: &Options) -> Traveller {
+        Traveller::parse(xml, options, &["52:54:00:aa:00:10".parse().unwrap()]).unwrap()
+    }
+
+    #[test]
+    fn a_guest_is_read_as_a_move_sees_it() {
+        let found = parse(XML, &Options::default());
+        let Needs {
+            machine, nics, disks, ..
+        } = &found.needs;
+        assert_eq!(
+            (
+                machine.kind.as_str(),
+                machine.architecture.as_str(),
+                machine.virtualisation.as_str()
+            ),
+            ("pc-q35-10.0", "x86_64", "kvm")
+        );
+        assert_eq!((found.needs.memory, found.needs.page_kib), (4 << 30, 2048));
+        assert!(found.needs.cpu.element.starts_with("<cpu mode='custom'") && !found.has_host_cpu);
+        assert!(found.needs.cpu.element.ends_with("</cpu>") && found.size.populated);
+        let nics: Vec<_> = nics
+            .iter()
+            .map(|nic| (nic.kind.as_str(), nic.source.as_str(), nic.standby))
+            .collect();
+        assert_eq!(
+            nics,
+            [
+                ("bridge", "br0", true),
+                ("openvswitch", "ovs0", false),
+                ("network", "default", false),
+                ("direct", "pf0", false)
+            ]
+        );
+        let disks: Vec<_> = disks
+            .iter()
+            .map(|disk| (disk.target.as_str(), disk.path.as_str(), disk.copied))
+            .collect();
+        assert_eq!(
+            disks,
+            [
+                ("vda", "/srv/a.qcow2", false),
+                ("vdb", "/srv/b.raw", false),
+                ("vdc", "", false)
+            ]
+        );
+        assert_eq!(found.own_disks, ["vda", "vdc"]);
+        let passed = XML.replace("mode='custom'", "mode='host-passthrough'");
+        assert!(parse(&passed, &Options::default()).has_host_cpu);
+    }
+
+    #[test]
+    fn copied_is_what_libvirt_would_copy() {
+        let copied = |disks: &[&str]| {
+            let storage = Storage::Copied {
+                incremental: true,
+                disks: disks.iter().map(|disk| (*disk).to_owned()).collect(),
+            };
+            let options = Options {
+                storage: Some(storage),
+                ..Options::default()
+            };
+            let all = parse(XML, &options).needs.disks.into_iter();
+            all.filter(|disk| disk.copied && disk.incremental)
+                .map(|disk| disk.target)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(copied(&[]), ["vda", "vdc"]);
+        assert_eq!(copied(&["vdb"]), ["vdb"]);
+    }
+}

@@ -1,0 +1,284 @@
+//! What of this machine a guest that comes needs: memory, flags of the CPU, places of disks and networks. All of it blocks.
+
+use std::{fs, io, path::Path};
+
+use godwit_migration::{doctor::Fact, plan::FreeMemory, plan::PlaceSeen};
+
+use super::{Machine, told};
+
+/// File systems that one host alone has (`include/uapi/linux/magic.h`): ext, xfs, btrfs, tmpfs, zfs, overlay. What is not among
+/// them may be shared.
+const LOCAL: [u64; 6] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x2fc1_2fc1,
+    0x794c_7630,
+];
+
+impl Machine {
+    /// Its memory, and what is free in huge pages of that size (0: none are wanted).
+    pub(crate) fn memory(&self, page_kib: u64) -> Fact<FreeMemory> {
+        let text = self.read("proc/meminfo")?;
+        let value = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+            let number = lines.find_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+            number
+                .map(|kib| kib.saturating_mul(1024))
+                .ok_or_else(|| format!("/proc/meminfo has no {name}"))
+        };
+        let pages = self.read(&format!(
+            "sys/kernel/mm/hugepages/hugepages-{page_kib}kB/free_hugepages"
+        ));
+        let pages = pages.ok().and_then(|pages| pages.trim().parse::<u64>().ok());
+        Ok(FreeMemory {
+            total: value("MemTotal:")?,
+            available: value("MemAvailable:")?,
+            huge: pages.map(|pages| pages.saturating_mul(page_kib << 10)),
+        })
+    }
+
+    /// Flags of its first CPU.
+    pub(crate) fn cpu_flags(&self) -> Fact<Vec<String>> {
+        let text = self.read("proc/cpuinfo")?;
+        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+        let flags = lines.find(|(key, _)| key.trim() == "flags");
+        let flags = flags.ok_or("/proc/cpuinfo names no flags")?;
+        Ok(flags.1.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// The file or device of a disk.
+    pub(crate) fn disk(&self, path: &str) -> Fact<PlaceSeen> {
+        let Some(inside) = path.strip_prefix('/') else {
+            return Err("it is on the network".into());
+        };
+        let place = self.root.join(inside);
+        match fs::metadata(&place) {
+            Ok(_) => Ok(PlaceSeen::There { mtu: 0, link: false }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PlaceSeen::Missing {
+                free: place.parent().and_then(free),
+            }),
+            Err(error) => Err(told(inside, &error)),
+        }
+    }
+
+    /// Bytes of the file of a disk; 0: not known.
+    pub(crate) fn disk_size(&self, path: &str) -> u64 {
+        let inside = path.strip_prefix('/').unwrap_or(path);
+        let file = fs::metadata(self.root.join(inside)).ok();
+        file.filter(fs::Metadata::is_file).map_or(0, |file| file.len())
+    }
+
+    /// It is a file on a file system that no other host has, for certain.
+    pub(crate) fn is_local(&self, path: &str) -> bool {
+        let inside = path.strip_prefix('/').unwrap_or(path);
+        let place = self.root.join(inside);
+        let is_file = fs::metadata(&place).is_ok_and(|found| found.is_file());
+        let kind = rustix::fs::statfs(&place).map(|found| found.f_type as u64);
+        is_file && kind.is_ok_and(|kind| LOCAL.contains(&kind))
+    }
+
+    /// A bridge or another interface: its MTU, and whether it has a link. Of a bridge a port of it that is no guest's.
+    pub(crate) fn interface(&self, name: &str) -> Fact<PlaceSeen> {
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(format!("`{name}` is no name of an interface"));
+        }
+        let net = format!("sys/class/net/{name}");
+        if !self.exists(&net)? {
+            return Ok(PlaceSeen::Missing { free: None });
+        }
+        let mtu = self.read(&format!("{net}/mtu"))?;
+        let mtu = mtu
+            .trim()
+            .parse()
+            .map_err(|_| format!("/{net}/mtu is no number"))?;
+        let link = match self.ports(&net) {
+            Some(ports) => ports.iter().any(|port| self.has_link(port)),
+            None => self.has_link(name),
+        };
+        Ok(PlaceSeen::There { mtu, link })
+    }
+
+    /// Ports of a bridge that are no guest's; none: it is no bridge of the kernel's.
+    fn ports(&self, net: &str) -> Option<Vec<String>> {
+        let entries = fs::read_dir(self.root.join(net).join("brif")).ok()?;
+        let names = entries.flatten().take(super::MOST_ENTRIES);
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        let is_tap = |name: &String| self.exists(&format!("sys/class/net/{name}/tun_flags")) == Ok(true);
+        Some(names.filter(|name| !is_tap(name)).collect())
+    }
+
+    /// One that is switched off has no carrier to be read.
+    fn has_link(&self, name: &str) -> bool {
+        let carrier = self.read(&format!("sys/class/net/{name}/carrier"));
+        carrier.is_ok_and(|carrier| carrier.trim() == "1")
+    }
+
+    /// Ports at which libvirt lets QEMU receive guests, by its configuration: the first and the last.
+    pub(crate) fn migration_ports(&self) -> (u16, u16) {
+        let text = self.read("etc/libvirt/qemu.conf").unwrap_or_default();
+        let set = |name: &str, otherwise: u16| {
+            let value = text.lines().rev().find_map(|line| {
+                let value = line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')?;
+                value.trim().trim_matches('"').parse::<u16>().ok()
+            });
+            value.unwrap_or(otherwise)
+        };
+        (set("migration_port_min", 49152), set("migration_port_max", 49215))
+    }
+
+    /// The first file of QEMU's certificates for transfers that is not there (`qemuMigrationParamsEnableTLS`).
+    pub(crate) fn missing_certificate(&self) -> Fact<Option<String>> {
+        let text = self.read("etc/libvirt/qemu.conf").unwrap_or_default();
+        let set = |name: &str| {
+            text.lines().rev().find_map(|line| {
+                let value = line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')?;
+                Some(value.trim().trim_matches('"').to_owned())
+            })
+        };
+        let own = set("migrate_tls_x509_cert_dir").or_else(|| set("default_tls_x509_cert_dir"));
+        let folder = own.unwrap_or_else(|| "/etc/pki/qemu".into());
+        for name in ["ca-cert.pem", "client-cert.pem"] {
+            let file = format!("{}/{name}", folder.trim_end_matches('/'));
+            // A server's certificate does for both sides.
+            let server = file.replace("client-cert", "server-cert");
+            let there = [&file, &server].map(|file| self.exists(file.trim_start_matches('/')));
+            if !there.contains(&Ok(true)) {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Bytes that are free for others than root.
+fn free(folder: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(folder).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn file(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn machine(&self) -> Machine {
+            Machine::at(self.0.path())
+        }
+    }
+
+    fn tree() -> Tree {
+        Tree(tempfile::tempdir().unwrap())
+    }
+
+    #[test]
+    fn memory_is_read_and_huge_pages_are_of_one_size() {
+        let tree = tree();
+        assert!(tree.machine().memory(0).is_err());
+        tree.file(
+            "proc/meminfo",
+            "MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    8192 kB\n",
+        );
+        tree.file("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "3\n");
+        let found = tree.machine().memory(2048).unwrap();
+        assert_eq!(
+            (found.total, found.available, found.huge),
+            (16 << 20, 8 << 20, Some(6 << 20))
+        );
+        assert_eq!(tree.machine().memory(1_048_576).unwrap().huge, None);
+        tree.file("proc/cpuinfo", "processor : 0\nflags\t\t: fpu sse2 avx\n");
+        assert_eq!(tree.machine().cpu_flags().unwrap(), ["fpu", "sse2", "avx"]);
+    }
+
+    #[test]
+    fn disks_are_there_or_not() {
+        let tree = tree();
+        tree.file("srv/a.qcow2", "12345");
+        let machine = tree.machine();
+        assert_eq!(
+            machine.disk("/srv/a.qcow2"),
+            Ok(PlaceSeen::There { mtu: 0, link: false })
+        );
+        assert!(matches!(
+            machine.disk("/srv/b"),
+            Ok(PlaceSeen::Missing { free: Some(_) })
+        ));
+        assert_eq!(machine.disk("/nowhere/b"), Ok(PlaceSeen::Missing { free: None }));
+        assert!(machine.disk("pool/image").is_err());
+        assert_eq!(
+            (machine.disk_size("/srv/a.qcow2"), machine.disk_size("/srv")),
+            (5, 0)
+        );
+        assert!(!machine.is_local("/srv") && !machine.is_local("/nowhere"));
+    }
+
+    #[test]
+    fn a_bridge_has_a_link_by_a_port_that_is_no_guests() {
+        let tree = tree();
+        let net =
+            |name: &str, file: &str, text: &str| tree.file(&format!("sys/class/net/{name}/{file}"), text);
+        net("br0", "mtu", "1500\n");
+        net("br0", "carrier", "1\n");
+        net("br0", "brif/eth0/x", "");
+        net("br0", "brif/vnet0/x", "");
+        net("vnet0", "carrier", "1\n");
+        net("vnet0", "tun_flags", "0x1002\n");
+        net("eth0", "carrier", "0\n");
+        net("pf0", "mtu", "9000\n");
+        net("pf0", "carrier", "1\n");
+        let machine = tree.machine();
+        assert_eq!(
+            machine.interface("br0"),
+            Ok(PlaceSeen::There {
+                mtu: 1500,
+                link: false
+            })
+        );
+        net("eth0", "carrier", "1\n");
+        assert_eq!(
+            machine.interface("br0"),
+            Ok(PlaceSeen::There {
+                mtu: 1500,
+                link: true
+            })
+        );
+        assert_eq!(
+            machine.interface("pf0"),
+            Ok(PlaceSeen::There {
+                mtu: 9000,
+                link: true
+            })
+        );
+        assert_eq!(machine.interface("br7"), Ok(PlaceSeen::Missing { free: None }));
+        for wrong in ["", "../x", "..", "a/b"] {
+            assert!(machine.interface(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn qemus_ports_and_certificates_are_where_its_configuration_says() {
+        let tree = tree();
+        assert_eq!(tree.machine().migration_ports(), (49152, 49215));
+        let missing = |tree: &Tree| tree.machine().missing_certificate().unwrap();
+        assert_eq!(missing(&tree).as_deref(), Some("/etc/pki/qemu/ca-cert.pem"));
+        tree.file("etc/pki/qemu/ca-cert.pem", "");
+        assert_eq!(missing(&tree).as_deref(), Some("/etc/pki/qemu/client-cert.pem"));
+        tree.file("etc/pki/qemu/server-cert.pem", "");
+        assert_eq!(missing(&tree), None);
+        tree.file(
+            "etc/libvirt/qemu.conf",
+            "migration_port_min = 50000\n#migration_port_max = 1\nmigrate_tls_x509_cert_dir = \"/etc/pki/m\"\n",
+        );
+        assert_eq!(tree.machine().migration_ports(), (50000, 49215));
+        assert_eq!(missing(&tree).as_deref(), Some("/etc/pki/m/ca-cert.pem"));
+    }
+}

@@ -1,0 +1,316 @@
+//! What a host lacks for a guest that is to come.
+
+use super::{NeededDisk, NeededNic, Needs, finding};
+use crate::doctor::{Diagnosis, Fact, Finding, Memlock, Severity};
+
+/// What was looked up at the host that a guest is to come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrivalFacts {
+    /// Its name.
+    pub host: String,
+    /// Its QEMU has the machine type: libvirt's answer.
+    pub machine: Fact<Fit>,
+    /// Its CPU can do what the guest's must: libvirt's answer. None: the guest has the host's own CPU, see `flags`.
+    pub cpu: Fact<Option<Fit>>,
+    /// Flags of its CPU, as `/proc/cpuinfo` has them.
+    pub flags: Fact<Vec<String>>,
+    /// Its memory.
+    pub memory: Fact<FreeMemory>,
+    /// What libvirtd may do about locked memory.
+    pub memlock: Fact<Memlock>,
+    /// The disks' places, in the order of the needs.
+    pub disks: Vec<Fact<PlaceSeen>>,
+    /// What the NICs are connected to, in the order of the needs.
+    pub nics: Vec<Fact<PlaceSeen>>,
+    /// libvirt's lock manager.
+    pub lock_manager: Fact<Option<String>>,
+}
+
+/// libvirt's word for whether something would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It would.
+    Fits,
+    /// It would not, in libvirt's words.
+    Unfit(String),
+}
+
+/// Memory of a host, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeMemory {
+    /// All of it.
+    pub total: u64,
+    /// `MemAvailable`.
+    pub available: u64,
+    /// In free huge pages of the wanted size; none: it has none of that size, or none is wanted.
+    pub huge: Option<u64>,
+}
+
+/// A place by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceSeen {
+    /// It is not there. Of a disk: bytes that are free where it would be, if that is there.
+    Missing {
+        /// Bytes; none: not known.
+        free: Option<u64>,
+    },
+    /// It is there.
+    There {
+        /// Of a network.
+        mtu: u32,
+        /// Of a network: something with a link is in it.
+        link: bool,
+    },
+}
+
+/// Examines a host for a guest that is to come.
+pub fn arrival(needs: &Needs, facts: &ArrivalFacts) -> Diagnosis {
+    let mut diagnosis = Diagnosis::default();
+    machine(needs, facts, &mut diagnosis);
+    cpu(needs, facts, &mut diagnosis);
+    memory(needs, facts, &mut diagnosis);
+    for (disk, seen) in needs.disks.iter().zip(&facts.disks) {
+        if let Some(seen) = diagnosis.known(&format!("disk {} on {}", disk.target, facts.host), seen) {
+            diagnosis.findings.extend(of_disk(needs, facts, disk, *seen));
+        }
+    }
+    for (nic, seen) in needs.nics.iter().zip(&facts.nics) {
+        if let Some(seen) = diagnosis.known(&format!("{} on {}", nic.place(), facts.host), seen) {
+            diagnosis.findings.extend(of_nic(needs, facts, nic, *seen));
+        }
+    }
+    locks(needs, facts, &mut diagnosis);
+    diagnosis
+}
+
+fn machine(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
+    let (host, kind) = (&facts.host, &needs.machine.kind);
+    let check = format!("machine type on {host}");
+    let Some(Fit::Unfit(why)) = diagnosis.known(&check, &facts.machine) else {
+        return;
+    };
+    diagnosis.add(finding(
+        Severity::Error,
+        "MACHINE_UNKNOWN",
+        host,
+        [
+            format!(
+                "QEMU on {host} has no machine type {kind} for guest `{}`: {why}",
+                needs.guest
+            ),
+            "a guest cannot change its machine type while it runs: libvirt there would refuse it".into(),
+            format!("upgrade QEMU on {host}; on {host}: virsh capabilities lists what it has"),
+        ],
+    ));
+}
+
+fn cpu(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
+    let host = &facts.host;
+    let check = format!("CPU of {host}");
+    let (severity, why) = match diagnosis.known(&check, &facts.cpu) {
+        Some(Some(Fit::Unfit(why))) => (Severity::Error, why.clone()),
+        Some(Some(Fit::Fits)) | None => return,
+        // The guest has its host's CPU as it is. Kernels name some flags that no CPU has, so this is no proof.
+        Some(None) => match diagnosis
+            .known(&check, &facts.flags)
+            .and_then(|has| lacking(&needs.cpu.flags, has))
+        {
+            Some(why) => (Severity::Warning, why),
+            None => return,
+        },
+    };
+    let consequence = match severity {
+        Severity::Error => "libvirt there would refuse the guest",
+        Severity::Warning | Severity::Hint => {
+            "the guest has the CPU of its host itself (host-passthrough): it fails on an instruction that is not there"
+        }
+    };
+    let guest = &needs.guest;
+    let words = [
+        format!("the CPU of {host} cannot do what that of guest `{guest}` does: {why}"),
+        consequence.into(),
+        format!(
+            "give guest `{guest}` a CPU that both hosts have (virsh domcapabilities), from its next start on"
+        ),
+    ];
+    diagnosis.add(finding(severity, "CPU_UNFIT", host, words));
+}
+
+/// So many flags are named.
+const NAMED: usize = 8;
+
+fn lacking(wanted: &[String], has: &[String]) -> Option<String> {
+    let lacks: Vec<&str> = wanted
+        .iter()
+        .filter(|flag| !has.contains(flag))
+        .map(String::as_str)
+        .collect();
+    let more = match lacks.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = lacks.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    (!lacks.is_empty()).then(|| format!("it lacks {named}{more}"))
+}
+
+fn memory(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
+    let (host, guest) = (&facts.host, &needs.guest);
+    let mib = |bytes: u64| bytes >> 20;
+    let wants = mib(needs.memory);
+    if let Some(has) = diagnosis
+        .known(&format!("memory of {host}"), &facts.memory)
+        .copied()
+    {
+        let short = |severity, reason, has: String, why: &str, fix: String| {
+            let what = format!("guest `{guest}` has {wants} MiB of memory, and {host} has {has}");
+            finding(severity, reason, host, [what, why.into(), fix])
+        };
+        let whole = "with a VF all memory of the guest is locked, and must be there";
+        if needs.page_kib > 0 && has.huge.unwrap_or(0) < needs.memory {
+            let (page, free) = (needs.page_kib, mib(has.huge.unwrap_or(0)));
+            let why = "QEMU there could not have the guest's memory, and would not start";
+            let file = format!("/sys/kernel/mm/hugepages/hugepages-{page}kB/nr_hugepages");
+            let fix = format!("on {host}: echo {} >{file}", needs.memory.div_ceil(page << 10));
+            let has = format!("{free} MiB free in huge pages of {page} KiB");
+            diagnosis.add(short(Severity::Error, "HUGE_PAGES_SHORT", has, why, fix));
+        } else if needs.page_kib == 0 && has.total < needs.memory {
+            let fix = "choose another host".into();
+            let has = format!("{} MiB altogether", mib(has.total));
+            diagnosis.add(short(Severity::Error, "MEMORY_SHORT", has, whole, fix));
+        } else if needs.page_kib == 0 && has.available < needs.memory {
+            let fix = format!("on {host}: free -m; move another guest away first");
+            let has = format!("{} MiB that are not in use", mib(has.available));
+            diagnosis.add(short(Severity::Warning, "MEMORY_SHORT", has, whole, fix));
+        }
+    }
+    let known = diagnosis.known(&format!("limit of locked memory on {host}"), &facts.memlock);
+    let Some(largest) = known
+        .and_then(Memlock::largest)
+        .filter(|largest| needs.memory > *largest)
+    else {
+        return;
+    };
+    let what = format!(
+        "guest `{guest}` has {wants} MiB of memory, and libvirtd on {host} may lock that of guests up to {} MiB",
+        mib(largest)
+    );
+    let why =
+        "with a VF all memory of the guest is locked, and 1 GiB more must be allowed: the plug there fails";
+    let words = [what, why.into(), format!("on {host}: godwit doctor")];
+    diagnosis.add(finding(Severity::Error, "MEMLOCK", host, words));
+}
+
+fn of_disk(needs: &Needs, facts: &ArrivalFacts, disk: &NeededDisk, seen: PlaceSeen) -> Option<Finding> {
+    let (host, guest) = (&facts.host, &needs.guest);
+    let NeededDisk { target, path, .. } = disk;
+    let PlaceSeen::Missing { free } = seen else {
+        return None;
+    };
+    let copies = disk.copied && !disk.incremental;
+    if !copies {
+        let (why, fix) = match disk.incremental {
+            true => (
+                "an incremental copy needs an image there to begin with",
+                format!("on {host}: make the image, or copy all of it (--copy-storage all)"),
+            ),
+            false => (
+                "QEMU there opens it under the same name, and would not start",
+                format!("mount its storage on {host} too, or have it copied (--copy-storage all)"),
+            ),
+        };
+        let what = format!("{host} has no {path}, which is disk {target} of guest `{guest}`");
+        return Some(finding(
+            Severity::Error,
+            "DISK_MISSING",
+            host,
+            [what, why.into(), fix],
+        ));
+    }
+    let free = free.filter(|free| *free < disk.bytes)?;
+    let what = format!(
+        "{host} has {} MiB free where {path} would be, and disk {target} of guest `{guest}` may have {}",
+        free >> 20,
+        disk.bytes >> 20
+    );
+    let why = "the copy would fail when the place is full";
+    let fix = format!("on {host}: make room, or give the guest's disk another place");
+    Some(finding(
+        Severity::Error,
+        "DISK_SPACE",
+        host,
+        [what, why.into(), fix],
+    ))
+}
+
+fn of_nic(needs: &Needs, facts: &ArrivalFacts, nic: &NeededNic, seen: PlaceSeen) -> Option<Finding> {
+    let (host, guest, place) = (&facts.host, &needs.guest, nic.place());
+    let (mtu, link) = match seen {
+        PlaceSeen::There { mtu, link } => (mtu, link),
+        PlaceSeen::Missing { .. } => {
+            let what = format!(
+                "{host} has no {place}, which NIC {} of guest `{guest}` is connected to",
+                nic.mac
+            );
+            let why = "libvirt there looks for it by its name, and would refuse the guest";
+            let fix =
+                format!("on {host}: make one of that name in the same network (ip link; virsh net-list)");
+            return Some(finding(
+                Severity::Error,
+                "NETWORK_MISSING",
+                host,
+                [what, why.into(), fix],
+            ));
+        }
+    };
+    if mtu < nic.mtu {
+        let what = format!(
+            "{place} has an MTU of {mtu} on {host}, and of {} where guest `{guest}` is",
+            nic.mtu
+        );
+        let why = "larger frames of the guest's would be lost on its standby";
+        let fix = format!("on {host}: ip link set {} mtu {}", nic.source, nic.mtu);
+        return Some(finding(
+            Severity::Warning,
+            "NETWORK_MTU",
+            host,
+            [what, why.into(), fix],
+        ));
+    }
+    (nic.standby && !link).then(|| {
+        let what = format!("{place} has no link on {host}: nothing in it does");
+        let why = "the standby of a guest that arrives is its only way until it has its VF";
+        let fix = format!("on {host}: bridge link; ip -br link");
+        finding(
+            Severity::Warning,
+            "STANDBY_WITHOUT_LINK",
+            host,
+            [what, why.into(), fix],
+        )
+    })
+}
+
+fn locks(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
+    let host = &facts.host;
+    let check = format!("lock manager on {host}");
+    let Some(there) = diagnosis.known(&check, &facts.lock_manager).cloned() else {
+        return;
+    };
+    if there == needs.lock_manager {
+        return;
+    }
+    let word = |manager: &Option<String>| manager.clone().unwrap_or_else(|| "no lock manager".into());
+    let what = format!(
+        "libvirt has {} where guest `{}` is, and {} on {host}",
+        word(&needs.lock_manager),
+        needs.guest,
+        word(&there)
+    );
+    let why = "locks that one host alone takes keep no second copy of a guest from its disks";
+    let fix = "set the same lock_manager in `/etc/libvirt/qemu.conf` on both, and restart libvirt";
+    diagnosis.add(finding(
+        Severity::Warning,
+        "LOCKS_DIFFER",
+        host,
+        [what, why.into(), fix.into()],
+    ));
+}

@@ -1,0 +1,213 @@
+//! What speaks against a transfer where the guest is: its options, its disks, and whether it would ever end.
+
+use super::{Needs, finding};
+use crate::{
+    Options,
+    doctor::{Diagnosis, Fact, Finding, Severity, Version, Versions},
+    options::{AutoConverge, Compression, Tls},
+};
+
+/// What was looked up where the guest is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeavingFacts {
+    /// This host's name, and the destination's.
+    pub hosts: (String, String),
+    /// Of libvirt and QEMU here.
+    pub versions: Fact<Versions>,
+    /// What the guest writes.
+    pub pages: Fact<Pages>,
+    /// Disks that libvirt would call unsafe, by their names in the guest: files of this host alone that can be written.
+    pub local_disks: Fact<Vec<String>>,
+    /// File of QEMU's certificates for transfers that is not there; none: all are.
+    pub certificates: Fact<Option<String>>,
+    /// Somebody was reached at a port where QEMU would receive the guest, or why not.
+    pub port: Fact<Result<String, String>>,
+}
+
+/// How fast a guest's memory changes, bytes a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// By its own CPUs: QEMU's estimate.
+    pub written: u64,
+    /// By its VFs, which QEMU does not see: what they received. None: their driver does not count it.
+    pub received: Option<u64>,
+}
+
+impl Pages {
+    /// What has to be sent again each second, once the VF has gone and its traffic comes by the standby.
+    pub fn all(self) -> u64 {
+        self.written.saturating_add(self.received.unwrap_or(0))
+    }
+}
+
+/// From here on QEMU takes post-copy and several connections together.
+const BOTH: Version = Version(10, 1, 0);
+/// From here on QEMU has no compression in threads of its own.
+const NO_MT: Version = Version(9, 1, 0);
+/// From here on libvirt compresses parallel connections.
+const PARALLEL_COMPRESSION: Version = Version(9, 4, 0);
+
+/// Examines a transfer where the guest is.
+pub fn leaving(needs: &Needs, options: &Options, facts: &LeavingFacts) -> Diagnosis {
+    let mut diagnosis = Diagnosis::default();
+    let here = &facts.hosts.0;
+    diagnosis.findings.extend(unknown_disks(needs, options));
+    if let Some(versions) = diagnosis.known(&format!("versions on {here}"), &facts.versions) {
+        diagnosis
+            .findings
+            .extend(too_old_or_new(options, *versions, here));
+    }
+    if let Some(local) = diagnosis.known(&format!("disks of `{}`", needs.guest), &facts.local_disks) {
+        diagnosis.findings.extend(local_disks(needs, local));
+    }
+    if matches!(options.tls, Some(Tls::On { .. })) {
+        let missing = diagnosis.known(&format!("QEMU's certificates on {here}"), &facts.certificates);
+        diagnosis
+            .findings
+            .extend(missing.and_then(|file| certificates(file.as_deref(), here)));
+    }
+    let reached = diagnosis.known(&format!("a port of QEMU's on {}", facts.hosts.1), &facts.port);
+    if let Some(Err(why)) = reached {
+        diagnosis.add(port(why, &facts.hosts));
+    }
+    let pages = diagnosis.known(&format!("how fast `{}` writes", needs.guest), &facts.pages);
+    diagnosis
+        .findings
+        .extend(pages.and_then(|pages| slow(needs, options, *pages)));
+    diagnosis
+}
+
+fn unknown_disks(needs: &Needs, options: &Options) -> Vec<Finding> {
+    let known = |disk: &String| needs.disks.iter().any(|has| has.target == *disk);
+    let names: Vec<&str> = needs.disks.iter().map(|disk| disk.target.as_str()).collect();
+    let names = match names.as_slice() {
+        [] => "it has none".to_owned(),
+        names => format!("it has {}", names.join(", ")),
+    };
+    let unknown = options.disks().iter().filter(|disk| !known(disk));
+    unknown
+        .map(|disk| {
+            let words = [
+                format!(
+                    "guest `{}` has no disk {disk} that could be copied: {names}",
+                    needs.guest
+                ),
+                "libvirt would refuse the transfer, with the VF already taken".into(),
+                format!("virsh domblklist {}", needs.guest),
+            ];
+            finding(Severity::Error, "DISK_UNKNOWN", &needs.guest, words)
+        })
+        .collect()
+}
+
+fn too_old_or_new(options: &Options, versions: Versions, here: &str) -> Vec<Finding> {
+    let methods = options.compression.as_deref().unwrap_or_default();
+    let threaded = methods
+        .iter()
+        .any(|method| matches!(method, Compression::Zlib | Compression::Zstd));
+    let Versions { libvirt, qemu } = versions;
+    let checks = [
+        (
+            options.post_copies() && options.connections().is_some() && qemu < BOTH,
+            format!("post-copy and parallel connections together need QEMU {BOTH}, and {here} has {qemu}"),
+            "leave one of them out",
+        ),
+        (
+            methods.contains(&Compression::Mt) && qemu >= NO_MT,
+            format!("compression by mt is gone since QEMU {NO_MT}, and {here} has {qemu}"),
+            "use parallel connections with zstd",
+        ),
+        (
+            threaded && libvirt < PARALLEL_COMPRESSION,
+            format!(
+                "compression by zlib or zstd needs libvirt {PARALLEL_COMPRESSION}, and {here} has {libvirt}"
+            ),
+            "leave it out",
+        ),
+    ];
+    let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
+    wrong
+        .map(|(_, what, fix)| {
+            let why = "libvirt or QEMU would refuse the transfer, with the VF already taken";
+            finding(
+                Severity::Error,
+                "TRANSFER_OPTION",
+                here,
+                [what, why.into(), fix.into()],
+            )
+        })
+        .collect()
+}
+
+/// libvirt refuses a transfer that would leave a file behind (`qemuMigrationSrcIsSafe`). It knows more file systems than are looked
+/// for here, so it is not said for certain.
+fn local_disks(needs: &Needs, local: &[String]) -> Vec<Finding> {
+    let left = needs
+        .disks
+        .iter()
+        .filter(|disk| !disk.copied && local.contains(&disk.target));
+    left.map(|disk| {
+        let words = [
+            format!(
+                "disk {} of guest `{}` is {}, on a file system of this host alone",
+                disk.target, needs.guest, disk.path
+            ),
+            "libvirt refuses a transfer that would leave a disk behind, with the VF already taken".into(),
+            "put it on storage that both hosts have, or have it copied: --copy-storage all".into(),
+        ];
+        finding(Severity::Warning, "DISK_LOCAL", &needs.guest, words)
+    })
+    .collect()
+}
+
+fn certificates(missing: Option<&str>, here: &str) -> Option<Finding> {
+    let file = missing?;
+    let words = [
+        format!("QEMU on {here} has no certificates for a transfer by TLS: {file} is not there"),
+        "libvirt would refuse the transfer, with the VF already taken".into(),
+        "make them (libvirt's migrate_tls_x509_cert_dir in `/etc/libvirt/qemu.conf`), or leave --tls out"
+            .into(),
+    ];
+    Some(finding(Severity::Error, "TRANSFER_TLS", here, words))
+}
+
+fn port(why: &str, (here, there): &(String, String)) -> Finding {
+    let words = [
+        format!("{here} does not reach {there} at a port where QEMU would receive the guest: {why}"),
+        "the transfer would fail, with the VF already taken; the ports are migration_port_min to migration_port_max of libvirt's `qemu.conf`"
+            .into(),
+        format!("on {there}: let {here} in at ports 49152 to 49215 (firewall-cmd, nft); or name another way with memory_uri in [[peer]]"),
+    ];
+    finding(Severity::Warning, "MIGRATION_PORT", there, words)
+}
+
+/// It ends by itself only if more is sent than is written meanwhile. What is known of the rate is what it is limited to.
+fn slow(needs: &Needs, options: &Options, pages: Pages) -> Option<Finding> {
+    let limit = options.bandwidth? << 20;
+    let slowed = matches!(options.auto_converge, Some(AutoConverge::On { .. }));
+    let urged = slowed || options.post_copies() || options.timeout.is_some();
+    if urged || pages.all() < limit {
+        return None;
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    let received = match pages.received {
+        Some(received) => format!("its VF receives {} of them", mib(received)),
+        None => "what its VF receives is not known, and comes on top".into(),
+    };
+    let words = [
+        format!(
+            "guest `{}` writes {} MiB/s ({received}), and {} MiB/s can be sent",
+            needs.guest,
+            mib(pages.all()),
+            mib(limit)
+        ),
+        "its transfer would not end by itself, with the guest on its standby all the while".into(),
+        "raise --bandwidth, or say what is to be done: --auto-converge, --post-copy, --timeout".into(),
+    ];
+    Some(finding(
+        Severity::Warning,
+        "SLOW_TO_CONVERGE",
+        &needs.guest,
+        words,
+    ))
+}

@@ -1,0 +1,441 @@
+use super::*;
+use crate::{
+    Options,
+    doctor::{Diagnosis, Memlock, Version, Versions},
+    options::{AutoConverge, Compression, Storage, Tls},
+};
+
+const GIB: u64 = 1 << 30;
+
+fn needs() -> Needs {
+    Needs {
+        guest: "web-1".into(),
+        machine: Machine {
+            kind: "pc-q35-10.0".into(),
+            architecture: "x86_64".into(),
+            virtualisation: "kvm".into(),
+        },
+        cpu: CpuNeeds {
+            element: "<cpu/>".into(),
+            flags: Vec::new(),
+        },
+        memory: 4 * GIB,
+        page_kib: 0,
+        disks: vec![NeededDisk {
+            target: "vda".into(),
+            path: "/srv/web-1.qcow2".into(),
+            copied: false,
+            incremental: false,
+            bytes: 10 * GIB,
+        }],
+        nics: vec![NeededNic {
+            mac: "52:54:00:aa:00:10".into(),
+            kind: "bridge".into(),
+            source: "br0".into(),
+            mtu: 1500,
+            standby: true,
+        }],
+        lock_manager: None,
+    }
+}
+
+fn there() -> ArrivalFacts {
+    ArrivalFacts {
+        host: "beta".into(),
+        machine: Ok(Fit::Fits),
+        cpu: Ok(Some(Fit::Fits)),
+        flags: Ok(vec!["sse2".into(), "avx".into()]),
+        memory: Ok(FreeMemory {
+            total: 64 * GIB,
+            available: 32 * GIB,
+            huge: None,
+        }),
+        memlock: Ok(Memlock {
+            may_raise: true,
+            limit: None,
+        }),
+        disks: vec![Ok(PlaceSeen::There { mtu: 0, link: false })],
+        nics: vec![Ok(PlaceSeen::There {
+            mtu: 1500,
+            link: true,
+        })],
+        lock_manager: Ok(None),
+    }
+}
+
+fn here() -> LeavingFacts {
+    LeavingFacts {
+        hosts: ("alpha".into(), "beta".into()),
+        versions: Ok(Versions {
+            libvirt: Version(11, 3, 0),
+            qemu: Version(10, 0, 2),
+        }),
+        pages: Ok(Pages {
+            written: 50 << 20,
+            received: Some(10 << 20),
+        }),
+        local_disks: Ok(Vec::new()),
+        certificates: Ok(None),
+        port: Ok(Ok("10.1.0.2:49215".into())),
+    }
+}
+
+/// One line for each finding, and for each check that was not made.
+fn lines(diagnosis: &Diagnosis) -> Vec<String> {
+    let found = diagnosis
+        .findings
+        .iter()
+        .map(|found| format!("{:?} {}: {}", found.severity, found.reason, found.what));
+    let skipped = diagnosis
+        .not_checked
+        .iter()
+        .map(|skipped| format!("not known: {}: {}", skipped.check, skipped.why));
+    found.chain(skipped).collect()
+}
+
+fn comes(change: impl FnOnce(&mut Needs, &mut ArrivalFacts)) -> String {
+    let (mut needs, mut facts) = (needs(), there());
+    change(&mut needs, &mut facts);
+    lines(&arrival(&needs, &facts)).join("\n")
+}
+
+fn goes(options: Options, change: impl FnOnce(&mut Needs, &mut LeavingFacts)) -> String {
+    let (mut needs, mut facts) = (needs(), here());
+    change(&mut needs, &mut facts);
+    lines(&leaving(&needs, &options, &facts)).join("\n")
+}
+
+#[test]
+fn where_nothing_lacks_nothing_is_found() {
+    assert_eq!(comes(|_, _| {}), "");
+    assert_eq!(goes(Options::default(), |_, _| {}), "");
+}
+
+#[test]
+fn a_cpu_that_would_not_do() {
+    let refused = comes(|_, there| there.cpu = Ok(Some(Fit::Unfit("it lacks avx512f".into()))));
+    assert_eq!(
+        refused,
+        "Error CPU_UNFIT: the CPU of beta cannot do what that of guest `web-1` does: it lacks avx512f"
+    );
+    // With the host's own CPU libvirt compares nothing: the flags are compared, which is no proof.
+    let passed = comes(|needs, there| {
+        there.cpu = Ok(None);
+        needs.cpu.flags = ["sse2", "avx2"].map(str::to_owned).into();
+    });
+    assert_eq!(
+        passed,
+        "Warning CPU_UNFIT: the CPU of beta cannot do what that of guest `web-1` does: it lacks avx2"
+    );
+    let many = comes(|needs, there| {
+        there.cpu = Ok(None);
+        needs.cpu.flags = (0..11).map(|n| format!("f{n}")).collect();
+    });
+    assert!(
+        many.ends_with("it lacks f0, f1, f2, f3, f4, f5, f6, f7 and 3 more"),
+        "{many}"
+    );
+}
+
+#[test]
+fn a_machine_type_that_is_not_there() {
+    let told = comes(|_, there| there.machine = Ok(Fit::Unfit("the machine is not supported".into())));
+    assert_eq!(
+        told,
+        "Error MACHINE_UNKNOWN: QEMU on beta has no machine type pc-q35-10.0 for guest `web-1`: the machine is not supported"
+    );
+}
+
+#[test]
+fn memory_that_is_not_there_blocks_and_memory_in_use_does_not() {
+    let with = |total, available| {
+        comes(|_, there| {
+            let huge = None;
+            there.memory = Ok(FreeMemory {
+                total,
+                available,
+                huge,
+            });
+        })
+    };
+    assert_eq!(
+        with(2 * GIB, GIB),
+        "Error MEMORY_SHORT: guest `web-1` has 4096 MiB of memory, and beta has 2048 MiB altogether"
+    );
+    assert_eq!(
+        with(8 * GIB, 2 * GIB),
+        "Warning MEMORY_SHORT: guest `web-1` has 4096 MiB of memory, and beta has 2048 MiB that are not in use"
+    );
+    let huge = |huge| {
+        comes(|needs, there| {
+            needs.page_kib = 2048;
+            there.memory.as_mut().unwrap().huge = huge;
+        })
+    };
+    assert_eq!(
+        huge(Some(GIB)),
+        "Error HUGE_PAGES_SHORT: guest `web-1` has 4096 MiB of memory, and beta has 1024 MiB free in huge pages of 2048 KiB"
+    );
+    assert!(huge(None).contains("beta has 0 MiB free in huge pages"));
+    assert_eq!(huge(Some(4 * GIB)), "");
+    let locked = comes(|_, there| {
+        there.memlock = Ok(Memlock {
+            may_raise: false,
+            limit: Some(3 * GIB),
+        });
+    });
+    assert!(
+        locked.starts_with("Error MEMLOCK: ") && locked.contains("up to 2048 MiB"),
+        "{locked}"
+    );
+}
+
+#[test]
+fn a_disk_is_there_or_copied_to_where_it_fits() {
+    let lost = |disk: fn(&mut NeededDisk), free| {
+        comes(|needs, there| {
+            disk(&mut needs.disks[0]);
+            there.disks[0] = Ok(PlaceSeen::Missing { free });
+        })
+    };
+    let missing = "Error DISK_MISSING: beta has no /srv/web-1.qcow2, which is disk vda of guest `web-1`";
+    assert_eq!(lost(|_| {}, None), missing);
+    assert_eq!(
+        lost(|disk| (disk.copied, disk.incremental) = (true, true), Some(GIB)),
+        missing
+    );
+    assert_eq!(lost(|disk| disk.copied = true, Some(20 * GIB)), "");
+    assert_eq!(lost(|disk| disk.copied = true, None), "");
+    assert_eq!(
+        lost(|disk| disk.copied = true, Some(GIB)),
+        "Error DISK_SPACE: beta has 1024 MiB free where /srv/web-1.qcow2 would be, and disk vda of guest `web-1` may have 10240"
+    );
+}
+
+#[test]
+fn the_standbys_network_is_the_same_on_both_sides() {
+    let nic = |seen| comes(|_, there| there.nics[0] = Ok(seen));
+    assert_eq!(
+        nic(PlaceSeen::Missing { free: None }),
+        "Error NETWORK_MISSING: beta has no bridge `br0`, which NIC 52:54:00:aa:00:10 of guest `web-1` is connected to"
+    );
+    assert_eq!(
+        nic(PlaceSeen::There {
+            mtu: 1400,
+            link: true
+        }),
+        "Warning NETWORK_MTU: bridge `br0` has an MTU of 1400 on beta, and of 1500 where guest `web-1` is"
+    );
+    assert_eq!(
+        nic(PlaceSeen::There {
+            mtu: 9000,
+            link: true
+        }),
+        ""
+    );
+    assert_eq!(
+        nic(PlaceSeen::There {
+            mtu: 1500,
+            link: false
+        }),
+        "Warning STANDBY_WITHOUT_LINK: bridge `br0` has no link on beta: nothing in it does"
+    );
+    let network = comes(|needs, there| {
+        needs.nics[0].kind = "network".into();
+        there.nics[0] = Ok(PlaceSeen::Missing { free: None });
+    });
+    assert!(network.contains("beta has no active network `br0`"), "{network}");
+}
+
+#[test]
+fn locks_that_one_host_alone_takes_are_told() {
+    assert_eq!(
+        comes(|needs, _| needs.lock_manager = Some("lockd".into())),
+        "Warning LOCKS_DIFFER: libvirt has lockd where guest `web-1` is, and no lock manager on beta"
+    );
+    let same = comes(|needs, there| {
+        needs.lock_manager = Some("lockd".into());
+        there.lock_manager = Ok(needs.lock_manager.clone());
+    });
+    assert_eq!(same, "");
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_told_and_blocks_nothing() {
+    let late = || "no answer within 5 s".to_owned();
+    let mut facts = there();
+    (facts.cpu, facts.machine, facts.memory) = (Err(late()), Err(late()), Err(late()));
+    (facts.disks, facts.nics) = (vec![Err(late())], vec![Err(late())]);
+    (facts.memlock, facts.lock_manager) = (Err(late()), Err(late()));
+    let mut leaves = here();
+    (leaves.versions, leaves.pages, leaves.port) = (Err(late()), Err(late()), Err(late()));
+    (leaves.local_disks, leaves.certificates) = (Err(late()), Err(late()));
+    let tls = Options {
+        tls: Some(Tls::On { destination: None }),
+        ..Options::default()
+    };
+    let all = arrival(&needs(), &facts).and(leaving(&needs(), &tls, &leaves));
+    assert_eq!(
+        (all.findings.len(), all.not_checked.len()),
+        (0, 12),
+        "{:?}",
+        lines(&all)
+    );
+}
+
+#[test]
+fn options_that_the_host_cannot_do_are_found_before_the_vf_is_taken() {
+    let both = Options {
+        post_copy: Some(true),
+        parallel: Some(2),
+        ..Options::default()
+    };
+    assert_eq!(
+        goes(both.clone(), |_, _| {}),
+        "Error TRANSFER_OPTION: post-copy and parallel connections together need QEMU 10.1.0, and alpha has 10.0.2"
+    );
+    let newer = |here: &mut LeavingFacts| here.versions.as_mut().unwrap().qemu = Version(10, 1, 0);
+    assert_eq!(goes(both, |_, here| newer(here)), "");
+    let mt = Options {
+        compression: Some(vec![Compression::Mt]),
+        ..Options::default()
+    };
+    assert!(goes(mt, |_, _| {}).contains("compression by mt is gone since QEMU 9.1.0"));
+    let zstd = Options {
+        parallel: Some(2),
+        compression: Some(vec![Compression::Zstd]),
+        ..Options::default()
+    };
+    assert_eq!(goes(zstd.clone(), |_, _| {}), "");
+    let old = goes(zstd, |_, here| {
+        here.versions.as_mut().unwrap().libvirt = Version(9, 0, 0)
+    });
+    assert!(old.contains("needs libvirt 9.4.0, and alpha has 9.0.0"), "{old}");
+    let tls = Options {
+        tls: Some(Tls::On { destination: None }),
+        ..Options::default()
+    };
+    let bare = |here: &mut LeavingFacts| here.certificates = Ok(Some("/etc/pki/qemu/ca-cert.pem".into()));
+    assert!(goes(tls, |_, here| bare(here)).starts_with("Error TRANSFER_TLS: "));
+    assert_eq!(goes(Options::default(), |_, here| bare(here)), "");
+}
+
+#[test]
+fn disks_that_are_not_there_and_disks_that_would_be_left_behind() {
+    let copied = |disks: &[&str]| Options {
+        storage: Some(Storage::Copied {
+            incremental: false,
+            disks: disks.iter().map(|disk| (*disk).to_owned()).collect(),
+        }),
+        ..Options::default()
+    };
+    assert_eq!(
+        goes(copied(&["vda", "vdz"]), |_, _| {}),
+        "Error DISK_UNKNOWN: guest `web-1` has no disk vdz that could be copied: it has vda"
+    );
+    let local = |here: &mut LeavingFacts| here.local_disks = Ok(vec!["vda".into()]);
+    assert!(goes(Options::default(), |_, here| local(here)).starts_with("Warning DISK_LOCAL: disk vda"));
+    let moves = goes(copied(&["vda"]), |needs, here| {
+        needs.disks[0].copied = true;
+        local(here);
+    });
+    assert_eq!(moves, "");
+}
+
+#[test]
+fn a_transfer_that_would_not_end_is_told_unless_something_is_done_about_it() {
+    let limited = |bandwidth| Options {
+        bandwidth: Some(bandwidth),
+        ..Options::default()
+    };
+    assert_eq!(
+        goes(limited(60), |_, _| {}),
+        "Warning SLOW_TO_CONVERGE: guest `web-1` writes 60 MiB/s (its VF receives 10 of them), and 60 MiB/s can be sent"
+    );
+    assert_eq!(goes(limited(61), |_, _| {}), "");
+    let slowed = Options {
+        auto_converge: Some(AutoConverge::On {
+            initial: None,
+            increment: None,
+        }),
+        ..limited(60)
+    };
+    assert_eq!(goes(slowed, |_, _| {}), "");
+}
+
+#[test]
+fn a_port_that_is_shut_is_told() {
+    let told = goes(Options::default(), |_, here| {
+        here.port = Ok(Err("connection timed out".into()))
+    });
+    assert!(
+        told.starts_with("Warning MIGRATION_PORT: alpha does not reach beta at a port"),
+        "{told}"
+    );
+}
+
+#[test]
+fn errors_block_but_for_those_that_somebody_said_to_ignore() {
+    let (mut needs, mut facts) = (needs(), there());
+    facts.cpu = Ok(Some(Fit::Unfit("x".into())));
+    facts.nics[0] = Ok(PlaceSeen::Missing { free: None });
+    needs.lock_manager = Some("lockd".into());
+    let all = arrival(&needs, &facts);
+    let reasons = |ignored: &[&str]| {
+        let ignored: Vec<String> = ignored.iter().map(|reason| (*reason).to_owned()).collect();
+        let blocks = |found: &&crate::doctor::Finding| blocks(found.severity, found.reason, &ignored);
+        let blocking = all.findings.iter().filter(blocks);
+        blocking.map(|found| found.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&[]), ["CPU_UNFIT", "NETWORK_MISSING"]);
+    assert_eq!(reasons(&["CPU_UNFIT"]), ["NETWORK_MISSING"]);
+}
+
+#[test]
+fn the_parts_take_as_long_as_guests_like_it() {
+    let size = |gib: u64, populated, slow_unplug| GuestSize {
+        memory: gib * GIB,
+        populated,
+        slow_unplug,
+    };
+    let told = |guest, options: &Options, pages| {
+        let part = |part: &Estimated| format!("{} {}-{:?}", part.step, part.least_ms, part.most_ms);
+        estimate(guest, options, pages)
+            .iter()
+            .map(part)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let plain = Options::default();
+    // ACPI, and huge pages: the plug of 128 GiB takes 4 s at most; without, half a minute.
+    assert_eq!(
+        told(size(128, true, false), &plain, None),
+        "unplug 70-Some(600), pause 50-Some(1100), plug 556-Some(4176)"
+    );
+    assert_eq!(
+        told(size(128, false, true), &plain, None),
+        "unplug 6100-Some(6700), pause 50-Some(1100), plug 556-Some(33360)"
+    );
+    let limited = Options {
+        bandwidth: Some(1024),
+        downtime_ms: Some(40),
+        ..Options::default()
+    };
+    let writes = |mib: u64| {
+        Some(Pages {
+            written: mib << 20,
+            received: None,
+        })
+    };
+    assert!(
+        told(size(8, true, false), &limited, writes(0))
+            .contains("transfer 1300-Some(9000), pause 40-Some(580)")
+    );
+    assert!(told(size(8, true, false), &limited, writes(512)).contains("transfer 1300-Some(17000)"));
+    assert!(told(size(8, true, false), &limited, writes(1024)).contains("transfer 1300-None"));
+    let post_copy = Options {
+        post_copy: Some(true),
+        ..limited
+    };
+    assert!(told(size(8, true, false), &post_copy, writes(4096)).contains("transfer 1300-Some(17000)"));
+}

@@ -1,0 +1,184 @@
+//! What is looked at before a guest moves, at pretend hosts: nothing ails them but what was ordered.
+
+use godwit_api::peer::v1 as peer;
+use godwit_coordinator::{Planned, words};
+use godwit_migration::{
+    Brief, Cause,
+    doctor::{Version, Versions},
+    options::Storage,
+    plan::{
+        self, ArrivalFacts, CpuNeeds, Fit, FreeMemory, GuestSize, LeavingFacts, Machine, NeededDisk,
+        NeededNic, Needs, Pages, PlaceSeen,
+    },
+};
+
+use super::{
+    PretendWorld,
+    doctor::{lock_manager, memlock},
+};
+use crate::{ills::Ill, model::Host};
+
+/// MTU of a bridge that nothing ails.
+const MTU: u32 = 1500;
+/// Bytes of a pretend host's memory.
+const MEMORY: u64 = 1 << 40;
+/// What a guest writes each second.
+const WRITES: u64 = 20 << 20;
+
+impl PretendWorld {
+    pub(super) async fn plan_leaving(&self, brief: &Brief) -> Result<Planned, Cause> {
+        let (needs, size) = self.needs(brief);
+        let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await?;
+        let (findings, not_checked, parts) = {
+            let model = self.model();
+            let facts = leaving(&model.hosts[self.host], brief, &answer);
+            let parts = plan::estimate(size, &brief.options, facts.pages.clone().ok());
+            let own = plan::leaving(&needs, &brief.options, &facts);
+            let (findings, not_checked) = words::diagnosis(own);
+            (findings, not_checked, parts)
+        };
+        Ok(Planned {
+            estimate: words::estimates(&parts),
+            ..words::planned(answer, findings, not_checked)
+        })
+    }
+
+    /// Whoever comes has one disk, and each standby on the bridge `br0`.
+    fn needs(&self, brief: &Brief) -> (Needs, GuestSize) {
+        let model = self.model();
+        let host = &model.hosts[self.host];
+        let guest = model.find(&brief.guest.uuid).map(|guest| &model.guests[guest]);
+        let memory = guest.map_or(0, |guest| guest.memory);
+        let copied = match &brief.options.storage {
+            Some(Storage::Copied { disks, .. }) => disks.is_empty() || disks.iter().any(|disk| disk == "vda"),
+            Some(Storage::Shared) | None => false,
+        };
+        let nic = |pair: &godwit_migration::Pair| NeededNic {
+            mac: pair.mac.to_string(),
+            kind: "bridge".into(),
+            source: "br0".into(),
+            mtu: MTU,
+            standby: true,
+        };
+        let needs = Needs {
+            guest: brief.guest.name.clone(),
+            machine: Machine {
+                kind: "pc-q35-10.0".into(),
+                architecture: "x86_64".into(),
+                virtualisation: "kvm".into(),
+            },
+            cpu: CpuNeeds {
+                element: "<cpu mode='custom'><model>EPYC-Genoa</model></cpu>".into(),
+                flags: Vec::new(),
+            },
+            memory,
+            page_kib: 0,
+            disks: vec![NeededDisk {
+                target: "vda".into(),
+                path: format!("/srv/{}.qcow2", brief.guest.name),
+                copied,
+                incremental: false,
+                bytes: 1 << 30,
+            }],
+            nics: brief.pairs.iter().map(nic).collect(),
+            lock_manager: lock_manager(host),
+        };
+        let size = GuestSize {
+            memory,
+            populated: false,
+            slow_unplug: false,
+        };
+        (needs, size)
+    }
+
+    pub(super) fn plan_arriving(&self, needs: &Needs) -> Planned {
+        let model = self.model();
+        let host = &model.hosts[self.host];
+        let facts = arriving(host, needs);
+        let (findings, not_checked) = words::diagnosis(plan::arrival(needs, &facts));
+        // Who is not let in hears nothing; the other side finds that out.
+        let port = if host.ills.contains(&Ill::PortShut) {
+            1
+        } else {
+            49215
+        };
+        Planned {
+            findings,
+            not_checked,
+            port: Some((port, host.name.clone())),
+            ..Planned::default()
+        }
+    }
+}
+
+fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
+    let ails = |ill| host.ills.contains(&ill);
+    let unfit = |ill, why: &str| match ails(ill) {
+        true => Fit::Unfit(why.into()),
+        false => Fit::Fits,
+    };
+    let (total, available) = match (ails(Ill::MemoryShort), ails(Ill::MemoryInUse)) {
+        (true, _) => (needs.memory / 2, needs.memory / 2),
+        (false, true) => (MEMORY, needs.memory / 2),
+        (false, false) => (MEMORY, MEMORY / 2),
+    };
+    let disk = match ails(Ill::DiskMissing) {
+        true => PlaceSeen::Missing { free: Some(MEMORY) },
+        false => PlaceSeen::There { mtu: 0, link: false },
+    };
+    let nic = match ails(Ill::BridgeMissing) {
+        true => PlaceSeen::Missing { free: None },
+        false => PlaceSeen::There {
+            mtu: if ails(Ill::BridgeMtu) { 1400 } else { MTU },
+            link: !ails(Ill::BridgeNoLink),
+        },
+    };
+    ArrivalFacts {
+        host: host.name.clone(),
+        machine: Ok(unfit(
+            Ill::MachineUnknown,
+            "the machine is not supported by the emulator",
+        )),
+        cpu: Ok(Some(unfit(Ill::CpuUnfit, "it lacks avx512f"))),
+        flags: Ok(Vec::new()),
+        memory: Ok(FreeMemory {
+            total,
+            available,
+            huge: None,
+        }),
+        memlock: Ok(memlock()),
+        disks: vec![Ok(disk); needs.disks.len()],
+        nics: vec![Ok(nic); needs.nics.len()],
+        lock_manager: Ok(lock_manager(host)),
+    }
+}
+
+fn leaving(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> LeavingFacts {
+    let ails = |ill| host.ills.contains(&ill);
+    let local = if ails(Ill::LocalDisk) {
+        vec!["vda".into()]
+    } else {
+        Vec::new()
+    };
+    LeavingFacts {
+        hosts: (host.name.clone(), brief.destination.clone()),
+        versions: Ok(Versions {
+            libvirt: Version(11, 3, 0),
+            qemu: Version(10, 0, 2),
+        }),
+        pages: Ok(Pages {
+            written: if ails(Ill::BusyGuests) {
+                100 * WRITES
+            } else {
+                WRITES
+            },
+            received: None,
+        }),
+        local_disks: Ok(local),
+        certificates: Ok(None),
+        port: Ok(match answer.port {
+            1 => Err("no answer within 2 s".into()),
+            port => Ok(format!("{}:{port}", answer.host_name)),
+        }),
+    }
+}

@@ -1,0 +1,168 @@
+//! Stories of libvirt's own options of a transfer, and of what is found before one begins.
+
+use anyhow::{Context, Result, ensure};
+use godwit_rig::Host;
+use godwit_rig::godwit::Move;
+use godwit_rig::guest::WEB_1;
+
+use crate::stage::{PATIENCE, Stage, refused};
+
+/// What is typed is what libvirt and QEMU have while the memory is copied.
+pub(crate) fn are_qemus(stage: &Stage) -> Result<()> {
+    let to = "beta --bandwidth 2MiB/s --downtime 250ms --parallel 3 --auto-converge=25,15";
+    let mut moving = Move::begin(&stage.place, Host::Alpha, WEB_1.name, to)?;
+    moving.until("the transfer", PATIENCE, |migration| {
+        migration.has_begun("transfer")
+    })?;
+    stage.memory_moves()?;
+    let downtime = stage.on(Host::Alpha, "virsh -q migrate-getmaxdowntime web-1")?;
+    ensure!(downtime.trim() == "250", "libvirt has the downtime {downtime:?}");
+    let ask = r#"virsh -q qemu-monitor-command web-1 '{"execute":"query-migrate-parameters"}'"#;
+    let answer: serde_json::Value = serde_json::from_str(&stage.on(Host::Alpha, ask)?)?;
+    let wanted = [
+        ("max-bandwidth", 2 << 20),
+        ("downtime-limit", 250),
+        ("multifd-channels", 3),
+        ("cpu-throttle-initial", 25),
+        ("cpu-throttle-increment", 15),
+    ];
+    for (name, value) in wanted {
+        let has = &answer["return"][name];
+        ensure!(
+            has.as_u64() == Some(value),
+            "QEMU has {name} {has} instead of {value}"
+        );
+    }
+    let ask = r#"virsh -q qemu-monitor-command web-1 '{"execute":"query-migrate-capabilities"}'"#;
+    let answer = stage.on(Host::Alpha, ask)?;
+    let on = |name: &str| {
+        let capabilities: serde_json::Value = serde_json::from_str(&answer)?;
+        let all = capabilities["return"].as_array().context("no capabilities")?;
+        let found = all.iter().find(|capability| capability["capability"] == name);
+        Ok::<_, anyhow::Error>(found.is_some_and(|capability| capability["state"] == true))
+    };
+    for name in ["multifd", "auto-converge"] {
+        ensure!(on(name)?, "{name} is off in QEMU");
+    }
+    let shown = stage.godwit(&format!("show {}", moving.last.id))?;
+    let words =
+        "at most 2 MiB/s, downtime 250 ms, 3 parallel connections, auto-converge (25 % first, 15 % more)";
+    ensure!(shown.out.contains(words), "{}", shown.out);
+    stage.transfer_ends()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// Where QEMU or the kernel cannot, that is told, and the guest is back on its VF.
+pub(crate) fn post_copy(stage: &Stage) -> Result<()> {
+    let to = "beta --bandwidth 2MiB/s --post-copy --transfer-timeout 5s --timeout-action post-copy";
+    let mut moving = Move::begin(&stage.place, Host::Alpha, WEB_1.name, to)?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    let mut details = moving
+        .last
+        .timeline
+        .iter()
+        .filter_map(|step| step.detail.as_deref());
+    match code {
+        0 => {
+            ensure!(
+                details.any(|detail| detail.contains("went on in post-copy")),
+                "it moved, and not in post-copy: {:?}",
+                moving.last
+            );
+            stage.guest_is_accelerated_on(Host::Beta)?;
+            ensure!(
+                stage.guest_on(Host::Alpha)?.is_empty(),
+                "alpha still knows the guest"
+            );
+        }
+        4 => {
+            let said = said.to_lowercase();
+            ensure!(
+                said.contains("postcopy") || said.contains("post-copy") || said.contains("userfault"),
+                "it came back for another reason: {said}"
+            );
+            godwit_rig::say(format!("post-copy cannot be had on these hosts: {said}"));
+            stage.guest_is_accelerated_on(Host::Alpha)?;
+        }
+        other => anyhow::bail!("exit code {other} instead of 0 or 4: {said}"),
+    }
+    Ok(())
+}
+
+/// Wrong options, and a disk that the guest has not, are refused with everything as it was.
+pub(crate) fn wrong(stage: &Stage) -> Result<()> {
+    let before = stage.live_xml()?;
+    let wrong = [
+        ("--downtime 9999s", "the downtime is not 1 to 2,000,000 ms"),
+        ("--compress zstd", "needs parallel connections"),
+        ("--copy-storage all --copy-disks vdz", "has no disk vdz"),
+        ("--parallel 2 --post-copy --compress mt", "does not go with"),
+    ];
+    for (options, words) in wrong {
+        let answer = stage.godwit(&format!("migrate {WEB_1} beta --wait {options}"))?;
+        refused(&answer, words).with_context(|| options.to_owned())?;
+    }
+    stage.nothing_changed(&before)
+}
+
+/// Nothing stands in the way of a guest between two hosts that are alike, and it is said how long it may take.
+pub(crate) fn nothing_in_the_way(stage: &Stage) -> Result<()> {
+    let (code, plan) = plan(stage, "")?;
+    let errors: Vec<&serde_json::Value> = findings(&plan)
+        .filter(|found| found["severity"] == "error")
+        .collect();
+    ensure!(code == 0 && errors.is_empty(), "exit code {code}: {plan}");
+    let steps: Vec<&str> = plan["estimate"]
+        .as_array()
+        .context("no estimate")?
+        .iter()
+        .filter_map(|part| part["step"].as_str())
+        .collect();
+    ensure!(
+        steps == ["unplug", "pause", "plug"],
+        "{steps:?} are estimated: {plan}"
+    );
+    let skipped = plan["not_checked"].as_array().into_iter().flatten();
+    let skipped: Vec<&str> = skipped.filter_map(|skipped| skipped["check"].as_str()).collect();
+    ensure!(
+        !skipped.iter().any(|check| check.contains("port of QEMU")),
+        "no port of beta's was tried: {plan}"
+    );
+    // An emulated host may be too slow for a look that has a deadline.
+    if !skipped.is_empty() {
+        godwit_rig::say(format!("not looked at in time: {}", skipped.join(", ")));
+    }
+    Ok(())
+}
+
+/// A smaller MTU at the destination is told and keeps nobody; a firewall is told as well.
+pub(crate) fn something_in_the_way(stage: &Stage) -> Result<()> {
+    stage.on(Host::Beta, "ip link set br0 mtu 1400")?;
+    let told = plan(stage, "");
+    stage.on(Host::Beta, "ip link set br0 mtu 1500")?;
+    let (code, told) = told?;
+    let small = findings(&told).find(|found| found["reason"] == "NETWORK_MTU");
+    let small = small.with_context(|| format!("the MTU is not told: {told}"))?;
+    ensure!(
+        code == 0 && small["severity"] == "warning" && small["about"] == "beta",
+        "exit code {code}: {small}"
+    );
+    let (code, told) = plan(stage, "--copy-storage all --copy-disks vdz")?;
+    ensure!(
+        code == 1 && findings(&told).any(|found| found["reason"] == "DISK_UNKNOWN"),
+        "exit code {code}: {told}"
+    );
+    Ok(())
+}
+
+fn plan(stage: &Stage, options: &str) -> Result<(i32, serde_json::Value)> {
+    let answer = stage.godwit(&format!("--json plan {WEB_1} beta {options}"))?;
+    let plan = serde_json::from_str(&answer.out).with_context(|| format!("{answer:?}"))?;
+    Ok((answer.code, plan))
+}
+
+fn findings(plan: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
+    plan["findings"].as_array().into_iter().flatten()
+}
