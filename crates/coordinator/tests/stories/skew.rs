@@ -34,6 +34,7 @@ fn what_a_destination_would_leave_unheeded_it_refuses_and_says_which_host_is_to_
         asked.needs_version = PEER_VERSION + 1;
         let plan = PlanRequest {
             reserve: Some(asked.clone()),
+            needs: None,
         };
         let planned = beta.peer_desk().plan(from("alpha", plan)).await;
         let refusals = [
