@@ -3,6 +3,9 @@
 // A test ends at the first surprise.
 #![allow(clippy::unwrap_used)]
 
+#[path = "serve/plans.rs"]
+mod plans;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -525,59 +528,4 @@ fn the_command_line_finds_it() {
         String::from_utf8_lossy(&told.stdout),
         String::from_utf8_lossy(&told.stderr)
     );
-}
-
-/// Whether it would move, and what a plan finds: severity, reason, what it is about.
-async fn planned(sim: &Pretend, bandwidth: u64) -> (bool, Vec<String>) {
-    let request = api::PlanMigrationRequest {
-        guest: "web-1".into(),
-        destination: "beta".into(),
-        transfer: Some(api::TransferOptions {
-            bandwidth_mib_per_second: Some(bandwidth),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let plan = sim.on(0).await.plan_migration(request).await.unwrap();
-    let plan = plan.into_inner();
-    assert!(plan.not_checked.is_empty(), "{plan:?}");
-    let told = |found: &api::Finding| {
-        let severity = found.severity().as_str_name().trim_start_matches("SEVERITY_");
-        format!("{severity} {} [{}]", found.reason, found.about)
-    };
-    (plan.moves, plan.findings.iter().map(told).collect())
-}
-
-#[tokio::test]
-async fn a_plan_finds_what_was_ordered_and_nothing_else() {
-    let well = sim(Layout::new(2, 2), &[]).await;
-    assert_eq!(planned(&well, 100).await, (true, vec![]));
-    well.sim.stop();
-    for (ill, found) in [
-        ("cpu-unfit@beta", "ERROR CPU_UNFIT [beta]"),
-        ("machine-unknown@beta", "ERROR MACHINE_UNKNOWN [beta]"),
-        ("memory-short@beta", "ERROR MEMORY_SHORT [beta]"),
-        ("memory-in-use@beta", "WARNING MEMORY_SHORT [beta]"),
-        ("disk-missing@beta", "ERROR DISK_MISSING [beta]"),
-        ("bridge-missing@beta", "ERROR NETWORK_MISSING [beta]"),
-        ("bridge-mtu@beta", "WARNING NETWORK_MTU [beta]"),
-        ("bridge-no-link@beta", "WARNING STANDBY_WITHOUT_LINK [beta]"),
-        ("lock-manager@beta", "WARNING LOCKS_DIFFER [beta]"),
-        ("lock-manager@alpha", "WARNING LOCKS_DIFFER [beta]"),
-        ("port-shut@beta", "WARNING MIGRATION_PORT [beta]"),
-        ("busy-guests@alpha", "WARNING SLOW_TO_CONVERGE [web-1]"),
-        ("local-disk@alpha", "WARNING DISK_LOCAL [web-1]"),
-    ] {
-        let sick = ailing(Layout::new(2, 2), &[], &[ill]).await;
-        let moves = found.starts_with("WARNING");
-        let wanted = (moves, vec![found.to_owned()]);
-        assert_eq!(planned(&sick, 100).await, wanted, "{ill}");
-        // A move is refused for the same reason, or begins.
-        let begun = sick.create("web-1", "beta").await;
-        match moves {
-            true => assert!(begun.is_ok(), "{ill}: {begun:?}"),
-            false => assert!(found.contains(&begun.unwrap_err()), "{ill}"),
-        }
-        sick.sim.stop();
-    }
 }

@@ -36,7 +36,11 @@ pub(crate) fn options(value: &Options) -> Option<api::TransferOptions> {
 /// A word that this version does not know, named.
 pub(crate) fn options_of(wire: &api::TransferOptions) -> Result<Options, String> {
     let methods = |wire: &api::TransferCompression| -> Result<Vec<Compression>, String> {
-        wire.methods().map(compression_of).collect()
+        // The generated iterator leaves out what it does not know.
+        wire.methods
+            .iter()
+            .map(|method| compression_of(*method))
+            .collect()
     };
     Ok(Options {
         bandwidth: wire.bandwidth_mib_per_second,
@@ -82,10 +86,10 @@ fn compression(value: Compression) -> api::CompressionMethod {
     }
 }
 
-fn compression_of(wire: api::CompressionMethod) -> Result<Compression, String> {
+fn compression_of(wire: i32) -> Result<Compression, String> {
     let found = Compression::ALL
         .into_iter()
-        .find(|known| compression(*known) == wire);
+        .find(|known| i32::from(compression(*known)) == wire);
     found.ok_or_else(|| "transfer.compression has a method that is not known here".into())
 }
 

@@ -405,7 +405,7 @@ async fn an_agent_of_another_version_is_understood_as_far_as_both_know() {
     // Of a pair whose kind is not known nothing is promised, and what is no standby is none.
     let seen = seen(&pairs);
     assert_eq!(seen.len(), 1, "{seen:?}");
-    assert!(seen[0].problem.as_ref().unwrap().contains("not a bond") && !seen[0].has_primary);
+    assert!(seen[0].problem.as_ref().unwrap().contains("neither a bond") && !seen[0].has_primary);
     assert_eq!(ties(&pairs), []);
 
     let (_kept, path) = guest(Vec::new(), |frame| {
