@@ -1,5 +1,6 @@
 //! The service for other hosts' daemons: what a source may ask of its destination.
 
+mod closing;
 mod plan;
 mod version;
 
@@ -93,6 +94,11 @@ impl<W: World> PeerService for PeerDesk<W> {
                 // Also one that the guest came with and left again: nothing is held for it any more.
                 (_, Some(State::Done(_))) => Ok(()),
                 (Sighting::Absent | Sighting::ShutOff, state) => Err(desk.at(&asked.migration_id, state)),
+                // It runs here, but not by this migration.
+                (Sighting::Running | Sighting::Paused | Sighting::Incoming | Sighting::Split, None) => {
+                    desk.forestall(&asked.migration_id, &asked.guest_uuid, &caller)
+                        .await
+                }
                 (sighting, _) => Err(desk.has_guest(&asked.guest_uuid, sighting)),
             }
         })
@@ -254,35 +260,6 @@ impl<W: World> PeerDesk<W> {
     async fn seen(&self, id: &str, guest: &str, caller: &str) -> Result<(Sighting, Option<State>), Refused> {
         let record = self.record_of(id, guest, caller).await?;
         let sighting = self.0.world().sight(guest).await;
-        Ok((sighting, record.map(|view| view.migration.state())))
-    }
-
-    /// As [`PeerDesk::seen`], after closing the migration here for good if the guest is not here. Durable when
-    /// it answers [`Outcome::Closed`]: also for a migration that this host has not heard of, whose Reserve may
-    /// still be on its way.
-    async fn close(&self, id: &str, guest: &str, caller: &str) -> Result<(Sighting, Option<State>), Refused> {
-        // What is seen must not be older than the promise, so it is looked for under the lock.
-        let _alone = self.0.alone().await;
-        let (sighting, state) = self.seen(id, guest, caller).await?;
-        if !matches!(sighting, Sighting::Absent | Sighting::ShutOff) {
-            return Ok((sighting, state));
-        }
-        match state {
-            Some(State::Done(_)) => {}
-            Some(_) => {
-                self.0.tell(id, Event::Closed).await?;
-            }
-            None => {
-                // Its name was never told; the UUID names it as well.
-                let guest = Guest {
-                    name: guest.into(),
-                    uuid: guest.into(),
-                };
-                let brief = self.brief(id.into(), guest, caller.into(), Vec::new());
-                self.0.begin_closed(brief).await?;
-            }
-        }
-        let record = self.record(id, caller).await?;
         Ok((sighting, record.map(|view| view.migration.state())))
     }
 

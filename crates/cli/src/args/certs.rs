@@ -38,7 +38,7 @@ pub(crate) enum Certs {
         #[arg(long, value_name = "DAYS", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=3650))]
         days: u32,
     },
-    /// Revoke certificates of this authority: writes its list, ca.crl, for [tls] crl on every host
+    /// Revoke certificates of this authority: writes its list, ca.crl, for `crl` of `[tls]` on every host
     Revoke {
         /// Directory of the authority
         #[arg(long, value_name = "DIR")]

@@ -100,6 +100,22 @@ fn a_guest_that_came_and_went_is_nothing_to_give_back_and_no_promise() {
 }
 
 #[test]
+fn what_was_never_heard_of_is_given_up_also_while_its_guest_runs_here_by_another_way() {
+    let host = Host::destination();
+    host.live(async |beta| {
+        // The source could not reach this host, gave up, and the guest came by a later migration.
+        beta.world.sees(facts::WEB, Sighting::Running);
+        beta.unreserve("alpha", facts::unreserve(1, 1)).await.unwrap();
+        beta.unreserve("alpha", facts::unreserve(1, 1)).await.unwrap();
+        // What is still on its way comes too late, also when the guest has left again.
+        beta.world.sees(facts::WEB, Sighting::Absent);
+        let late = beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap_err();
+        assert!(late.failure.message.contains("is closed here"), "{late:?}");
+        assert_eq!(beta.peek().holds(), [""; 0]);
+    });
+}
+
+#[test]
 fn looking_changes_nothing_and_says_what_was_promised() {
     let host = Host::destination();
     host.live(async |beta| {
