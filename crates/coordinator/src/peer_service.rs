@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use godwit_api::peer::v1::{self as api, peer_service_server::PeerService};
 use godwit_migration::{
-    Brief, Cause, Event, Guest, HostRefusal, MacAddress, Migration, Outcome, Pair, Phase, Refusal, Role,
-    Sighting, State,
+    Brief, Cause, Guest, HostRefusal, MacAddress, Migration, Outcome, Pair, Phase, Refusal, Role, Sighting,
+    State,
 };
 use tonic::{Request, Response, Status};
 
