@@ -51,8 +51,9 @@ pub(crate) fn destination_off_before_the_transfer(stage: &Stage) -> Result<()> {
     let (code, said) = moving.finish(LONG)?;
     ensure!(code == 4, "exit code {code} instead of 4: {said}");
     troubled.ends("the destination without power before the transfer", Host::Alpha)?;
-    stage.guest_is_accelerated_on(Host::Alpha)?;
+    // What is looked at is on both hosts.
     rig.power_on(Host::Beta)?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
     for host in Host::ALL {
         let ended = stage.migration(host, &id, |migration| migration.ended)?;
         ensure!(ended.moved == "no", "{ended:?}");

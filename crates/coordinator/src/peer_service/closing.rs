@@ -7,7 +7,7 @@ use crate::{Refused, World};
 
 impl<W: World> PeerDesk<W> {
     /// As [`PeerDesk::seen`], after closing the migration here for good if the guest is not here. Durable when
-    /// it answers [`Outcome::Closed`]: also for a migration that this host has not heard of, whose Reserve may
+    /// it answers `Outcome::Closed`: also for a migration that this host has not heard of, whose Reserve may
     /// still be on its way.
     pub(super) async fn close(
         &self,
