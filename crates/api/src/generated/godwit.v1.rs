@@ -1171,6 +1171,7 @@ impl Keep {
         }
     }
 }
+/// A way to send less than all of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum CompressionMethod {
@@ -1209,6 +1210,7 @@ impl CompressionMethod {
         }
     }
 }
+/// Which disks are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum StorageCopy {
@@ -1243,6 +1245,7 @@ impl StorageCopy {
         }
     }
 }
+/// What is done when the time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TimeoutAction {
