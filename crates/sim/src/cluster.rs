@@ -31,6 +31,8 @@ pub(crate) struct Cluster {
     names: Vec<String>,
     journals: Vec<Journal>,
     deadlines: Deadlines,
+    /// One host starts at a time.
+    starting: tokio::sync::Mutex<()>,
 }
 
 /// Where the journals are.
@@ -68,6 +70,7 @@ impl Cluster {
             names,
             journals,
             deadlines,
+            starting: tokio::sync::Mutex::default(),
         };
         Ok((Arc::new(cluster), ordered))
     }
@@ -144,6 +147,11 @@ impl Cluster {
 
     pub(crate) async fn start_after(&self, host: HostId, down: Duration) {
         tokio::time::sleep(down).await;
+        let _alone = self.starting.lock().await;
+        // It fell twice, and was started once: the journal's lock lets in one daemon alone.
+        if self.shared.seat(host).is_some() {
+            return;
+        }
         info!("{}: the coordinator starts again", self.names[host]);
         if let Err(error) = self.start(host).await {
             let wrong = format!("{}: it does not start again: {error:#}", self.names[host]);
