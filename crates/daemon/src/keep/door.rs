@@ -35,7 +35,7 @@ const HELLO: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(2);
 const LOOK_FAR: Duration = Duration::from_millis(250);
 
-/// So long after the guest ran here nothing more is taken for it.
+/// So long after this host's record has the guest nothing more is taken for it.
 const AFTER: Duration = Duration::from_secs(5);
 
 /// When the caller has no more: what waits has found its way by then, or does not count.
@@ -93,6 +93,7 @@ impl<W: World> KeepService for KeepDesk<W> {
                 brief: awaited.brief,
                 open: HashMap::new(),
             },
+            came: None,
             answer: KeepResponse::default(),
         };
         taking.take(first);
@@ -131,6 +132,8 @@ struct Taking<W> {
     taker: Arc<Taker>,
     room: usize,
     ways: Ways,
+    /// Since when the guest is awaited no more.
+    came: Option<Instant>,
     answer: KeepResponse,
 }
 
@@ -178,12 +181,12 @@ impl<W: World> Taking<W> {
         self.answer
     }
 
-    /// The guest will not come, or came a while ago.
-    async fn is_over(&self) -> bool {
-        let came = self.ways.ran().is_some_and(|ran| ran.elapsed() >= AFTER);
+    /// The guest will not come, or came a while ago: by the record, which no caller can hold back.
+    async fn is_over(&mut self) -> bool {
         match self.coordinator.on_its_way(&self.id, &self.caller).await {
-            Ok(Awaited { closed, .. }) => closed || came,
-            Err(_) => true,
+            Ok(Awaited { closed: true, .. }) | Err(_) => true,
+            Ok(Awaited { waits: true, .. }) => false,
+            Ok(_) => self.came.get_or_insert_with(Instant::now).elapsed() >= AFTER,
         }
     }
 
@@ -233,8 +236,8 @@ struct Way {
     tap: Tap,
     injector: Injector,
     macs: Vec<MacAddress>,
-    /// What the tap had counted before the first of ours.
-    read: u64,
+    /// While the guest does not run yet the tap counts no more than so many as read: an emulator reads one from each queue.
+    idle: u64,
     sorted: bool,
     /// What has no room in the tap's queue yet, oldest first.
     queue: VecDeque<Frame>,
@@ -269,10 +272,6 @@ impl Ways {
         self.each().any(|way| !way.queue.is_empty())
     }
 
-    fn ran(&self) -> Option<Instant> {
-        self.open.values().flatten().filter_map(|way| way.ran).min()
-    }
-
     fn longest_ms(&self) -> u32 {
         let longest = self.open.values().flatten().filter_map(|way| {
             let (first, held) = way.first?;
@@ -290,13 +289,12 @@ impl Way {
     fn open(root: &std::path::Path, mac: MacAddress, macs: Vec<MacAddress>) -> std::io::Result<Way> {
         let tap = Tap::of(root, mac)?;
         let injector = Injector::open(&tap.name)?;
-        let counted = tap.counted()?;
         Ok(Way {
             sorted: tap.is_sorted_by_vlan(),
+            idle: tap.counted()?.read + tap.queues() as u64,
             tap,
             injector,
             macs,
-            read: counted.read,
             queue: VecDeque::new(),
             delivered: 0,
             late: 0,
@@ -333,10 +331,8 @@ impl Way {
         }
     }
 
-    /// An emulator whose guest does not run yet reads one from each queue, and no more.
     fn look(&mut self) {
-        let idle = self.read + self.tap.queues() as u64;
-        if self.ran.is_none() && self.tap.counted().is_ok_and(|counted| counted.read > idle) {
+        if self.ran.is_none() && self.tap.counted().is_ok_and(|counted| counted.read > self.idle) {
             self.ran = Some(Instant::now());
         }
     }

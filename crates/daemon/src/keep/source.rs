@@ -1,5 +1,5 @@
-//! The source's part: from a little before a guest's pause on it watches what goes to the guest, and sends on what the guest
-//! did not get.
+//! The source's part: from the beginning of a guest's transfer it watches what goes to the guest, and sends on what the guest did
+//! not get.
 
 use std::{
     path::PathBuf,
@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tonic::transport::Channel;
-use tracing::{debug, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::{
@@ -217,6 +217,7 @@ async fn keep(
         watcher,
         link,
         pending: None,
+        gone: false,
         kept: Kept::default(),
     };
     one.attend(stage, settings.stragglers).await;
@@ -229,8 +230,10 @@ struct One<'a> {
     tap: Tap,
     watcher: Watcher,
     link: &'a Link,
-    /// Not taken yet, and how many frames it has.
+    /// Filled, and not taken yet.
     pending: Option<KeepRequest>,
+    /// Nothing more is seen: the tap has gone, or cannot be watched.
+    gone: bool,
     kept: Kept,
 }
 
@@ -238,17 +241,19 @@ impl One<'_> {
     async fn attend(&mut self, mut stage: watch::Receiver<Stage>, stragglers: Duration) {
         loop {
             let now = *stage.borrow_and_update();
-            let gone = self.look();
+            self.look();
             match now {
-                Stage::Runs => {
-                    // It may have stopped and gone on: what it did not get it gets from the tap.
-                    self.window.goes_on();
-                }
+                // It may have stopped and gone on: what it did not get it gets from the tap.
+                Stage::Runs => self.window.goes_on(),
                 Stage::Stays => return,
                 Stage::Stopped(at) | Stage::Left(at) => {
-                    self.window.stopped(at);
+                    if self.window.stopped(at) {
+                        // What was missed before the guest had stopped is none of the pause.
+                        let _ = self.watcher.lost();
+                    }
                 }
             }
+            let gone = self.gone;
             let over = matches!(now, Stage::Left(at) if gone || at.elapsed() >= stragglers);
             if gone || over {
                 self.window.close();
@@ -276,11 +281,13 @@ impl One<'_> {
         }
     }
 
-    /// Takes in what the tap has counted, and what was seen. The tap is gone: true.
-    fn look(&mut self) -> bool {
+    /// Takes in what the tap has counted, and what was seen.
+    fn look(&mut self) {
+        if self.gone {
+            return;
+        }
         // Counted first: what was seen is then never less than what was read.
         let counted = self.tap.counted();
-        let mut gone = false;
         loop {
             match self.watcher.next() {
                 Ok(Next::Frame(frame)) => {
@@ -288,19 +295,20 @@ impl One<'_> {
                     self.window.seen(ours.then_some(frame), Instant::now());
                 }
                 Ok(Next::Nothing) => break,
-                Ok(Next::Gone) => gone = true,
+                // What was seen before that is still to be had: the socket says it once.
+                Ok(Next::Gone) if !self.gone => self.gone = true,
+                Ok(Next::Gone) => break,
                 Err(error) => {
                     warn!(tap = self.tap.name, "frames are not seen any more: {error}");
-                    gone = true;
+                    self.gone = true;
                     break;
                 }
             }
         }
         match counted {
             Ok(counted) => self.window.counted(counted, Instant::now()),
-            Err(_) => gone = true,
+            Err(_) => self.gone = true,
         }
-        gone
     }
 
     /// Sends what is due, as far as there is a way.
@@ -348,12 +356,11 @@ impl One<'_> {
     fn ended(mut self) -> Kept {
         // For what is left there was no way.
         while self.fill().is_some() {}
-        let (lost, no_room) = (self.watcher.lost(), self.window.no_room());
-        debug!(tap = self.tap.name, lost, no_room, kept = ?self.kept, "kept");
+        // What nobody read from the socket in time was not even seen; some of it may have been for others.
+        let unkept = self.window.no_room() + u64::from(self.watcher.lost());
         let mut kept = self.kept;
-        // What was not even seen in time is counted with what had no room.
-        kept.frames += no_room;
-        kept.no_room += no_room;
+        kept.frames += unkept;
+        kept.no_room += unkept;
         kept
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use godwit_migration::MacAddress;
 
 use super::window::Counted;
+use crate::vf::Sysfs;
 
 /// A guest's tap on this host.
 #[derive(Debug)]
@@ -21,20 +22,13 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// The tap of the guest's interface with that MAC: libvirt gives it the same one, with the first byte 0xfe.
+    /// The tap of the guest's interface with that MAC.
     pub(super) fn of(root: &Path, mac: MacAddress) -> io::Result<Tap> {
-        let mut wanted = mac.bytes();
-        wanted[0] = 0xfe;
-        for entry in fs::read_dir(root.join("sys/class/net"))? {
-            let folder = entry?.path();
-            let address = fs::read_to_string(folder.join("address")).unwrap_or_default();
-            let has: Option<MacAddress> = address.trim().parse().ok();
-            if has.is_some_and(|has| has.bytes() == wanted) && folder.join("tun_flags").exists() {
-                return Tap::open(folder);
-            }
-        }
-        let what = format!("interface {mac} has no tap on this host");
-        Err(io::Error::new(io::ErrorKind::NotFound, what))
+        let missing = || {
+            let what = format!("interface {mac} has no tap on this host");
+            io::Error::new(io::ErrorKind::NotFound, what)
+        };
+        Tap::open(Sysfs::new(root).tap_folder(mac).ok_or_else(missing)?)
     }
 
     fn open(folder: PathBuf) -> io::Result<Tap> {

@@ -126,13 +126,15 @@ impl Window {
         self.forget();
     }
 
-    /// The guest has stopped: this was heard now.
-    pub(super) fn stopped(&mut self, at: Instant) {
+    /// The guest has stopped: this was heard then. Whether it is new.
+    pub(super) fn stopped(&mut self, at: Instant) -> bool {
+        let new = self.stop.is_none();
         self.stop.get_or_insert(Stop {
             at,
             dropped: None,
             floor: None,
         });
+        new
     }
 
     /// Nothing more is counted: the tap is gone, or nobody waits any longer.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use godwit_migration::{PciAddress, counted::Counted};
 
-use super::{VfError, Vfs, netlink::Netlink, sysfs::Sysfs};
+use super::{VfError, Vfs, error::VfName, netlink::Netlink, sysfs::Sysfs};
 
 impl Vfs {
     /// Frames that came from the guest so far: by the standby whose end here has that name, and by the VF. What cannot be read is
@@ -19,6 +19,11 @@ impl Vfs {
         Counted { by_standby, by_vf }
     }
 
+    /// Bytes that the VF has received; none where its PF's driver counts nothing, or cannot be asked.
+    pub(crate) async fn received(&self, vf: &VfName) -> Option<u64> {
+        Netlink::open(&vf.pf).ok()?.received(vf).await.ok().flatten()
+    }
+
     async fn sent_by(&self, vf: PciAddress) -> Result<Option<u64>, VfError> {
         let vf = self.find(vf).await?;
         match self.driver_of(&vf.pf).await? {
@@ -31,7 +36,7 @@ impl Vfs {
 impl Sysfs {
     /// What a tap receives is what its guest sends. A macvtap is the guest's own interface: it is counted as sent there
     /// (Linux `drivers/net/tun.c`: `tun_get_user`; `drivers/net/macvlan.c`: `macvlan_start_xmit`).
-    fn frames_from_guest(&self, end: &str) -> Option<u64> {
+    pub(super) fn frames_from_guest(&self, end: &str) -> Option<u64> {
         // A name from XML, to be part of a path.
         if end.is_empty() || end.contains('/') || end.starts_with('.') {
             return None;

@@ -11,7 +11,6 @@ mod counters;
 mod error;
 mod netlink;
 mod pools;
-mod received;
 mod sysfs;
 mod turns;
 mod watch;
@@ -32,12 +31,12 @@ pub(crate) use self::{
     error::{Holder, VfError, VfName},
     netlink::Settings,
     pools::{PfKind, PoolSpec},
-    sysfs::Tap,
+    sysfs::{Sysfs, Tap},
     watch::Watch,
 };
 use self::{
     netlink::{Change, Netlink},
-    sysfs::{Function, Sysfs},
+    sysfs::Function,
     turns::Turn,
 };
 

@@ -187,11 +187,6 @@ impl Netlink {
         })
     }
 
-    /// To ask for links.
-    pub(super) fn links(&self) -> rtnetlink::LinkHandle {
-        self.handle.link()
-    }
-
     /// The settings of all VFs of a PF, by index.
     pub(crate) async fn settings(&self, pf: &str) -> Result<Vec<(u32, Settings)>, VfError> {
         Ok(settings_in(self.pf(pf).await?))
@@ -201,6 +196,13 @@ impl Netlink {
     pub(crate) async fn sent(&self, vf: &VfName) -> Result<Option<u64>, VfError> {
         let message = self.link(&vf.pf, vec![LinkExtentMask::Vf]).await?;
         Ok(sent_in(message, vf.index))
+    }
+
+    /// Bytes that the VF has received, as its PF's driver counts them; none if that is not told, or is zero: so answers a driver that
+    /// does not count.
+    pub(crate) async fn received(&self, vf: &VfName) -> Result<Option<u64>, VfError> {
+        let message = self.link(&vf.pf, vec![LinkExtentMask::Vf]).await?;
+        Ok(received_in(message, vf.index))
     }
 
     async fn pf(&self, pf: &str) -> Result<LinkMessage, VfError> {
@@ -293,13 +295,26 @@ fn vfs_in(message: LinkMessage) -> impl Iterator<Item = Vec<VfInfo>> {
 }
 
 fn sent_in(message: LinkMessage, index: u32) -> Option<u64> {
+    count_in(message, index, |count| match count {
+        VfStats::TxPackets(sent) => Some(*sent),
+        _ => None,
+    })
+}
+
+fn received_in(message: LinkMessage, index: u32) -> Option<u64> {
+    let bytes = count_in(message, index, |count| match count {
+        VfStats::RxBytes(bytes) => Some(*bytes),
+        _ => None,
+    });
+    bytes.filter(|bytes| *bytes > 0)
+}
+
+/// The VF's count of that kind.
+fn count_in(message: LinkMessage, index: u32, of: impl Fn(&VfStats) -> Option<u64>) -> Option<u64> {
     let is = |info: &VfInfo| matches!(info, VfInfo::Mac(found) if found.vf_id == index);
     let infos = vfs_in(message).find(|infos| infos.iter().any(is))?;
     infos.iter().find_map(|info| match info {
-        VfInfo::Stats(stats) => stats.iter().find_map(|stat| match stat {
-            VfStats::TxPackets(sent) => Some(*sent),
-            _ => None,
-        }),
+        VfInfo::Stats(counts) => counts.iter().find_map(&of),
         _ => None,
     })
 }

@@ -1,7 +1,7 @@
 //! Frames that arrive for a guest while it is paused on its way to another host.
 
 use godwit_coordinator::Job;
-use godwit_migration::{Kept, Pair};
+use godwit_migration::{Event, Kept, Pair};
 
 use super::{RealWorld, arriving::carried_by_emulator, uuid};
 use crate::{
@@ -18,12 +18,15 @@ impl RealWorld {
         if !self.keep.enabled {
             return Err(Kept::not("the configuration says so ([keep])"));
         }
-        let not = |why: &str| Kept::not(why.to_owned());
-        let guest = uuid(&job.brief).map_err(|_| not("the guest has no UUID"))?;
+        let not = |what: &str, event: Event| match event {
+            Event::Failed(cause) | Event::Left(cause) => Kept::not(format!("{what}: {}", cause.message)),
+            _ => Kept::not(what),
+        };
+        let guest = uuid(&job.brief).map_err(|event| not("the guest is not known", event))?;
         // Heard from before anything of the guest was looked at.
         let events = self.libvirt.events();
         let devices = self.devices(&job.brief).await;
-        let devices = devices.map_err(|_| not("the guest's interfaces could not be read"))?;
+        let devices = devices.map_err(|event| not("its interfaces could not be read", event))?;
         let interfaces = interfaces(&devices.nics, &job.brief.pairs, self.practice.machine.has_vhost());
         let channel = self.peers.channel(job.brief.peer());
         let channel = channel.map_err(|cause| Kept::not(cause.message))?;

@@ -21,11 +21,15 @@ use godwit_coordinator::{
     Caller, Coordinator, Deadlines, Expiry, History, Job, Journal, Limits, PeerDesk, Settings as Host, World,
 };
 use godwit_migration::{
-    Brief, Cause, Event, Guest as Named, Pair, PciAddress, Policy, Sighting, Vf, doctor::Diagnosis,
-    preflight::GuestFacts, profile::MustMatch,
+    Brief, Cause, Event, Guest as Named, Pair, PciAddress, Phase, Policy, Report, Sighting, Vf,
+    doctor::Diagnosis, preflight::GuestFacts, profile::MustMatch,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::broadcast, task};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, broadcast},
+    task,
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request,
@@ -74,11 +78,17 @@ fn ip(words: &str) {
 }
 
 /// Nobody but the peer asks it for anything.
-struct Empty;
+#[derive(Default)]
+struct Empty {
+    arrived: Arc<Notify>,
+}
 
 impl World for Empty {
-    async fn work(&self, _: Job) -> Event {
-        std::future::pending().await
+    async fn work(&self, job: Job) -> Event {
+        if job.state.phase() == Some(Phase::Await) {
+            self.arrived.notified().await;
+        }
+        Event::Done(Report::of("so it is"))
     }
     async fn abort(&self, _: &Brief) -> Result<(), Cause> {
         Ok(())
@@ -114,6 +124,8 @@ impl World for Empty {
 
 pub(super) struct Place {
     files: TempDir,
+    /// The guest comes.
+    pub(super) arrived: Arc<Notify>,
     pub(super) events: broadcast::Sender<crate::libvirt::Event>,
     pub(super) channel: Channel,
 }
@@ -128,7 +140,7 @@ impl Place {
             std::fs::create_dir_all(&folder).unwrap();
             symlink(format!("/sys/class/net/{tap}"), folder.join(tap)).unwrap();
         }
-        let coordinator = coordinator(&files).await;
+        let (coordinator, arrived) = coordinator(&files).await;
         let mut asked = Request::new(ReserveRequest {
             migration_id: MIGRATION.into(),
             guest: "web-1".into(),
@@ -157,6 +169,7 @@ impl Place {
         let channel = Endpoint::from_shared(format!("http://{address}"));
         Place {
             files,
+            arrived,
             events: broadcast::channel(16).0,
             channel: channel.unwrap().connect_lazy(),
         }
@@ -213,7 +226,7 @@ impl Place {
     }
 }
 
-async fn coordinator(files: &TempDir) -> Coordinator<Empty> {
+async fn coordinator(files: &TempDir) -> (Coordinator<Empty>, Arc<Notify>) {
     let settings = Host {
         host: "alpha".into(),
         peers: vec!["beta".into()],
@@ -227,9 +240,10 @@ async fn coordinator(files: &TempDir) -> Coordinator<Empty> {
         certificate: Expiry::default(),
     };
     let journal = Journal::open(files.path()).unwrap();
-    Coordinator::start(settings, Arc::new(Empty), journal)
-        .await
-        .unwrap()
+    let world = Empty::default();
+    let arrived = Arc::clone(&world.arrived);
+    let started = Coordinator::start(settings, Arc::new(world), journal).await;
+    (started.unwrap(), arrived)
 }
 
 pub(super) struct Sender {

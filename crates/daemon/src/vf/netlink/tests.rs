@@ -272,3 +272,20 @@ async fn an_interface_without_vfs_has_no_settings_and_a_missing_one_is_named() {
         "{missing}"
     );
 }
+
+#[test]
+fn bytes_are_those_of_the_vf_and_zeros_are_no_count() {
+    let vf = |index: u32, bytes| {
+        LinkVfInfo(vec![
+            VfInfo::Mac(VfInfoMac::new(index, &[0; 6])),
+            VfInfo::Stats(vec![VfStats::TxBytes(9), VfStats::RxBytes(bytes)]),
+        ])
+    };
+    let mut message = LinkMessage::default();
+    message
+        .attributes
+        .push(LinkAttribute::VfInfoList(vec![vf(0, 7), vf(1, 0)]));
+    assert_eq!(received_in(message.clone(), 0), Some(7));
+    assert_eq!(received_in(message.clone(), 1), None);
+    assert_eq!(received_in(message, 2), None);
+}

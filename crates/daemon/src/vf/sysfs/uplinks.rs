@@ -46,20 +46,24 @@ impl Sysfs {
 
     /// The guest's standby has its end on this host.
     pub(crate) fn has_tap(&self, mac: MacAddress) -> bool {
-        self.interfaces().iter().any(|name| self.is_tap_of(name, mac))
+        self.tap_folder(mac).is_some()
+    }
+
+    /// The folder of the guest's tap in `/sys/class/net`, by whose name it ends.
+    pub(crate) fn tap_folder(&self, mac: MacAddress) -> Option<PathBuf> {
+        let all = self.interfaces();
+        let name = all.iter().find(|name| self.is_tap_of(name, mac))?;
+        Some(self.folder(name))
     }
 
     /// What this host sees of the guest's standby at its own end of it.
     pub(crate) fn tap(&self, mac: MacAddress) -> Option<Tap> {
-        let name = self
-            .interfaces()
-            .into_iter()
-            .find(|name| self.is_tap_of(name, mac))?;
-        let folder = self.folder(&name);
+        let folder = self.tap_folder(mac)?;
+        let name = folder.file_name()?.to_str()?.to_owned();
         Some(Tap {
             // Not readable while it is down.
             up: number(&folder.join("carrier"), 10) == Some(1),
-            heard: text(&folder.join("statistics/rx_packets")).and_then(|text| text.trim().parse().ok())?,
+            heard: self.frames_from_guest(&name)?,
             name,
         })
     }
