@@ -45,7 +45,10 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Plan(wanted) => plan::plan(daemon().await?, wanted, out).await,
         Command::Standby(wanted) => stay::standby(daemon().await?, wanted, out).await,
         Command::Accelerate(wanted) => stay::accelerate(daemon().await?, wanted, out).await,
-        Command::Run(wanted) => run::run(daemon().await?, wanted, out).await,
+        Command::Run(wanted) => {
+            run::check(&Place::of(&wanted_place(&args.place))?, wanted)?;
+            run::run(daemon().await?, wanted, out).await
+        }
         Command::Retry { id } => retry::retry(daemon().await?, id, out).await,
         Command::Resolve(wanted) => resolve::resolve(daemon().await?, wanted, out).await,
         Command::Watch { id, timeout } => watch::watch(daemon().await?, id, *timeout, out).await,

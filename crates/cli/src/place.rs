@@ -72,7 +72,7 @@ impl Place {
         Place::Socket(SOCKET.into())
     }
 
-    fn context(contexts: &Contexts, name: &str) -> Result<Place, ContextError> {
+    pub(crate) fn context(contexts: &Contexts, name: &str) -> Result<Place, ContextError> {
         Ok(Place::Network(Box::new(Remote::of(name, contexts.get(name)?)?)))
     }
 

@@ -50,7 +50,7 @@ pub(crate) enum ContextAct {
     },
 }
 
-/// What a context is made of. A new one needs all but the server's name.
+/// What a context is made of. A new one needs all but the last two.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Given {
     /// Where godwitd listens: `HOST[:PORT]`, port 7716 if none is given
@@ -65,6 +65,9 @@ pub(crate) struct Given {
     /// File in PEM: its private key, which nobody else may read
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// File in PEM: what the authority has revoked [default: nothing is looked up]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) crl: Option<PathBuf>,
     /// DNS name that the host's certificate must have [default: the host of the address]
     #[arg(long, value_name = "NAME", value_parser = word)]
     pub(crate) server_name: Option<String>,

@@ -16,9 +16,32 @@ use crate::client::Client;
 use crate::exit::{self, Wish};
 use crate::failure::Error;
 use crate::output::Output;
+use crate::place::Place;
 
 /// Reasons for which a guest does not get its VF now, and is looked after by its host when it runs again.
 const LATER: [&str; 3] = ["GUEST_NOT_RUNNING", "GUEST_UNKNOWN", "GUEST_LEFT"];
+
+/// virsh asks the libvirt of this host if nothing else is said, and a guest of that name may be here as well.
+pub(super) fn check(place: &Place, wanted: &Run) -> Result<(), Error> {
+    let Place::Network(remote) = place else {
+        return Ok(());
+    };
+    if wanted.connect.is_some() {
+        return Ok(());
+    }
+    let (guest, command, host) = (&wanted.guest, &wanted.command, &remote.address.host);
+    let failure = Failure {
+        reason: "USAGE".into(),
+        message: format!("`{guest}` is asked for at {place}, and virsh would ask the libvirt of this host"),
+        causes: Vec::new(),
+        hint: format!(
+            "say which libvirt, by its URI on {host}: godwit run {guest} --connect URI -- {command}"
+        ),
+    };
+    Err(Error::Refused {
+        failure: Box::new(failure),
+    })
+}
 
 pub(super) async fn run(mut client: Client, wanted: &Run, out: &mut Output) -> Result<u8, Error> {
     let guests = client.guests().await?;
@@ -124,5 +147,42 @@ fn not_run(message: &str) -> Error {
     };
     Error::Refused {
         failure: Box::new(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::place::contexts::Contexts;
+
+    fn checked(place: &Place, more: &[&str]) -> Option<String> {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            run: Run,
+        }
+        let words = [&["run", "web-1"], more, &["managedsave"]].concat();
+        let wanted = Line::parse_from(words).run;
+        check(place, &wanted).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_guest_of_this_host_is_saved_in_the_place_of_another_hosts() {
+        let text = "[context.fleet]
+            address = \"alpha.example\"
+            ca = \"/k/ca.pem\"
+            certificate = \"/k/me.pem\"
+            key = \"/k/me.key\"";
+        let contexts = Contexts::parse("/c/config.toml".into(), text).unwrap();
+        let there = Place::context(&contexts, "fleet").unwrap();
+        let told = checked(&there, &[]).unwrap();
+        assert!(told.contains("web-1") && told.contains("alpha.example"), "{told}");
+        assert_eq!(
+            checked(&there, &["--connect", "qemu+ssh://alpha.example/system"]),
+            None
+        );
+        assert_eq!(checked(&Place::Socket("/run/x".into()), &[]), None);
     }
 }

@@ -46,6 +46,9 @@ pub(crate) struct Context {
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+    /// Certificates that the authority has revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) crl: Option<PathBuf>,
     /// The DNS name in the host's certificate, where it is not the host of the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) server_name: Option<String>,
@@ -57,7 +60,7 @@ impl Context {
             ca: self.ca.clone(),
             certificate: self.certificate.clone(),
             key: self.key.clone(),
-            crl: None,
+            crl: self.crl.clone(),
         }
     }
 }
@@ -288,10 +291,11 @@ fn made(old: Option<&Context>, given: &Given) -> Result<Context, ContextError> {
     if let Some(address) = &given.address {
         Address::parse(address)?;
     }
+    let absolute = |new: &PathBuf| std::path::absolute(new).unwrap_or_else(|_| new.clone());
     let mut missing = Vec::new();
     let mut path = |option, new: &Option<PathBuf>, old: Option<&PathBuf>| match (new, old) {
         // As it was meant where it was typed.
-        (Some(new), _) => std::path::absolute(new).unwrap_or_else(|_| new.clone()),
+        (Some(new), _) => absolute(new),
         (None, Some(old)) => old.clone(),
         (None, None) => {
             missing.push(option);
@@ -305,6 +309,8 @@ fn made(old: Option<&Context>, given: &Given) -> Result<Context, ContextError> {
         old.map(|old| &old.certificate),
     );
     let key = path("--key", &given.key, old.map(|old| &old.key));
+    let crl = given.crl.as_ref().map(absolute);
+    let crl = crl.or_else(|| old?.crl.clone());
     let address = given
         .address
         .clone()
@@ -322,6 +328,7 @@ fn made(old: Option<&Context>, given: &Given) -> Result<Context, ContextError> {
         ca,
         certificate,
         key,
+        crl,
         // Another address is another host, and has another name.
         server_name: given.server_name.clone().or_else(|| kept?.server_name.clone()),
     })

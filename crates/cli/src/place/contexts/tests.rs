@@ -39,7 +39,7 @@ fn what_is_no_configuration_is_said_in_one_sentence_with_its_line() {
     ];
     insta::assert_snapshot!(all.join("\n"), @"
     /c/godwit/config.toml is no configuration of contexts: line 1: unclosed array, expected `]`
-    /c/godwit/config.toml is no configuration of contexts: line 6: unknown field `password`, expected one of `address`, `ca`, `certificate`, `key`, `server_name`
+    /c/godwit/config.toml is no configuration of contexts: line 6: unknown field `password`, expected one of `address`, `ca`, `certificate`, `key`, `crl`, `server_name`
     /c/godwit/config.toml is no configuration of contexts: line 1: unknown field `contexts`, expected `use` or `context`
     /c/godwit/config.toml is no configuration of contexts: line 1: missing field `ca`
     `be ta` is no address: HOST or HOST:PORT is wanted
