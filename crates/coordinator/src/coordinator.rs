@@ -136,17 +136,18 @@ impl<W: World> Coordinator<W> {
         self.open()?;
         let options = self.options(wanted)?;
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
-        let mut facts = self.guest(&wanted.guest).await?;
-        self.check_destination(&facts.guest, destination)?;
-        let found = self.look_ahead(wanted, &facts, &options).await?;
-        if self.take_over(&facts.guest.uuid).await? {
-            facts = self.guest(&wanted.guest).await?;
+        let mut known = self.known(&wanted.guest).await?;
+        self.check_destination(&known.facts.guest, destination)?;
+        let found = self.look_ahead(wanted, &known.facts, &options).await?;
+        if self.take_over(&known.facts.guest.uuid).await? {
+            known = self.known(&wanted.guest).await?;
         }
-        let _alone = self.alone().await;
+        let begun = self.alone_with(known, Some(destination)).await;
+        // The same request may have come in the meantime, and be what keeps the guest busy.
         if let Some(migration) = self.requested(request).await? {
             return Ok((migration.brief.id, found));
         }
-        self.check_idle(&facts.guest, Some(destination))?;
+        let (_alone, facts) = begun?;
         let mut brief = self.brief_of(wanted, facts, options).map_err(Refusal::from)?;
         brief.id = new_id();
         let id = brief.id.clone();

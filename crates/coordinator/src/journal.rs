@@ -218,6 +218,21 @@ impl Journal {
         self.select(sql, values).await
     }
 
+    /// A guest's migrations (name or UUID) that have not ended, and the one that was written down last, also where they cannot be read:
+    /// their ids, and whether they have ended.
+    pub(crate) async fn ids_of(&self, guest: &str) -> Result<Vec<(String, bool)>, JournalError> {
+        let guest = guest.to_owned();
+        self.run(move |connection| {
+            let mut select = connection.prepare(
+                "WITH mine AS (SELECT rowid AS row, * FROM migrations WHERE guest = ?1 OR guest_uuid = ?1)
+                SELECT id, ended FROM mine WHERE ended = 0 OR row = (SELECT max(row) FROM mine) ORDER BY row",
+            )?;
+            let ids = select.query_map([guest], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            ids.collect()
+        })
+        .await
+    }
+
     /// The migrations whose id begins so; at most two, enough to see whether it is one.
     pub(crate) async fn by_prefix(&self, prefix: &str) -> Result<Vec<Migration>, JournalError> {
         let sql = "SELECT id, begun_ms, brief FROM migrations WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2";

@@ -6,11 +6,55 @@ use godwit_migration::{
     Course, GuestRefusal, Migration, Phase, Policy, Refusal, State,
     preflight::{self, GuestFacts},
 };
+use tokio::sync::MutexGuard;
 
 use super::Coordinator;
 use crate::{Refused, World};
 
+/// So often a guest is looked at again because an operation ended meanwhile; after that it is said to be busy.
+const LOOKS: usize = 4;
+
+/// What is known of a guest, and which of its operations the journal had before it was looked at: those that were open, and the newest.
+pub(super) struct Known {
+    pub(super) facts: GuestFacts,
+    before: Vec<(String, bool)>,
+}
+
 impl<W: World> Coordinator<W> {
+    /// As [`Coordinator::guest`], for whoever means to begin something.
+    pub(super) async fn known(&self, named: &str) -> Result<Known, Refused> {
+        let before = self.0.journal.ids_of(named).await?;
+        let facts = self.guest(named).await?;
+        Ok(Known { facts, before })
+    }
+
+    /// The lock of those who begin, and a guest that is idle, as it is. Where an operation has ended since the guest was looked at, its
+    /// VF may have come or gone: it is looked at again. libvirt and the agent may take their time for that, and nobody waits for them
+    /// behind the lock.
+    pub(super) async fn alone_with(
+        &self,
+        mut known: Known,
+        destination: Option<&str>,
+    ) -> Result<(MutexGuard<'_, ()>, GuestFacts), Refused> {
+        for _ in 0..LOOKS {
+            let guest = &known.facts.guest;
+            let alone = self.alone().await;
+            self.check_idle(guest, destination)?;
+            if self.0.journal.ids_of(&guest.uuid).await? == known.before {
+                return Ok((alone, known.facts));
+            }
+            drop(alone);
+            let uuid = guest.uuid.clone();
+            known = self.known(&uuid).await?;
+        }
+        let busy = GuestRefusal::Busy {
+            guest: known.facts.guest.name,
+            migration: known.before.pop().unwrap_or_default().0,
+            phase: "its end".into(),
+        };
+        Err(Refusal::from(busy).into())
+    }
+
     /// The guest of that name or UUID.
     pub(crate) async fn guest(&self, named: &str) -> Result<GuestFacts, Refused> {
         let found = self.0.world.guests(Some(named)).await.map_err(Refused::Cause)?;
@@ -55,10 +99,10 @@ impl<W: World> Coordinator<W> {
 
     /// Makes a guest a managed one.
     pub(crate) async fn adopt(&self, named: &str, policy: Option<Policy>) -> Result<GuestFacts, Refused> {
-        let facts = self.guest(named).await?;
+        let known = self.known(named).await?;
+        let guest = known.facts.guest.uuid.clone();
         {
-            let _alone = self.alone().await;
-            self.check_idle(&facts.guest, None)?;
+            let (_alone, facts) = self.alone_with(known, None).await?;
             let pairs = match facts.managed {
                 // Adopted again, while it is on standby, it keeps its pairs.
                 true => preflight::movable(&facts),
@@ -69,7 +113,7 @@ impl<W: World> Coordinator<W> {
             let adopted = self.0.world.adopt(&facts.guest, &pairs, policy).await;
             adopted.map_err(Refused::Cause)?;
         }
-        self.guest(named).await
+        self.guest(&guest).await
     }
 }
 

@@ -9,7 +9,7 @@ use godwit_migration::{
 };
 use tracing::{info, warn};
 
-use super::Coordinator;
+use super::{Coordinator, guests::Known};
 use crate::{Refused, Which, World, clock::new_id, operation::View};
 
 /// How long a request waits for a guest to be on its standby before something else is done with it.
@@ -21,14 +21,14 @@ const LOOK_BACK: u32 = 100;
 impl<W: World> Coordinator<W> {
     /// Puts a guest on its standby; `sticky`: until somebody asks otherwise.
     pub(crate) async fn standby(&self, named: &str, sticky: bool) -> Result<View, Refused> {
-        let facts = self.guest(named).await?;
-        match self.stays(&facts.guest.uuid) {
+        let known = self.known(named).await?;
+        match self.stays(&known.facts.guest.uuid) {
             Some(open) if open.brief.role == Role::Decelerate => self.get(&open.brief.id).await,
             Some(open) => {
                 self.lower(&open, sticky).await?;
                 self.get(&open.brief.id).await
             }
-            None => self.begin_here(facts, Role::Decelerate, sticky).await,
+            None => self.begin_here(known, Role::Decelerate, sticky).await,
         }
     }
 
@@ -49,13 +49,13 @@ impl<W: World> Coordinator<W> {
     pub(crate) async fn accelerate(&self, named: &str) -> Result<View, Refused> {
         // Also of a guest that does not run, which is refused next.
         self.0.passing.over(named);
-        let facts = self.guest(named).await?;
-        match self.stays(&facts.guest.uuid) {
+        let known = self.known(named).await?;
+        match self.stays(&known.facts.guest.uuid) {
             Some(open) if is_accelerating(&open) => {
                 self.retry_now(&open.brief.id).await?;
                 self.get(&open.brief.id).await
             }
-            _ => self.begin_here(facts, Role::Accelerate, false).await,
+            _ => self.begin_here(known, Role::Accelerate, false).await,
         }
     }
 
@@ -108,8 +108,13 @@ impl<W: World> Coordinator<W> {
         if self.0.passing.is_lowered(uuid) || self.keeps_standby(uuid).await? {
             return Ok(());
         }
+        // All guests were looked at at once, and what was under way on this one may have ended since: it may have its VF.
+        let known = self.known(uuid).await?;
+        if !preflight::wants_vf(&known.facts) {
+            return Ok(());
+        }
         info!(guest = %facts.guest.name, "on standby without need: it is accelerated");
-        self.begin_here(facts, Role::Accelerate, false).await.map(drop)
+        self.begin_here(known, Role::Accelerate, false).await.map(drop)
     }
 
     /// Somebody put the guest on its standby, and nothing came of what was asked for since: a move that was refused, or
@@ -170,9 +175,8 @@ impl<W: World> Coordinator<W> {
         Ok(guests)
     }
 
-    async fn begin_here(&self, facts: GuestFacts, role: Role, sticky: bool) -> Result<View, Refused> {
-        let _alone = self.alone().await;
-        self.check_idle(&facts.guest, None)?;
+    async fn begin_here(&self, known: Known, role: Role, sticky: bool) -> Result<View, Refused> {
+        let (_alone, facts) = self.alone_with(known, None).await?;
         let mut pairs = preflight::movable(&facts).map_err(godwit_migration::Refusal::from)?;
         if role == Role::Accelerate {
             // A VF that it has already is the one that it keeps.

@@ -11,7 +11,7 @@ use tonic::Request;
 use crate::{
     facts,
     host::{Desk, Host, No, no},
-    world::{cause, failed},
+    world::{Call, cause, failed},
 };
 
 /// `web-1` on its standby, on a host with these VFs.
@@ -142,6 +142,45 @@ fn a_guest_that_lost_its_vf_is_accelerated_by_the_host_itself() {
         assert_eq!(up.pairs[0].destination_vf, "0000:01:10.1");
         alpha.coordinator.look_after_guests().await;
         only_operation(&alpha).await;
+    });
+}
+
+/// Every question about guests is answered when the guest has its VF, as it was before.
+async fn overtaken<T: Send + 'static>(alpha: &Desk, asked: impl Future<Output = T> + Send + 'static) -> T {
+    alpha.world.hold(Phase::Plug);
+    let up = alpha.accelerate("web-1").await.unwrap().id;
+    alpha.world.attempts(Phase::Plug, 1).await;
+    alpha.world.hold_call(Call::Guests);
+    let questions = alpha.world.knobs().asked_guests;
+    let asked = tokio::spawn(asked);
+    alpha
+        .world
+        .until(|world| world.knobs().asked_guests > questions)
+        .await;
+    alpha.world.free(Phase::Plug);
+    assert_eq!(alpha.settled(&up).await.acceleration(), Acceleration::Accelerated);
+    alpha.world.free_call(Call::Guests);
+    asked.await.unwrap()
+}
+
+#[test]
+fn a_look_at_all_guests_that_an_acceleration_overtook_begins_none() {
+    let host = lowered(&[VfUse::Free, VfUse::Free]);
+    host.live(async |alpha| {
+        let looks = alpha.clone();
+        overtaken(&alpha, async move { looks.coordinator.look_after_guests().await }).await;
+        only_operation(&alpha).await;
+        assert_eq!(alpha.peek().holds(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_move_asked_for_before_an_acceleration_ended_knows_of_the_vf() {
+    let host = lowered(&[VfUse::Free, VfUse::Free]);
+    host.live(async |alpha| {
+        let asks = alpha.clone();
+        let moved = overtaken(&alpha, async move { asks.migrate("web-1", "beta").await }).await;
+        assert_eq!(moved.unwrap().pairs[0].source_vf, "0000:01:10.1");
     });
 }
 

@@ -294,14 +294,17 @@ impl World for Pretend {
     }
 
     async fn guests(&self, named: Option<&str>) -> Result<Vec<GuestFacts>, Cause> {
-        self.set(|knobs| knobs.asked_guests += 1);
-        self.open(Call::Guests).await;
-        let knobs = self.knobs();
-        if let Some(cause) = &knobs.silent {
-            return Err(cause.clone());
-        }
         let is = |facts: &&GuestFacts| named.is_none_or(|n| n == facts.guest.name || n == facts.guest.uuid);
-        Ok(knobs.guests.iter().filter(is).cloned().collect())
+        // An answer is as old as its question.
+        let answer = self.set(|knobs| {
+            knobs.asked_guests += 1;
+            match &knobs.silent {
+                Some(cause) => Err(cause.clone()),
+                None => Ok(knobs.guests.iter().filter(is).cloned().collect()),
+            }
+        });
+        self.open(Call::Guests).await;
+        answer
     }
 
     async fn adopt(&self, guest: &Guest, _: &[Pair], policy: Policy) -> Result<(), Cause> {

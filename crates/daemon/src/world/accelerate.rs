@@ -348,7 +348,7 @@ fn all_or_worst(all: Vec<Work<Plugged>>) -> Result<Vec<Plugged>, (Event, Vec<Mac
 
 /// Alias and address of the pair's VF if the domain has it; after a plug whose answer was lost it may be another than the
 /// one that is held now.
-fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<(String, PciAddress)> {
+pub(super) fn plugged(devices: &DomainDevices, pair: &Pair, vf: PciAddress) -> Option<(String, PciAddress)> {
     let named = || {
         let alias = alias_of(devices, pair)?;
         devices.hostdev(&alias)

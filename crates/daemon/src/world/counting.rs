@@ -13,7 +13,7 @@ use godwit_migration::{
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::{RealWorld, Work};
+use super::{RealWorld, Work, accelerate::plugged};
 use crate::{cause::cause, libvirt::xml::DomainDevices};
 
 /// So long after its answer a guest's first frame may come; the agent's announcements last as long.
@@ -36,7 +36,8 @@ impl RealWorld {
     pub(super) async fn tally(&self, job: &Job, pair: &Pair, devices: &DomainDevices) -> Tally {
         let standby = devices.nics.iter().find(|nic| nic.mac == pair.mac);
         let end = standby.and_then(|nic| nic.tap.clone());
-        let vf = job.brief.vf_here(pair);
+        let held = job.brief.vf_here(pair);
+        let vf = held.map(|held| plugged(devices, pair, held).map_or(held, |has| has.1));
         let asked = self.vfs.counted(end.as_deref(), vf).await;
         Tally { end, vf, asked }
     }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{RealWorld, Work, channel_in, facts::sentence, failed, open_channel_of};
+use super::{RealWorld, Work, accelerate::plugged, channel_in, facts::sentence, failed, open_channel_of};
 use crate::{
     agent,
     cause::{CauseExt, cause},
@@ -222,10 +222,12 @@ impl RealWorld {
     /// Until the guest uses its VF: by its agent's word, or, with none, until its emulator has it open.
     pub(super) async fn teamed_uses(&self, brief: &Brief, pair: &Pair, end: Instant) -> Work<String> {
         loop {
-            let Some(vf) = brief.vf_here(pair) else {
+            let Some(held) = brief.vf_here(pair) else {
                 return Ok(format!("the pair {} stays on its standby", pair.mac));
             };
             let devices = self.devices(brief).await?;
+            // As everywhere after a plug: what the domain has, which may not be what is held now.
+            let vf = plugged(&devices, pair, held).map_or(held, |has| has.1);
             let holders = self.vfs.holders(vf).await;
             let open = holders
                 .map_err(|error| {
