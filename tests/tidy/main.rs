@@ -9,6 +9,7 @@ mod config_keys;
 mod exceptions;
 mod foreign;
 mod links;
+mod mutants;
 mod prose;
 mod reasons;
 mod rust;

@@ -6,6 +6,7 @@ mod clients;
 mod corpus;
 mod dated;
 mod demo;
+mod mutants;
 mod report;
 mod rig;
 mod steps;
@@ -33,6 +34,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Everything a change must pass.
     Test(test::Arguments),
+    /// Breaks of the code, each with the test that must then fail (tests/mutants.toml).
+    Mutants(mutants::Arguments),
     /// The crates' licences, sources and versions, one step of a test.
     #[command(hide = true)]
     Deny,
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Mutants(arguments) => mutants::run(&arguments),
         Task::Deny => Rig::from_environment()
             .and_then(|rig| tools::deny(&rig.place))
             .map(|()| ExitCode::SUCCESS),

@@ -111,6 +111,9 @@ fn everything(steps: &mut Steps, arguments: &Arguments, commit: &str) -> Result<
     if !arguments.all || arguments.part.is_first() {
         fuzz(steps, arguments)?;
     }
+    if arguments.all && arguments.part.is_first() {
+        beside.push(Beside::begin(steps, "mutants", &["xtask", "mutants"])?);
+    }
     // Its checker takes longer to build than all else that is built without the rig's tests.
     beside.push(Beside::begin(
         steps,
