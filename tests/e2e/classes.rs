@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::stage::Stage;
 use crate::{
-    arrivals, buttons, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators, options,
-    pairs, policies, refusals, stays, steering, teamed, troubles,
+    arrivals, buttons, calls, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators,
+    options, pairs, policies, refusals, stays, steering, teamed, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -116,6 +116,10 @@ const MOVES: &[Told] = &[
     ),
     ("a_guest_whose_standby_is_a_macvtap_moves", steering::macvtap),
     ("a_guest_whose_standby_is_on_open_vswitch_moves", steering::ovs),
+    (
+        "a_standby_that_carries_small_frames_alone_gets_no_traffic",
+        steering::small_frames_alone,
+    ),
     ("a_copy_to_the_pf_lasts_as_long_as_the_standby", steering::copies),
     (
         "what_a_move_has_lost_is_told_as_the_meter_sees_it",
@@ -205,6 +209,15 @@ const HOOKS: &[Told] = &[
     (
         "libvirtd_restarted_with_the_hook_kills_no_guest",
         hooks::libvirtd_restarted,
+    ),
+    ("the_hook_is_called_for_ten_guests_at_once", calls::many_at_once),
+    (
+        "the_hook_has_much_xml_a_later_version_and_callers_that_go_away",
+        calls::hard_to_serve,
+    ),
+    (
+        "unrelated_guests_move_with_the_hook_as_without",
+        calls::unrelated_moves,
     ),
 ];
 

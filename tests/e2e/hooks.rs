@@ -11,13 +11,13 @@ use godwit_rig::{Host, invariants, ssh};
 
 use crate::stage::{PATIENCE, Stage};
 
-const PLACE: &str = "/etc/libvirt/hooks/qemu.d/godwit";
+pub(crate) const PLACE: &str = "/etc/libvirt/hooks/qemu.d/godwit";
 
 /// The hook on both hosts, seen by libvirt. It goes when this is dropped: the other stories are told without.
-struct Hook<'a>(&'a Stage);
+pub(crate) struct Hook<'a>(&'a Stage);
 
 impl<'a> Hook<'a> {
-    fn install(stage: &'a Stage) -> Result<Hook<'a>> {
+    pub(crate) fn install(stage: &'a Stage) -> Result<Hook<'a>> {
         let hook = Hook(stage);
         for host in Host::ALL {
             let answer = godwit::run(&stage.place, host, "hook install")?;
@@ -39,10 +39,10 @@ impl Drop for Hook<'_> {
 }
 
 /// `godwitd` stands still, and goes on when this is dropped.
-struct Hung<'a>(&'a Stage, Host);
+pub(crate) struct Hung<'a>(&'a Stage, Host);
 
 impl<'a> Hung<'a> {
-    fn hang(stage: &'a Stage, host: Host) -> Result<Hung<'a>> {
+    pub(crate) fn hang(stage: &'a Stage, host: Host) -> Result<Hung<'a>> {
         stage.on(host, "kill -STOP $(cat /run/rig/godwitd.pid)")?;
         Ok(Hung(stage, host))
     }
@@ -254,7 +254,7 @@ pub(crate) fn libvirtd_restarted(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Alpha)
 }
 
-fn migrate(name: &str, more: &str) -> String {
+pub(crate) fn migrate(name: &str, more: &str) -> String {
     let to = Host::Beta.address();
     format!("virsh -q migrate --live --p2p {more} {name} qemu+tcp://{to}/system")
 }
@@ -273,14 +273,14 @@ fn heard(stage: &Stage, what: &str) -> Result<u32> {
     Ok(stage.on(Host::Beta, &line)?.trim().parse()?)
 }
 
-fn no_holds(stage: &Stage, host: Host) -> Result<()> {
+pub(crate) fn no_holds(stage: &Stage, host: Host) -> Result<()> {
     let holds = godwit::run(&stage.place, host, "--json holds")?.out;
     ensure!(holds.contains("\"holds\":[]"), "{host} holds a VF: {holds}");
     Ok(())
 }
 
 /// The host's side of the only VF, as libvirt writes it.
-fn host_address(xml: &str) -> Result<String> {
+pub(crate) fn host_address(xml: &str) -> Result<String> {
     let start = xml
         .find("<interface type='hostdev'")
         .context("no VF in its domain")?;

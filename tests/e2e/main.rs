@@ -4,6 +4,7 @@
 
 mod arrivals;
 mod buttons;
+mod calls;
 mod classes;
 mod cuts;
 mod doctor;

@@ -29,6 +29,27 @@ pub(crate) fn bridge_on_the_pf(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// Behind the standby's bridge frames as long as the bond's do not fit: what is short arrives, so a ping says that all is well.
+pub(crate) fn small_frames_alone(stage: &Stage) -> Result<()> {
+    const MTU: &str = "/sys/class/net/up0/mtu";
+    let usual = stage.on(Host::Alpha, &format!("cat {MTU}; echo 1000 >{MTU}"))?;
+    let told = stage.godwit(&format!("standby {WEB_1} --wait"));
+    stage.on(Host::Alpha, &format!("echo {} >{MTU}", usual.trim()))?;
+    let told = told?;
+    ensure!(
+        told.code != 0,
+        "it went to a standby that carries nothing whole: {}",
+        told.out
+    );
+    let all = format!("{}{}", told.out, told.err);
+    ensure!(all.contains("carries nothing of 1500 bytes"), "{all}");
+    ensure!(stage.live_xml()?.contains("<hostdev"), "the VF has left");
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    // The same as soon as they fit.
+    stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
+    stage.godwit(&format!("accelerate {WEB_1} --wait"))?.done()
+}
+
 /// While a guest is on its standby, and its neighbour on a VF of the same NIC reaches it. What an operator entered stays.
 pub(crate) fn copies(stage: &Stage) -> Result<()> {
     let place = &stage.place;
