@@ -153,12 +153,19 @@ async fn what_was_asked_is_written_down_and_no_name_writes_more_than_its_own_lin
         (&lines[1]["who"], &lines[1]["reason"]),
         (&"operator watcher".into(), &"NOT_ALLOWED".into())
     );
+    // Nor may a viewer look at everything: what hosts ask each other is refused, and written down though it changes nothing.
+    let greeted = PeerServiceClient::new(beta.channel_as("watcher"))
+        .greet(GreetRequest {})
+        .await;
+    assert_eq!(reason(&greeted.unwrap_err()), "NOT_ALLOWED");
+    let lines = beta.audited().await;
+    assert_eq!((lines.len(), &lines[2]["who"]), (3, &"operator watcher".into()));
     // Looking at things is not written down.
     HostServiceClient::new(beta.channel_as("watcher"))
         .list_holds(ListHoldsRequest {})
         .await
         .unwrap();
-    assert_eq!(beta.audited().await.len(), 2);
+    assert_eq!(beta.audited().await.len(), 3);
 }
 
 #[tokio::test]
