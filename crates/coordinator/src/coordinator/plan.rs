@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, Options, Policy, Refusal, Role, doctor::Severity, plan::blocks, preflight,
+    Brief, Cause, Options, Policy, Refusal, Role,
+    doctor::{self, Severity},
+    plan::blocks,
+    preflight,
     preflight::GuestFacts,
 };
 use tracing::debug;
@@ -94,9 +97,11 @@ impl<W: World> Coordinator<W> {
     /// Both hosts and the guest's domain, looked at together; the worst first.
     async fn seen(&self, brief: &Brief, facts: &GuestFacts) -> Result<Planned, Cause> {
         let world = &self.0.world;
-        let both = world.plan(Planning::Leaving(brief));
-        let (planned, domain) = tokio::join!(both, world.doctor(Some(facts)));
+        let seen = facts.agent.as_deref().unwrap_or_default();
+        let both = world.plan(Planning::Leaving(brief, seen));
+        let (planned, mut domain) = tokio::join!(both, world.doctor(Some(facts)));
         let mut planned = planned?;
+        domain.findings.extend(doctor::old_agent(facts));
         let (findings, not_checked) = words::diagnosis(domain);
         planned.findings.extend(findings);
         planned

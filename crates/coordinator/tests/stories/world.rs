@@ -344,7 +344,7 @@ impl World for Pretend {
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         let own = self.knobs().found.clone();
         let brief = match what {
-            Planning::Leaving(brief) => brief,
+            Planning::Leaving(brief, _) => brief,
             Planning::Arriving(needs) => {
                 self.set(|knobs| knobs.needs = Some(needs.clone()));
                 return Ok(Planned {
