@@ -57,7 +57,7 @@ pub(crate) struct Surroundings {
 
 /// The bond and what is built on it, as far as it passes frames on: VLANs, macvlans, bridges, and those
 /// on top of these; each with the VLAN tags that its frames have below the bond, the outermost first.
-fn carried(links: &[Link], bond: u32) -> Vec<(&Link, Vec<Tag>)> {
+pub(crate) fn carried(links: &[Link], bond: u32) -> Vec<(&Link, Vec<Tag>)> {
     let bonds = links.iter().filter(|link| link.index == bond);
     let mut found: Vec<(&Link, Vec<Tag>)> = bonds.map(|link| (link, Vec::new())).collect();
     // Each round adds at least one link or is the last.

@@ -4,18 +4,24 @@
 //! it. Which side a port is follows from its driver alone: `virtio_net` is the standby, anything else
 //! the primary.
 
+use std::collections::BTreeSet;
+
 use godwit_api::agent::v1 as api;
 use godwit_api::agent::v1::{PairKind, PortRole, RefusalReason};
 
 use crate::mac::Mac;
+use crate::neighbourhood::carried;
 use crate::refusal::Refusal;
 
 const STANDBY_DRIVER: &str = "virtio_net";
+/// The usual VLAN tag (`ETH_P_8021Q`).
+pub(crate) const DOT1Q: u16 = 0x8100;
 
 /// Bounds of what is reported. A guest with more has them in vain.
 const MAX_PAIRS: usize = 64;
 const MAX_PORTS: usize = 8;
 const MAX_LOOSE: usize = 64;
+const MAX_VLANS: usize = 64;
 
 /// A network interface as the kernel shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -200,8 +206,18 @@ impl Pair {
             ports: self.ports.iter().map(Link::to_api).collect(),
             mtu: self.master.mtu,
             miimon_ms: bond.miimon_ms,
+            vlans: Vec::new(),
         }
     }
+}
+
+/// The VLANs in which frames from above a pair are tagged below it.
+fn vlans(links: &[Link], master: &Link) -> Vec<u32> {
+    let above = carried(links, master.index).into_iter();
+    let outermost = above.filter_map(|(_, tags)| tags.first().copied());
+    let usual = outermost.filter(|tag| tag.protocol == DOT1Q);
+    let ids: BTreeSet<u32> = usual.map(|tag| tag.id.into()).collect();
+    ids.into_iter().take(MAX_VLANS).collect()
 }
 
 /// All pairs, in the kernel's order.
@@ -255,12 +271,16 @@ pub(crate) fn inspected(links: &[Link]) -> api::Inspected {
             .any(|pair| pair.master.index == link.index || pair.ports.contains(link))
     };
     let known = |device: &Device| !device.pci_address.is_empty() || device.driver == STANDBY_DRIVER;
+    let with_vlans = |pair: &Pair| api::Pair {
+        vlans: vlans(links, &pair.master),
+        ..pair.to_api()
+    };
     let loose = links
         .iter()
         .filter(|link| link.device.as_ref().is_some_and(known) && !in_a_pair(link));
     api::Inspected {
         loose: loose.take(MAX_LOOSE).map(Link::to_api).collect(),
-        pairs: pairs.iter().map(Pair::to_api).collect(),
+        pairs: pairs.iter().map(with_vlans).collect(),
     }
 }
 
@@ -330,6 +350,31 @@ pub(crate) mod tests {
             .collect();
         assert_eq!(ports, [("eth0", PortRole::Standby), ("eth1", PortRole::Primary)]);
         assert_eq!(pair.ports[1].pci_address, "0000:03:00.0");
+    }
+
+    #[test]
+    fn vlans_above_a_pair_are_told_by_their_outermost_tag() {
+        let vlan = |index, below, id, protocol| Link {
+            index,
+            name: format!("v{index}"),
+            below: Some(below),
+            kind: Kind::Carrier(Some(Tag { protocol, id })),
+            ..Link::default()
+        };
+        let mut links = guest();
+        assert_eq!(inspected(&links).pairs[0].vlans, []);
+        links.extend([
+            vlan(10, 4, 200, 0x8100),
+            vlan(11, 4, 100, 0x8100),
+            // Inside of the first, and of another kind: below the pair there is no such tag of 802.1Q.
+            vlan(12, 10, 300, 0x8100),
+            vlan(13, 4, 400, 0x88a8),
+            // Of another interface.
+            vlan(14, 2, 500, 0x8100),
+        ]);
+        assert_eq!(inspected(&links).pairs[0].vlans, [100, 200]);
+        links.extend((0..99).map(|n| vlan(1000 + n, 4, 1000 + n as u16, 0x8100)));
+        assert_eq!(inspected(&links).pairs[0].vlans.len(), MAX_VLANS);
     }
 
     #[test]
@@ -425,6 +470,15 @@ pub(crate) mod tests {
                 name: "n".repeat(15),
                 ..bond(index, Some(index + 1))
             });
+            links.extend((0..70).map(|id| Link {
+                index: 10_000 + 100 * pair + id,
+                below: Some(index),
+                kind: Kind::Carrier(Some(Tag {
+                    protocol: 0x8100,
+                    id: 4000 + id as u16,
+                })),
+                ..Link::default()
+            }));
             for port in 1..=3 {
                 let driver = if port == 1 { "virtio_net" } else { "iavf" };
                 let nic = nic(index + port, &"p".repeat(15), driver, Some(index));

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "grpc")]
 pub mod status;
+#[cfg(feature = "grpc")]
+pub mod typed;
 
 /// `godwit.v1` as a `google.protobuf.FileDescriptorSet` with all that it imports, for server reflection.
 #[cfg(feature = "grpc")]

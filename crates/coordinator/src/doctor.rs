@@ -56,7 +56,7 @@ impl<W: World> HostDesk<W> {
 }
 
 /// What the failure comes from says more than that there was one ("transport error").
-fn innermost(host: &str, cause: Cause) -> String {
+pub(crate) fn innermost(host: &str, cause: Cause) -> String {
     let refusal = HostRefusal::Unreachable {
         host: host.into(),
         detail: String::new(),

@@ -4,8 +4,10 @@ use std::{future::Future, time::Duration};
 
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_migration::{
-    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf, doctor::Diagnosis,
-    plan::Needs, preflight::GuestFacts,
+    Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf,
+    doctor::Diagnosis,
+    plan::Needs,
+    preflight::{GuestFacts, PairSeen},
 };
 use tokio::sync::watch;
 
@@ -30,8 +32,8 @@ pub struct Job {
 /// What is planned.
 #[derive(Clone, Copy, Debug)]
 pub enum Planning<'a> {
-    /// A guest of this host is to leave.
-    Leaving(&'a Brief),
+    /// A guest of this host is to leave; what its agent sees of its pairs, as far as it answers.
+    Leaving(&'a Brief, &'a [PairSeen]),
     /// A guest is to come here.
     Arriving(&'a Needs),
 }

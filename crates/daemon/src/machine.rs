@@ -1,7 +1,9 @@
 //! What `/proc`, `/sys` and `/dev` say of this machine, for the doctor: CPU, firmware, kernel, processes. Nothing here knows
 //! NICs or libvirt. All of it blocks; every read is bounded, and waits for nobody who might write.
 
+mod network;
 mod room;
+mod switch;
 
 use std::{
     fs::{self, File, OpenOptions},

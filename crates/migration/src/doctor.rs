@@ -24,7 +24,7 @@ pub use self::{
         Module, Neighbour, OwnFacts, PeerFacts, PeerSeen, PfDetail, PfFacts, PfState, RouteFacts, Vendor,
         Version, Versions, VfFacts,
     },
-    guest::guest,
+    guest::{guest, old_agent},
     macs::{Carrier, Owner, duplicates},
     own::days_left,
     peers::{Here, peers},

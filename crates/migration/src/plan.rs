@@ -4,8 +4,10 @@
 mod arrival;
 mod estimate;
 mod leaving;
+mod networks;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use crate::doctor::{Finding, Severity};
 
@@ -13,6 +15,8 @@ pub use self::{
     arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival},
     estimate::{Estimated, GuestSize, estimate},
     leaving::{LeavingFacts, Pages, leaving},
+    networks::{NeededNic, Network, NetworkKind, NetworkSeen, NicVlans},
+    ways::{PortVlans, Uplink, Ways},
 };
 
 /// What a guest needs of the host that it comes to, by its live domain.
@@ -69,33 +73,6 @@ pub struct NeededDisk {
     pub incremental: bool,
     /// Bytes that it can have; 0: not known.
     pub bytes: u64,
-}
-
-/// What a virtual NIC is connected to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NeededNic {
-    /// Its MAC, as libvirt writes it.
-    pub mac: String,
-    /// `bridge`, `network` or `direct`.
-    pub kind: String,
-    /// Name of the bridge, of libvirt's network, or of the NIC under a macvtap.
-    pub source: String,
-    /// MTU of what it is connected to at the source; 0: not known.
-    pub mtu: u32,
-    /// A pair's standby.
-    pub standby: bool,
-}
-
-impl NeededNic {
-    /// For a sentence: "bridge `br0`".
-    fn place(&self) -> String {
-        let what = match self.kind.as_str() {
-            "network" => "active network",
-            "direct" => "interface",
-            _ => "bridge",
-        };
-        format!("{what} `{}`", self.source)
-    }
 }
 
 /// A finding of a plan.

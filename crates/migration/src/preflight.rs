@@ -1,6 +1,6 @@
 //! May this guest move, or be managed? Facts in, the pairs or a refusal out.
 
-use crate::{Guest, GuestRefusal, MacAddress, Pair, PciAddress, Policy, Profile};
+use crate::{Guest, GuestRefusal, MacAddress, Pair, PciAddress, Policy, Profile, doctor::Version};
 
 /// What a host knows of one of its guests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct GuestFacts {
     pub pairs: Vec<PairFacts>,
     /// What the agent sees, by the MAC of the standby; or why it does not answer.
     pub agent: Result<Vec<PairSeen>, String>,
+    /// The agent's version, by its own word.
+    pub agent_version: Option<Version>,
     /// VFs that its emulator has and its domain has not.
     pub strays: Vec<Stray>,
     /// NUMA nodes that its memory is bound to; none where it may be anywhere.
@@ -74,6 +76,8 @@ pub struct PairSeen {
     pub failover: bool,
     /// What stands in the way of moving its traffic; none when nothing does.
     pub problem: Option<String>,
+    /// VLANs that the guest tags its frames with above it; none also of an agent that does not tell them.
+    pub vlans: Vec<u16>,
 }
 
 impl Stray {
@@ -309,7 +313,9 @@ mod tests {
                 has_primary: true,
                 failover: false,
                 problem: None,
+                vlans: Vec::new(),
             }]),
+            agent_version: None,
             strays: Vec::new(),
             nodes: Vec::new(),
         }

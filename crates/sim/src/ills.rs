@@ -43,6 +43,14 @@ pub enum Ill {
     BridgeMtu,
     /// Nothing in the bridge for standbys has a link.
     BridgeNoLink,
+    /// The bridge for standbys is one of Open vSwitch.
+    BridgeKind,
+    /// The way out of the bridge for standbys is in a VLAN.
+    BridgeVlan,
+    /// The bridge for standbys lets no tags of guests through.
+    BridgeFilters,
+    /// The agents of its guests are of a version before this one.
+    OldAgents,
     /// libvirt has a lock manager.
     LockManager,
     /// A firewall lets nobody in where QEMU receives guests.
@@ -64,7 +72,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 19] = [
+    pub const ALL: [Ill; 23] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -80,6 +88,10 @@ impl Ill {
         Ill::BridgeMissing,
         Ill::BridgeMtu,
         Ill::BridgeNoLink,
+        Ill::BridgeKind,
+        Ill::BridgeVlan,
+        Ill::BridgeFilters,
+        Ill::OldAgents,
         Ill::LockManager,
         Ill::PortShut,
         Ill::BusyGuests,
@@ -104,6 +116,10 @@ impl Ill {
             Ill::BridgeMissing => "bridge-missing",
             Ill::BridgeMtu => "bridge-mtu",
             Ill::BridgeNoLink => "bridge-no-link",
+            Ill::BridgeKind => "bridge-kind",
+            Ill::BridgeVlan => "bridge-vlan",
+            Ill::BridgeFilters => "bridge-filters",
+            Ill::OldAgents => "old-agents",
             Ill::LockManager => "lock-manager",
             Ill::PortShut => "port-shut",
             Ill::BusyGuests => "busy-guests",

@@ -15,6 +15,8 @@ const VFS_OF_PF: usize = 256;
 pub(crate) const POOL: &str = "fabric";
 /// The PF that every host has, also without VFs.
 pub(crate) const FIRST_PF: &str = "enp1s0f0";
+/// In which guests tag what they send, where their NIC tags nothing.
+pub(crate) const GUEST_VLAN: u16 = 300;
 /// A pool that the first host alone has.
 const POOL_OF_ONE: &str = "storage";
 const GIB: u64 = 1 << 30;

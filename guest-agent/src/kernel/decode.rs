@@ -15,10 +15,7 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 
 use super::{Address, Somebody, mac};
-use crate::pair::{Bond, Kind, Link, Tag};
-
-/// The usual VLAN tag (`ETH_P_8021Q`).
-const DOT1Q: u16 = 0x8100;
+use crate::pair::{Bond, DOT1Q, Kind, Link, Tag};
 
 pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     let up = message.header.flags.contains(LinkFlags::Up);

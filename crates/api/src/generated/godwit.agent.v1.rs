@@ -148,6 +148,10 @@ pub struct Pair {
     /// Bond only: link monitoring interval in milliseconds; 0 means that the bond does not notice a dead link.
     #[prost(uint32, tag = "8")]
     pub miimon_ms: u32,
+    /// VLANs that the guest tags its frames with above the pair: the outermost tag of each interface that is built on it, 802.1Q alone, each
+    /// once, in their order; at most 64.
+    #[prost(uint32, repeated, tag = "9")]
+    pub vlans: ::prost::alloc::vec::Vec<u32>,
 }
 /// Names a pair by the permanent MAC of its standby, as libvirt's domain XML gives it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

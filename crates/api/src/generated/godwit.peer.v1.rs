@@ -178,7 +178,7 @@ pub struct NeededDisk {
 pub struct NeededNic {
     #[prost(string, tag = "1")]
     pub mac: ::prost::alloc::string::String,
-    /// "bridge", "network" or "direct", as the domain has it.
+    /// "bridge", "network" or "direct", as the domain has it; "openvswitch": a bridge of Open vSwitch.
     #[prost(string, tag = "2")]
     pub kind: ::prost::alloc::string::String,
     /// Name of the bridge, of libvirt's network, or of the NIC under a macvtap.
@@ -190,6 +190,20 @@ pub struct NeededNic {
     /// A pair's standby.
     #[prost(bool, tag = "5")]
     pub standby: bool,
+    /// VLANs that the guest itself tags its frames with; at most 64.
+    #[prost(uint32, repeated, tag = "6")]
+    pub guest_vlans: ::prost::alloc::vec::Vec<u32>,
+    /// That the VF of its pair is put into; 0: none.
+    #[prost(uint32, tag = "7")]
+    pub vf_vlan: u32,
+    /// Of its port, as the domain has it (<vlan>): in which frames without a tag are (one), or which may pass (trunk). At most 64.
+    #[prost(uint32, repeated, tag = "8")]
+    pub port_vlans: ::prost::alloc::vec::Vec<u32>,
+    #[prost(bool, tag = "9")]
+    pub port_is_trunk: bool,
+    /// In which frames without a tag leave the source; 0: without one. Absent: not known.
+    #[prost(uint32, optional, tag = "10")]
+    pub leaves_in: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdmitRequest {

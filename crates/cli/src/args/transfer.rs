@@ -1,7 +1,10 @@
 //! libvirt's own options of a transfer, as they are typed.
 
 use clap::ValueEnum;
-use godwit_api::v1 as api;
+use godwit_api::{
+    typed::{auto_converge, compression, milliseconds, rate, seconds, tls, yes_no},
+    v1 as api,
+};
 
 /// What is left out is as the daemon's configuration has it, and else libvirt's choice.
 #[derive(Debug, Default, clap::Args)]
@@ -122,82 +125,6 @@ impl Transfer {
     }
 }
 
-/// A whole number and one of these units.
-fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(known, _)| *known == unit.trim())?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
-}
-
-fn rate(text: &str) -> Result<u64, &'static str> {
-    let units = [("MiB/s", 1), ("GiB/s", 1024)];
-    with_unit(text, &units).ok_or("it must be a whole number with its unit, as 100MiB/s or 2GiB/s")
-}
-
-fn milliseconds(text: &str) -> Result<u64, &'static str> {
-    let units = [("ms", 1), ("s", 1000)];
-    with_unit(text, &units).ok_or("it must be a whole number with its unit, as 300ms or 2s")
-}
-
-fn seconds(text: &str) -> Result<u64, &'static str> {
-    let units = [("s", 1), ("min", 60), ("h", 3600)];
-    with_unit(text, &units).ok_or("it must be a whole number with its unit, as 600s, 10min or 1h")
-}
-
-fn yes_no(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("it must be yes or no"),
-    }
-}
-
-fn auto_converge(text: &str) -> Result<api::AutoConverge, &'static str> {
-    let steps = |initial_percent, increment_percent| api::AutoConverge {
-        enabled: true,
-        initial_percent,
-        increment_percent,
-    };
-    let percent = |text: &str| text.parse::<u32>().ok().filter(|step| (1..100).contains(step));
-    match text {
-        "" => Ok(steps(None, None)),
-        "no" => Ok(api::AutoConverge::default()),
-        both => {
-            let read = both
-                .split_once(',')
-                .and_then(|(initial, increment)| Some((percent(initial)?, percent(increment)?)));
-            let wrong = "it must be no, or two steps in per cent, as 20,10";
-            read.map(|(initial, increment)| steps(Some(initial), Some(increment)))
-                .ok_or(wrong)
-        }
-    }
-}
-
-fn compression(text: &str) -> Result<api::TransferCompression, &'static str> {
-    let method = match text {
-        "no" => return Ok(api::TransferCompression::default()),
-        "xbzrle" => api::CompressionMethod::Xbzrle,
-        "mt" => api::CompressionMethod::Mt,
-        "zlib" => api::CompressionMethod::Zlib,
-        "zstd" => api::CompressionMethod::Zstd,
-        _ => return Err("it must be no, xbzrle, mt, zlib or zstd"),
-    };
-    Ok(api::TransferCompression {
-        methods: vec![method.into()],
-    })
-}
-
-fn tls(text: &str) -> Result<api::TransferTls, &'static str> {
-    Ok(match text {
-        "no" => api::TransferTls::default(),
-        name => api::TransferTls {
-            enabled: true,
-            destination: name.into(),
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -225,6 +152,7 @@ mod tests {
             "--bandwidth 100MiB/s --downtime 300ms --parallel 4 --auto-converge=20,10 --compress zstd --tls",
             "--post-copy --post-copy-bandwidth 2048MiB/s --transfer-timeout 600s --timeout-action post-copy",
             "--copy-storage inc --copy-disks vda,vdb --tls=beta.example --auto-converge",
+            "--tls=yes --auto-converge=yes --post-copy=yes",
             "--auto-converge=no --post-copy=no --compress no --tls=no --copy-storage none --parallel 0",
         ] {
             let asked = read(line).unwrap().unwrap();

@@ -37,6 +37,7 @@ impl World for Pretend {
             policy: Policy::default(),
             pairs: Vec::new(),
             agent: Ok(Vec::new()),
+            agent_version: None,
             strays: Vec::new(),
             nodes: Vec::new(),
         };

@@ -3,7 +3,7 @@
 use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_migration::{
     Brief,
-    plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs},
+    plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicVlans, PortVlans},
 };
 
 use super::reserve_request;
@@ -55,6 +55,15 @@ fn wire(needs: &Needs) -> peer::ArrivalNeeds {
         source: nic.source.clone(),
         mtu: nic.mtu,
         standby: nic.standby,
+        guest_vlans: numbers(&nic.vlans.guest),
+        vf_vlan: nic.vlans.vf.into(),
+        port_vlans: match &nic.vlans.port {
+            PortVlans::Open => Vec::new(),
+            PortVlans::Access(vlan) => vec![(*vlan).into()],
+            PortVlans::Trunk(vlans) => numbers(vlans),
+        },
+        port_is_trunk: matches!(nic.vlans.port, PortVlans::Trunk(_)),
+        leaves_in: nic.vlans.leaves_in.map(u32::from),
     };
     peer::ArrivalNeeds {
         machine: needs.machine.kind.clone(),
@@ -85,6 +94,15 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
         source: word(&nic.source),
         mtu: nic.mtu,
         standby: nic.standby,
+        vlans: NicVlans {
+            guest: vlans(&nic.guest_vlans),
+            vf: vlan(nic.vf_vlan).unwrap_or(0),
+            port: match (nic.port_is_trunk, vlans(&nic.port_vlans)) {
+                (true, vlans) => PortVlans::Trunk(vlans),
+                (false, vlans) => vlans.first().copied().map_or(PortVlans::Open, PortVlans::Access),
+            },
+            leaves_in: nic.leaves_in.and_then(vlan),
+        },
     };
     let element = match wire.cpu.len() <= LONGEST_ELEMENT {
         true => wire.cpu,
@@ -112,6 +130,19 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
         nics: wire.nics.into_iter().take(MOST).map(nic).collect(),
         lock_manager: Some(word(&wire.lock_manager)).filter(|manager| !manager.is_empty()),
     }
+}
+
+fn numbers(vlans: &[u16]) -> Vec<u32> {
+    vlans.iter().take(MOST).map(|vlan| (*vlan).into()).collect()
+}
+
+/// Those that can be one.
+fn vlans(told: &[u32]) -> Vec<u16> {
+    told.iter().take(MOST).filter_map(|told| vlan(*told)).collect()
+}
+
+fn vlan(told: u32) -> Option<u16> {
+    u16::try_from(told).ok().filter(|vlan| *vlan < 4096)
 }
 
 /// It stands in sentences, and is looked up: printable, and no longer than a path can be.
@@ -150,6 +181,12 @@ mod tests {
                 source: "br0".into(),
                 mtu: 9000,
                 standby: true,
+                vlans: NicVlans {
+                    guest: vec![100, 200],
+                    vf: 42,
+                    port: PortVlans::Trunk(vec![100, 4095]),
+                    leaves_in: Some(0),
+                },
             }],
             lock_manager: Some("lockd".into()),
         }
@@ -158,6 +195,16 @@ mod tests {
     #[test]
     fn nothing_is_lost_on_the_wire() {
         assert_eq!(needs_of("web-1", wire(&needs())), needs());
+        for port in [
+            PortVlans::Open,
+            PortVlans::Access(7),
+            PortVlans::Trunk(Vec::new()),
+        ] {
+            let mut needs = needs();
+            needs.nics[0].vlans.port = port;
+            needs.nics[0].vlans.leaves_in = None;
+            assert_eq!(needs_of("web-1", wire(&needs)), needs);
+        }
     }
 
     #[test]
@@ -170,9 +217,17 @@ mod tests {
         let mut told = wire(&hostile);
         told.disks = vec![told.disks[0].clone(); 1000];
         told.cpu_flags = hostile.cpu.flags;
+        let nic = &mut told.nics[0];
+        (nic.guest_vlans, nic.port_vlans) = (vec![4096; 9000], [&[u32::MAX, 9][..], &[5; 9000]].concat());
+        (nic.vf_vlan, nic.leaves_in) = (70_000, Some(4096));
         let read = needs_of("web-1", told);
         assert_eq!((read.disks.len(), read.cpu.flags.len()), (MOST, MOST_FLAGS));
         assert_eq!((read.disks[0].path.len(), read.cpu.element.as_str()), (4096, ""));
         assert!(!read.disks[0].path.contains('\n'));
+        let vlans = &read.nics[0].vlans;
+        assert_eq!((vlans.guest.len(), vlans.vf, vlans.leaves_in), (0, 0, None));
+        assert!(
+            matches!(&vlans.port, PortVlans::Trunk(passed) if passed.len() == MOST - 1 && passed[0] == 9)
+        );
     }
 }

@@ -61,6 +61,7 @@ pub fn guest(n: u8) -> GuestFacts {
         has_primary: true,
         failover: false,
         problem: None,
+        vlans: Vec::new(),
     };
     GuestFacts {
         guest: Guest {
@@ -73,6 +74,7 @@ pub fn guest(n: u8) -> GuestFacts {
         policy: Policy::Require,
         pairs: vec![pair],
         agent: Ok(vec![seen]),
+        agent_version: None,
         strays: Vec::new(),
         nodes: Vec::new(),
     }

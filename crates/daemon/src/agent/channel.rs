@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use godwit_api::agent::v1::{GuestFrame, Hello, HostFrame, guest_frame, host_frame};
+use godwit_api::agent::v1::{GuestFrame, Hello, HostFrame, Welcome, guest_frame, host_frame};
 use godwit_wire::Decoder;
 use std::time::Duration;
 use tokio::{
@@ -57,7 +57,7 @@ impl Channel {
     }
 
     /// Opens a session; said again until it is answered.
-    pub(super) async fn hello(&mut self) -> Result<(), AgentError> {
+    pub(super) async fn hello(&mut self) -> Result<Welcome, AgentError> {
         loop {
             let hello = Hello {
                 nonce: self.session,
@@ -76,7 +76,7 @@ impl Channel {
                 }
                 Ok(Ok(guest_frame::Body::Welcome(welcome))) => {
                     debug!(path = %self.path.display(), agent = super::printable(&welcome.agent_version, 32), "welcome");
-                    return Ok(());
+                    return Ok(welcome);
                 }
                 Ok(Ok(guest_frame::Body::Refused(refused))) => {
                     return Err(super::refused("Hello", &refused));

@@ -101,6 +101,7 @@ fn seeds() -> Vec<Vec<u8>> {
         kind: api::PairKind::Bond.into(),
         name: "bond0".into(),
         active: "eth1".into(),
+        vlans: vec![100, 4095],
         ports: vec![
             port(api::PortRole::Standby, "eth0", "52:54:00:aa:00:10"),
             port(api::PortRole::Primary, "eth1", "52:54:00:aa:00:11"),

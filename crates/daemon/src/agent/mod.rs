@@ -4,7 +4,7 @@
 mod channel;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -16,7 +16,7 @@ use godwit_api::agent::v1::{
     host_frame,
 };
 use godwit_coordinator::faults::Faults;
-use godwit_migration::{MacAddress, preflight::PairSeen};
+use godwit_migration::{MacAddress, doctor::Version, preflight::PairSeen};
 use tokio::time::Instant;
 
 use self::channel::Channel;
@@ -27,6 +27,9 @@ pub(crate) const CHANNEL: &str = "org.godwit.agent.0";
 /// A switch is proved within this time or taken back by the agent: on a path that has carrier and leads nowhere the
 /// guest's traffic is lost meanwhile.
 const PROOF: Duration = Duration::from_secs(5);
+
+/// More VLANs of a pair do not count.
+const MOST_VLANS: usize = 64;
 
 /// How long after the agent should have given up its answer is waited for. A guest that rebooted has forgotten the
 /// question, and is to be asked again.
@@ -75,6 +78,14 @@ impl AgentError {
             _ => false,
         }
     }
+}
+
+/// What an agent tells of its guest.
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    pub(crate) pairs: Vec<api::Pair>,
+    /// Its own; none: what it says is none.
+    pub(crate) version: Option<Version>,
 }
 
 /// What a switch of a pair's traffic was confirmed with.
@@ -128,12 +139,13 @@ impl Agents {
     }
 
     /// What the agent sees of its pairs.
-    pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Vec<api::Pair>, AgentError> {
-        match self
-            .ask(path, host_frame::Body::Inspect(Inspect {}), within)
-            .await?
-        {
-            guest_frame::Body::Inspected(inspected) => Ok(inspected.pairs.into_iter().take(64).collect()),
+    pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Inspection, AgentError> {
+        let body = host_frame::Body::Inspect(Inspect {});
+        match self.talk(path, body, within).await? {
+            (welcome, guest_frame::Body::Inspected(inspected)) => Ok(Inspection {
+                pairs: inspected.pairs.into_iter().take(64).collect(),
+                version: printable(&welcome.agent_version, 32).parse().ok(),
+            }),
             _ => Err(AgentError::Odd { verb: "Inspect" }),
         }
     }
@@ -215,13 +227,22 @@ impl Agents {
         }
     }
 
-    /// One question: open, hello, request, answer.
     async fn ask(
         &self,
         path: &Path,
         body: host_frame::Body,
         within: Duration,
     ) -> Result<guest_frame::Body, AgentError> {
+        Ok(self.talk(path, body, within).await?.1)
+    }
+
+    /// One question: open, hello, request, answer.
+    async fn talk(
+        &self,
+        path: &Path,
+        body: host_frame::Body,
+        within: Duration,
+    ) -> Result<(api::Welcome, guest_frame::Body), AgentError> {
         let (verb, patience) = match &body {
             host_frame::Body::Hello(_) => ("Hello", within),
             host_frame::Body::Inspect(_) => ("Inspect", within),
@@ -244,20 +265,20 @@ impl Agents {
         let talk = async {
             let _mine = turn.lock().await;
             let mut channel = Channel::open(path).await?;
-            channel.hello().await?;
+            let welcome = channel.hello().await?;
             // The agent gives up a little before us, so that its reason is heard.
             let left = end.saturating_duration_since(Instant::now());
             let patience = left.mul_f32(0.9).min(patience);
             let within = patience + LATE;
             let answer = tokio::time::timeout(within, channel.request(body, patience)).await;
-            answer.map_err(|_| AgentError::Silent { within })?
+            Ok((welcome, answer.map_err(|_| AgentError::Silent { within })??))
         };
-        let answer = tokio::time::timeout_at(end, talk)
+        let (welcome, answer) = tokio::time::timeout_at(end, talk)
             .await
             .map_err(|_| AgentError::Silent { within })??;
         match answer {
             guest_frame::Body::Refused(answer) => Err(refused(verb, &answer)),
-            body => Ok(body),
+            body => Ok((welcome, body)),
         }
     }
 }
@@ -346,7 +367,18 @@ fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
         has_primary: primary.is_some(),
         failover,
         problem,
+        vlans: vlans(&pair.vlans),
     })
+}
+
+/// Those that can be one, each once.
+fn vlans(told: &[u32]) -> Vec<u16> {
+    let told = told
+        .iter()
+        .take(MOST_VLANS)
+        .filter_map(|told| u16::try_from(*told).ok());
+    let vlans: BTreeSet<u16> = told.filter(|vlan| (1..4095).contains(vlan)).collect();
+    vlans.into_iter().collect()
 }
 
 /// Words of the guest, safe for logs, terminals and XML: control characters out, and what ends a line or turns the direction

@@ -68,7 +68,7 @@ fn welcome(to: &HostFrame) -> Option<GuestFrame> {
             to,
             guest_frame::Body::Welcome(Welcome {
                 protocol: 1,
-                agent_version: "0".into(),
+                agent_version: "0.0.7".into(),
             }),
         )
     })
@@ -257,6 +257,15 @@ fn only_a_pair_with_a_living_standby_has_no_problem() {
             .contains("neither")
     );
     assert!(seen(&[pair(api::PairKind::Bond, true)])[0].on_primary);
+    let tagged = api::Pair {
+        vlans: [&[200, 100, 100, 0, 4095, 65_636, u32::MAX][..], &[7; 99], &[8]].concat(),
+        ..pair(api::PairKind::Bond, true)
+    };
+    assert_eq!(
+        seen(&[tagged])[0].vlans,
+        [7, 100, 200],
+        "bounded, and only what can be one"
+    );
     // net_failover names none active, and uses a primary that has a link.
     let uses = |up, carrier| {
         let mut pair = pair(api::PairKind::NetFailover, true);
@@ -401,7 +410,8 @@ async fn an_agent_of_another_version_is_understood_as_far_as_both_know() {
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, guest_frame::Body::Inspected(inspected)))]
     })
     .await;
-    let pairs = agents().inspect(&path, WITHIN).await.unwrap();
+    let Inspection { pairs, version } = agents().inspect(&path, WITHIN).await.unwrap();
+    assert_eq!(version, Some(Version(0, 0, 7)));
     // Of a pair whose kind is not known nothing is promised, and what is no standby is none.
     let seen = seen(&pairs);
     assert_eq!(seen.len(), 1, "{seen:?}");

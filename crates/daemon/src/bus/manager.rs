@@ -22,7 +22,7 @@ use super::{
     authority::{Action, Authority},
     error::BusError,
     migration::{Migration, state},
-    objects,
+    objects, options,
 };
 
 /// So many readers have the journal read for them at once; the others wait. Who writes waits behind no more than these.
@@ -30,9 +30,6 @@ const READERS: usize = 4;
 
 /// Longest id, or beginning of one, that is looked up; bytes.
 const LONGEST_ID: usize = 128;
-
-/// Of an option's name so many characters are told.
-const TOLD: usize = 64;
 
 /// Migrations of one list.
 const LISTED: u32 = 100;
@@ -120,31 +117,6 @@ fn check_id(id: &str) -> Result<(), BusError> {
     }
 }
 
-/// The options of Migrate.
-fn options(given: HashMap<String, OwnedVariant>) -> Result<(api::Policy, String), BusError> {
-    let (mut policy, mut request) = (api::Policy::Unspecified, String::new());
-    for (key, value) in given {
-        let told: String = key.chars().take(TOLD).flat_map(char::escape_debug).collect();
-        let text = String::try_from(value)
-            .map_err(|_| BusError::invalid(&format!("option `{told}` is not a string")))?;
-        match (key.as_str(), text.as_str()) {
-            ("policy", "require") => policy = api::Policy::Require,
-            ("policy", "prefer") => policy = api::Policy::Prefer,
-            ("policy", "standby-only") => policy = api::Policy::StandbyOnly,
-            ("policy", _) => {
-                let known = "option `policy` is `require`, `prefer` or `standby-only`";
-                return Err(BusError::invalid(known));
-            }
-            ("request-id", _) => request = text,
-            _ => {
-                let unknown = format!("no option `{told}`; there are `policy`, `request-id`");
-                return Err(BusError::invalid(&unknown));
-            }
-        }
-    }
-    Ok((policy, request))
-}
-
 /// The daemon of one host.
 #[interface(name = "org.godwit.Daemon1")]
 impl<W: World> Manager<W> {
@@ -195,8 +167,8 @@ impl<W: World> Manager<W> {
         Ok(Migration(found.migration.unwrap_or_default()).owned())
     }
 
-    /// Begins a migration. Options, all strings: `policy` (`require`, `prefer`, `standby-only`), `request-id` (the same one
-    /// is the same migration). Answers when the destination holds its VFs; until then nothing was changed.
+    /// Begins a migration, with the options of `godwit migrate` (see [`options`]). Answers when the destination holds its VFs; until then
+    /// nothing was changed.
     #[zbus(out_args("id", "object"))]
     async fn migrate(
         &self,
@@ -207,17 +179,7 @@ impl<W: World> Manager<W> {
     ) -> Result<(String, OwnedObjectPath), BusError> {
         let (named, there) = (guest.clone(), destination.clone());
         let work = async {
-            let (policy, request_id) = self::options(options)?;
-            let request = api::CreateMigrationRequest {
-                guest,
-                destination,
-                request_id,
-                policy: policy.into(),
-                probes_per_second: None,
-                keep: 0,
-                transfer: None,
-                ignore: Vec::new(),
-            };
+            let request = options::request(guest, destination, options)?;
             let desk = MigrationDesk(self.coordinator.clone());
             let begun = desk.create_migration(Request::new(request)).await?;
             self.begun(begun.into_inner().migration).await
@@ -300,32 +262,4 @@ impl<W: World> Manager<W> {
         id: &str,
         object: &ObjectPath<'_>,
     ) -> zbus::Result<()>;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_known_strings() {
-        let given = |key: &str, value: zbus::Variant<'_>| {
-            let value = OwnedVariant::try_from(value).unwrap();
-            options(HashMap::from([(key.to_owned(), value)]))
-        };
-        assert_eq!(
-            given("policy", "prefer".into()).unwrap(),
-            (api::Policy::Prefer, String::new())
-        );
-        assert_eq!(given("request-id", "x".into()).unwrap().1, "x");
-        for wrong in [
-            given("policy", "perhaps".into()),
-            given("policy", 3u32.into()),
-            given("polcy", "prefer".into()),
-            given(&"x".repeat(1 << 20), "prefer".into()),
-        ] {
-            let error = wrong.unwrap_err();
-            assert!(error.to_string().len() < 200, "{error}");
-            assert!(matches!(&error, BusError::Refused { name, .. } if name == "org.godwit.Error.INVALID"));
-        }
-    }
 }

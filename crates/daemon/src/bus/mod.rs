@@ -10,6 +10,7 @@ mod inhibitor;
 mod manager;
 mod migration;
 mod objects;
+mod options;
 
 use std::{sync::Arc, time::Duration};
 

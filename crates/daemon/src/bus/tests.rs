@@ -10,6 +10,8 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use godwit_api::v1::{GetMigrationRequest, TransferOptions, migration_service_server::MigrationService};
+use godwit_coordinator::MigrationDesk;
 use zbus::{OwnedVariant, Variant};
 
 use self::place::{LONG, place, until};
@@ -172,6 +174,64 @@ async fn a_refusal_has_the_reason_for_its_name() {
     assert_eq!(name, "org.godwit.Error.INVALID");
     let (name, _) = client.godwit("GetMigration", &"0000").await.unwrap_err();
     assert_eq!(name, "org.godwit.Error.MIGRATION_UNKNOWN");
+}
+
+#[tokio::test]
+#[ignore = "a real bus: cargo xtask test"]
+async fn what_a_transfer_is_to_be_like_is_asked_for_by_the_names_of_the_command_line() {
+    let mut place = place(50.0).await;
+    let client = place.all().await;
+    let asked = async |options: &[(&str, Variant<'_>)]| {
+        let options: HashMap<&str, Variant<'_>> = options
+            .iter()
+            .map(|(name, value)| (*name, value.try_clone().unwrap()))
+            .collect();
+        client.godwit("Migrate", &("web-1", "beta", options)).await
+    };
+    // By the words themselves, by what goes together, and by libvirt's bounds.
+    let wrong: [(&[(&str, Variant<'_>)], &str); 4] = [
+        (&[("bandwidth", "100".into())], "option `bandwidth` is `100`: "),
+        (
+            &[("bandwidth", "1MiB/s".into()), ("copy-disks", "vda".into())],
+            "`copy-disks` needs",
+        ),
+        (&[("downtime", "0ms".into())], "the downtime is not 1 to"),
+        (&[("compress", "zstd".into())], "needs parallel connections"),
+    ];
+    for (options, why) in wrong {
+        let (name, text) = asked(options).await.unwrap_err();
+        assert_eq!(name, "org.godwit.Error.INVALID");
+        assert!(text.contains(why), "{why}: {text}");
+    }
+    let listed = client.godwit("ListMigrations", &()).await.unwrap();
+    let listed: Vec<(String, String, String, String, String)> = listed.body().deserialize().unwrap();
+    assert_eq!(listed, [], "nothing was begun");
+    let good = [
+        ("bandwidth", "2GiB/s".into()),
+        ("downtime", "200ms".into()),
+        ("parallel", 4_u32.into()),
+        ("post-copy", false.into()),
+        ("probes", 0_u32.into()),
+    ];
+    let answer = asked(&good).await.unwrap();
+    let (id, _): (String, zbus::OwnedObjectPath) = answer.body().deserialize().unwrap();
+    let desk = MigrationDesk(place.sim.coordinator(0).unwrap());
+    let request = tonic::Request::new(GetMigrationRequest { id });
+    let found = desk
+        .get_migration(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .migration
+        .unwrap();
+    let wanted = TransferOptions {
+        bandwidth_mib_per_second: Some(2048),
+        downtime_ms: Some(200),
+        parallel_connections: Some(4),
+        post_copy: Some(false),
+        ..Default::default()
+    };
+    assert_eq!(found.transfer, Some(wanted));
 }
 
 #[tokio::test]

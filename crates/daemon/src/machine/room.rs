@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::Path};
 
-use godwit_migration::{doctor::Fact, plan::FreeMemory, plan::PlaceSeen};
+use godwit_migration::{
+    doctor::Fact,
+    plan::{FreeMemory, PlaceSeen},
+};
 
 use super::{Machine, told};
 
@@ -55,7 +58,7 @@ impl Machine {
         };
         let place = self.root.join(inside);
         match fs::metadata(&place) {
-            Ok(_) => Ok(PlaceSeen::There { mtu: 0, link: false }),
+            Ok(_) => Ok(PlaceSeen::There),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PlaceSeen::Missing {
                 free: place.parent().and_then(free),
             }),
@@ -77,42 +80,6 @@ impl Machine {
         let is_file = fs::metadata(&place).is_ok_and(|found| found.is_file());
         let kind = rustix::fs::statfs(&place).map(|found| found.f_type as u64);
         is_file && kind.is_ok_and(|kind| LOCAL.contains(&kind))
-    }
-
-    /// A bridge or another interface: its MTU, and whether it has a link. Of a bridge a port of it that is no guest's.
-    pub(crate) fn interface(&self, name: &str) -> Fact<PlaceSeen> {
-        if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(format!("`{name}` is no name of an interface"));
-        }
-        let net = format!("sys/class/net/{name}");
-        if !self.exists(&net)? {
-            return Ok(PlaceSeen::Missing { free: None });
-        }
-        let mtu = self.read(&format!("{net}/mtu"))?;
-        let mtu = mtu
-            .trim()
-            .parse()
-            .map_err(|_| format!("/{net}/mtu is no number"))?;
-        let link = match self.ports(&net) {
-            Some(ports) => ports.iter().any(|port| self.has_link(port)),
-            None => self.has_link(name),
-        };
-        Ok(PlaceSeen::There { mtu, link })
-    }
-
-    /// Ports of a bridge that are no guest's; none: it is no bridge of the kernel's.
-    fn ports(&self, net: &str) -> Option<Vec<String>> {
-        let entries = fs::read_dir(self.root.join(net).join("brif")).ok()?;
-        let names = entries.flatten().take(super::MOST_ENTRIES);
-        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-        let is_tap = |name: &String| self.exists(&format!("sys/class/net/{name}/tun_flags")) == Ok(true);
-        Some(names.filter(|name| !is_tap(name)).collect())
-    }
-
-    /// One that is switched off has no carrier to be read.
-    fn has_link(&self, name: &str) -> bool {
-        let carrier = self.read(&format!("sys/class/net/{name}/carrier"));
-        carrier.is_ok_and(|carrier| carrier.trim() == "1")
     }
 
     /// Ports at which libvirt lets QEMU receive guests, by its configuration: the first and the last.
@@ -204,10 +171,7 @@ mod tests {
         let tree = tree();
         tree.file("srv/a.qcow2", "12345");
         let machine = tree.machine();
-        assert_eq!(
-            machine.disk("/srv/a.qcow2"),
-            Ok(PlaceSeen::There { mtu: 0, link: false })
-        );
+        assert_eq!(machine.disk("/srv/a.qcow2"), Ok(PlaceSeen::There));
         assert!(matches!(
             machine.disk("/srv/b"),
             Ok(PlaceSeen::Missing { free: Some(_) })
@@ -219,49 +183,6 @@ mod tests {
             (5, 0)
         );
         assert!(!machine.is_local("/srv") && !machine.is_local("/nowhere"));
-    }
-
-    #[test]
-    fn a_bridge_has_a_link_by_a_port_that_is_no_guests() {
-        let tree = tree();
-        let net =
-            |name: &str, file: &str, text: &str| tree.file(&format!("sys/class/net/{name}/{file}"), text);
-        net("br0", "mtu", "1500\n");
-        net("br0", "carrier", "1\n");
-        net("br0", "brif/eth0/x", "");
-        net("br0", "brif/vnet0/x", "");
-        net("vnet0", "carrier", "1\n");
-        net("vnet0", "tun_flags", "0x1002\n");
-        net("eth0", "carrier", "0\n");
-        net("pf0", "mtu", "9000\n");
-        net("pf0", "carrier", "1\n");
-        let machine = tree.machine();
-        assert_eq!(
-            machine.interface("br0"),
-            Ok(PlaceSeen::There {
-                mtu: 1500,
-                link: false
-            })
-        );
-        net("eth0", "carrier", "1\n");
-        assert_eq!(
-            machine.interface("br0"),
-            Ok(PlaceSeen::There {
-                mtu: 1500,
-                link: true
-            })
-        );
-        assert_eq!(
-            machine.interface("pf0"),
-            Ok(PlaceSeen::There {
-                mtu: 9000,
-                link: true
-            })
-        );
-        assert_eq!(machine.interface("br7"), Ok(PlaceSeen::Missing { free: None }));
-        for wrong in ["", "../x", "..", "a/b"] {
-            assert!(machine.interface(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

@@ -10,9 +10,13 @@ use futures_util::future::join_all;
 use godwit_api::peer::v1 as peer;
 use godwit_coordinator::{Planned, words};
 use godwit_migration::{
-    Brief, Cause, MacAddress, PciAddress,
+    Brief, Cause, MacAddress, Pair, PciAddress,
     doctor::{Diagnosis, Fact},
-    plan::{self, ArrivalFacts, Fit, FreeMemory, LeavingFacts, NeededNic, Needs, Pages, PlaceSeen},
+    plan::{
+        self, ArrivalFacts, Fit, FreeMemory, LeavingFacts, NeededNic, Needs, Network, NetworkKind,
+        NetworkSeen, Pages, PlaceSeen, Ways,
+    },
+    preflight::PairSeen,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -40,14 +44,13 @@ struct Places {
     memory: Fact<FreeMemory>,
     flags: Fact<Vec<String>>,
     disks: Vec<Fact<PlaceSeen>>,
-    interfaces: Vec<Fact<PlaceSeen>>,
     ports: (u16, u16),
 }
 
 impl RealWorld {
     /// A guest of this host is to leave.
-    pub(super) async fn plan_leaving(&self, brief: &Brief) -> Result<Planned, Cause> {
-        let mut guest = match in_time(self.traveller(brief)).await {
+    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Result<Planned, Cause> {
+        let mut guest = match in_time(self.traveller(brief, seen)).await {
             Ok(guest) => guest,
             Err(why) => return self.plan_of_vfs(brief, why).await,
         };
@@ -91,7 +94,7 @@ impl RealWorld {
         Ok(words::planned(answer, findings, skipped))
     }
 
-    async fn traveller(&self, brief: &Brief) -> Fact<Traveller> {
+    async fn traveller(&self, brief: &Brief, seen: &[PairSeen]) -> Fact<Traveller> {
         let id = id(brief)?;
         let xml = self.libvirt.xml(id, XmlOf::Live).await.map_err(told)?;
         let standbys: Vec<MacAddress> = brief.pairs.iter().map(|pair| pair.mac).collect();
@@ -102,15 +105,20 @@ impl RealWorld {
             for disk in &mut guest.needs.disks {
                 disk.bytes = machine.disk_size(&disk.path);
             }
-            for nic in &mut guest.needs.nics {
-                nic.mtu = mtu(&machine, nic);
-            }
             if guest.has_host_cpu {
                 guest.needs.cpu.flags = machine.cpu_flags().unwrap_or_default();
             }
             guest
         });
-        filled.await.map_err(|error| error.to_string())
+        let mut guest = filled.await.map_err(|error| error.to_string())?;
+        let networks = join_all(guest.needs.nics.iter().map(|nic| self.network(nic))).await;
+        for (nic, network) in guest.needs.nics.iter_mut().zip(networks) {
+            if let Ok(NetworkSeen::There(network)) = network {
+                connected(nic, &network);
+            }
+            of_pair(nic, &brief.pairs, seen);
+        }
+        Ok(guest)
     }
 
     /// What its CPUs write, and what its VFs receive meanwhile.
@@ -201,7 +209,6 @@ impl RealWorld {
         );
         let places =
             places.map_err(|why| cause("LIBVIRT", format!("{} cannot be looked at: {why}", self.host)))?;
-        let nics = networks.into_iter().zip(places.interfaces);
         let facts = ArrivalFacts {
             host: self.host.clone(),
             machine,
@@ -210,7 +217,7 @@ impl RealWorld {
             memory: places.memory,
             memlock: tree.memlock,
             disks: places.disks,
-            nics: nics.map(|(network, place)| network.unwrap_or(place)).collect(),
+            nics: networks,
             lock_manager: tree.lock_manager,
         };
         let (findings, not_checked) = words::diagnosis(plan::arrival(needs, &facts));
@@ -231,7 +238,6 @@ impl RealWorld {
                 memory: machine.memory(needs.page_kib),
                 flags: machine.cpu_flags(),
                 disks: needs.disks.iter().map(|disk| machine.disk(&disk.path)).collect(),
-                interfaces: needs.nics.iter().map(|nic| interface(&machine, nic)).collect(),
                 ports: machine.migration_ports(),
             };
             drop(turn);
@@ -264,35 +270,65 @@ impl RealWorld {
         fits.map(Some).map_err(told)
     }
 
-    /// Of a network of libvirt's; none: it is none.
-    async fn network(&self, nic: &NeededNic) -> Option<Fact<PlaceSeen>> {
-        if nic.kind != "network" {
-            return None;
+    /// What a NIC is connected to here, or would be.
+    async fn network(&self, nic: &NeededNic) -> Fact<NetworkSeen> {
+        let name = nic.source.clone();
+        match nic.kind.as_str() {
+            "network" => {
+                let asked = async { self.libvirt.has_network(name).await.map_err(told) };
+                Ok(by_libvirt(in_time(asked).await?))
+            }
+            "bridge" | "direct" | "openvswitch" => in_time(interface(&self.practice.machine, nic)).await,
+            _ => Err("it is of a kind that is not looked at".into()),
         }
-        let asked = async { self.libvirt.has_network(nic.source.clone()).await.map_err(told) };
-        Some(in_time(asked).await.map(|active| match active {
-            // What it is made of is libvirt's affair.
-            true => PlaceSeen::There {
-                mtu: u32::MAX,
-                link: true,
-            },
-            false => PlaceSeen::Missing { free: None },
-        }))
     }
 }
 
-fn interface(machine: &Machine, nic: &NeededNic) -> Fact<PlaceSeen> {
-    match nic.kind.as_str() {
-        "bridge" | "direct" => machine.interface(&nic.source),
-        "openvswitch" => Err("Open vSwitch is not asked".into()),
-        _ => Err("it is of a kind that is not looked at".into()),
+/// What it is made of is libvirt's affair.
+fn by_libvirt(active: bool) -> NetworkSeen {
+    match active {
+        true => NetworkSeen::There(Network {
+            kind: NetworkKind::Libvirt,
+            mtu: u32::MAX,
+            link: true,
+            ways: Ways::default(),
+        }),
+        false => NetworkSeen::Missing,
     }
 }
 
-fn mtu(machine: &Machine, nic: &NeededNic) -> u32 {
-    match interface(machine, nic) {
-        Ok(PlaceSeen::There { mtu, .. }) => mtu,
-        Ok(PlaceSeen::Missing { .. }) | Err(_) => 0,
+/// By the kernel's word; of what is no bridge to it, by that of Open vSwitch.
+async fn interface(machine: &Machine, nic: &NeededNic) -> Fact<NetworkSeen> {
+    let (kernels, name) = (machine.clone(), nic.source.clone());
+    let seen = spawn_blocking(move || kernels.interface(&name)).await;
+    let seen = seen.map_err(|error| error.to_string())??;
+    let is_bridge = matches!(&seen, NetworkSeen::There(network) if network.kind == NetworkKind::Bridge);
+    if is_bridge || nic.kind == "direct" {
+        return Ok(seen);
+    }
+    Ok(match machine.switch(&nic.source).await? {
+        Some(switch) => NetworkSeen::There(switch),
+        None => seen,
+    })
+}
+
+/// Where it is.
+fn connected(nic: &mut NeededNic, network: &Network) {
+    // A network of libvirt's does not tell.
+    nic.mtu = Some(network.mtu).filter(|mtu| *mtu < u32::MAX).unwrap_or(0);
+    nic.vlans.leaves_in = network.ways.untagged(&nic.vlans.port);
+}
+
+/// What its pair does about VLANs.
+fn of_pair(nic: &mut NeededNic, pairs: &[Pair], seen: &[PairSeen]) {
+    let Ok(mac) = nic.mac.parse::<MacAddress>() else {
+        return;
+    };
+    let profile = pairs.iter().find(|pair| pair.mac == mac);
+    let profile = profile.and_then(|pair| pair.profile);
+    nic.vlans.vf = profile.map_or(0, |profile| profile.vlan.id);
+    if let Some(seen) = seen.iter().find(|seen| seen.mac == mac) {
+        nic.vlans.guest.clone_from(&seen.vlans);
     }
 }
 
@@ -345,6 +381,12 @@ fn told(error: LibvirtError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use godwit_migration::{
+        Profile,
+        plan::{NicVlans, Uplink},
+        profile::Vlan,
+    };
+
     use super::*;
 
     #[test]
@@ -383,23 +425,100 @@ mod tests {
         assert_eq!(another, None, "the port is taken");
     }
 
-    #[test]
-    fn what_is_not_looked_at_is_said() {
-        let folder = tempfile::tempdir().unwrap();
-        let machine = Machine::at(folder.path());
-        let nic = |kind: &str| NeededNic {
-            mac: String::new(),
+    fn nic(kind: &str) -> NeededNic {
+        NeededNic {
+            mac: "52:54:00:aa:00:10".into(),
             kind: kind.into(),
             source: "br0".into(),
             mtu: 0,
             standby: true,
+            vlans: NicVlans::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_calls_a_bridge_is_one_and_of_others_open_vswitch_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::at(folder.path());
+        let kind = async |kind: &str| match interface(&machine, &nic(kind)).await {
+            Ok(NetworkSeen::There(network)) => Ok(Some(network.kind)),
+            Ok(NetworkSeen::Missing) => Ok(None),
+            Err(why) => Err(why),
         };
+        assert_eq!(kind("openvswitch").await, Ok(None), "there is no Open vSwitch");
+        let net = folder.path().join("sys/class/net/br0");
+        std::fs::create_dir_all(&net).unwrap();
+        std::fs::write(net.join("mtu"), "1500").unwrap();
+        // One that does not answer in its own language.
+        let socket = folder.path().join("run/openvswitch");
+        std::fs::create_dir_all(&socket).unwrap();
+        let listener = tokio::net::UnixListener::bind(socket.join("db.sock")).unwrap();
+        tokio::spawn(async move {
+            loop {
+                drop(listener.accept().await);
+            }
+        });
+        assert_eq!(kind("direct").await, Ok(Some(NetworkKind::Interface)));
         assert!(
-            interface(&machine, &nic("openvswitch"))
+            kind("bridge")
+                .await
                 .unwrap_err()
-                .contains("Open vSwitch")
+                .contains("Open vSwitch cannot be asked")
         );
-        assert!(interface(&machine, &nic("vdpa")).is_err());
-        assert_eq!(mtu(&machine, &nic("bridge")), 0);
+        std::fs::create_dir_all(net.join("brif")).unwrap();
+        assert_eq!(kind("bridge").await, Ok(Some(NetworkKind::Bridge)));
+    }
+
+    #[test]
+    fn a_nic_has_the_vlans_of_its_place_its_vf_and_its_guest() {
+        let mut nic = nic("bridge");
+        let network = |vlan, mtu| Network {
+            kind: NetworkKind::Bridge,
+            mtu,
+            link: true,
+            ways: Ways {
+                uplinks: vec![Uplink::Tagging(vlan)],
+                filters: false,
+            },
+        };
+        connected(&mut nic, &network(42, 9000));
+        assert_eq!((nic.mtu, nic.vlans.leaves_in), (9000, Some(42)));
+        connected(&mut nic, &network(42, u32::MAX));
+        assert_eq!(
+            nic.mtu, 0,
+            "not known is no MTU that others could be smaller than"
+        );
+        let seen = |mac: &str| PairSeen {
+            mac: mac.parse().unwrap(),
+            on_primary: true,
+            has_primary: true,
+            failover: false,
+            problem: None,
+            vlans: vec![100],
+        };
+        let vlan = Vlan {
+            id: 42,
+            ..Vlan::default()
+        };
+        let mac: MacAddress = nic.mac.parse().unwrap();
+        let pair = Pair {
+            mac,
+            primary_mac: mac,
+            standby: "ua-standby0".into(),
+            primary: "ua-primary0".into(),
+            pool: "fabric".into(),
+            source_vf: None,
+            destination_vf: None,
+            profile: Some(Profile {
+                vlan,
+                ..Profile::default()
+            }),
+        };
+        of_pair(
+            &mut nic,
+            &[pair],
+            &[seen("52:54:00:aa:00:11"), seen("52:54:00:aa:00:10")],
+        );
+        assert_eq!((nic.vlans.vf, nic.vlans.guest.as_slice()), (42, &[100][..]));
     }
 }

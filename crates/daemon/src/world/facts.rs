@@ -56,6 +56,7 @@ impl RealWorld {
             policy: Policy::default(),
             pairs: Vec::new(),
             agent: Err(format!("the guest is {}", state.run)),
+            agent_version: None,
             strays: Vec::new(),
             nodes: Vec::new(),
         };
@@ -85,9 +86,10 @@ impl RealWorld {
                     .map_err(|error| sentence(&error)),
                 None => Err(format!("its domain has no channel {}", agent::CHANNEL)),
             }
-            .map(|pairs| {
-                ties = agent::ties(&pairs);
-                agent::seen(&pairs)
+            .map(|inspection| {
+                ties = agent::ties(&inspection.pairs);
+                facts.agent_version = inspection.version;
+                agent::seen(&inspection.pairs)
             });
         }
         let wish = self.wish(state.uuid).await.ok().flatten();

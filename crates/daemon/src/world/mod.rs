@@ -230,7 +230,7 @@ impl World for RealWorld {
 
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         match what {
-            Planning::Leaving(brief) => self.plan_leaving(brief).await,
+            Planning::Leaving(brief, seen) => self.plan_leaving(brief, seen).await,
             Planning::Arriving(needs) => self.plan_arriving(needs).await,
         }
     }

@@ -260,8 +260,10 @@ impl RealWorld {
         };
         match self.agents.inspect(&path, INSPECT).await {
             Err(error) => Word::Unknown(sentence(&error)),
-            Ok(pairs) => {
-                let seen = agent::seen(&pairs).into_iter().find(|seen| seen.mac == pair.mac);
+            Ok(inspection) => {
+                let seen = agent::seen(&inspection.pairs)
+                    .into_iter()
+                    .find(|seen| seen.mac == pair.mac);
                 seen.map_or_else(|| Word::Unknown("it knows no such pair".into()), Word::Seen)
             }
         }
@@ -320,6 +322,7 @@ mod tests {
             has_primary: true,
             failover: true,
             problem: problem.map(Into::into),
+            vlans: Vec::new(),
         })
     }
 

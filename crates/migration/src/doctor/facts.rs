@@ -1,5 +1,7 @@
 //! What is known of a host and its guests, as plain values.
 
+use std::str::FromStr;
+
 use crate::PciAddress;
 
 /// What was looked up, or why it could not be.
@@ -164,6 +166,21 @@ pub struct Versions {
 /// Major, minor, micro.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32, pub u32);
+
+impl FromStr for Version {
+    type Err = String;
+
+    /// `1.2.3`, with anything after a `-` or `+`, as Cargo has it.
+    fn from_str(text: &str) -> Result<Version, String> {
+        let odd = || format!("`{text}` is no version");
+        let core = text.split(['-', '+']).next().unwrap_or_default();
+        let numbers: Result<Vec<u32>, _> = core.split('.').map(str::parse).collect();
+        match numbers.map_err(|_| odd())?.as_slice() {
+            [major, minor, micro] => Ok(Version(*major, *minor, *micro)),
+            _ => Err(odd()),
+        }
+    }
+}
 
 /// What libvirtd may do about the memory that its QEMU locks. With a VF all of a guest's memory is locked; libvirt raises
 /// QEMU's limit itself, for which it needs `CAP_SYS_RESOURCE` (`virProcessSetMaxMemLock`).

@@ -1,6 +1,6 @@
 //! A guest, as libvirt and its agent show its pairs.
 
-use super::{Diagnosis, Finding, Severity};
+use super::{Diagnosis, Finding, Severity, Version};
 use crate::{
     GuestRefusal, Policy,
     preflight::{self, GuestFacts},
@@ -27,6 +27,7 @@ pub fn guest(facts: &GuestFacts) -> Diagnosis {
             "its pairs need none; but nobody confirms that its VF is used, or tells the network where it is";
         diagnosis.add(Finding::refusal(Severity::Hint, refusal, name, why));
     }
+    diagnosis.findings.extend(old_agent(facts));
     let wants = facts.managed && facts.policy != Policy::StandbyOnly;
     let seen = facts.agent.as_deref().unwrap_or_default();
     let lowered = facts.pairs.iter().filter(|pair| {
@@ -58,6 +59,26 @@ pub fn guest(facts: &GuestFacts) -> Diagnosis {
     diagnosis
 }
 
+/// An agent that is older than the daemon.
+pub fn old_agent(facts: &GuestFacts) -> Option<Finding> {
+    older(facts, env!("CARGO_PKG_VERSION"))
+}
+
+/// Agents are upgraded long after their hosts. One whose protocol is another one has not answered at all.
+fn older(facts: &GuestFacts, daemon: &str) -> Option<Finding> {
+    let own: Version = daemon.parse().ok()?;
+    let agent = facts.agent_version.filter(|agent| *agent < own)?;
+    let name = &facts.guest.name;
+    Some(Finding {
+        severity: Severity::Warning,
+        reason: "AGENT_OLDER",
+        about: name.clone(),
+        what: format!("the agent of guest `{name}` is of version {agent}, and this host's godwitd of {own}"),
+        why: "what it does not know is left out: counts, proofs and findings that newer ones give".into(),
+        fix: format!("in the guest: install godwit-agent {own}, then systemctl restart godwit-agent"),
+    })
+}
+
 fn matters(refusal: &GuestRefusal) -> (Severity, &'static str) {
     match refusal {
         GuestRefusal::NotRunning { .. } => (
@@ -87,6 +108,40 @@ fn matters(refusal: &GuestRefusal) -> (Severity, &'static str) {
         ),
         GuestRefusal::Unknown { .. } | GuestRefusal::Busy { .. } => {
             (Severity::Error, "it cannot be migrated now")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_of_an_older_version_is_told_with_both() {
+        let told = |agent: &str, daemon: &str| {
+            let mut facts = super::super::tests::guests::web();
+            facts.agent_version = agent.parse().ok();
+            older(&facts, daemon).map(|found| (found.severity, found.what, found.fix))
+        };
+        let (severity, what, fix) = told("0.9.12", "0.10.0").unwrap();
+        assert_eq!(severity, Severity::Warning);
+        assert_eq!(
+            what,
+            "the agent of guest `web-1` is of version 0.9.12, and this host's godwitd of 0.10.0"
+        );
+        assert_eq!(
+            fix,
+            "in the guest: install godwit-agent 0.10.0, then systemctl restart godwit-agent"
+        );
+        for (agent, daemon) in [
+            ("0.10.0", "0.10.0"),
+            ("1.0.0", "0.10.0"),
+            ("0.10.0-rc.1", "0.10.0"),
+            ("", "0.10.0"),
+            ("1.2", "9.0.0"),
+            ("1.2.x", "9.0.0"),
+        ] {
+            assert_eq!(told(agent, daemon), None, "{agent}");
         }
     }
 }

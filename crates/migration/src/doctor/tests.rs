@@ -1,6 +1,6 @@
 //! A host with nothing wrong, and each fact of it broken; peers and guests likewise.
 
-mod guests;
+pub(super) mod guests;
 mod macs;
 mod peers;
 mod vfs;

@@ -1,6 +1,6 @@
 //! What a host lacks for a guest that is to come.
 
-use super::{NeededDisk, NeededNic, Needs, finding};
+use super::{NeededDisk, Needs, NetworkSeen, finding, networks};
 use crate::doctor::{Diagnosis, Fact, Finding, Memlock, Severity};
 
 /// What was looked up at the host that a guest is to come to.
@@ -21,7 +21,7 @@ pub struct ArrivalFacts {
     /// The disks' places, in the order of the needs.
     pub disks: Vec<Fact<PlaceSeen>>,
     /// What the NICs are connected to, in the order of the needs.
-    pub nics: Vec<Fact<PlaceSeen>>,
+    pub nics: Vec<Fact<NetworkSeen>>,
     /// libvirt's lock manager.
     pub lock_manager: Fact<Option<String>>,
 }
@@ -46,21 +46,16 @@ pub struct FreeMemory {
     pub huge: Option<u64>,
 }
 
-/// A place by its name.
+/// A disk's place by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlaceSeen {
-    /// It is not there. Of a disk: bytes that are free where it would be, if that is there.
+    /// It is not there.
     Missing {
-        /// Bytes; none: not known.
+        /// Bytes that are free where it would be, if that is there; none: not known.
         free: Option<u64>,
     },
     /// It is there.
-    There {
-        /// Of a network.
-        mtu: u32,
-        /// Of a network: something with a link is in it.
-        link: bool,
-    },
+    There,
 }
 
 /// Examines a host for a guest that is to come.
@@ -76,7 +71,10 @@ pub fn arrival(needs: &Needs, facts: &ArrivalFacts) -> Diagnosis {
     }
     for (nic, seen) in needs.nics.iter().zip(&facts.nics) {
         if let Some(seen) = diagnosis.known(&format!("{} on {}", nic.place(), facts.host), seen) {
-            diagnosis.findings.extend(of_nic(needs, facts, nic, *seen));
+            let host = &facts.host;
+            diagnosis
+                .findings
+                .extend(networks::of_nic(&needs.guest, host, nic, seen));
         }
     }
     locks(needs, facts, &mut diagnosis);
@@ -240,53 +238,6 @@ fn of_disk(needs: &Needs, facts: &ArrivalFacts, disk: &NeededDisk, seen: PlaceSe
         host,
         [what, why.into(), fix],
     ))
-}
-
-fn of_nic(needs: &Needs, facts: &ArrivalFacts, nic: &NeededNic, seen: PlaceSeen) -> Option<Finding> {
-    let (host, guest, place) = (&facts.host, &needs.guest, nic.place());
-    let (mtu, link) = match seen {
-        PlaceSeen::There { mtu, link } => (mtu, link),
-        PlaceSeen::Missing { .. } => {
-            let what = format!(
-                "{host} has no {place}, which NIC {} of guest `{guest}` is connected to",
-                nic.mac
-            );
-            let why = "libvirt there looks for it by its name, and would refuse the guest";
-            let fix =
-                format!("on {host}: make one of that name in the same network (ip link; virsh net-list)");
-            return Some(finding(
-                Severity::Error,
-                "NETWORK_MISSING",
-                host,
-                [what, why.into(), fix],
-            ));
-        }
-    };
-    if mtu < nic.mtu {
-        let what = format!(
-            "{place} has an MTU of {mtu} on {host}, and of {} where guest `{guest}` is",
-            nic.mtu
-        );
-        let why = "larger frames of the guest's would be lost on its standby";
-        let fix = format!("on {host}: ip link set {} mtu {}", nic.source, nic.mtu);
-        return Some(finding(
-            Severity::Warning,
-            "NETWORK_MTU",
-            host,
-            [what, why.into(), fix],
-        ));
-    }
-    (nic.standby && !link).then(|| {
-        let what = format!("{place} has no link on {host}: nothing in it does");
-        let why = "the standby of a guest that arrives is its only way until it has its VF";
-        let fix = format!("on {host}: bridge link; ip -br link");
-        finding(
-            Severity::Warning,
-            "STANDBY_WITHOUT_LINK",
-            host,
-            [what, why.into(), fix],
-        )
-    })
 }
 
 fn locks(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {

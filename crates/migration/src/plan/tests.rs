@@ -1,3 +1,5 @@
+mod networks;
+
 use super::*;
 use crate::{
     Options,
@@ -34,6 +36,10 @@ fn needs() -> Needs {
             source: "br0".into(),
             mtu: 1500,
             standby: true,
+            vlans: NicVlans {
+                leaves_in: Some(0),
+                ..NicVlans::default()
+            },
         }],
         lock_manager: None,
     }
@@ -54,12 +60,21 @@ fn there() -> ArrivalFacts {
             may_raise: true,
             limit: None,
         }),
-        disks: vec![Ok(PlaceSeen::There { mtu: 0, link: false })],
-        nics: vec![Ok(PlaceSeen::There {
-            mtu: 1500,
-            link: true,
-        })],
+        disks: vec![Ok(PlaceSeen::There)],
+        nics: vec![Ok(NetworkSeen::There(bridge()))],
         lock_manager: Ok(None),
+    }
+}
+
+fn bridge() -> Network {
+    Network {
+        kind: NetworkKind::Bridge,
+        mtu: 1500,
+        link: true,
+        ways: Ways {
+            uplinks: vec![Uplink::Open],
+            filters: false,
+        },
     }
 }
 
@@ -215,34 +230,27 @@ fn a_disk_is_there_or_copied_to_where_it_fits() {
 #[test]
 fn the_standbys_network_is_the_same_on_both_sides() {
     let nic = |seen| comes(|_, there| there.nics[0] = Ok(seen));
+    let with = |change: fn(&mut Network)| {
+        let mut network = bridge();
+        change(&mut network);
+        nic(NetworkSeen::There(network))
+    };
     assert_eq!(
-        nic(PlaceSeen::Missing { free: None }),
+        nic(NetworkSeen::Missing),
         "Error NETWORK_MISSING: beta has no bridge `br0`, which NIC 52:54:00:aa:00:10 of guest `web-1` is connected to"
     );
     assert_eq!(
-        nic(PlaceSeen::There {
-            mtu: 1400,
-            link: true
-        }),
+        with(|network| network.mtu = 1400),
         "Warning NETWORK_MTU: bridge `br0` has an MTU of 1400 on beta, and of 1500 where guest `web-1` is"
     );
+    assert_eq!(with(|network| network.mtu = 9000), "");
     assert_eq!(
-        nic(PlaceSeen::There {
-            mtu: 9000,
-            link: true
-        }),
-        ""
-    );
-    assert_eq!(
-        nic(PlaceSeen::There {
-            mtu: 1500,
-            link: false
-        }),
+        with(|network| network.link = false),
         "Warning STANDBY_WITHOUT_LINK: bridge `br0` has no link on beta: nothing in it does"
     );
     let network = comes(|needs, there| {
         needs.nics[0].kind = "network".into();
-        there.nics[0] = Ok(PlaceSeen::Missing { free: None });
+        there.nics[0] = Ok(NetworkSeen::Missing);
     });
     assert!(network.contains("beta has no active network `br0`"), "{network}");
 }
@@ -378,7 +386,7 @@ fn a_port_that_is_shut_is_told() {
 fn errors_block_but_for_those_that_somebody_said_to_ignore() {
     let (mut needs, mut facts) = (needs(), there());
     facts.cpu = Ok(Some(Fit::Unfit("x".into())));
-    facts.nics[0] = Ok(PlaceSeen::Missing { free: None });
+    facts.nics[0] = Ok(NetworkSeen::Missing);
     needs.lock_manager = Some("lockd".into());
     let all = arrival(&needs, &facts);
     let reasons = |ignored: &[&str]| {

@@ -8,8 +8,10 @@ use godwit_migration::{
     options::Storage,
     plan::{
         self, ArrivalFacts, CpuNeeds, Fit, FreeMemory, GuestSize, LeavingFacts, Machine, NeededDisk,
-        NeededNic, Needs, Pages, PlaceSeen,
+        NeededNic, Needs, Network, NetworkKind, NetworkSeen, NicVlans, Pages, PlaceSeen, PortVlans, Uplink,
+        Ways,
     },
+    preflight::PairSeen,
 };
 
 use super::{
@@ -26,8 +28,8 @@ const MEMORY: u64 = 1 << 40;
 const WRITES: u64 = 20 << 20;
 
 impl PretendWorld {
-    pub(super) async fn plan_leaving(&self, brief: &Brief) -> Result<Planned, Cause> {
-        let (needs, size) = self.needs(brief);
+    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Result<Planned, Cause> {
+        let (needs, size) = self.needs(brief, seen);
         let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await?;
         let (findings, not_checked, parts) = {
             let model = self.model();
@@ -44,7 +46,7 @@ impl PretendWorld {
     }
 
     /// Whoever comes has one disk, and each standby on the bridge `br0`.
-    fn needs(&self, brief: &Brief) -> (Needs, GuestSize) {
+    fn needs(&self, brief: &Brief, seen: &[PairSeen]) -> (Needs, GuestSize) {
         let model = self.model();
         let host = &model.hosts[self.host];
         let guest = model.find(&brief.guest.uuid).map(|guest| &model.guests[guest]);
@@ -59,6 +61,16 @@ impl PretendWorld {
             source: "br0".into(),
             mtu: MTU,
             standby: true,
+            vlans: NicVlans {
+                guest: seen
+                    .iter()
+                    .find(|seen| seen.mac == pair.mac)
+                    .map(|seen| seen.vlans.clone())
+                    .unwrap_or_default(),
+                vf: pair.profile.map_or(0, |profile| profile.vlan.id),
+                port: PortVlans::Open,
+                leaves_in: bridge(host).ways.untagged(&PortVlans::Open),
+            },
         };
         let needs = Needs {
             guest: brief.guest.name.clone(),
@@ -124,14 +136,11 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
     };
     let disk = match ails(Ill::DiskMissing) {
         true => PlaceSeen::Missing { free: Some(MEMORY) },
-        false => PlaceSeen::There { mtu: 0, link: false },
+        false => PlaceSeen::There,
     };
     let nic = match ails(Ill::BridgeMissing) {
-        true => PlaceSeen::Missing { free: None },
-        false => PlaceSeen::There {
-            mtu: if ails(Ill::BridgeMtu) { 1400 } else { MTU },
-            link: !ails(Ill::BridgeNoLink),
-        },
+        true => NetworkSeen::Missing,
+        false => NetworkSeen::There(bridge(host)),
     };
     ArrivalFacts {
         host: host.name.clone(),
@@ -150,6 +159,27 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
         disks: vec![Ok(disk); needs.disks.len()],
         nics: vec![Ok(nic); needs.nics.len()],
         lock_manager: Ok(lock_manager(host)),
+    }
+}
+
+/// Where standbys are.
+fn bridge(host: &Host) -> Network {
+    let ails = |ill| host.ills.contains(&ill);
+    let uplink = match ails(Ill::BridgeVlan) {
+        true => Uplink::Tagging(999),
+        false => Uplink::Open,
+    };
+    Network {
+        kind: match ails(Ill::BridgeKind) {
+            true => NetworkKind::OpenVswitch,
+            false => NetworkKind::Bridge,
+        },
+        mtu: if ails(Ill::BridgeMtu) { 1400 } else { MTU },
+        link: !ails(Ill::BridgeNoLink),
+        ways: Ways {
+            uplinks: vec![uplink],
+            filters: ails(Ill::BridgeFilters),
+        },
     }
 }
 

@@ -3,11 +3,16 @@
 use godwit_migration::{
     Vf, VfUse,
     choice::Site,
+    doctor::Version,
     preflight::{GuestFacts, PairFacts, PairSeen},
 };
 
 use super::PretendWorld;
-use crate::model::{self, Body, Domain, GuestId, Model, Nic, Port};
+use crate::{
+    ills::Ill,
+    layout,
+    model::{self, Body, Domain, GuestId, Host, Model, Nic, Port},
+};
 
 impl PretendWorld {
     pub(super) fn guest_facts(&self, named: Option<&str>) -> Vec<GuestFacts> {
@@ -50,6 +55,7 @@ impl PretendWorld {
                 (_, false, _) | (_, _, None) => Err("its domain has no channel org.godwit.agent.0".into()),
                 (true, true, Some(body)) => Ok(seen(found, body)),
             },
+            agent_version: version(&model.hosts[self.host]),
             strays: Vec::new(),
             nodes: Vec::new(),
         }
@@ -95,6 +101,14 @@ fn pairs(host: &model::Host, guest: &model::Guest, body: &Body) -> Vec<PairFacts
     known.map(facts).collect()
 }
 
+/// Of the agents of a host's guests: the simulator's own, or that of long ago.
+fn version(host: &Host) -> Option<Version> {
+    match host.ills.contains(&Ill::OldAgents) {
+        true => Some(Version(0, 0, 1)),
+        false => env!("CARGO_PKG_VERSION").parse().ok(),
+    }
+}
+
 fn seen(guest: &model::Guest, body: &Body) -> Vec<PairSeen> {
     let standbys = guest
         .pairs
@@ -107,6 +121,8 @@ fn seen(guest: &model::Guest, body: &Body) -> Vec<PairSeen> {
         has_primary: ports.nic != Nic::None,
         failover: false,
         problem: None,
+        // Where the NIC tags nothing the guest does.
+        vlans: Vec::from_iter((pair.profile.vlan.id == 0).then_some(layout::GUEST_VLAN)),
     };
     standbys.map(seen).collect()
 }

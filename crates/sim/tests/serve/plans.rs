@@ -3,9 +3,9 @@
 use super::*;
 
 /// Whether it would move, and what a plan finds: severity, reason, what it is about.
-async fn planned(sim: &Pretend, bandwidth: u64) -> (bool, Vec<String>) {
+async fn planned(sim: &Pretend, guest: &str, bandwidth: u64) -> (bool, Vec<String>) {
     let request = api::PlanMigrationRequest {
-        guest: "web-1".into(),
+        guest: guest.into(),
         destination: "beta".into(),
         transfer: Some(api::TransferOptions {
             bandwidth_mib_per_second: Some(bandwidth),
@@ -26,7 +26,7 @@ async fn planned(sim: &Pretend, bandwidth: u64) -> (bool, Vec<String>) {
 #[tokio::test]
 async fn a_plan_finds_what_was_ordered_and_nothing_else() {
     let well = sim(Layout::new(2, 2), &[]).await;
-    assert_eq!(planned(&well, 100).await, (true, vec![]));
+    assert_eq!(planned(&well, "web-1", 100).await, (true, vec![]));
     well.sim.stop();
     for (ill, found) in [
         ("cpu-unfit@beta", "ERROR CPU_UNFIT [beta]"),
@@ -37,6 +37,10 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         ("bridge-missing@beta", "ERROR NETWORK_MISSING [beta]"),
         ("bridge-mtu@beta", "WARNING NETWORK_MTU [beta]"),
         ("bridge-no-link@beta", "WARNING STANDBY_WITHOUT_LINK [beta]"),
+        ("bridge-kind@beta", "ERROR NETWORK_KIND [beta]"),
+        ("bridge-vlan@beta", "WARNING NETWORK_VLAN [beta]"),
+        ("bridge-vlan@alpha", "WARNING NETWORK_VLAN [beta]"),
+        ("old-agents@alpha", "WARNING AGENT_OLDER [web-1]"),
         ("lock-manager@beta", "WARNING LOCKS_DIFFER [beta]"),
         ("lock-manager@alpha", "WARNING LOCKS_DIFFER [beta]"),
         ("port-shut@beta", "WARNING MIGRATION_PORT [beta]"),
@@ -46,7 +50,7 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         let sick = ailing(Layout::new(2, 2), &[], &[ill]).await;
         let moves = found.starts_with("WARNING");
         let wanted = (moves, vec![found.to_owned()]);
-        assert_eq!(planned(&sick, 100).await, wanted, "{ill}");
+        assert_eq!(planned(&sick, "web-1", 100).await, wanted, "{ill}");
         // A move is refused for the same reason, or begins.
         let begun = sick.create("web-1", "beta").await;
         match moves {
@@ -55,4 +59,14 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         }
         sick.sim.stop();
     }
+}
+
+#[tokio::test]
+async fn vlans_of_a_guest_that_a_bridge_does_not_let_through_are_found() {
+    let sick = ailing(Layout::new(2, 5), &[], &["bridge-filters@beta"]).await;
+    // Its VF is in a VLAN, and what the guest sends has no tag; the other tags itself.
+    assert_eq!(planned(&sick, "web-1", 100).await, (true, vec![]));
+    let told = (true, vec!["WARNING NETWORK_VLAN [beta]".to_owned()]);
+    assert_eq!(planned(&sick, "web-5", 100).await, told);
+    sick.sim.stop();
 }

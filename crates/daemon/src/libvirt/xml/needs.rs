@@ -3,7 +3,7 @@
 use godwit_migration::{
     MacAddress, Options,
     options::Storage,
-    plan::{CpuNeeds, GuestSize, Machine, NeededDisk, NeededNic, Needs},
+    plan::{CpuNeeds, GuestSize, Machine, NeededDisk, NeededNic, Needs, NicVlans, PortVlans},
 };
 use roxmltree::{Document, Node};
 
@@ -145,7 +145,26 @@ fn needed_nic(node: Node<'_, '_>, standbys: &[MacAddress]) -> Option<NeededNic> 
         source: name.to_owned(),
         mtu: 0,
         standby: mac.parse().is_ok_and(|mac| standbys.contains(&mac)),
+        vlans: NicVlans {
+            port: port_vlans(node),
+            ..NicVlans::default()
+        },
     })
+}
+
+/// libvirt takes several tags of a trunk alone, and one without the word as that of an access port (`virNetDevVlanParse`).
+fn port_vlans(nic: Node<'_, '_>) -> PortVlans {
+    let Some(vlan) = child(nic, "vlan") else {
+        return PortVlans::Open;
+    };
+    let tags = vlan.children().filter(|node| node.has_tag_name("tag"));
+    let ids: Vec<u16> = tags.filter_map(|tag| tag.attribute("id")?.parse().ok()).collect();
+    match (vlan.attribute("trunk"), ids.as_slice()) {
+        (_, []) => PortVlans::Open,
+        (Some("yes"), _) => PortVlans::Trunk(ids),
+        (_, [id]) => PortVlans::Access(*id),
+        (_, _) => PortVlans::Trunk(ids),
+    }
 }
 
 #[cfg(test)]
@@ -162,8 +181,8 @@ mod tests {
         <disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>
         <disk type='network' device='disk'><source protocol='rbd' name='p/i'/><target dev='vdc'/></disk>
         <interface type='bridge'><mac address='52:54:00:aa:00:10'/><source bridge='br0'/></interface>
-        <interface type='bridge'><mac address='52:54:00:aa:00:11'/><source bridge='ovs0'/><virtualport type='openvswitch'/></interface>
-        <interface type='network'><mac address='52:54:00:aa:00:12'/><source network='default' bridge='virbr0'/></interface>
+        <interface type='bridge'><mac address='52:54:00:aa:00:11'/><source bridge='ovs0'/><virtualport type='openvswitch'/><vlan trunk='yes'><tag id='7'/><tag id='42' nativeMode='untagged'/></vlan></interface>
+        <interface type='network'><mac address='52:54:00:aa:00:12'/><source network='default' bridge='virbr0'/><vlan><tag id='43'/></vlan></interface>
         <interface type='direct'><mac address='52:54:00:aa:00:13'/><source dev='pf0' mode='bridge'/></interface>
         </devices></domain>";
 
@@ -190,15 +209,22 @@ mod tests {
         assert!(found.needs.cpu.element.ends_with("</cpu>") && found.size.populated);
         let nics: Vec<_> = nics
             .iter()
-            .map(|nic| (nic.kind.as_str(), nic.source.as_str(), nic.standby))
+            .map(|nic| {
+                (
+                    nic.kind.as_str(),
+                    nic.source.as_str(),
+                    nic.standby,
+                    nic.vlans.port.clone(),
+                )
+            })
             .collect();
         assert_eq!(
             nics,
             [
-                ("bridge", "br0", true),
-                ("openvswitch", "ovs0", false),
-                ("network", "default", false),
-                ("direct", "pf0", false)
+                ("bridge", "br0", true, PortVlans::Open),
+                ("openvswitch", "ovs0", false, PortVlans::Trunk(vec![7, 42])),
+                ("network", "default", false, PortVlans::Access(43)),
+                ("direct", "pf0", false, PortVlans::Open)
             ]
         );
         let disks: Vec<_> = disks

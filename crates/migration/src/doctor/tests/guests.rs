@@ -6,7 +6,7 @@ use crate::{
     preflight::{GuestFacts, PairFacts, PairSeen, Stray},
 };
 
-pub(super) fn web() -> GuestFacts {
+pub(in crate::doctor) fn web() -> GuestFacts {
     let mac = "52:54:00:aa:00:10".parse().unwrap();
     GuestFacts {
         guest: Guest {
@@ -34,7 +34,9 @@ pub(super) fn web() -> GuestFacts {
             has_primary: true,
             failover: false,
             problem: None,
+            vlans: Vec::new(),
         }]),
+        agent_version: None,
         strays: Vec::new(),
         nodes: Vec::new(),
     }

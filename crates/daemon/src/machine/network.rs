@@ -1,0 +1,171 @@
+//! What of this machine the virtual NICs of a guest that comes can be connected to, by the kernel's word. All of it blocks.
+
+use std::{collections::BTreeMap, fs};
+
+use godwit_migration::{
+    doctor::Fact,
+    plan::{Network, NetworkKind, NetworkSeen, Uplink, Ways},
+};
+
+use super::{MOST_ENTRIES, Machine};
+
+impl Machine {
+    /// A bridge or another interface: its MTU, whether it has a link (of a bridge a port of it that is no guest's), and how frames get out of it.
+    pub(crate) fn interface(&self, name: &str) -> Fact<NetworkSeen> {
+        if !is_name(name) {
+            return Err(format!("`{name}` is no name of an interface"));
+        }
+        let net = format!("sys/class/net/{name}");
+        if !self.exists(&net)? {
+            return Ok(NetworkSeen::Missing);
+        }
+        let mtu = self.mtu(name)?;
+        let ports = self.ports(&net);
+        let kind = match &ports {
+            Some(_) => NetworkKind::Bridge,
+            None => NetworkKind::Interface,
+        };
+        let out = ports.unwrap_or_else(|| vec![name.to_owned()]);
+        let linked: Vec<String> = out.into_iter().filter(|port| self.has_link(port)).collect();
+        let tagging = self.tagging();
+        let filters = self.read(&format!("{net}/bridge/vlan_filtering"));
+        let way = |port: &String| match tagging.get(port) {
+            Some(vlan) => Uplink::Tagging(*vlan),
+            None => Uplink::Open,
+        };
+        Ok(NetworkSeen::There(Network {
+            kind,
+            mtu,
+            link: !linked.is_empty(),
+            ways: Ways {
+                uplinks: linked.iter().map(way).collect(),
+                filters: filters.is_ok_and(|filters| filters.trim() == "1"),
+            },
+        }))
+    }
+
+    pub(crate) fn mtu(&self, name: &str) -> Fact<u32> {
+        let mtu = self.read(&format!("sys/class/net/{name}/mtu"))?;
+        let mtu = mtu.trim().parse();
+        mtu.map_err(|_| format!("/sys/class/net/{name}/mtu is no number"))
+    }
+
+    /// The end of a guest's virtual NIC.
+    pub(crate) fn is_tap(&self, name: &str) -> bool {
+        is_name(name) && self.exists(&format!("sys/class/net/{name}/tun_flags")) == Ok(true)
+    }
+
+    /// One that is switched off has no carrier to be read.
+    pub(crate) fn has_link(&self, name: &str) -> bool {
+        let carrier = self.read(&format!("sys/class/net/{name}/carrier"));
+        carrier.is_ok_and(|carrier| carrier.trim() == "1")
+    }
+
+    /// Ports of a bridge that are no guest's; none: it is no bridge of the kernel's.
+    fn ports(&self, net: &str) -> Option<Vec<String>> {
+        let entries = fs::read_dir(self.root.join(net).join("brif")).ok()?;
+        let names = entries.flatten().take(MOST_ENTRIES);
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        Some(names.filter(|name| !self.is_tap(name)).collect())
+    }
+
+    /// VLAN interfaces with their VLANs, as `/proc/net/vlan/config` has them: after two lines of heads `NAME | ID | BELOW` each.
+    fn tagging(&self) -> BTreeMap<String, u16> {
+        let text = self.read("proc/net/vlan/config").unwrap_or_default();
+        let row = |line: &str| {
+            let mut fields = line.split('|').map(str::trim);
+            Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+        };
+        text.lines().filter_map(row).collect()
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.starts_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn file(&self, path: &str, text: &str) {
+            let path = self.0.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn net(&self, name: &str, file: &str, text: &str) {
+            self.file(&format!("sys/class/net/{name}/{file}"), text);
+        }
+
+        fn seen(&self, name: &str) -> Network {
+            match Machine::at(self.0.path()).interface(name) {
+                Ok(NetworkSeen::There(network)) => network,
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+
+    /// A bridge with a guest's tap, and a NIC without a link.
+    fn tree() -> Tree {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        tree.net("br0", "mtu", "1500\n");
+        tree.net("br0", "carrier", "1\n");
+        tree.net("br0", "brif/eth0/x", "");
+        tree.net("br0", "brif/vnet0/x", "");
+        tree.net("vnet0", "carrier", "1\n");
+        tree.net("vnet0", "tun_flags", "0x1002\n");
+        tree.net("eth0", "carrier", "0\n");
+        tree.net("pf0", "mtu", "9000\n");
+        tree.net("pf0", "carrier", "1\n");
+        tree
+    }
+
+    #[test]
+    fn a_bridge_has_a_link_by_a_port_that_is_no_guests() {
+        let tree = tree();
+        let dead = tree.seen("br0");
+        assert_eq!(
+            (dead.kind, dead.mtu, dead.link),
+            (NetworkKind::Bridge, 1500, false)
+        );
+        assert_eq!(dead.ways.uplinks, []);
+        tree.net("eth0", "carrier", "1\n");
+        let alive = tree.seen("br0");
+        assert!(alive.link && alive.ways.uplinks == [Uplink::Open] && !alive.ways.filters);
+        let plain = tree.seen("pf0");
+        assert_eq!(
+            (plain.kind, plain.mtu, plain.link),
+            (NetworkKind::Interface, 9000, true)
+        );
+        let machine = Machine::at(tree.0.path());
+        assert_eq!(machine.interface("br7"), Ok(NetworkSeen::Missing));
+        for wrong in ["", "../x", "..", "a/b"] {
+            assert!(machine.interface(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn vlans_of_a_bridge_and_of_its_ways_out_are_read() {
+        let tree = tree();
+        tree.net("br0", "brif/eth1.42/x", "");
+        tree.net("eth1.42", "carrier", "1\n");
+        tree.net("pf0", "carrier", "1\n");
+        // As Linux 6.1 writes it.
+        tree.file(
+            "proc/net/vlan/config",
+            "VLAN Dev name\t | VLAN ID\nName-Type: VLAN_NAME_TYPE_RAW_PLUS_VID_NO_PAD\neth1.42        | 42  | eth1\npf0            | 7  | pf\n",
+        );
+        let seen = tree.seen("br0");
+        assert_eq!(seen.ways.uplinks, [Uplink::Tagging(42)], "eth0 has no link");
+        assert!(!seen.ways.filters);
+        assert_eq!(tree.seen("pf0").ways.uplinks, [Uplink::Tagging(7)]);
+        tree.net("br0", "bridge/vlan_filtering", "1\n");
+        assert!(tree.seen("br0").ways.filters);
+        tree.net("br0", "bridge/vlan_filtering", "0\n");
+        assert!(!tree.seen("br0").ways.filters);
+    }
+}
