@@ -8,6 +8,7 @@ use godwit_api::v1 as api;
 use godwit_migration::{
     Cause, HostRefusal,
     doctor::{self, Diagnosis, Finding, Here, PeerFacts, PeerSeen, Severity},
+    preflight::GuestFacts,
 };
 use prost_types::Timestamp;
 
@@ -37,7 +38,8 @@ impl<W: World> HostDesk<W> {
         let facts = facts.map_err(|_| Refused::Cause(late()))??;
         let domain = within(self.0.world().doctor(Some(&facts)));
         let (domain, vfs) = tokio::join!(domain, self.examine_vfs_of(&facts));
-        let diagnosis = doctor::guest(&facts).and(domain).and(vfs);
+        let mut diagnosis = doctor::guest(&facts).and(domain).and(vfs);
+        diagnosis.findings.extend(old_agent(&facts));
         Ok(response(self.0.host(), &facts.guest.name, diagnosis))
     }
 
@@ -53,6 +55,11 @@ impl<W: World> HostDesk<W> {
             seen,
         }
     }
+}
+
+/// An agent that is older than this daemon.
+pub(crate) fn old_agent(facts: &GuestFacts) -> Option<Finding> {
+    doctor::old_agent(facts, env!("CARGO_PKG_VERSION"))
 }
 
 /// What the failure comes from says more than that there was one ("transport error").

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, HostRefusal, Options, Phase, Policy, Refusal, Role,
-    doctor::{Severity, old_agent},
-    plan::blocks,
-    preflight,
-    preflight::GuestFacts,
+    Brief, Cause, HostRefusal, Options, Phase, Policy, Refusal, Role, doctor::Severity, plan::blocks,
+    preflight, preflight::GuestFacts,
 };
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::{Coordinator, Wanted, stays::is_resting};
-use crate::{Planned, Planning, Refused, World, doctor::innermost, retry, words};
+use crate::{
+    Planned, Planning, Refused, World,
+    doctor::{innermost, old_agent},
+    retry, words,
+};
 
 /// The world has deadlines of its own for each thing that it looks at; this is for one that does not keep them.
 const LOOK: Duration = Duration::from_secs(20);

@@ -27,7 +27,6 @@ pub fn guest(facts: &GuestFacts) -> Diagnosis {
             "its pairs need none; but nobody confirms that its VF is used, or tells the network where it is";
         diagnosis.add(Finding::refusal(Severity::Hint, refusal, name, why));
     }
-    diagnosis.findings.extend(old_agent(facts));
     let wants = facts.managed && facts.policy != Policy::StandbyOnly;
     let seen = facts.agent.as_deref().unwrap_or_default();
     let lowered = facts.pairs.iter().filter(|pair| {
@@ -59,13 +58,9 @@ pub fn guest(facts: &GuestFacts) -> Diagnosis {
     diagnosis
 }
 
-/// An agent that is older than the daemon.
-pub fn old_agent(facts: &GuestFacts) -> Option<Finding> {
-    older(facts, env!("CARGO_PKG_VERSION"))
-}
-
-/// Agents are upgraded long after their hosts. One whose protocol is another one has not answered at all.
-fn older(facts: &GuestFacts, daemon: &str) -> Option<Finding> {
+/// An agent that is older than the daemon, of this version: agents are upgraded long after their hosts. One whose protocol is another one
+/// has not answered at all.
+pub fn old_agent(facts: &GuestFacts, daemon: &str) -> Option<Finding> {
     let own: Version = daemon.parse().ok()?;
     let agent = facts.agent_version.filter(|agent| *agent < own)?;
     let name = &facts.guest.name;
@@ -121,7 +116,7 @@ mod tests {
         let told = |agent: &str, daemon: &str| {
             let mut facts = super::super::tests::guests::web();
             facts.agent_version = agent.parse().ok();
-            older(&facts, daemon).map(|found| (found.severity, found.what, found.fix))
+            old_agent(&facts, daemon).map(|found| (found.severity, found.what, found.fix))
         };
         let (severity, what, fix) = told("0.9.12", "0.10.0").unwrap();
         assert_eq!(severity, Severity::Warning);

@@ -225,9 +225,9 @@ fn guest_vlans(guest: &str, host: &str, nic: &NeededNic, ways: &Ways) -> Option<
     let kept: Vec<(u16, &str)> = nic.vlans.guest.iter().filter_map(kept).collect();
     let (_, obstacle) = kept.first()?;
     let vlans: Vec<String> = kept.iter().map(|(vlan, _)| vlan.to_string()).collect();
-    let word = if vlans.len() == 1 { "VLAN" } else { "VLANs" };
+    let plural = if vlans.len() == 1 { "" } else { "s" };
     let what = format!(
-        "guest `{guest}` has {word} {} on the pair {}, and {} on {host} does not let them through: {obstacle}",
+        "guest `{guest}` has VLAN{plural} {} on the pair {}, and {} on {host} does not let them through: {obstacle}",
         vlans.join(", "),
         nic.mac,
         nic.place()

@@ -62,6 +62,14 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_old_agent_is_told_by_the_doctor_too() {
+    let sick = ailing(Layout::new(2, 2), &[], &["old-agents@alpha"]).await;
+    assert_eq!(sick.findings(0, "web-1").await, ["WARNING AGENT_OLDER [web-1]"]);
+    assert_eq!(sick.findings(1, "web-2").await, [""; 0]);
+    sick.sim.stop();
+}
+
+#[tokio::test]
 async fn vlans_of_a_guest_that_a_bridge_does_not_let_through_are_found() {
     let sick = ailing(Layout::new(2, 5), &[], &["bridge-filters@beta"]).await;
     // Its VF is in a VLAN, and what the guest sends has no tag; the other tags itself.
