@@ -24,6 +24,16 @@ pub fn set(place: &Place, host: Host) -> Result<()> {
     ssh::run(place, host, &format!("{correct} >/dev/null"))
 }
 
+/// Minutes away from this machine's: the emulation has lost its measure (seen once, half an hour gained in a few minutes), and every
+/// deadline on that host is over at once. It was right when the host was switched on.
+pub fn ran_away(place: &Place, host: Host) -> bool {
+    offset(place, host).is_ok_and(is_away)
+}
+
+fn is_away(seconds: f64) -> bool {
+    seconds.abs() > 120.0
+}
+
 /// That of each host, by its name.
 pub fn offsets(place: &Place) -> Result<HashMap<&'static str, f64>> {
     let of = |host: Host| Ok((host.name(), offset(place, host)?));
@@ -54,4 +64,15 @@ pub fn offset(place: &Place, host: Host) -> Result<f64> {
     drop(input);
     child.wait()?;
     Ok(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_away;
+
+    #[test]
+    fn a_clock_may_drift_and_not_run() {
+        assert!(!is_away(-30.0) && !is_away(30.0));
+        assert!(is_away(1_700.0) && is_away(-1_700.0));
+    }
 }

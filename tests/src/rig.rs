@@ -104,11 +104,12 @@ impl Rig {
     }
 
     /// Switches on what is off, and off and on what hangs: a story may have pulled a plug, and the emulation itself
-    /// can die, or lose an interrupt for ever.
+    /// can die, lose an interrupt for ever, or lose its clock.
     pub fn keep_on(&self) -> Result<()> {
         for host in Host::ALL {
-            if host::process(&self.place, host).is_none() || !ssh::answers(&self.place, host) {
-                say(format!("{host} is off or hangs"));
+            let dead = host::process(&self.place, host).is_none() || !ssh::answers(&self.place, host);
+            if dead || clock::ran_away(&self.place, host) {
+                say(format!("{host} is off, hangs, or has lost its clock"));
                 self.power_off(host)?;
                 self.power_on(host)?;
             }
@@ -117,7 +118,7 @@ impl Rig {
     }
 
     /// Whether the emulation failed by itself, and how: a host's died of an assertion of its own, or the host answers
-    /// nobody, or a guest runs and answers nobody, or one was reset unasked since `before`. What a story saw then says nothing of Godwit. A plug that a
+    /// nobody or has lost its clock, or a guest runs and answers nobody, or one was reset unasked since `before`. What a story saw then says nothing of Godwit. A plug that a
     /// story pulled is not meant.
     pub fn broke(&self, before: Unasked) -> Option<String> {
         let reset = || {
@@ -136,8 +137,10 @@ impl Rig {
             let log = self.place.run().join(format!("{host}.qemu.log"));
             let said = std::fs::read_to_string(log).unwrap_or_default();
             match host::process(&self.place, host) {
-                Some(_) if ssh::answers(&self.place, host) => None,
-                Some(_) => Some(format!("{host} hangs")),
+                Some(_) if !ssh::answers(&self.place, host) => Some(format!("{host} hangs")),
+                Some(_) => {
+                    clock::ran_away(&self.place, host).then(|| format!("the clock of {host} ran away"))
+                }
                 None => {
                     let last = said.lines().find(|line| line.contains("Assertion"))?;
                     Some(format!("the emulator of {host} died: {last}"))
