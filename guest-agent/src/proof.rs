@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use godwit_api::agent::v1::RefusalReason;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::frames;
 use crate::guest::{Guest, gave_up};
@@ -26,8 +26,8 @@ const ASK_EVERY: Duration = Duration::from_millis(150);
 /// How long an answer may take; a quarter of the time that is left if that is less.
 const WITHIN: Duration = Duration::from_secs(3);
 
-/// How long the answers of others may come after the first one, at least.
-const SETTLE: Duration = Duration::from_millis(20);
+/// Answers to the small questions have ceased when none has come for so long: four times as long as the first one took, within these.
+const QUIET: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Proves the port, if that can be done: somebody is known, and answers. `Ok(None)` where not. Then the same with frames as long as
 /// the bond's may be, if those are answered at all.
@@ -54,12 +54,14 @@ pub(crate) async fn prove(
     let mut proved = None;
     for size in [Size::Small, Size::Full(pair.master.mtu)] {
         let answer = answered(&Ask::through(target, asked, size), sender, &listeners, patience).await;
-        if let Some(took) = answer.map_err(over)? {
+        if let Some(answer) = answer.map_err(over)? {
             if proved.is_none() {
                 // What else answers the small ones would be taken for answers to the others.
-                sleep((2 * took).clamp(SETTLE, 10 * SETTLE)).await;
+                settled(&answer, asked, &listeners, patience)
+                    .await
+                    .map_err(over)?;
             }
-            proved = Some(proved.unwrap_or(took));
+            proved = Some(proved.unwrap_or(answer.took));
             continue;
         }
         let Some(active) = active else { break };
@@ -103,13 +105,24 @@ fn carries_nothing(target: &Link, active: &Link, asked: &[Near], size: Size) -> 
     Refusal::new(RefusalReason::NoAnswer, detail)
 }
 
-/// How long it took until somebody answered what was asked.
+/// The first answer.
+#[derive(Debug)]
+struct Answer {
+    /// How long it took.
+    took: Duration,
+    /// The port that it came in on, of those that were listened on.
+    port: usize,
+    /// How many questions had been asked by then, each of one neighbour.
+    questions: usize,
+}
+
+/// Whether and how soon somebody answered what was asked.
 async fn answered(
     ask: &Ask<'_>,
     sender: &Sender,
     listeners: &[Listener],
     patience: &mut Patience,
-) -> Result<Option<Duration>, Over> {
+) -> Result<Option<Answer>, Over> {
     listeners.iter().for_each(Listener::drain);
     let start = Instant::now();
     let within = ask
@@ -117,25 +130,85 @@ async fn answered(
         .min(patience.deadline.saturating_duration_since(start) / 4);
     let mut again = interval(ASK_EVERY);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut questions = 0;
     loop {
         tokio::select! {
-            _ = again.tick() => sender.send(&ask.questions),
+            _ = again.tick() => {
+                sender.send(&ask.questions);
+                questions += ask.questions.len();
+            }
             () = sleep_until(start + within) => return Ok(None),
             over = patience.over() => return Err(over),
             arrived = next(listeners) => match arrived {
                 None => return Ok(None),
-                Some(arrived) if is_answer(arrived, ask.asked) => return Ok(Some(start.elapsed())),
+                Some((port, arrived)) if is_answer(arrived, ask.asked) => {
+                    return Ok(Some(Answer { took: start.elapsed(), port, questions }));
+                }
                 Some(_) => {}
             }
         }
     }
 }
 
-/// The next frame on any of the ports; none when one cannot be listened on any more.
-async fn next(listeners: &[Listener]) -> Option<Arrived> {
+/// Until every question has its answer, or the answers have ceased: a busy guest asks again before the first answer comes, and not
+/// everybody answers.
+async fn settled(
+    first: &Answer,
+    asked: &[Near],
+    listeners: &[Listener],
+    patience: &mut Patience,
+) -> Result<(), Over> {
+    let mut tally = Tally::of(first, listeners.len());
+    let quiet = (4 * first.took).clamp(QUIET.0, QUIET.1);
+    let end = Instant::now() + 2 * QUIET.1;
+    let mut last = Instant::now();
+    while !tally.is_full() {
+        tokio::select! {
+            () = sleep_until((last + quiet).min(end)) => return Ok(()),
+            over = patience.over() => return Err(over),
+            arrived = next(listeners) => match arrived {
+                None => return Ok(()),
+                Some((port, arrived)) if is_answer(arrived, asked) => {
+                    tally.count(port);
+                    last = Instant::now();
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Answers by the port that they came in on: one to everybody comes in on each, so the ports are not added up.
+struct Tally {
+    questions: usize,
+    answers: Vec<usize>,
+}
+
+impl Tally {
+    fn of(first: &Answer, ports: usize) -> Tally {
+        let mut tally = Tally {
+            questions: first.questions,
+            answers: vec![0; ports],
+        };
+        tally.count(first.port);
+        tally
+    }
+
+    fn count(&mut self, port: usize) {
+        self.answers[port] += 1;
+    }
+
+    fn is_full(&self) -> bool {
+        self.answers.iter().any(|answers| *answers >= self.questions)
+    }
+}
+
+/// The next frame, and on which of the ports; none when one cannot be listened on any more.
+async fn next(listeners: &[Listener]) -> Option<(usize, Arrived)> {
     let each = listeners.iter().map(|listener| Box::pin(listener.next()));
-    let (arrived, _, _) = futures_util::future::select_all(each).await;
-    arrived.ok()
+    let (arrived, port, _) = futures_util::future::select_all(each).await;
+    Some((port, arrived.ok()?))
 }
 
 impl Ask<'_> {
@@ -168,4 +241,29 @@ fn is_answer(arrived: Arrived, asked: &[Near]) -> bool {
     arrived
         .answers
         .is_some_and(|who| asked.iter().any(|near| near.ip == who))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_question_has_its_answer_when_one_port_has_as_many() {
+        let first = |questions| Answer {
+            took: Duration::from_millis(4),
+            port: 1,
+            questions,
+        };
+        assert!(
+            Tally::of(&first(1), 2).is_full(),
+            "one asked, one answered: nothing is waited for"
+        );
+        let mut tally = Tally::of(&first(2), 2);
+        assert!(!tally.is_full());
+        // The same answer, which was to everybody.
+        tally.count(0);
+        assert!(!tally.is_full(), "another may still come");
+        tally.count(1);
+        assert!(tally.is_full());
+    }
 }

@@ -135,7 +135,7 @@ pub(crate) fn many_at_once(stage: &Stage) -> Result<()> {
 /// XML of more than a megabyte comes back whole; metadata of a later version is nothing to guess at; and for a caller that is killed, or
 /// that has not waited, nothing is held.
 pub(crate) fn hard_to_serve(stage: &Stage) -> Result<()> {
-    stage.configure(Host::Beta, &format!("[hook]\npool = \"{POOL}\"\ndeadline = 2\n"))?;
+    stage.configure(Host::Beta, &format!("[hook]\npool = \"{POOL}\"\ndeadline = 30\n"))?;
     let _hook = Hook::install(stage)?;
     let xml = teamed_xml(stage)?;
     let long = of_guest(&xml, 0)?.replace(
@@ -167,6 +167,12 @@ pub(crate) fn hard_to_serve(stage: &Stage) -> Result<()> {
         unknown.xml
     );
     ensure!(unknown.err.contains("version `99`"), "{}", unknown.err);
+    // A hook that waits for so long would have its VF.
+    stage.on(
+        Host::Beta,
+        "sed -i 's/^deadline = 30$/deadline = 2/' /etc/godwit/godwitd.toml",
+    )?;
+    stage.daemon(Host::Beta, "restart")?;
     {
         let _hung = Hung::hang(stage, Host::Beta)?;
         let late = call(stage, &[of_guest(&xml, 2)?])?;
