@@ -167,7 +167,7 @@ impl<W: World> Manager<W> {
         Ok(Migration(found.migration.unwrap_or_default()).owned())
     }
 
-    /// Begins a migration, with the options of `godwit migrate` (see [`options`]). Answers when the destination holds its VFs; until then
+    /// Begins a migration, with the options of `godwit migrate`. Answers when the destination holds its VFs; until then
     /// nothing was changed.
     #[zbus(out_args("id", "object"))]
     async fn migrate(
