@@ -3,6 +3,7 @@
 
 mod arrival;
 mod estimate;
+mod keeping;
 mod leaving;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use crate::doctor::{Finding, Severity};
 pub use self::{
     arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival},
     estimate::{Estimated, GuestSize, estimate},
+    keeping::{KeepFacts, NicKept, NicSeen, Offer, Unseen, keeping},
     leaving::{LeavingFacts, Pages, leaving},
 };
 

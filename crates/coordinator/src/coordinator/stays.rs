@@ -196,7 +196,7 @@ impl<W: World> Coordinator<W> {
             teamed: false,
             nodes: facts.nodes,
             probes: self.probes(None),
-            unkept: false,
+            keep: Default::default(),
             options: Default::default(),
         };
         let id = brief.id.clone();
