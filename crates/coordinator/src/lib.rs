@@ -36,6 +36,6 @@ pub use journal::{Journal, JournalError};
 pub use peer_service::{Caller, PeerDesk};
 pub use refused::{NotNow, Refused};
 pub use service::{GuestDesk, MigrationDesk};
-pub use settings::{Deadlines, Expiry, Limits, Settings};
+pub use settings::{Deadlines, Expiry, Limits, Settings, Unasked};
 pub use subject::Subject;
 pub use world::{Job, Planned, Planning, World};

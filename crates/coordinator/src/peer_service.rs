@@ -317,8 +317,10 @@ fn uuid(text: &str) -> Result<(), Refused> {
 }
 
 fn wanted(asked: &api::ReserveRequest) -> Result<Vec<Pair>, Refused> {
-    if asked.pairs.is_empty() || asked.pairs.len() > MOST_PAIRS {
-        return Err(Refused::Invalid(format!("a guest has 1 to {MOST_PAIRS} pairs")));
+    let may_have_none = asked.policy() == godwit_api::v1::Policy::StandbyOnly;
+    if (asked.pairs.is_empty() && !may_have_none) || asked.pairs.len() > MOST_PAIRS {
+        let what = format!("a guest has 1 to {MOST_PAIRS} pairs, or none and the policy standby-only");
+        return Err(Refused::Invalid(what));
     }
     let pairs: Vec<Pair> = asked.pairs.iter().map(wanted_pair).collect::<Result<_, _>>()?;
     for (index, pair) in pairs.iter().enumerate() {

@@ -59,13 +59,13 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         let coordinator = self.0.clone();
         let wanted = Wanted {
             policy: words::policy_of(asked.policy()),
+            keep: words::keep_of(asked.keep()),
             options: options(asked.transfer.as_ref())?,
             ignore: reasons(asked.ignore)?,
             guest: asked.guest,
             destination: asked.destination,
             request: asked.request_id,
             probes: asked.probes_per_second,
-            unkept: asked.keep == i32::from(api::Keep::Off),
         };
         let (view, warnings) = carried(async move { coordinator.create(&wanted).await }).await?;
         subject.note("migration", &view.migration.brief.id);
@@ -84,13 +84,13 @@ impl<W: World> MigrationService for MigrationDesk<W> {
         name("destination", &asked.destination)?;
         let wanted = Wanted {
             policy: words::policy_of(asked.policy()),
+            keep: words::keep_of(asked.keep()),
             options: options(asked.transfer.as_ref())?,
             ignore: reasons(asked.ignore)?,
             guest: asked.guest,
             destination: asked.destination,
             request: String::new(),
             probes: None,
-            unkept: false,
         };
         Ok(Response::new(self.0.plan(&wanted).await?))
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use godwit_migration::{Options, Phase, profile::MustMatch};
+use godwit_migration::{Keep, Options, Phase, profile::MustMatch};
 
 use crate::History;
 
@@ -53,12 +53,21 @@ pub struct Settings {
     pub must_match: MustMatch,
     /// Names of its pools, for its peers to compare with theirs.
     pub pools: Vec<String>,
-    /// Probes a second by which a guest's outage is measured; 0: it is not.
-    pub probes: u32,
-    /// What a transfer from here is like, where whoever asks for it says nothing.
-    pub transfer: Options,
+    /// What a move from here is like, where whoever asks for it says nothing.
+    pub unasked: Unasked,
     /// When its certificate ends.
     pub certificate: Expiry,
+}
+
+/// What a move is like of which nothing was said.
+#[derive(Clone, Debug, Default)]
+pub struct Unasked {
+    /// Probes a second by which the guest's outage is measured; 0: it is not.
+    pub probes: u32,
+    /// Whether frames that arrive in its pause are kept.
+    pub keep: Keep,
+    /// Its transfer.
+    pub transfer: Options,
 }
 
 /// When a certificate ends, looked up each time: it can be replaced while the daemon runs.

@@ -9,7 +9,7 @@ mod profile;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Acceleration, Brief, Cause, Course, Figures, Guest, Kept, Migration, Moved, Outcome, Pair, Phase,
+    Acceleration, Brief, Cause, Course, Figures, Guest, Keep, Kept, Migration, Moved, Outcome, Pair, Phase,
     PhaseSpan, Policy, Role, State,
     preflight::{GuestFacts, PairFacts},
 };
@@ -18,7 +18,7 @@ use prost_types::Timestamp;
 pub use self::{
     findings::{diagnosis, estimates},
     measured::measured,
-    needs::{plan_request, planned},
+    needs::{nics, offer, plan_request, planned},
     peers::{PEER_VERSION, plug_alias, reserve_request},
     profile::{profile, profile_of},
 };
@@ -87,6 +87,8 @@ fn kept(value: &Kept) -> api::Kept {
         no_room: value.no_room,
         lost: value.lost,
         late: value.late,
+        brought: value.brought,
+        stragglers: value.stragglers,
         longest_ms: value.longest_ms,
         not_kept: value.not_kept.clone().unwrap_or_default(),
     }
@@ -104,6 +106,25 @@ pub fn policy(value: Policy) -> api::Policy {
 /// A policy from the wire; none where it was left open.
 pub fn policy_of(value: api::Policy) -> Option<Policy> {
     Policy::ALL.into_iter().find(|known| policy(*known) == value)
+}
+
+/// Whether frames of the pause are kept.
+pub fn keep(value: Keep) -> api::Keep {
+    match value {
+        Keep::Auto => api::Keep::Auto,
+        Keep::Off => api::Keep::Off,
+        Keep::On => api::Keep::On,
+    }
+}
+
+/// The same from the wire; none where it was left open.
+pub(crate) fn keep_of(value: api::Keep) -> Option<Keep> {
+    match value {
+        api::Keep::Unspecified => None,
+        api::Keep::Auto => Some(Keep::Auto),
+        api::Keep::Off => Some(Keep::Off),
+        api::Keep::On => Some(Keep::On),
+    }
 }
 
 /// What failed, for as long as it matters: a guest that is as it was asked for has no failure.

@@ -2,7 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
-use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
+use godwit_api::{
+    peer::v1::{KeepOffer, ListMacsResponse},
+    v1 as api,
+};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf,
     doctor::Diagnosis,
@@ -47,6 +50,10 @@ pub struct Planned {
     pub findings: Vec<api::Finding>,
     /// What could not be looked at.
     pub not_checked: Vec<api::NotChecked>,
+    /// Of a guest that is to leave: whether what arrives for its NICs in the pause will be kept.
+    pub nics: Vec<api::NicPlan>,
+    /// Of a guest that is to come: what this host does with such frames.
+    pub offer: Option<KeepOffer>,
     /// Of a guest that is to leave: how long its parts may take.
     pub estimate: Vec<api::StepEstimate>,
     /// Of a guest that is to come: a port of QEMU's where somebody listens for a while, and this host's name as libvirt has it.

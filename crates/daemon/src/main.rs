@@ -19,7 +19,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use godwit_coordinator::{
-    Coordinator, Expiry, Journal, Settings, World,
+    Coordinator, Expiry, Journal, Settings, Unasked, World,
     faults::{Faults, Faulty},
 };
 use godwit_server::{Audit, Keys, Known};
@@ -186,7 +186,7 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
 
 /// What other hosts and operators elsewhere may ask.
 async fn for_network<W: World>(coordinator: Coordinator<W>, keep: keep::Settings) -> Routes {
-    let desk = KeepDesk::new(coordinator.clone(), keep.root, keep.room);
+    let desk = KeepDesk::new(coordinator.clone(), keep);
     let routes = godwit_server::for_network(coordinator).await;
     godwit_server::and_kept_frames(routes, desk)
 }
@@ -208,9 +208,12 @@ fn settings(config: &Config, keys: Option<&Arc<Keys>>) -> Settings {
         must_match: config.must_match(),
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
         certificate: expiry(keys),
-        probes: config.measure.probes,
-        // Checked when the file was read.
-        transfer: config.transfer.options().unwrap_or_default(),
+        unasked: Unasked {
+            probes: config.measure.probes,
+            keep: config.keep.mode(),
+            // Checked when the file was read.
+            transfer: config.transfer.options().unwrap_or_default(),
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    MacAddress, Options, PciAddress, Profile,
+    Keep, MacAddress, Options, PciAddress, Profile,
     phase::{Course, Phase, State},
 };
 
@@ -113,7 +113,7 @@ pub struct Brief {
     pub source: String,
     /// Name of the host it is to reach.
     pub destination: String,
-    /// At least one.
+    /// None of a guest that wants no VF, and has no standby that one could be paired with.
     pub pairs: Vec<Pair>,
     /// Whether it must have a VF where it goes.
     #[serde(default)]
@@ -131,9 +131,14 @@ pub struct Brief {
     /// Probes a second by which the guest's outage is measured, at most [`Brief::MOST_PROBES`]; 0: it is not.
     #[serde(default)]
     pub probes: u32,
-    /// Frames that arrive in its pause are not kept: so it was asked for.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unkept: bool,
+    /// Source: whether frames that arrive in its pause are kept.
+    #[serde(
+        default,
+        alias = "unkept",
+        deserialize_with = "Keep::recorded",
+        skip_serializing_if = "Keep::is_auto"
+    )]
+    pub keep: Keep,
     /// Source: what the transfer is to be like, the configuration's defaults included.
     #[serde(default, skip_serializing_if = "Options::is_empty")]
     pub options: Options,
@@ -165,7 +170,7 @@ impl Brief {
             teamed: false,
             nodes: Vec::new(),
             probes: 0,
-            unkept: false,
+            keep: Keep::Auto,
             options: Options::default(),
         }
     }

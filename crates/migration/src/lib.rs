@@ -31,7 +31,7 @@ mod whereabouts;
 pub use address::{BadAddress, MacAddress, PciAddress};
 pub use brief::{Brief, Guest, Pair, Policy, Role};
 pub use cause::Cause;
-pub use kept::Kept;
+pub use kept::{Keep, Kept};
 pub use measured::{Measured, PairMeasured, PhaseMeasured, ProbeKind};
 pub use migration::{Acceleration, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
 pub use options::{Options, WrongOptions};

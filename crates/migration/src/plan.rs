@@ -3,6 +3,7 @@
 
 mod arrival;
 mod estimate;
+mod keeping;
 mod leaving;
 mod networks;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use crate::doctor::{Finding, Severity};
 pub use self::{
     arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival},
     estimate::{Estimated, GuestSize, estimate},
+    keeping::{KeepFacts, NicKept, NicSeen, Offer, Unseen, keeping},
     leaving::{LeavingFacts, Pages, leaving},
     networks::{NeededNic, Network, NetworkKind, NetworkSeen, NicVlans},
     ways::{PortVlans, Uplink, Ways},

@@ -112,7 +112,7 @@ pub fn pairs(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
     whole(facts)
 }
 
-/// The pairs of a managed guest that may move, or be accelerated or decelerated. A pair may be without its VF: such a
+/// The pairs of a managed guest that may move: none of one that wants no VF and has no standby. A pair may be without its VF: such a
 /// guest is on standby.
 ///
 /// # Errors
@@ -131,6 +131,18 @@ pub fn movable(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
     })
 }
 
+/// The pairs of a managed guest that may be accelerated or decelerated where it is.
+///
+/// # Errors
+/// As [`movable`], and [`GuestRefusal::NoVf`] of one that has none.
+pub fn paired(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
+    let pairs = movable(facts)?;
+    match pairs.is_empty() {
+        true => Err(no_vf(facts, "it has no pair".into())),
+        false => Ok(pairs),
+    }
+}
+
 /// A managed guest that runs here and is not on all of its VFs.
 pub fn wants_vf(facts: &GuestFacts) -> bool {
     let lacks = facts.pairs.iter().any(|pair| pair.vf.is_none());
@@ -145,7 +157,7 @@ pub fn objections(facts: &GuestFacts) -> Vec<GuestRefusal> {
     let mut all = Vec::from_iter(check_running(facts).err());
     let strays = facts.strays.iter();
     all.extend(strays.map(|stray| stray.refusal(&facts.guest.name)));
-    if facts.pairs.is_empty() {
+    if facts.pairs.is_empty() && !is_plain(facts) {
         let detail = "libvirt shows no PCI network function of a pool in its XML".into();
         all.push(no_vf(facts, detail));
     }
@@ -176,8 +188,27 @@ fn check_running(facts: &GuestFacts) -> Result<(), GuestRefusal> {
     })
 }
 
+/// The pairs of a guest that may be managed with that policy. Who wants no VF needs none, nor a pair: it is moved as it is.
+///
+/// # Errors
+/// As [`pairs`].
+pub fn adoptable(facts: &GuestFacts, policy: Policy) -> Result<Vec<Pair>, GuestRefusal> {
+    match facts.pairs.is_empty() && policy == Policy::StandbyOnly {
+        true => check_running(facts).map(|()| Vec::new()),
+        false => pairs(facts),
+    }
+}
+
+/// It has no pair, and is to have none.
+pub(crate) fn is_plain(facts: &GuestFacts) -> bool {
+    facts.managed && facts.pairs.is_empty() && facts.policy == Policy::StandbyOnly
+}
+
 /// Each pair whole, as libvirt and the agent show it.
 fn whole(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
+    if is_plain(facts) {
+        return Ok(Vec::new());
+    }
     if facts.pairs.is_empty() {
         return Err(no_vf(facts, "it has no pair".into()));
     }
@@ -381,6 +412,28 @@ mod tests {
         };
         facts.pairs.push(bond);
         assert!(movable(&facts).unwrap_err().to_string().contains("no channel"));
+    }
+
+    #[test]
+    fn a_guest_without_a_pair_moves_if_it_wants_no_vf() {
+        let mut facts = facts();
+        facts.pairs.clear();
+        facts.agent = Err("its domain has no channel".into());
+        assert!(movable(&facts).unwrap_err().to_string().contains("has no pair"));
+        facts.policy = Policy::StandbyOnly;
+        assert_eq!(movable(&facts), Ok(vec![]));
+        assert!(paired(&facts).unwrap_err().to_string().contains("has no pair"));
+        assert_eq!(objections(&facts), []);
+        assert!(!wants_vf(&facts) && !needs_agent(&facts));
+        facts.managed = false;
+        assert!(movable(&facts).is_err() && !objections(&facts).is_empty());
+        assert!(adoptable(&facts, Policy::Require).is_err() && adoptable(&facts, Policy::Prefer).is_err());
+        assert_eq!(adoptable(&facts, Policy::StandbyOnly), Ok(vec![]));
+        facts.running = false;
+        assert!(adoptable(&facts, Policy::StandbyOnly).is_err());
+        // Who has one is managed with it.
+        let facts = self::facts();
+        assert_eq!(adoptable(&facts, Policy::StandbyOnly).unwrap().len(), 1);
     }
 
     #[test]

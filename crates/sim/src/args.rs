@@ -40,8 +40,8 @@ Ills, ILL[@HOST], which change nothing but what `godwit doctor` or `godwit plan`
                                             host's guest); `godwit vfs check` finds and cleans it
   --ill cpu-unfit@beta                      `godwit plan` and `migrate` find it of the host that a guest would come to
                                             (machine-unknown, memory-short, memory-in-use, disk-missing, bridge-missing,
-                                            bridge-mtu, bridge-no-link, port-shut, lock-manager), or of the one where it
-                                            is (busy-guests, local-disk)
+                                            bridge-mtu, bridge-no-link, port-shut, lock-manager, keeps-none,
+                                            keeps-unknown), or of the one where it is (busy-guests, local-disk, macvtaps)
 
 Storms:
   godwit-sim storm --runs 10000             random faults and requests, faster than time; what fails is replayed by

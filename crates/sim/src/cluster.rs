@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::Context;
 use godwit_api::v1::{CancelMigrationRequest, migration_service_server::MigrationService};
-use godwit_coordinator::{Coordinator, Deadlines, Expiry, History, Journal, Limits, MigrationDesk, Settings};
+use godwit_coordinator::{
+    Coordinator, Deadlines, Expiry, History, Journal, Limits, MigrationDesk, Settings, Unasked,
+};
 use godwit_migration::{Phase, profile::MustMatch};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -99,8 +101,10 @@ impl Cluster {
             must_match: MustMatch::default(),
             pools,
             certificate: Expiry::new(move || Some(ends_ms)),
-            probes: 100,
-            transfer: Default::default(),
+            unasked: Unasked {
+                probes: 100,
+                ..Unasked::default()
+            },
         };
         let (life, dead) = watch::channel(false);
         let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));

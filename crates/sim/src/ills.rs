@@ -59,6 +59,12 @@ pub enum Ill {
     BusyGuests,
     /// Its guests' disks are files of its own.
     LocalDisk,
+    /// Its guests' standbys are macvtaps.
+    Macvtaps,
+    /// It takes no frames of a pause.
+    KeepsNone,
+    /// It is older than the question whether it takes any.
+    KeepsUnknown,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -72,7 +78,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 23] = [
+    pub const ALL: [Ill; 26] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -96,6 +102,9 @@ impl Ill {
         Ill::PortShut,
         Ill::BusyGuests,
         Ill::LocalDisk,
+        Ill::Macvtaps,
+        Ill::KeepsNone,
+        Ill::KeepsUnknown,
     ];
 
     /// As it is typed.
@@ -124,6 +133,9 @@ impl Ill {
             Ill::PortShut => "port-shut",
             Ill::BusyGuests => "busy-guests",
             Ill::LocalDisk => "local-disk",
+            Ill::Macvtaps => "macvtaps",
+            Ill::KeepsNone => "keeps-none",
+            Ill::KeepsUnknown => "keeps-unknown",
         }
     }
 

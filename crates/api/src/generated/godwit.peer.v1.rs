@@ -55,6 +55,9 @@ pub struct KeepResponse {
     /// The longest time that one was kept by both hosts, milliseconds.
     #[prost(uint32, tag = "5")]
     pub longest_ms: u32,
+    /// This host's own network brought them as well: they were not put in the guest's way a second time.
+    #[prost(uint64, tag = "95")]
+    pub brought: u64,
 }
 /// One pair that the guest should have.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -122,6 +125,19 @@ pub struct PlanResponse {
     /// This host's name as libvirt gives it to a source that has no other.
     #[prost(string, tag = "68")]
     pub host_name: ::prost::alloc::string::String,
+    /// What this host does with frames that arrive for the guest in its pause. Absent (an older destination): nothing is known of that.
+    #[prost(message, optional, tag = "95")]
+    pub keep: ::core::option::Option<KeepOffer>,
+}
+/// Whether a host takes frames that arrive for a guest in its pause.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepOffer {
+    /// Bytes that it has room for.
+    #[prost(uint64, tag = "1")]
+    pub room: u64,
+    /// Why it takes none, one sentence; empty: it takes them.
+    #[prost(string, tag = "2")]
+    pub why_not: ::prost::alloc::string::String,
 }
 /// What a guest needs of the host that it comes to, by its live XML. All of it is the caller's word, and only looked up.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -48,11 +48,13 @@ pub struct PlanMigrationRequest {
     /// Unspecified: the guest's own.
     #[prost(enumeration = "Policy", tag = "3")]
     pub policy: i32,
-    /// As of CreateMigration; so is the next.
+    /// As of CreateMigration; so are those that follow.
     #[prost(message, optional, tag = "65")]
     pub transfer: ::core::option::Option<TransferOptions>,
     #[prost(string, repeated, tag = "66")]
     pub ignore: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "Keep", tag = "95")]
+    pub keep: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlanMigrationResponse {
@@ -78,6 +80,24 @@ pub struct PlanMigrationResponse {
     /// How long what comes may take; no promise.
     #[prost(message, repeated, tag = "67")]
     pub estimate: ::prost::alloc::vec::Vec<StepEstimate>,
+    /// Whether frames that arrive in the pause are to be kept, the configuration's default included. Unspecified: the daemon is older than this.
+    #[prost(enumeration = "Keep", tag = "95")]
+    pub keep: i32,
+    /// Of each of the guest's NICs. Empty: none are to be kept, or the guest could not be looked at.
+    #[prost(message, repeated, tag = "96")]
+    pub nics: ::prost::alloc::vec::Vec<NicPlan>,
+}
+/// Whether frames that arrive for one of the guest's NICs in its pause will be kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NicPlan {
+    #[prost(string, tag = "1")]
+    pub mac: ::prost::alloc::string::String,
+    /// It is the standby of a pair.
+    #[prost(bool, tag = "2")]
+    pub standby: bool,
+    /// Why not, one sentence; empty: they will.
+    #[prost(string, tag = "3")]
+    pub not_kept: ::prost::alloc::string::String,
 }
 /// How long a part of a migration may take, by what was measured elsewhere and what is known of this guest.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -380,6 +400,12 @@ pub struct Kept {
     /// Why none, or not all, were kept; empty: they were.
     #[prost(string, tag = "8")]
     pub not_kept: ::prost::alloc::string::String,
+    /// The destination's own network brought them as well: they were not delivered a second time.
+    #[prost(uint64, tag = "95")]
+    pub brought: u64,
+    /// Of all: they came to the source when the guest had gone.
+    #[prost(uint64, tag = "96")]
+    pub stragglers: u64,
 }
 /// What a transfer is to be like: libvirt's own options. What is absent is left to libvirt, or to the configuration. Numbers out of
 /// their bounds and what does not go together are refused (INVALID) before anything is changed.
@@ -1148,6 +1174,8 @@ pub enum Keep {
     Auto = 1,
     /// Never.
     Off = 2,
+    /// Or the guest does not move.
+    On = 3,
 }
 impl Keep {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1159,6 +1187,7 @@ impl Keep {
             Self::Unspecified => "KEEP_UNSPECIFIED",
             Self::Auto => "KEEP_AUTO",
             Self::Off => "KEEP_OFF",
+            Self::On => "KEEP_ON",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1167,6 +1196,7 @@ impl Keep {
             "KEEP_UNSPECIFIED" => Some(Self::Unspecified),
             "KEEP_AUTO" => Some(Self::Auto),
             "KEEP_OFF" => Some(Self::Off),
+            "KEEP_ON" => Some(Self::On),
             _ => None,
         }
     }

@@ -20,6 +20,8 @@ pub(crate) enum Keep {
     Auto,
     /// Never
     Off,
+    /// Or the guest does not move
+    On,
 }
 
 impl Keep {
@@ -29,6 +31,7 @@ impl Keep {
             None => api::Keep::Unspecified,
             Some(Keep::Auto) => api::Keep::Auto,
             Some(Keep::Off) => api::Keep::Off,
+            Some(Keep::On) => api::Keep::On,
         };
         keep.into()
     }
@@ -45,6 +48,9 @@ pub(crate) struct Plan {
     /// As of migrate [default: the guest's own policy]
     #[arg(long, value_enum)]
     pub(crate) policy: Option<Policy>,
+    /// As of migrate [default: as the daemon's configuration has it]
+    #[arg(long, value_enum)]
+    pub(crate) keep: Option<Keep>,
     /// Go on in spite of errors with this reason, as CPU_UNFIT; may be given again
     #[arg(long, value_name = "REASON", value_parser = word)]
     pub(crate) ignore: Vec<String>,

@@ -130,6 +130,7 @@ fn again(request: &CreateMigrationRequest, wait: &str, out: &Output) -> String {
         api::Keep::Unspecified => "",
         api::Keep::Auto => " --keep auto",
         api::Keep::Off => " --keep off",
+        api::Keep::On => " --keep on",
     };
     let transfer = request.transfer.as_ref().map(transfer::typed).unwrap_or_default();
     let ignore = request.ignore.iter();

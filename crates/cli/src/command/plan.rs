@@ -2,7 +2,7 @@
 
 use godwit_api::v1::PlanMigrationRequest;
 
-use crate::args::{Plan, Policy};
+use crate::args::{Keep, Plan, Policy};
 use crate::client::Client;
 use crate::exit;
 use crate::failure::Error;
@@ -16,6 +16,7 @@ pub(super) async fn plan(mut client: Client, wanted: &Plan, out: &mut Output) ->
         policy: Policy::wire(wanted.policy),
         transfer: wanted.transfer.wire(),
         ignore: wanted.ignore.clone(),
+        keep: Keep::wire(wanted.keep),
     };
     let answer = client.plan(request).await?;
     if out.is_json() {

@@ -22,6 +22,8 @@ pub(crate) fn line(kept: &api::Kept) -> String {
     );
     for (count, what) in [
         (kept.late, "came after the guest ran again"),
+        (kept.stragglers, "came to the source when the guest had gone"),
+        (kept.brought, "came by the destination's network as well"),
         (kept.no_room, "found no room"),
         (kept.lost, "were lost on the way"),
     ] {
@@ -44,6 +46,8 @@ pub(crate) struct Kept<'a> {
     no_room: u64,
     lost: u64,
     late: u64,
+    brought: u64,
+    stragglers: u64,
     longest_ms: u32,
     not_kept: &'a str,
 }
@@ -57,6 +61,8 @@ impl<'a> From<&'a api::Kept> for Kept<'a> {
             no_room: kept.no_room,
             lost: kept.lost,
             late: kept.late,
+            brought: kept.brought,
+            stragglers: kept.stragglers,
             longest_ms: kept.longest_ms,
             not_kept: &kept.not_kept,
         }
@@ -78,12 +84,14 @@ mod tests {
         insta::assert_snapshot!(line(&kept), @"59 of 61 frames that came for the guest in its pause were delivered after it, the oldest 548 ms late.");
         let kept = api::Kept {
             late: 1,
+            brought: 1,
+            stragglers: 1,
             no_room: 1,
             lost: 1,
             not_kept: "52:54:00:aa:00:11: its standby has no tap".into(),
             ..kept
         };
-        insta::assert_snapshot!(line(&kept), @"59 of 61 frames that came for the guest in its pause were delivered after it, the oldest 548 ms late. 1 came after the guest ran again. 1 found no room. 1 were lost on the way. Not all were kept: 52:54:00:aa:00:11: its standby has no tap.");
+        insta::assert_snapshot!(line(&kept), @"59 of 61 frames that came for the guest in its pause were delivered after it, the oldest 548 ms late. 1 came after the guest ran again. 1 came to the source when the guest had gone. 1 came by the destination's network as well. 1 found no room. 1 were lost on the way. Not all were kept: 52:54:00:aa:00:11: its standby has no tap.");
         insta::assert_snapshot!(line(&api::Kept::default()), @"No frame came for the guest in its pause.");
         let none = api::Kept {
             not_kept: "so it was asked for".into(),

@@ -1,6 +1,8 @@
 //! What `godwit plan` prints for people.
 
-use godwit_api::v1::{Finding, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, VfCandidate};
+use godwit_api::v1::{
+    Finding, NicPlan, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, VfCandidate,
+};
 
 use super::table::{Fit, Table};
 use super::words;
@@ -40,6 +42,11 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
         lines.push("About how long, by figures of others and not exact:".into());
         lines.extend(estimate(&answer.estimate, width));
     }
+    if !answer.nics.is_empty() {
+        lines.push(String::new());
+        lines.push("What arrives in the pause:".into());
+        lines.extend(kept(&answer.nics, width));
+    }
     for pair in &answer.pairs {
         lines.push(String::new());
         lines.push(format!("pair {}, pool {}", pair.mac, pair.pool));
@@ -78,6 +85,18 @@ fn findings(findings: &[Finding], width: Option<usize>) -> Vec<String> {
             found.what.as_str().into(),
             found.fix.as_str().into(),
         ]);
+    }
+    table.lines(width)
+}
+
+fn kept(nics: &[NicPlan], width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new([("", Fit::Keep), ("NIC", Fit::Keep), ("BECAUSE", Fit::Wrap)]);
+    for nic in nics {
+        let (word, why) = match nic.not_kept.as_str() {
+            "" => ("kept", "it goes where the guest runs next"),
+            why => ("lost", why),
+        };
+        table.row([word.into(), nic.mac.as_str().into(), why.into()]);
     }
     table.lines(width)
 }

@@ -1,7 +1,7 @@
 //! Small words: names of enum values, times, lengths of time, sizes.
 
 use godwit_api::v1::{
-    Acceleration, Moved, Phase, PhaseRecord, Policy, ProbeKind, Role, Severity, TransferProgress,
+    Acceleration, Keep, Moved, Phase, PhaseRecord, Policy, ProbeKind, Role, Severity, TransferProgress,
     VfLinkState, VfProfile, VfUsage,
 };
 use jiff::Timestamp;
@@ -32,6 +32,10 @@ pub(crate) fn acceleration(acceleration: Acceleration) -> Option<String> {
 
 pub(crate) fn policy(policy: Policy) -> Option<String> {
     short(policy.as_str_name(), "POLICY_")
+}
+
+pub(crate) fn keep(keep: Keep) -> Option<String> {
+    short(keep.as_str_name(), "KEEP_")
 }
 
 pub(crate) fn probe_kind(kind: ProbeKind) -> Option<String> {

@@ -203,6 +203,13 @@ fn transfer(options: Option<&TransferOptions>) -> String {
     format!(" at {bandwidth} MiB/s by {parallel}")
 }
 
+fn keep(asked: Keep) -> String {
+    match asked {
+        Keep::Unspecified => String::new(),
+        asked => format!(" {}", asked.as_str_name()),
+    }
+}
+
 #[tonic::async_trait]
 impl MigrationService for Fake {
     async fn create_migration(
@@ -220,10 +227,7 @@ impl MigrationService for Fake {
         let probes = probes
             .map(|probes| format!(" probes {probes}"))
             .unwrap_or_default();
-        let keep = match request.get_ref().keep() {
-            Keep::Unspecified => String::new(),
-            keep => format!(" {}", keep.as_str_name()),
-        };
+        let keep = keep(request.get_ref().keep());
         let transfer = transfer(request.get_ref().transfer.as_ref());
         let question = format!("create {guest} {destination} {request_id}{policy}{probes}{keep}{transfer}");
         let migration = Some(self.answer(question, &self.script.create).await?);
@@ -238,11 +242,12 @@ impl MigrationService for Fake {
         request: Request<PlanMigrationRequest>,
     ) -> Result<Response<PlanMigrationResponse>, Status> {
         let policy = policy(request.get_ref().policy());
+        let keep = keep(request.get_ref().keep());
         let transfer = transfer(request.get_ref().transfer.as_ref());
         let PlanMigrationRequest {
             guest, destination, ..
         } = request.into_inner();
-        let question = format!("plan {guest} {destination}{policy}{transfer}");
+        let question = format!("plan {guest} {destination}{policy}{keep}{transfer}");
         Ok(Response::new(self.answer(question, &self.script.plan).await?))
     }
 

@@ -39,7 +39,7 @@ fn migration(id: &str, guest: &str, vf: &str) -> Migration {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
-        unkept: false,
+        keep: Default::default(),
         options: Default::default(),
     };
     Migration::begin(brief, BEGUN)

@@ -1,7 +1,8 @@
 //! `godwit plan`.
 
 use godwit_api::v1::{
-    Finding, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, VfCandidate,
+    Finding, Keep, NicPlan, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate,
+    VfCandidate,
 };
 
 use crate::fake::{Answer, Daemon, Script};
@@ -70,7 +71,7 @@ fn as_text_and_as_json() {
     );
     assert_eq!((json.code, json.err.as_str(), json.json().len()), (0, "", 1));
     insta::assert_snapshot!(json.out, @r#"
-    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"findings":[],"not_checked":[],"estimate":[]}
+    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"keep":{"mode":null,"nics":[]},"findings":[],"not_checked":[],"estimate":[]}
     "#);
     assert_eq!(
         daemon.asked(),
@@ -236,4 +237,35 @@ fn what_the_transfer_is_to_be_like_is_asked_for_in_a_plan_too() {
         ],
     );
     assert_eq!(daemon.asked(), ["plan web-1 beta at 2048 MiB/s by 4"]);
+}
+
+#[test]
+fn what_arrives_in_the_pause_is_told_of_each_nic() {
+    let (_dir, socket) = place();
+    let nic = |last: u8, not_kept: &str| NicPlan {
+        mac: format!("52:54:00:00:00:{last:02}"),
+        standby: last == 1,
+        not_kept: not_kept.into(),
+    };
+    let planned = || {
+        script(|plan| {
+            plan.keep = Keep::On.into();
+            plan.nics = vec![nic(1, ""), nic(2, "it is a macvtap")];
+            plan.pairs.clear();
+        })
+    };
+    let daemon = Daemon::start(&socket, planned());
+    let text = run(&socket, &["plan", "web-1", "beta", "--keep", "on"]);
+    insta::assert_snapshot!(text.out, @r#"
+    web-1 would move from alpha to beta without a VF (policy require)
+
+    What arrives in the pause:
+          NIC                BECAUSE
+    kept  52:54:00:00:00:01  it goes where the guest runs next
+    lost  52:54:00:00:00:02  it is a macvtap
+    "#);
+    let json = run(&socket, &["plan", "web-1", "beta", "--json"]);
+    let nics = r#""keep":{"mode":"on","nics":[{"mac":"52:54:00:00:00:01","standby":true,"not_kept":null},{"mac":"52:54:00:00:00:02","standby":false,"not_kept":"it is a macvtap"}]}"#;
+    assert!(json.out.contains(nics), "{}", json.out);
+    assert_eq!(daemon.asked(), ["plan web-1 beta KEEP_ON", "plan web-1 beta"]);
 }

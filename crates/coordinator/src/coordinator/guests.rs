@@ -103,13 +103,13 @@ impl<W: World> Coordinator<W> {
         let guest = known.facts.guest.uuid.clone();
         {
             let (_alone, facts) = self.alone_with(known, None).await?;
-            let pairs = match facts.managed {
+            let policy = policy.unwrap_or(facts.policy);
+            let pairs = match facts.managed && !facts.pairs.is_empty() {
                 // Adopted again, while it is on standby, it keeps its pairs.
                 true => preflight::movable(&facts),
-                false => preflight::pairs(&facts),
+                false => preflight::adoptable(&facts, policy),
             };
             let pairs = pairs.map_err(Refusal::from)?;
-            let policy = policy.unwrap_or(facts.policy);
             let adopted = self.0.world.adopt(&facts.guest, &pairs, policy).await;
             adopted.map_err(Refused::Cause)?;
         }

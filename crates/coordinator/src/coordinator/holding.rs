@@ -67,12 +67,12 @@ impl<W: World> Coordinator<W> {
     pub(crate) async fn held(&self, brief: &Brief) -> Event {
         let missing = brief.pairs.iter().filter(|pair| brief.vf_here(pair).is_none());
         let missing: Vec<&Pair> = missing.collect();
-        if missing.is_empty() {
-            return Event::Done(Report::of("held"));
-        }
         let by_policy = brief.role == Role::Destination && brief.policy == Policy::StandbyOnly;
         if by_policy && missing.len() == brief.pairs.len() {
             return Event::Unwanted;
+        }
+        if missing.is_empty() {
+            return Event::Done(Report::of("held"));
         }
         match self.choose(&missing, &brief.nodes).await {
             Ok(held) => {

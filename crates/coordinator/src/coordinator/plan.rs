@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, HostRefusal, Options, Phase, Policy, Refusal, Role, doctor::Severity, plan::blocks,
+    Brief, Cause, HostRefusal, Keep, Options, Phase, Policy, Refusal, Role, doctor::Severity, plan::blocks,
     preflight, preflight::GuestFacts,
 };
 use tokio::time::{Instant, timeout, timeout_at};
@@ -42,6 +42,7 @@ impl<W: World> Coordinator<W> {
             findings,
             not_checked,
             estimate,
+            nics,
             ..
         } = self.seen(&brief, &facts).await.map_err(Refused::Cause)?;
         let complete = pairs.len() == brief.pairs.len() && pairs.iter().all(|pair| !pair.vf.is_empty());
@@ -56,6 +57,8 @@ impl<W: World> Coordinator<W> {
             findings,
             not_checked,
             estimate,
+            keep: words::keep(brief.keep).into(),
+            nics,
         })
     }
 
@@ -88,11 +91,16 @@ impl<W: World> Coordinator<W> {
         }
         let seen = match seen {
             Ok(Ok(seen)) => seen,
-            Ok(Err(cause)) => {
-                debug!(guest = %brief.guest.name, "looking ahead: {}", cause.message);
-                return Ok(Vec::new());
+            Ok(Err(cause)) => return unseen(&brief, wanted, cause),
+            Err(_) => {
+                let message = format!("{} was not looked at in time", brief.guest.name);
+                let cause = Cause {
+                    reason: "DEADLINE".into(),
+                    message,
+                    ..Cause::default()
+                };
+                return unseen(&brief, wanted, cause);
             }
-            Err(_) => return Ok(Vec::new()),
         };
         let (blocking, others): (Vec<_>, Vec<_>) = seen
             .findings
@@ -163,13 +171,23 @@ impl<W: World> Coordinator<W> {
             nodes: facts.nodes,
             probes: self.probes(wanted.probes),
             options,
-            unkept: wanted.unkept,
+            keep: self.keep(wanted.keep),
         })
     }
 }
 
 fn is_away(cause: &Cause) -> bool {
     cause.reason == "HOST_UNREACHABLE"
+}
+
+/// Nobody could look. It keeps a move from nothing, but from one that is to be made only where frames are kept.
+fn unseen(brief: &Brief, wanted: &Wanted, cause: Cause) -> Result<Vec<api::Finding>, Refused> {
+    let ignored = wanted.ignore.iter().any(|word| word == "FRAMES_NOT_KEPT");
+    if brief.keep == Keep::On && !ignored {
+        return Err(Refused::Cause(cause));
+    }
+    debug!(guest = %brief.guest.name, "looking ahead: {}", cause.message);
+    Ok(Vec::new())
 }
 
 fn is_blocker(found: &api::Finding, ignored: &[String]) -> bool {

@@ -101,7 +101,7 @@ impl<W: World> Coordinator<W> {
     async fn look_after(&self, facts: GuestFacts) -> Result<(), Refused> {
         let idle = self.check_idle(&facts.guest, None).is_ok();
         // A guest that boots has no agent yet; it is looked at again.
-        if !idle || preflight::movable(&facts).is_err() {
+        if !idle || preflight::paired(&facts).is_err() {
             return Ok(());
         }
         let uuid = &facts.guest.uuid;
@@ -177,7 +177,7 @@ impl<W: World> Coordinator<W> {
 
     async fn begin_here(&self, known: Known, role: Role, sticky: bool) -> Result<View, Refused> {
         let (_alone, facts) = self.alone_with(known, None).await?;
-        let mut pairs = preflight::movable(&facts).map_err(godwit_migration::Refusal::from)?;
+        let mut pairs = preflight::paired(&facts).map_err(godwit_migration::Refusal::from)?;
         if role == Role::Accelerate {
             // A VF that it has already is the one that it keeps.
             pairs
@@ -196,7 +196,7 @@ impl<W: World> Coordinator<W> {
             teamed: false,
             nodes: facts.nodes,
             probes: self.probes(None),
-            unkept: false,
+            keep: Default::default(),
             options: Default::default(),
         };
         let id = brief.id.clone();

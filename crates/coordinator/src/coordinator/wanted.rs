@@ -1,6 +1,6 @@
 //! A migration that was asked for, and what it is with the configuration's defaults.
 
-use godwit_migration::{Brief, Options, Policy};
+use godwit_migration::{Brief, Keep, Options, Policy};
 
 use super::Coordinator;
 use crate::{Refused, World};
@@ -18,8 +18,8 @@ pub(crate) struct Wanted {
     pub(crate) policy: Option<Policy>,
     /// Probes a second; none: as the configuration has it.
     pub(crate) probes: Option<u32>,
-    /// As [`Brief::unkept`].
-    pub(crate) unkept: bool,
+    /// As [`Brief::keep`]; none: as the configuration has it.
+    pub(crate) keep: Option<Keep>,
     /// libvirt's own, as they were asked for.
     pub(crate) options: Options,
     /// Reasons of errors that are to keep it from nothing.
@@ -29,12 +29,19 @@ pub(crate) struct Wanted {
 impl<W: World> Coordinator<W> {
     /// Probes a second, where nothing or something else is wanted.
     pub(super) fn probes(&self, wanted: Option<u32>) -> u32 {
-        wanted.unwrap_or(self.0.settings.probes).min(Brief::MOST_PROBES)
+        wanted
+            .unwrap_or(self.0.settings.unasked.probes)
+            .min(Brief::MOST_PROBES)
+    }
+
+    /// Whether frames of the pause are kept, where nothing or something else is wanted.
+    pub(super) fn keep(&self, wanted: Option<Keep>) -> Keep {
+        wanted.unwrap_or(self.0.settings.unasked.keep)
     }
 
     /// What the transfer is to be like: as it was asked for, and else as the configuration has it.
     pub(super) fn options(&self, wanted: &Wanted) -> Result<Options, Refused> {
-        let options = wanted.options.clone().or(&self.0.settings.transfer);
+        let options = wanted.options.clone().or(&self.0.settings.unasked.transfer);
         match options.check() {
             Ok(()) => Ok(options),
             Err(wrong) if wanted.options.check().is_err() => Err(Refused::Invalid(wrong.to_string())),

@@ -139,8 +139,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         must_match: MustMatch::default(),
         pools: vec!["blue".into()],
         certificate: Default::default(),
-        probes: 0,
-        transfer: Default::default(),
+        unasked: Default::default(),
     };
     // In memory, so that a clock that stands still does not run on while it is read.
     let journal = Journal::in_memory().unwrap();
@@ -171,7 +170,7 @@ async fn desk(peers: &[&str]) -> HostDesk<Pretend> {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
-        unkept: false,
+        keep: Default::default(),
         options: Default::default(),
         pairs: vec![pair],
     };

@@ -30,7 +30,7 @@ fn migration(n: u32) -> Migration {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
-        unkept: false,
+        keep: Default::default(),
         options: Default::default(),
     };
     Migration::begin(brief, 1_767_323_045_067)

@@ -41,7 +41,7 @@ fn migration(id: &str, guest: &str, vf: &str, begun_ms: i64) -> Migration {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
-        unkept: false,
+        keep: Default::default(),
         options: Default::default(),
         pairs: vec![pair],
     };

@@ -29,6 +29,7 @@ impl<W: World> PeerDesk<W> {
             not_checked: seen.not_checked,
             port: port.into(),
             host_name,
+            keep: seen.offer,
         })
     }
 

@@ -3,7 +3,7 @@
 use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_migration::{
     Brief,
-    plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicVlans, PortVlans},
+    plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
 };
 
 use super::reserve_request;
@@ -39,6 +39,25 @@ pub fn planned(answer: peer::PlanResponse, own: Vec<api::Finding>, skipped: Vec<
         not_checked,
         ..Planned::default()
     }
+}
+
+/// What the destination does with frames that arrive in the pause, as it answered.
+pub fn offer(answer: &peer::PlanResponse) -> Offer {
+    match &answer.keep {
+        None => Offer::Older,
+        Some(peer::KeepOffer { room, why_not }) if *room > 0 && why_not.is_empty() => Offer::Taken,
+        Some(offer) => Offer::Refused(word(&offer.why_not)),
+    }
+}
+
+/// Of each NIC whether they will be kept.
+pub fn nics(each: Vec<NicKept>) -> Vec<api::NicPlan> {
+    let nic = |nic: NicKept| api::NicPlan {
+        mac: nic.mac,
+        standby: nic.standby,
+        not_kept: nic.not_kept.unwrap_or_default(),
+    };
+    each.into_iter().map(nic).collect()
 }
 
 fn wire(needs: &Needs) -> peer::ArrivalNeeds {

@@ -80,6 +80,14 @@ pub fn guest(n: u8) -> GuestFacts {
     }
 }
 
+/// What a move is like of which nothing was said, but for its transfer.
+pub fn unasked(transfer: godwit_migration::Options) -> godwit_coordinator::Unasked {
+    godwit_coordinator::Unasked {
+        transfer,
+        ..Default::default()
+    }
+}
+
 pub fn located(verdict: Verdict) -> Event {
     Event::Located {
         verdict,

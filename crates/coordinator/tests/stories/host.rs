@@ -157,8 +157,7 @@ impl Host {
             must_match: MustMatch::default(),
             pools: vec!["blue".into()],
             certificate: Default::default(),
-            probes: 0,
-            transfer: self.transfer.lock().unwrap().clone(),
+            unasked: facts::unasked(self.transfer.lock().unwrap().clone()),
         };
         let (deaths, faults) = (self.deaths.clone(), self.faults.lock().unwrap().clone());
         let die = move || deaths.send_modify(|deaths| *deaths += 1);

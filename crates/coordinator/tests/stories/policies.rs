@@ -1,12 +1,15 @@
 //! What a guest needs where it goes; the queue of transfers; and what a person may say of a guest that is not located.
 
-use godwit_api::v1::{Acceleration, Moved, Phase as Wire, Policy};
-use godwit_coordinator::Limits;
+use godwit_api::v1::{
+    self as api, Acceleration, Moved, Phase as Wire, Policy, guest_service_server::GuestService,
+};
+use godwit_coordinator::{GuestDesk, Limits};
 use godwit_migration::{Phase, Sighting, Verdict, VfUse};
+use tonic::Request;
 
 use crate::{
     facts,
-    host::{Host, Two},
+    host::{Desk, Host, No, Two, no},
     world::failed,
 };
 
@@ -63,6 +66,54 @@ fn a_guest_that_wants_none_moves_and_takes_none() {
         assert_eq!(
             (end.moved(), end.acceleration()),
             (Moved::Yes, Acceleration::Standby)
+        );
+        let end = beta.ended(&id).await;
+        assert_eq!(
+            (end.acceleration(), end.because.as_str()),
+            (Acceleration::Standby, "its policy is standby-only")
+        );
+        assert_eq!(beta.world.tried(Phase::Plug), 0);
+    });
+    assert_eq!(two.beta.peek().holds(), [""; 0]);
+}
+
+async fn adopt(alpha: &Desk, policy: Policy) -> Result<api::Guest, No> {
+    let desk = GuestDesk(alpha.coordinator.clone());
+    let asked = api::AdoptGuestRequest {
+        guest: "web-1".into(),
+        policy: policy.into(),
+    };
+    let answer = desk.adopt_guest(Request::new(asked)).await.map_err(no)?;
+    Ok(answer.into_inner().guest.unwrap())
+}
+
+/// An ordinary guest: no VF, no standby, no agent.
+#[test]
+fn a_guest_without_a_pair_is_moved_as_it_is_if_it_wants_no_vf() {
+    let two = Two::new();
+    two.alpha.world.set(|knobs| {
+        let guest = &mut knobs.guests[0];
+        guest.managed = false;
+        guest.pairs.clear();
+        guest.agent = Err("its domain has no channel".into());
+    });
+    two.live(async |alpha, beta| {
+        for policy in [Policy::Unspecified, Policy::Require, Policy::Prefer] {
+            let no = adopt(&alpha, policy).await.unwrap_err();
+            assert_eq!(no.failure.reason, "GUEST_WITHOUT_VF", "{policy:?}");
+        }
+        let adopted = adopt(&alpha, Policy::StandbyOnly).await.unwrap();
+        assert!(adopted.managed && adopted.problem.is_empty(), "{adopted:?}");
+        for no in [alpha.standby("web-1").await, alpha.accelerate("web-1").await] {
+            assert_eq!(no.unwrap_err().failure.reason, "GUEST_WITHOUT_VF");
+        }
+        // It has none, and is given none.
+        assert!(alpha.migrate_by(Policy::Require).await.is_err());
+        let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+        let end = alpha.settled(&id).await;
+        assert_eq!(
+            (end.moved(), end.acceleration(), end.pairs.len()),
+            (Moved::Yes, Acceleration::Standby, 0)
         );
         let end = beta.ended(&id).await;
         assert_eq!(

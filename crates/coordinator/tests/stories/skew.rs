@@ -48,8 +48,8 @@ fn what_a_destination_would_leave_unheeded_it_refuses_and_says_which_host_is_to_
             );
             let message = no.failure.message;
             assert!(
-                message.contains("needs version 2")
-                    && message.contains("speaks version 1: upgrade it on beta first"),
+                message.contains("needs version 3")
+                    && message.contains("speaks version 2: upgrade it on beta first"),
                 "{message}"
             );
         }

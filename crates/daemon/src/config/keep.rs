@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use godwit_migration::Keep;
 use serde::Deserialize;
 
 use crate::keep::Settings;
@@ -10,26 +11,19 @@ use crate::keep::Settings;
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct KeepTable {
-    /// `auto` (the default): those for guests that leave are kept where that can be done; `off`: none are.
-    mode: Mode,
+    /// Where nobody says otherwise: `auto` (the default): those for guests that leave are kept where that can be done; `on`: or the
+    /// guest does not move; `off`: none are, nor are any taken for guests that come.
+    mode: Keep,
     /// Memory for them, MiB, 1 to 4096, for each interface of a guest that leaves and each guest that comes. Default 64.
     room_mib: u32,
     /// So long after a guest has left, frames that still come here are sent after it, milliseconds, 0 to 10,000. Default 2,000.
     stragglers_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Mode {
-    #[default]
-    Auto,
-    Off,
-}
-
 impl Default for KeepTable {
     fn default() -> KeepTable {
         KeepTable {
-            mode: Mode::Auto,
+            mode: Keep::Auto,
             room_mib: 64,
             stragglers_ms: 2000,
         }
@@ -47,10 +41,15 @@ impl KeepTable {
         Ok(())
     }
 
+    /// Of guests that leave, where nobody says otherwise.
+    pub(crate) fn mode(self) -> Keep {
+        self.mode
+    }
+
     /// What this host keeps.
     pub(crate) fn settings(self) -> Settings {
         Settings {
-            enabled: self.mode == Mode::Auto,
+            takes: self.mode != Keep::Off,
             room: self.room_mib as usize * 1024 * 1024,
             stragglers: Duration::from_millis(self.stragglers_ms),
             ..Settings::default()
@@ -65,7 +64,14 @@ mod tests {
     #[test]
     fn what_is_kept_has_bounds() {
         let read = |text: &str| toml::from_str::<KeepTable>(text).unwrap();
-        assert!(read("").settings().enabled && !read("mode = 'off'").settings().enabled);
+        for (mode, keep, takes) in [
+            ("", Keep::Auto, true),
+            ("mode = 'on'", Keep::On, true),
+            ("mode = 'off'", Keep::Off, false),
+        ] {
+            let table = read(mode);
+            assert_eq!((table.mode(), table.settings().takes), (keep, takes));
+        }
         assert_eq!(read("room_mib = 2").settings().room, 2 << 20);
         assert_eq!(
             read("stragglers_ms = 50").settings().stragglers,

@@ -137,8 +137,7 @@ impl Host {
             must_match: MustMatch::default(),
             pools: vec!["fabric".into()],
             certificate: Default::default(),
-            probes: 0,
-            transfer: Default::default(),
+            unasked: Default::default(),
         };
         let journal = Journal::open(place.path()).unwrap();
         let coordinator = Coordinator::start(settings, Arc::clone(&world), journal)

@@ -4,7 +4,7 @@
 //! no switch is in between. They wait in the kernel, so they do not need this daemon any more.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, hash_map::Entry},
     path::PathBuf,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -17,14 +17,19 @@ use godwit_coordinator::{Awaited, Caller, Coordinator, Refused, World};
 use godwit_migration::{Brief, MacAddress};
 use tokio::{
     sync::Notify,
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info};
 
 use super::{
+    feed::Feed,
+    ffi::Only,
     frame::{self, Frame},
-    socket::Injector,
+    own::Own,
+    socket::{Next, Watcher},
+    source::Settings,
     tap::Tap,
 };
 
@@ -38,6 +43,10 @@ const LOOK_FAR: Duration = Duration::from_millis(250);
 /// So long after this host's record has the guest nothing more is taken for it.
 const AFTER: Duration = Duration::from_secs(5);
 
+/// A guest has no more NICs that count. Whose a tap is, is to be found out by then.
+const MOST_NICS: usize = 64;
+const PROC: Duration = Duration::from_secs(2);
+
 /// When the caller has no more: what waits has found its way by then, or does not count.
 const LAST: Duration = Duration::from_millis(2500);
 
@@ -47,9 +56,7 @@ const MOST: usize = 1024;
 /// [`KeepService`] of a host.
 pub(crate) struct KeepDesk<W> {
     coordinator: Coordinator<W>,
-    root: PathBuf,
-    /// Bytes, of one migration.
-    room: usize,
+    settings: Settings,
     /// By migration: who is at it. Whoever comes later takes the place.
     takers: Mutex<HashMap<String, Arc<Taker>>>,
 }
@@ -72,6 +79,10 @@ impl<W: World> KeepService for KeepDesk<W> {
         let Caller(caller) = caller.ok_or_else(|| {
             Refused::NotAllowed("the caller's host name is not known: it showed no certificate".into())
         })?;
+        if !self.settings.takes {
+            let host = self.coordinator.host();
+            return Err(Refused::Invalid(format!("{host} takes no frames ([keep] mode)")).into());
+        }
         let mut requests = request.into_inner();
         let first = timeout(HELLO, requests.message()).await;
         let first =
@@ -87,27 +98,26 @@ impl<W: World> KeepService for KeepDesk<W> {
             caller,
             taker: self.take_place(&id),
             id,
-            room: self.room,
+            room: self.settings.room,
             ways: Ways {
-                root: self.root.clone(),
+                root: self.settings.root.clone(),
                 brief: awaited.brief,
                 open: HashMap::new(),
             },
             came: None,
             answer: KeepResponse::default(),
         };
-        taking.take(first);
+        taking.take(first).await;
         let answer = async move { Ok(taking.attend(requests).await) };
         Ok(Response::new(Box::pin(stream::once(answer))))
     }
 }
 
 impl<W: World> KeepDesk<W> {
-    pub(crate) fn new(coordinator: Coordinator<W>, root: PathBuf, room: usize) -> KeepDesk<W> {
+    pub(crate) fn new(coordinator: Coordinator<W>, settings: Settings) -> KeepDesk<W> {
         KeepDesk {
             coordinator,
-            root,
-            room,
+            settings,
             takers: Mutex::default(),
         }
     }
@@ -146,7 +156,7 @@ impl<W: World> Taking<W> {
         loop {
             tokio::select! {
                 request = requests.message() => match request {
-                    Ok(Some(request)) => self.take(request),
+                    Ok(Some(request)) => self.take(request).await,
                     // The caller has no more, or cannot be heard any more.
                     Ok(None) | Err(_) => break,
                 },
@@ -156,6 +166,7 @@ impl<W: World> Taking<W> {
             self.ways.feed();
             if looked.elapsed() >= LOOK_FAR {
                 looked = Instant::now();
+                self.ways.open_pairs();
                 if self.is_over().await {
                     break;
                 }
@@ -170,9 +181,10 @@ impl<W: World> Taking<W> {
 
     fn answer(mut self) -> KeepResponse {
         for way in self.ways.each() {
-            self.answer.delivered += way.delivered;
-            self.answer.late += way.late;
-            self.answer.no_room += way.queue.len() as u64;
+            self.answer.delivered += way.tally.delivered;
+            self.answer.late += way.tally.late;
+            self.answer.no_room += way.feed.waiting();
+            self.answer.brought += way.tally.brought;
         }
         self.answer.longest_ms = self.ways.longest_ms();
         if self.answer.delivered > 0 {
@@ -190,9 +202,15 @@ impl<W: World> Taking<W> {
         }
     }
 
-    fn take(&mut self, request: KeepRequest) {
+    async fn take(&mut self, request: KeepRequest) {
         for frames in request.frames {
             let mac = frames.mac.parse().ok();
+            if let Some(mac) = mac {
+                self.ways.admit(mac).await;
+            }
+            if let Some(way) = mac.and_then(|mac| self.ways.of(mac)) {
+                way.look();
+            }
             for told in frames.frames {
                 self.take_one(mac, told);
             }
@@ -211,6 +229,11 @@ impl<W: World> Taking<W> {
             self.answer.refused += 1;
             return;
         }
+        let seen = Instant::now().checked_sub(held).unwrap_or_else(Instant::now);
+        if way.own.has(&frame, seen) {
+            way.tally.brought += 1;
+            return;
+        }
         let mut taken = self.taker.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = *taken + bytes <= self.room;
         if !fits {
@@ -219,7 +242,7 @@ impl<W: World> Taking<W> {
         }
         *taken += bytes;
         way.first.get_or_insert((Instant::now(), held));
-        way.queue.push_back(frame);
+        way.feed.add(frame);
     }
 }
 
@@ -231,18 +254,26 @@ struct Ways {
     open: HashMap<MacAddress, Option<Way>>,
 }
 
+/// What became of frames on one way.
+#[derive(Debug, Default)]
+struct Tally {
+    delivered: u64,
+    late: u64,
+    brought: u64,
+}
+
 /// The way to one of them.
 struct Way {
     tap: Tap,
-    injector: Injector,
+    /// Sees what the host's own network brings for the guest, and nothing of what is put in by it.
+    gate: Watcher,
+    own: Own,
     macs: Vec<MacAddress>,
     /// While the guest does not run yet the tap counts no more than so many as read: an emulator reads one from each queue.
     idle: u64,
     sorted: bool,
-    /// What has no room in the tap's queue yet, oldest first.
-    queue: VecDeque<Frame>,
-    delivered: u64,
-    late: u64,
+    feed: Feed,
+    tally: Tally,
     /// When the first came, and how long the source had had it.
     first: Option<(Instant, Duration)>,
     /// When it was seen that somebody reads the tap.
@@ -250,16 +281,52 @@ struct Way {
 }
 
 impl Ways {
-    /// Opened when the first frame comes: the source's guest stands still then, and the tap is there.
     fn of(&mut self, mac: MacAddress) -> Option<&mut Way> {
-        let pair = self.brief.pairs.iter().find(|pair| pair.mac == mac)?;
-        let way = self.open.entry(mac).or_insert_with(|| {
-            let opened = Way::open(&self.root, mac, vec![pair.mac, pair.primary_mac]);
+        self.open.get_mut(&mac)?.as_mut()
+    }
+
+    /// Opened when the first frame comes, if not before: the source's guest stands still then, and the tap is there.
+    async fn admit(&mut self, mac: MacAddress) {
+        if self.open.contains_key(&mac) || self.open.len() >= MOST_NICS {
+            return;
+        }
+        let pair = self.brief.pairs.iter().find(|pair| pair.mac == mac);
+        let own = match pair {
+            Some(pair) => Some(vec![pair.mac, pair.primary_mac]),
+            // Of a NIC that is no pair's only the caller says that it is the guest's.
+            None => self.is_its_own(mac).await.then(|| vec![mac]),
+        };
+        let opened = own.map(|macs| Way::open(&self.root, mac, macs));
+        let way = opened.and_then(|opened| {
             opened
                 .inspect_err(|error| debug!(%mac, "kept frames have no way to the guest: {error}"))
                 .ok()
         });
-        way.as_mut()
+        self.open.insert(mac, way);
+    }
+
+    /// The guest's emulator has the tap here.
+    async fn is_its_own(&self, mac: MacAddress) -> bool {
+        let Ok(guest) = self.brief.guest.uuid.parse() else {
+            return false;
+        };
+        let root = self.root.clone();
+        let look = move || Tap::of(&root, mac).is_ok_and(|tap| tap.is_of(&root, guest));
+        timeout(PROC, spawn_blocking(look))
+            .await
+            .is_ok_and(|own| own.unwrap_or(false))
+    }
+
+    /// As soon as there are the taps: what the host's own network brings is seen from then on.
+    fn open_pairs(&mut self) {
+        for pair in &self.brief.pairs {
+            let Entry::Vacant(place) = self.open.entry(pair.mac) else {
+                continue;
+            };
+            if let Ok(way) = Way::open(&self.root, pair.mac, vec![pair.mac, pair.primary_mac]) {
+                place.insert(Some(way));
+            }
+        }
     }
 
     fn each(&mut self) -> impl Iterator<Item = &mut Way> {
@@ -269,7 +336,7 @@ impl Ways {
     /// What waits goes into the taps' queues, as far as there is room; whether some waits still.
     fn feed(&mut self) -> bool {
         self.each().for_each(Way::feed);
-        self.each().any(|way| !way.queue.is_empty())
+        self.each().any(|way| way.feed.waiting() > 0)
     }
 
     fn longest_ms(&self) -> u32 {
@@ -288,16 +355,16 @@ impl Ways {
 impl Way {
     fn open(root: &std::path::Path, mac: MacAddress, macs: Vec<MacAddress>) -> std::io::Result<Way> {
         let tap = Tap::of(root, mac)?;
-        let injector = Injector::open(&tap.name)?;
+        let gate = Watcher::of(&tap.name, &Only::LeavingTo(&macs))?;
         Ok(Way {
             sorted: tap.is_sorted_by_vlan(),
             idle: tap.counted()?.read + tap.queues() as u64,
             tap,
-            injector,
+            gate,
+            own: Own::default(),
             macs,
-            queue: VecDeque::new(),
-            delivered: 0,
-            late: 0,
+            feed: Feed::default(),
+            tally: Tally::default(),
             first: None,
             ran: None,
         })
@@ -308,32 +375,20 @@ impl Way {
         frame::is_for(frame.destination(), &self.macs) && !(self.sorted && frame.is_tagged())
     }
 
-    /// The tap counts what finds no room in its queue: such a one is tried again. Its queue is not made longer for it: the
-    /// kernel loses what comes while it changes that (`dev_qdisc_change_tx_queue_len()` deactivates the interface).
     fn feed(&mut self) {
         self.look();
-        while let Some(frame) = self.queue.front() {
-            let before = self.tap.counted();
-            if self.injector.send(frame).is_err() {
-                return;
-            }
-            let dropped = match (before, self.tap.counted()) {
-                (Ok(before), Ok(after)) => after.dropped > before.dropped,
-                // The tap is gone, and the guest with it.
-                _ => return,
-            };
-            if dropped {
-                return;
-            }
-            self.queue.pop_front();
-            self.delivered += 1;
-            self.late += u64::from(self.ran.is_some());
-        }
+        let fed = self.feed.go(&self.tap, |frame| self.gate.send(frame));
+        self.tally.delivered += fed;
+        self.tally.late += if self.ran.is_some() { fed } else { 0 };
     }
 
+    /// Whether somebody reads the tap, and what the host's own network has brought.
     fn look(&mut self) {
         if self.ran.is_none() && self.tap.counted().is_ok_and(|counted| counted.read > self.idle) {
             self.ran = Some(Instant::now());
+        }
+        while let Ok(Next::Frame(frame)) = self.gate.next() {
+            self.own.brought(&frame, Instant::now());
         }
     }
 }

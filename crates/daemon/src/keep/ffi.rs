@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
+use godwit_migration::MacAddress;
 use nix::libc::{
     PACKET_AUXDATA, PACKET_STATISTICS, PACKET_VNET_HDR, SO_ATTACH_FILTER, SO_RCVBUFFORCE, SOL_PACKET,
     SOL_SOCKET, getsockopt, setsockopt, sock_filter, sock_fprog, socklen_t,
@@ -57,23 +58,57 @@ pub(super) fn with_room(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
     unsafe { set(socket, SOL_SOCKET, SO_RCVBUFFORCE, &bytes) }
 }
 
-/// Only what leaves by the interface comes in, nothing that arrives there.
-pub(super) fn only_leaving(socket: &impl AsFd) -> io::Result<()> {
-    // Of the kernel's filter.h and if_packet.h: BPF_LD|BPF_B|BPF_ABS of SKF_AD_OFF + SKF_AD_PKTTYPE, BPF_JMP|BPF_JEQ|BPF_K with
-    // PACKET_OUTGOING, BPF_RET|BPF_K: all of it, or nothing.
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let mut program = [
-        step(0x30, 0, 0, 0xffff_f000 + 4),
-        step(0x15, 0, 1, 4),
-        step(0x06, 0, 0, u32::MAX),
-        step(0x06, 0, 0, 0),
-    ];
+/// What a packet socket is given of the frames of its interface.
+pub(super) enum Only<'a> {
+    /// What leaves by it.
+    Leaving,
+    /// Of that, what is for one of these.
+    LeavingTo(&'a [MacAddress]),
+    /// What arrives there, for one of these or from one of them.
+    Arriving(&'a [MacAddress]),
+}
+
+/// The socket is given nothing else.
+pub(super) fn only(socket: &impl AsFd, what: &Only<'_>) -> io::Result<()> {
+    let mut program = filter(what);
     let program = sock_fprog {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
     };
-    // SAFETY: the kernel reads a sock_fprog for this option and copies the four steps, which outlive the call.
+    // SAFETY: the kernel reads a sock_fprog for this option and copies its steps, which outlive the call.
     unsafe { set(socket, SOL_SOCKET, SO_ATTACH_FILTER, &program) }
+}
+
+/// Of the kernel's filter.h and if_packet.h: BPF_LD|BPF_B|BPF_ABS of SKF_AD_OFF + SKF_AD_PKTTYPE, BPF_JMP|BPF_JEQ|BPF_K with
+/// PACKET_OUTGOING, BPF_RET|BPF_K: all of it, or nothing; and BPF_LD|BPF_W or BPF_H|BPF_ABS of an address' two parts.
+fn filter(what: &Only<'_>) -> Vec<sock_filter> {
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let (all, nothing) = (step(0x06, 0, 0, u32::MAX), step(0x06, 0, 0, 0));
+    let (skip_if_leaves, macs, places): (_, &[MacAddress], &[u32]) = match what {
+        Only::Leaving => (true, &[], &[]),
+        Only::LeavingTo(macs) => (true, macs, &[0]),
+        Only::Arriving(macs) => (false, macs, &[0, 6]),
+    };
+    let leaves = match skip_if_leaves {
+        true => step(0x15, 1, 0, 4),
+        false => step(0x15, 0, 1, 4),
+    };
+    let mut program = vec![step(0x30, 0, 0, 0xffff_f000 + 4), leaves, nothing];
+    for mac in macs {
+        let [a, b, c, d, e, f] = mac.bytes();
+        let (high, low) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([0, 0, e, f]));
+        for place in places {
+            program.extend([
+                step(0x20, 0, 0, *place),
+                step(0x15, 0, 3, high),
+                step(0x28, 0, 0, place + 4),
+                step(0x15, 0, 1, low),
+                all,
+            ]);
+        }
+    }
+    program.push(if places.is_empty() { all } else { nothing });
+    program
 }
 
 /// How many frames were lost since this was asked last, because nobody read them in time.

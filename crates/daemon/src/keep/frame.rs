@@ -75,13 +75,13 @@ impl Offload {
         header
     }
 
-    /// As it is when so many bytes more stand before the payload.
-    fn moved(mut self, bytes: u16) -> Offload {
+    /// As it is when so many bytes more, or less, stand before the payload.
+    fn moved(mut self, bytes: i16) -> Offload {
         if self.header_length > 0 {
-            self.header_length = self.header_length.saturating_add(bytes);
+            self.header_length = self.header_length.saturating_add_signed(bytes);
         }
         if self.needs_checksum {
-            self.checksum_start = self.checksum_start.saturating_add(bytes);
+            self.checksum_start = self.checksum_start.saturating_add_signed(bytes);
         }
         self
     }
@@ -119,9 +119,28 @@ impl Frame {
         destination(&self.data)
     }
 
+    /// Whom it is from.
+    pub(super) fn source(&self) -> [u8; 6] {
+        destination(self.data.get(6..).unwrap_or_default())
+    }
+
+    /// With another VLAN tag before all that it has inside, or with none.
+    pub(super) fn retagged(self, tag: Option<(u16, u16)>) -> Frame {
+        let Frame { mut data, offload } = self;
+        let had = is_tagged(&data);
+        let new = tag.map(|(protocol, tag)| [protocol.to_be_bytes(), tag.to_be_bytes()].concat());
+        data.splice(12..if had { 16 } else { 12 }, new.unwrap_or_default());
+        let offload = match (had, tag.is_some()) {
+            (false, true) => offload.moved(4),
+            (true, false) => offload.moved(-4),
+            (true, true) | (false, false) => offload,
+        };
+        Frame { data, offload }
+    }
+
     /// It has a VLAN tag (IEEE 802.1Q or 802.1ad).
     pub(super) fn is_tagged(&self) -> bool {
-        matches!(self.data.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]))
+        is_tagged(&self.data)
     }
 
     pub(super) fn told(self, held_us: u64) -> KeptFrame {
@@ -162,6 +181,10 @@ impl Frame {
             offload,
         })
     }
+}
+
+fn is_tagged(data: &[u8]) -> bool {
+    matches!(data.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]))
 }
 
 /// Whom a frame is for; of one that is cut off, nobody.
@@ -222,6 +245,13 @@ mod tests {
             (frame.offload.checksum_start, frame.offload.header_length),
             (38, 58)
         );
+        // Another one, and none any more.
+        let other = frame.retagged(Some((0x8100, 9)));
+        assert_eq!(other.data[12..18], [0x81, 0, 0, 9, 8, 0]);
+        assert_eq!(other.offload.checksum_start, 38);
+        let plain = Frame::read(&bytes(), None).unwrap();
+        assert_eq!(other.retagged(None), plain);
+        assert_eq!(plain.clone().retagged(Some((0x8100, 9))).retagged(None), plain);
     }
 
     #[test]

@@ -3,27 +3,62 @@
 //! ```text
 //! source                                                destination
 //! bridge ─► tap ─► emulator or vhost ─► guest (stopped)
-//!      └─ Watcher ─► Window ─► Link ══ mutual TLS ══► KeepDesk ─► Injector ─► tap's queue ─► guest (resumes)
+//!      └─ Watcher ─► Window ─► Link ══ mutual TLS ══► KeepDesk ─► Feed ─► tap's queue ─► guest (resumes)
 //! ```
 //!
 //! The source looks on at the guest's tap from the beginning of the transfer ([`source`]), so that the pause may come when it likes.
 //! Which frames the guest did not get follows from what the tap has counted ([`window`]), and from no clock. They are sent to the destination's daemon
 //! ([`link`]), which puts them into the queue of the guest's tap there ([`door`]). A guest that goes on at the source instead finds them in its own
-//! tap's queue.
+//! tap's queue, and is given what had no room there ([`nic`]). What comes to the source when the guest has gone is seen at its bridge's ports ([`uplinks`]).
 
 mod door;
+mod feed;
 mod ffi;
 mod frame;
+mod likeness;
 mod link;
+mod nic;
+mod own;
 mod socket;
 mod source;
 mod tap;
+mod uplinks;
 mod window;
+
+use std::{io, path::Path};
+
+use godwit_migration::{MacAddress, plan::Unseen};
 
 pub(crate) use self::{
     door::KeepDesk,
     source::{Interface, Keeper, Settings},
 };
+use self::{
+    socket::{Injector, Watcher},
+    tap::Tap,
+};
+
+/// Whether what goes to that NIC can be looked on at, tried; `device` is its end on this host by its domain.
+pub(crate) fn look(root: &Path, mac: MacAddress, device: Option<&str>) -> Result<(), Unseen> {
+    let tap = Tap::of(root, mac).map_err(|_| match device {
+        Some(device) if Tap::is_macvtap(root, device) => Unseen::Macvtap,
+        Some(_) | None => Unseen::NoTap,
+    })?;
+    let tried = Watcher::open(&tap.name);
+    tried
+        .map(drop)
+        .map_err(|error| Unseen::NotAllowed(error.to_string()))
+}
+
+/// For how many bytes this host has room, of a guest that comes; or why it takes none.
+pub(crate) fn takes(settings: &Settings) -> Result<u64, String> {
+    if !settings.takes {
+        return Err("so it is configured ([keep] mode)".into());
+    }
+    let allowed: io::Result<()> = Injector::allowed();
+    allowed.map_err(|error| format!("its godwitd may not open packet sockets: {error}"))?;
+    Ok(settings.room as u64)
+}
 
 #[cfg(test)]
 mod tests;

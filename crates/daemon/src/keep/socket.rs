@@ -18,18 +18,18 @@ use nix::{
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    ffi,
+    ffi::{self, Only},
     frame::{Frame, HEADER, LONGEST},
 };
 
 /// So many bytes may wait to be read, the kernel's own of each frame with them.
 const WAITING: u32 = 32 * 1024 * 1024;
 
-/// Sees every frame on its way to a tap.
+/// Sees frames that pass an interface.
 #[derive(Debug)]
 pub(super) struct Watcher {
     socket: AsyncFd<OwnedFd>,
-    interface: usize,
+    address: LinkAddr,
     buffer: Vec<u8>,
 }
 
@@ -44,11 +44,16 @@ pub(super) enum Next {
 }
 
 impl Watcher {
-    /// On the interface of that name.
+    /// On its way to the tap of that name.
     pub(super) fn open(tap: &str) -> io::Result<Watcher> {
-        let address = link_address(tap)?;
+        Watcher::of(tap, &Only::Leaving)
+    }
+
+    /// On the interface of that name.
+    pub(super) fn of(name: &str, what: &Only<'_>) -> io::Result<Watcher> {
+        let address = link_address(name)?;
         let socket = open(Some(SockProtocol::EthAll))?;
-        ffi::only_leaving(&socket)?;
+        ffi::only(&socket, what)?;
         ffi::with_header(&socket)?;
         ffi::with_tag(&socket)?;
         // Without the right to exceed it, the host's own limit counts.
@@ -62,7 +67,7 @@ impl Watcher {
         let socket = AsyncFd::new(socket)?;
         Ok(Watcher {
             socket,
-            interface: address.ifindex(),
+            address,
             buffer: vec![0; HEADER + LONGEST],
         })
     }
@@ -77,7 +82,7 @@ impl Watcher {
     pub(super) fn next(&mut self) -> io::Result<Next> {
         loop {
             let taken = self.socket.try_io(tokio::io::Interest::READABLE, |socket| {
-                take(socket, self.interface, &mut self.buffer).map_err(io::Error::from)
+                take(socket, self.address.ifindex(), &mut self.buffer).map_err(io::Error::from)
             });
             return match taken {
                 Ok(Some(frame)) => Ok(Next::Frame(frame)),
@@ -90,6 +95,11 @@ impl Watcher {
                 },
             };
         }
+    }
+
+    /// Puts a frame on the same way. It is not seen here: the kernel shows a socket nothing of its own (`skb_loop_sk()`).
+    pub(super) fn send(&self, frame: &Frame) -> io::Result<()> {
+        send(self.socket.get_ref(), &self.address, frame)
     }
 
     /// How many frames were lost since this was asked last: nobody read them in time.
@@ -152,6 +162,11 @@ pub(super) struct Injector {
 }
 
 impl Injector {
+    /// Whether this daemon may have one at all.
+    pub(super) fn allowed() -> io::Result<()> {
+        open(None).map(drop)
+    }
+
     /// On the interface of that name.
     pub(super) fn open(tap: &str) -> io::Result<Injector> {
         let address = link_address(tap)?;
@@ -163,10 +178,18 @@ impl Injector {
 
     /// One frame. The tap counts it if its queue is full.
     pub(super) fn send(&self, frame: &Frame) -> io::Result<()> {
-        let flags = MsgFlags::MSG_DONTWAIT;
-        sendto(self.socket.as_raw_fd(), &frame.written(), &self.address, flags)?;
-        Ok(())
+        send(&self.socket, &self.address, frame)
     }
+}
+
+fn send(socket: &OwnedFd, address: &LinkAddr, frame: &Frame) -> io::Result<()> {
+    sendto(
+        socket.as_raw_fd(),
+        &frame.written(),
+        address,
+        MsgFlags::MSG_DONTWAIT,
+    )?;
+    Ok(())
 }
 
 fn open(protocol: Option<SockProtocol>) -> io::Result<OwnedFd> {

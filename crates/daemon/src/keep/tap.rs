@@ -8,6 +8,7 @@ use std::{
 };
 
 use godwit_migration::MacAddress;
+use uuid::Uuid;
 
 use super::window::Counted;
 use crate::vf::Sysfs;
@@ -29,6 +30,16 @@ impl Tap {
             io::Error::new(io::ErrorKind::NotFound, what)
         };
         Tap::open(Sysfs::new(root).tap_folder(mac).ok_or_else(missing)?)
+    }
+
+    /// The emulator of that guest has it.
+    pub(super) fn is_of(&self, root: &Path, guest: Uuid) -> bool {
+        Sysfs::new(root).guest_has_tap(guest, &self.name)
+    }
+
+    /// The interface of that name is a macvtap: its character device has a folder.
+    pub(super) fn is_macvtap(root: &Path, device: &str) -> bool {
+        root.join("sys/class/net").join(device).join("macvtap").exists()
     }
 
     fn open(folder: PathBuf) -> io::Result<Tap> {

@@ -1,6 +1,7 @@
 //! From one guest's tap to another's, with the kernel's own taps in a network namespace of the test's own.
 
 mod place;
+mod stragglers;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -135,6 +136,47 @@ fn a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice() {
     );
 }
 
+#[test]
+fn a_guest_that_goes_on_at_the_source_gets_what_its_tap_had_no_room_for() {
+    in_a_network(
+        "keep::tests::a_guest_that_goes_on_at_the_source_gets_what_its_tap_had_no_room_for",
+        async || {
+            let place = Place::new("beta").await;
+            let mut source = place.guest("vnet0");
+            place.wire();
+            source.say("run");
+            let keeper = place.keeper(true);
+            place.burst(0..100).await;
+            pass(200).await;
+            source.say("hold");
+            place.events.send(suspended()).unwrap();
+            pass(50).await;
+            // Its tap's queue has room for 1,000.
+            place.burst(100..1900).await;
+            pass(300).await;
+            assert_eq!(source.got(), Vec::from_iter(0..100));
+            source.say("run");
+            place
+                .events
+                .send(change(Lifecycle::Resumed(Resumed::Migrated)))
+                .unwrap();
+            for _ in 0..1200 {
+                pass(50).await;
+                if source.got().len() >= 1900 {
+                    break;
+                }
+            }
+            keeper.end(false).await;
+            pass(100).await;
+            assert_eq!(
+                source.got(),
+                Vec::from_iter(0..1900),
+                "all of them, in their order"
+            );
+        },
+    );
+}
+
 /// A frame for that MAC with that type.
 fn frame(mac: [u8; 6], kind: [u8; 2]) -> KeptFrame {
     let mut data = [mac.as_slice(), &[2; 6], &kind].concat();
@@ -203,6 +245,36 @@ fn a_peer_reaches_no_guest_but_the_one_that_it_sends() {
             };
             assert_eq!(asked(vec![unknown]).await.unwrap_err().code(), Code::NotFound);
             assert!(asked(Vec::new()).await.is_err());
+        },
+    );
+}
+
+/// The source says that they are the guest's.
+#[test]
+fn a_nic_that_is_no_pairs_is_reached_if_it_is_the_guests() {
+    in_a_network(
+        "keep::tests::a_nic_that_is_no_pairs_is_reached_if_it_is_the_guests",
+        async || {
+            let place = Place::new("beta").await;
+            let _own = place.emulator("vnet2", place::GUEST, 0x22);
+            let _other = place.emulator("vnet3", "60d01700-0000-4000-8000-000000000099", 0x33);
+            for (last, reached) in [(0x22, 1), (0x33, 0)] {
+                let mac = [0x52, 0x54, 0, 0xaa, 0, last];
+                let named = godwit_migration::MacAddress::new(mac).unwrap().to_string();
+                let mut client = KeepServiceClient::new(place.channel.clone());
+                let request = request(&named, vec![frame(mac, [8, 0])]);
+                let mut answers = client
+                    .keep(tokio_stream::iter([request]))
+                    .await
+                    .unwrap()
+                    .into_inner();
+                let answer = answers.message().await.unwrap().unwrap();
+                assert_eq!(
+                    (answer.delivered, answer.refused),
+                    (reached, 1 - reached),
+                    "{named}"
+                );
+            }
         },
     );
 }

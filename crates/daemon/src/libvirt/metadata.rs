@@ -37,7 +37,7 @@ const MOST_PAIRS: usize = 32;
 pub(crate) struct GuestWish {
     /// What to do when there is no VF for it.
     pub policy: Policy,
-    /// Its pairs; at least one.
+    /// Its pairs; none only where it wants no VF.
     pub pairs: Vec<WishedPair>,
 }
 
@@ -149,7 +149,9 @@ impl GuestWish {
 
     fn check(self) -> Result<Self, MetadataError> {
         let wrong = |text: String| Err(MetadataError::Wrong(text));
-        if self.pairs.is_empty() || self.pairs.len() > MOST_PAIRS {
+        // Who wants no VF may have no standby for one.
+        let lacks = self.pairs.is_empty() && self.policy != Policy::StandbyOnly;
+        if lacks || self.pairs.len() > MOST_PAIRS {
             return wrong(format!(
                 "{} pairs; 1 to {MOST_PAIRS} are possible",
                 self.pairs.len()

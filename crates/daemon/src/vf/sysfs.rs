@@ -1,12 +1,13 @@
 //! What sysfs and /proc know and do about VFs: which there are, whose driver they have, who has them open.
 //! All of it blocks; the async face calls it through `spawn_blocking`.
 
+mod emulators;
 mod examine;
 mod site;
 mod uplinks;
 mod usage;
 
-pub(crate) use self::uplinks::Tap;
+pub(crate) use self::uplinks::{Doors, Tap};
 
 use std::{
     fs::{self, File, OpenOptions},

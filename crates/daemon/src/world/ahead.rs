@@ -7,14 +7,14 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use godwit_api::peer::v1 as peer;
+use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_coordinator::{Planned, words};
 use godwit_migration::{
     Brief, Cause, MacAddress, Pair, PciAddress,
     doctor::{Diagnosis, Fact},
     plan::{
-        self, ArrivalFacts, Fit, FreeMemory, LeavingFacts, NeededNic, Needs, Network, NetworkKind,
-        NetworkSeen, Pages, PlaceSeen, Ways,
+        self, ArrivalFacts, Fit, FreeMemory, KeepFacts, LeavingFacts, NeededNic, Needs, Network, NetworkKind,
+        NetworkSeen, NicSeen, Pages, PlaceSeen, Ways,
     },
     preflight::PairSeen,
 };
@@ -56,11 +56,12 @@ impl RealWorld {
         };
         let tree = self.practice.look().await;
         guest.needs.lock_manager = tree.lock_manager.clone().ok().flatten();
-        let (answer, pages, versions, own) = tokio::join!(
+        let (answer, pages, versions, own, nics) = tokio::join!(
             self.peers.plan(brief, Some(&guest.needs)),
             in_time(self.pages(brief)),
             in_time(self.versions()),
             in_time(self.own_places(&guest)),
+            in_time(self.nics_seen(brief)),
         );
         let answer = answer?;
         let port = self.reached(brief, &answer).await;
@@ -76,11 +77,13 @@ impl RealWorld {
             certificates,
             port,
         };
-        let own = plan::leaving(&guest.needs, &brief.options, &facts);
+        let mut own = plan::leaving(&guest.needs, &brief.options, &facts);
+        let nics = kept(brief, nics, &answer, &mut own);
         let (findings, skipped) = words::diagnosis(own);
         let parts = plan::estimate(guest.size, &brief.options, pages.ok());
         Ok(Planned {
             estimate: words::estimates(&parts),
+            nics,
             ..words::planned(answer, findings, skipped)
         })
     }
@@ -89,9 +92,13 @@ impl RealWorld {
     async fn plan_of_vfs(&self, brief: &Brief, why: String) -> Result<Planned, Cause> {
         let answer = self.peers.plan(brief, None).await?;
         let mut diagnosis = Diagnosis::default();
-        diagnosis.skip(format!("domain of `{}`", brief.guest.name), why);
+        diagnosis.skip(format!("domain of `{}`", brief.guest.name), why.clone());
+        let nics = kept(brief, Err(why), &answer, &mut diagnosis);
         let (findings, skipped) = words::diagnosis(diagnosis);
-        Ok(words::planned(answer, findings, skipped))
+        Ok(Planned {
+            nics,
+            ..words::planned(answer, findings, skipped)
+        })
     }
 
     async fn traveller(&self, brief: &Brief, seen: &[PairSeen]) -> Fact<Traveller> {
@@ -226,6 +233,7 @@ impl RealWorld {
             findings,
             not_checked,
             port: port.map(|port| (port, name.unwrap_or_default())),
+            offer: Some(self.keep_offer()),
             ..Planned::default()
         })
     }
@@ -282,6 +290,25 @@ impl RealWorld {
             _ => Err("it is of a kind that is not looked at".into()),
         }
     }
+}
+
+/// Whether frames that arrive in the pause will be kept; what speaks against it is found.
+fn kept(
+    brief: &Brief,
+    nics: Fact<Vec<NicSeen>>,
+    answer: &peer::PlanResponse,
+    diagnosis: &mut Diagnosis,
+) -> Vec<api::NicPlan> {
+    let facts = KeepFacts {
+        hosts: (brief.source.clone(), brief.destination.clone()),
+        keep: brief.keep,
+        nics,
+        offer: words::offer(answer),
+    };
+    let (nics, found) = plan::keeping(&brief.guest.name, &facts);
+    diagnosis.findings.extend(found.findings);
+    diagnosis.not_checked.extend(found.not_checked);
+    words::nics(nics)
 }
 
 /// What it is made of is libvirt's affair.

@@ -93,20 +93,25 @@ impl RealWorld {
             });
         }
         let wish = self.wish(state.uuid).await.ok().flatten();
-        facts.managed = wish.is_some();
         facts.policy = wish.as_ref().map(|wish| wish.policy).unwrap_or_default();
         if let Some(wish) = &wish {
             let aliases: Vec<String> = wish.pairs.iter().map(|pair| pair.primary_alias.clone()).collect();
             let strays = self.strays(state.uuid, &devices, open, &aliases).await;
             facts.strays = strays.unwrap_or_default();
         }
-        facts.pairs = match wish {
+        facts.managed = wish.is_some();
+        facts.pairs = match wish.filter(|wish| !wish.pairs.is_empty()) {
             Some(wish) => wish
                 .pairs
                 .iter()
                 .map(|wished| wished_pair(wished, &devices, vfs))
                 .collect(),
-            None => found_pairs(&devices, vfs, &ties),
+            None => {
+                let found = found_pairs(&devices, vfs, &ties);
+                // It was adopted when it had none: what it is to have now, nobody has said.
+                facts.managed &= found.is_empty();
+                found
+            }
         };
         facts
     }

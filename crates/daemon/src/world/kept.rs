@@ -1,22 +1,21 @@
 //! Frames that arrive for a guest while it is paused on its way to another host.
 
+use godwit_api::peer::v1::KeepOffer;
 use godwit_coordinator::Job;
-use godwit_migration::{Event, Kept, Pair};
+use godwit_migration::{Brief, Event, Keep, Kept, Pair, doctor::Fact, plan::NicSeen};
+use tokio::task::spawn_blocking;
 
 use super::{RealWorld, arriving::carried_by_emulator, uuid};
 use crate::{
-    keep::{Interface, Keeper},
+    keep::{self, Interface, Keeper},
     libvirt::xml::Nic,
 };
 
 impl RealWorld {
     /// Begins to look on at the guest's taps; or why not.
     pub(super) async fn keep_from(&self, job: &Job) -> Result<Keeper, Kept> {
-        if job.brief.unkept {
-            return Err(Kept::not("so it was asked for"));
-        }
-        if !self.keep.enabled {
-            return Err(Kept::not("the configuration says so ([keep])"));
+        if job.brief.keep == Keep::Off {
+            return Err(Kept::not("so it was asked for, or configured"));
         }
         let not = |what: &str, event: Event| match event {
             Event::Failed(cause) | Event::Left(cause) => Kept::not(format!("{what}: {}", cause.message)),
@@ -33,17 +32,99 @@ impl RealWorld {
         let migration = (job.brief.id.clone(), guest);
         Ok(Keeper::begin(&self.keep, migration, interfaces, events, channel))
     }
+
+    /// Whether what arrives for the guest's NICs in its pause can be kept here.
+    pub(super) async fn nics_seen(&self, brief: &Brief) -> Fact<Vec<NicSeen>> {
+        if brief.keep == Keep::Off {
+            return Ok(Vec::new());
+        }
+        let told = |event: Event| match event {
+            Event::Failed(cause) | Event::Left(cause) => cause.message,
+            _ => "it does not run".to_owned(),
+        };
+        let devices = self.devices(brief).await.map_err(told)?;
+        let (root, pairs) = (self.keep.root.clone(), brief.pairs.clone());
+        let look = spawn_blocking(move || {
+            let nics = devices.nics.iter().map(|nic| NicSeen {
+                mac: nic.mac.to_string(),
+                standby: pairs.iter().any(|pair| pair.mac == nic.mac),
+                unseen: keep::look(&root, nic.mac, nic.tap.as_deref()).err(),
+            });
+            nics.collect()
+        });
+        look.await.map_err(|error| error.to_string())
+    }
+
+    /// What this host does with such frames for guests that come.
+    pub(super) fn keep_offer(&self) -> KeepOffer {
+        match keep::takes(&self.keep) {
+            Ok(room) => KeepOffer {
+                room,
+                why_not: String::new(),
+            },
+            Err(why_not) => KeepOffer { room: 0, why_not },
+        }
+    }
 }
 
-/// The standbys of the guest. What is no tap is found out, and told, when it is opened.
+/// The NICs of the guest, standbys and others. What is no tap is found out, and told, when it is opened.
 fn interfaces(nics: &[Nic], pairs: &[Pair], vhost: bool) -> Vec<Interface> {
-    let standbys = pairs.iter().filter_map(|pair| {
-        let nic = nics.iter().find(|nic| nic.mac == pair.mac)?;
-        Some(Interface {
-            mac: pair.mac,
-            macs: vec![pair.mac, pair.primary_mac],
+    let each = nics.iter().map(|nic| {
+        let pair = pairs.iter().find(|pair| pair.mac == nic.mac);
+        let primary = pair.map(|pair| pair.primary_mac);
+        Interface {
+            mac: nic.mac,
+            macs: Vec::from_iter([Some(nic.mac), primary].into_iter().flatten()),
             emulated: carried_by_emulator(nic, vhost),
-        })
+        }
     });
-    standbys.collect()
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use godwit_migration::MacAddress;
+
+    use super::*;
+
+    fn nic(last: u8, driver: Option<&str>) -> Nic {
+        Nic {
+            alias: None,
+            mac: MacAddress::new([0x52, 0x54, 0, 0xaa, 0, last]).unwrap(),
+            model: Some("virtio".into()),
+            driver: driver.map(str::to_owned),
+            source: None,
+            tap: None,
+            teaming: None,
+            guest_address: None,
+        }
+    }
+
+    #[test]
+    fn all_nics_of_a_guest_are_looked_on_at_and_a_standby_for_its_primary_too() {
+        let nics = [nic(0x10, None), nic(0x11, Some("qemu"))];
+        let primary = MacAddress::new([0x52, 0x54, 0, 0xbb, 0, 1]).unwrap();
+        let pair = Pair {
+            mac: nics[0].mac,
+            primary_mac: primary,
+            standby: "ua-standby0".into(),
+            primary: "ua-primary0".into(),
+            pool: "fabric".into(),
+            source_vf: None,
+            destination_vf: None,
+            profile: None,
+        };
+        let told = |pairs: &[Pair]| {
+            let each = interfaces(&nics, pairs, true);
+            let each = each.into_iter().map(|one| (one.mac, one.macs, one.emulated));
+            each.collect::<Vec<_>>()
+        };
+        let other = (nics[1].mac, vec![nics[1].mac], true);
+        assert_eq!(
+            told(&[pair]),
+            [(nics[0].mac, vec![nics[0].mac, primary], false), other.clone()]
+        );
+        // An ordinary guest.
+        assert_eq!(told(&[]), [(nics[0].mac, vec![nics[0].mac], false), other]);
+    }
 }

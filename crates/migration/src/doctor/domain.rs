@@ -1,7 +1,10 @@
 //! A guest's domain: places to plug into, how it is asked to unplug, its memory, its stored definition.
 
 use super::{Diagnosis, DomainFacts, Finding, Memlock, Severity, libvirt::ON_TOP};
-use crate::{PciAddress, preflight::GuestFacts};
+use crate::{
+    PciAddress,
+    preflight::{self, GuestFacts},
+};
 
 /// From here on pinning memory that is not there yet takes some 8 s (245 ms for each GiB), bytes.
 const LARGE: u64 = 32 << 30;
@@ -64,7 +67,7 @@ fn ports(guest: &GuestFacts, facts: &DomainFacts) -> Option<(String, String)> {
     let name = &guest.guest.name;
     let free = facts.free_ports?;
     let lacking = guest.pairs.iter().filter(|pair| pair.vf.is_none()).count();
-    let wanted = lacking.max(usize::from(guest.pairs.is_empty()));
+    let wanted = lacking.max(usize::from(guest.pairs.is_empty() && !preflight::is_plain(guest)));
     (free < wanted).then(|| {
         (
             format!("guest `{name}` has {free} free PCIe root ports, and {wanted} VFs to be plugged"),

@@ -53,7 +53,8 @@ impl Migration {
     /// A guest that leaves starts on its VF, if it has one; at the destination it arrives on standby. From there the
     /// last switch that was worked on decides.
     fn acceleration_so_far(&self) -> Acceleration {
-        let has_vf = self.brief.pairs.iter().all(|pair| pair.source_vf.is_some());
+        let pairs = &self.brief.pairs;
+        let has_vf = !pairs.is_empty() && pairs.iter().all(|pair| pair.source_vf.is_some());
         let mut now = match self.brief.role {
             Role::Source | Role::Decelerate if has_vf => Acceleration::Accelerated,
             _ => self.standby(self.begun_ms),

@@ -106,7 +106,7 @@ fn brief(role: Role) -> Brief {
         teamed: false,
         nodes: Vec::new(),
         probes: 0,
-        unkept: false,
+        keep: Default::default(),
         options: Default::default(),
     }
 }

@@ -62,8 +62,7 @@ impl Beta {
             history: History::default(),
             must_match: MustMatch::default(),
             pools: vec!["blue".into()],
-            probes: 0,
-            transfer: Default::default(),
+            unasked: Default::default(),
             certificate: Expiry::default(),
         };
         let journal = Journal::open(directory.path()).unwrap();

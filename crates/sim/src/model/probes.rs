@@ -183,7 +183,7 @@ mod tests {
             teamed: false,
             nodes: Vec::new(),
             probes: 100,
-            unkept: false,
+            keep: Default::default(),
             options: Default::default(),
         }
     }

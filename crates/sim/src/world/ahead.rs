@@ -7,9 +7,9 @@ use godwit_migration::{
     doctor::{Version, Versions},
     options::Storage,
     plan::{
-        self, ArrivalFacts, CpuNeeds, Fit, FreeMemory, GuestSize, LeavingFacts, Machine, NeededDisk,
-        NeededNic, Needs, Network, NetworkKind, NetworkSeen, NicVlans, Pages, PlaceSeen, PortVlans, Uplink,
-        Ways,
+        self, ArrivalFacts, CpuNeeds, Fit, FreeMemory, GuestSize, KeepFacts, LeavingFacts, Machine,
+        NeededDisk, NeededNic, Needs, Network, NetworkKind, NetworkSeen, NicSeen, NicVlans, Pages, PlaceSeen,
+        PortVlans, Unseen, Uplink, Ways,
     },
     preflight::PairSeen,
 };
@@ -31,16 +31,20 @@ impl PretendWorld {
     pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Result<Planned, Cause> {
         let (needs, size) = self.needs(brief, seen);
         let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await?;
-        let (findings, not_checked, parts) = {
+        let (nics, findings, not_checked, parts) = {
             let model = self.model();
             let facts = leaving(&model.hosts[self.host], brief, &answer);
             let parts = plan::estimate(size, &brief.options, facts.pages.clone().ok());
-            let own = plan::leaving(&needs, &brief.options, &facts);
+            let mut own = plan::leaving(&needs, &brief.options, &facts);
+            let facts = keeping(&model.hosts[self.host], brief, &answer);
+            let (nics, found) = plan::keeping(&needs.guest, &facts);
+            own.findings.extend(found.findings);
             let (findings, not_checked) = words::diagnosis(own);
-            (findings, not_checked, parts)
+            (words::nics(nics), findings, not_checked, parts)
         };
         Ok(Planned {
             estimate: words::estimates(&parts),
+            nics,
             ..words::planned(answer, findings, not_checked)
         })
     }
@@ -118,8 +122,33 @@ impl PretendWorld {
             findings,
             not_checked,
             port: Some((port, host.name.clone())),
+            offer: offer(host),
             ..Planned::default()
         }
+    }
+}
+
+fn offer(host: &Host) -> Option<peer::KeepOffer> {
+    let why_not = match host.ills.contains(&Ill::KeepsNone) {
+        true => "so it is configured".into(),
+        false => String::new(),
+    };
+    let offer = peer::KeepOffer { room: 1, why_not };
+    (!host.ills.contains(&Ill::KeepsUnknown)).then_some(offer)
+}
+
+/// Every standby has a tap, if nothing else was ordered.
+fn keeping(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> KeepFacts {
+    let nic = |pair: &godwit_migration::Pair| NicSeen {
+        mac: pair.mac.to_string(),
+        standby: true,
+        unseen: host.ills.contains(&Ill::Macvtaps).then_some(Unseen::Macvtap),
+    };
+    KeepFacts {
+        hosts: (host.name.clone(), brief.destination.clone()),
+        keep: brief.keep,
+        nics: Ok(brief.pairs.iter().map(nic).collect()),
+        offer: words::offer(answer),
     }
 }
 

@@ -46,6 +46,9 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         ("port-shut@beta", "WARNING MIGRATION_PORT [beta]"),
         ("busy-guests@alpha", "WARNING SLOW_TO_CONVERGE [web-1]"),
         ("local-disk@alpha", "WARNING DISK_LOCAL [web-1]"),
+        ("macvtaps@alpha", "WARNING FRAMES_NOT_KEPT [web-1]"),
+        ("keeps-none@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
+        ("keeps-unknown@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
     ] {
         let sick = ailing(Layout::new(2, 2), &[], &[ill]).await;
         let moves = found.starts_with("WARNING");
@@ -77,4 +80,68 @@ async fn vlans_of_a_guest_that_a_bridge_does_not_let_through_are_found() {
     let told = (true, vec!["WARNING NETWORK_VLAN [beta]".to_owned()]);
     assert_eq!(planned(&sick, "web-5", 100).await, told);
     sick.sim.stop();
+}
+
+/// Whether frames of the pause are kept where the guest moves only if they are, where it does not matter, and where none are.
+#[tokio::test]
+async fn a_guest_that_is_to_lose_nothing_in_its_pause_moves_only_where_that_can_be() {
+    for (ill, kept) in [
+        (None, true),
+        (Some("macvtaps@alpha"), false),
+        (Some("keeps-none@beta"), false),
+        (Some("keeps-unknown@beta"), false),
+    ] {
+        let sim = ailing(Layout::new(2, 2), &[], Vec::from_iter(ill).as_slice()).await;
+        let plan = async |keep: api::Keep| {
+            let request = api::PlanMigrationRequest {
+                guest: "web-1".into(),
+                destination: "beta".into(),
+                keep: keep.into(),
+                ..Default::default()
+            };
+            let plan = sim.on(0).await.plan_migration(request).await.unwrap();
+            plan.into_inner()
+        };
+        let (off, on) = (plan(api::Keep::Off).await, plan(api::Keep::On).await);
+        assert!(
+            off.moves && off.findings.is_empty() && off.nics.is_empty(),
+            "{ill:?}"
+        );
+        assert_eq!((on.moves, on.keep()), (kept, api::Keep::On), "{ill:?}");
+        assert_eq!(on.nics.len(), 1, "{ill:?}");
+        assert_eq!(on.nics[0].not_kept.is_empty(), kept, "{ill:?}: {:?}", on.nics);
+        // Where nothing is said, the configuration has it: as well as it can be done.
+        assert_eq!(plan(api::Keep::Unspecified).await.keep(), api::Keep::Auto);
+        let request = |keep: api::Keep, ignore: &[&str]| api::CreateMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            keep: keep.into(),
+            ignore: ignore.iter().map(|word| (*word).to_owned()).collect(),
+            ..Default::default()
+        };
+        let begun = sim
+            .on(0)
+            .await
+            .create_migration(request(api::Keep::On, &[]))
+            .await;
+        assert_eq!(begun.is_ok(), kept, "{ill:?}: {begun:?}");
+        if let Err(no) = begun {
+            let failure = godwit_api::status::failure(&no).unwrap();
+            assert_eq!(failure.reason, "FRAMES_NOT_KEPT");
+            assert!(failure.hint.ends_with("--keep off"), "{}", failure.hint);
+            let listed = sim
+                .on(0)
+                .await
+                .list_migrations(api::ListMigrationsRequest::default())
+                .await;
+            assert_eq!(
+                listed.unwrap().into_inner().migrations.len(),
+                0,
+                "nothing was begun"
+            );
+            let ignored = request(api::Keep::On, &["FRAMES_NOT_KEPT"]);
+            sim.on(0).await.create_migration(ignored).await.unwrap();
+        }
+        sim.sim.stop();
+    }
 }

@@ -1,6 +1,6 @@
 //! The JSON of `godwit plan`: the API's message.
 
-use godwit_api::v1::{PairPlan, PlanMigrationResponse, StepEstimate, VfCandidate};
+use godwit_api::v1::{NicPlan, PairPlan, PlanMigrationResponse, StepEstimate, VfCandidate};
 use serde::Serialize;
 
 use super::doctor::{Finding, NotChecked};
@@ -15,6 +15,7 @@ pub(crate) struct Plan<'a> {
     policy: Option<String>,
     moves: bool,
     pairs: Vec<Pair<'a>>,
+    keep: Keep<'a>,
     findings: Vec<Finding<'a>>,
     not_checked: Vec<NotChecked<'a>>,
     estimate: Vec<Estimate<'a>>,
@@ -27,6 +28,22 @@ struct Estimate<'a> {
     /// Null: no end is foreseen.
     most_ms: Option<u64>,
     because: &'a str,
+}
+
+/// What becomes of frames that arrive in the pause.
+#[derive(Serialize)]
+struct Keep<'a> {
+    /// Null: the daemon is older than this.
+    mode: Option<String>,
+    nics: Vec<Nic<'a>>,
+}
+
+#[derive(Serialize)]
+struct Nic<'a> {
+    mac: &'a str,
+    standby: bool,
+    /// Null: what arrives for it in the pause will be kept.
+    not_kept: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +71,10 @@ impl<'a> From<&'a PlanMigrationResponse> for Plan<'a> {
             policy: words::policy(answer.policy()),
             moves: answer.moves,
             pairs: answer.pairs.iter().map(pair).collect(),
+            keep: Keep {
+                mode: words::keep(answer.keep()),
+                nics: answer.nics.iter().map(nic).collect(),
+            },
             findings: answer.findings.iter().map(Finding::from).collect(),
             not_checked: answer.not_checked.iter().map(NotChecked::from).collect(),
             estimate: answer.estimate.iter().map(estimate).collect(),
@@ -67,6 +88,14 @@ fn estimate(part: &StepEstimate) -> Estimate<'_> {
         least_ms: part.least_ms,
         most_ms: part.most_ms,
         because: &part.because,
+    }
+}
+
+fn nic(nic: &NicPlan) -> Nic<'_> {
+    Nic {
+        mac: &nic.mac,
+        standby: nic.standby,
+        not_kept: Some(nic.not_kept.as_str()).filter(|why| !why.is_empty()),
     }
 }
 

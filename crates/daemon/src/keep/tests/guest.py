@@ -1,6 +1,6 @@
 """Reads a tap as an emulator does: argv[1] is its name. Orders on the standard input, one word a line: `run`, `hold` (the guest
-stands still: one frame more is read and not taken), `stop` (nothing is read, as by the kernel). Says `ready`, and the number of
-each frame that the guest got."""
+stands still: one frame more is read and not taken), `stop` (nothing is read, as by the kernel), `announce` (the guest tells its
+network where it is). Says `ready`, and the number of each frame that the guest got."""
 import fcntl
 import os
 import select
@@ -30,7 +30,13 @@ while True:
         told = os.read(0, 100)
         if not told:
             sys.exit()
-        mode = told.decode().split()[-1]
+        order = told.decode().split()[-1]
+        if order == "announce":
+            mac = b"\x52\x54\x00\xaa\x00\x10"
+            os.write(tap, bytes(10) + b"\xff" * 6 + mac + b"\x80\x35" + bytes(46))
+            print("mode announce", flush=True)
+            continue
+        mode = order
         if mode == "run" and held is not None:
             get(held)
             held = None

@@ -73,8 +73,12 @@ pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) {
 }
 
 fn ip(words: &str) {
-    let status = Command::new("ip").args(words.split(' ')).status();
-    assert!(status.unwrap().success(), "ip {words}");
+    run("ip", words);
+}
+
+fn run(program: &str, words: &str) {
+    let status = Command::new(program).args(words.split(' ')).status();
+    assert!(status.unwrap().success(), "{program} {words}");
 }
 
 /// Nobody but the peer asks it for anything.
@@ -134,11 +138,21 @@ impl Place {
     /// The host `alpha` awaits a guest from `beta`; everybody who comes is `caller`.
     pub(super) async fn new(caller: &'static str) -> Place {
         let files = tempfile::tempdir().unwrap();
-        // Each host sees its own tap.
-        for (host, tap) in [("source", "vnet0"), ("destination", "vnet1")] {
+        // Each host sees its own tap, and its bridge with that.
+        let own = [
+            ("source", ["vnet0", "br0", "up0"].as_slice()),
+            (
+                "destination",
+                ["vnet1", "br1", "up1", "vnet2", "vnet3"].as_slice(),
+            ),
+        ];
+        for (host, interfaces) in own {
             let folder = files.path().join(host).join("sys/class/net");
             std::fs::create_dir_all(&folder).unwrap();
-            symlink(format!("/sys/class/net/{tap}"), folder.join(tap)).unwrap();
+            for interface in interfaces {
+                symlink(format!("/sys/class/net/{interface}"), folder.join(interface)).unwrap();
+            }
+            symlink("/proc", files.path().join(host).join("proc")).unwrap();
         }
         let (coordinator, arrived) = coordinator(&files).await;
         let mut asked = Request::new(ReserveRequest {
@@ -157,7 +171,12 @@ impl Place {
         });
         asked.extensions_mut().insert(Caller("beta".into()));
         PeerDesk(coordinator.clone()).reserve(asked).await.unwrap();
-        let desk = KeepDesk::new(coordinator, files.path().join("destination"), 60_000);
+        let settings = Settings {
+            root: files.path().join("destination"),
+            room: 60_000,
+            ..Settings::default()
+        };
+        let desk = KeepDesk::new(coordinator, settings);
         let named = KeepServiceServer::with_interceptor(desk, move |mut request: Request<()>| {
             request.extensions_mut().insert(Caller(caller.into()));
             Ok(request)
@@ -177,10 +196,15 @@ impl Place {
 
     /// Whoever reads that tap. It gets an address as libvirt gives it.
     pub(super) fn guest(&self, tap: &'static str) -> Guest {
-        let guest = Guest::new(tap);
-        ip(&format!("link set {tap} address fe:54:00:aa:00:10"));
+        self.emulator(tap, GUEST, 0x10)
+    }
+
+    /// The emulator of a guest, with a NIC whose MAC ends so.
+    pub(super) fn emulator(&self, tap: &str, guest: &str, mac: u8) -> Guest {
+        let emulator = Guest::new(tap, guest);
+        ip(&format!("link set {tap} address fe:54:00:aa:00:{mac:02x}"));
         ip(&format!("link set {tap} up"));
-        guest
+        emulator
     }
 
     /// What is for the guest goes to the source's tap.
@@ -191,9 +215,50 @@ impl Place {
         }
     }
 
+    /// The taps are ports of their hosts' bridges, which a network joins.
+    pub(super) fn fabric(&self) {
+        ip("link add fab type bridge");
+        ip("link set fab up");
+        for (tap, host) in [("vnet0", 0), ("vnet1", 1)] {
+            ip(&format!("link add br{host} type bridge"));
+            ip(&format!("link add up{host} type veth peer name fab{host}"));
+            ip(&format!("link set fab{host} master fab up"));
+            ip(&format!("link set up{host} master br{host} up"));
+            ip(&format!("link set {tap} master br{host}"));
+            ip(&format!("link set br{host} up"));
+        }
+    }
+
+    /// What is sent for the guest goes into that interface of the network.
+    pub(super) fn sends_by(&self, interface: &str) {
+        ip(&format!("addr add 10.0.0.1/24 dev {interface}"));
+        ip(&format!("neigh add 10.0.0.2 lladdr {MAC} dev {interface}"));
+    }
+
+    /// The network has learned that the guest is at the source.
+    pub(super) fn knows_the_source(&self) {
+        run("bridge", &format!("fdb add {MAC} dev fab0 master dynamic"));
+    }
+
+    /// That many, as fast as they go.
+    pub(super) async fn burst(&self, numbers: std::ops::Range<u32>) {
+        let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
+        for number in numbers {
+            socket.send_to(&number.to_be_bytes(), "10.0.0.2:9999").unwrap();
+            if number % 50 == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    }
+
     pub(super) fn keeper(&self, emulated: bool) -> Keeper {
+        self.patient_keeper(emulated, Duration::from_millis(100))
+    }
+
+    /// One that looks for stragglers for so long.
+    pub(super) fn patient_keeper(&self, emulated: bool, stragglers: Duration) -> Keeper {
         let settings = Settings {
-            stragglers: Duration::from_millis(100),
+            stragglers,
             root: self.files.path().join("source"),
             ..Settings::default()
         };
@@ -235,8 +300,7 @@ async fn coordinator(files: &TempDir) -> (Coordinator<Empty>, Arc<Notify>) {
         history: History::default(),
         must_match: MustMatch::default(),
         pools: vec!["fabric".into()],
-        probes: 0,
-        transfer: Default::default(),
+        unasked: Default::default(),
         certificate: Expiry::default(),
     };
     let journal = Journal::open(files.path()).unwrap();
@@ -267,10 +331,10 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    fn new(tap: &str) -> Guest {
+    fn new(tap: &str, guest: &str) -> Guest {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/src/keep/tests/guest.py");
         let mut process = Command::new("python3")
-            .args([program, tap])
+            .args([program, tap, "-uuid", guest])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -22,7 +22,32 @@ pub(crate) struct Tap {
     pub(crate) heard: u64,
 }
 
+/// The ports by which a bridge reaches the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Doors {
+    /// Its ports, but for guests' taps.
+    pub(crate) ports: Vec<String>,
+    /// It passes frames on with the VLAN tags that they have, to whatever port.
+    pub(crate) plain: bool,
+}
+
 impl Sysfs {
+    /// Of the bridge that this tap is a port of; none where it is a port of none.
+    pub(crate) fn doors(&self, tap: &str) -> Doors {
+        let Some(bridge) = self.bridge_of(tap) else {
+            return Doors::default();
+        };
+        let is_tap = |name: &String| self.folder(name).join("tun_flags").exists();
+        let mut ports = self.interfaces();
+        ports.retain(|name| self.bridge_of(name).as_ref() == Some(&bridge) && !is_tap(name));
+        ports.sort();
+        let sorts = number(&self.folder(&bridge).join("bridge/vlan_filtering"), 10);
+        Doors {
+            ports,
+            plain: sorts == Some(0),
+        }
+    }
+
     /// The PFs under the bridge (Linux or Open vSwitch) that the guest's tap is a port of; none while there is no such tap.
     /// libvirt gives a tap the MAC of its NIC with 0xfe as the first byte (`virNetDevTapCreateInBridgePort`), so a tap is
     /// found before its domain can be read.
@@ -157,6 +182,31 @@ mod tests {
         machine.file("sys/class/net/bond0/bonding/mode", "active-backup 1\n");
         port(&machine, "pf0", "bond0");
         assert!(!machine.sysfs().is_bridged("pf0"));
+    }
+
+    #[test]
+    fn a_bridge_reaches_the_network_by_the_ports_that_are_no_guests() {
+        let machine = machine();
+        tap(&machine, "vnet1", "fe:54:00:aa:00:11", "br0");
+        port(&machine, "pf0", "br1");
+        machine.file("sys/class/net/br1/bridge/stp_state", "0\n");
+        let doors = |name: &str| machine.sysfs().doors(name);
+        assert_eq!(
+            (doors("vnet0").ports, doors("vnet0").plain),
+            (vec!["up0".to_owned()], false)
+        );
+        machine.file("sys/class/net/br0/bridge/vlan_filtering", "0\n");
+        assert!(doors("vnet0").plain);
+        machine.file("sys/class/net/br0/bridge/vlan_filtering", "1\n");
+        assert!(!doors("vnet0").plain);
+        // Open vSwitch sorts as it likes.
+        port(&machine, "vnet0", "ovs-system");
+        port(&machine, "eno1", "ovs-system");
+        assert_eq!(
+            (doors("vnet0").ports, doors("vnet0").plain),
+            (vec!["eno1".to_owned()], false)
+        );
+        assert_eq!(doors("vnet9").ports, [""; 0]);
     }
 
     #[test]

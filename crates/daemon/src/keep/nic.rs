@@ -1,0 +1,261 @@
+//! One NIC of a guest that leaves: what goes to it is looked on at, and what the guest does not get any more is sent after it.
+
+use std::time::{Duration, Instant};
+
+use godwit_api::peer::v1::{KeepRequest, KeptFrames};
+use godwit_migration::Kept;
+use tokio::{
+    sync::{mpsc::error::TrySendError, watch},
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use super::{
+    feed::Feed,
+    frame::{self, Frame},
+    link::Link,
+    socket::{Injector, Next, Watcher},
+    source::{Interface, Settings, Stage},
+    tap::Tap,
+    uplinks::Uplinks,
+    window::Window,
+};
+
+/// How often a tap is looked at while its guest runs, and when it has stopped.
+const RUNS: Duration = Duration::from_millis(10);
+const STANDS: Duration = Duration::from_millis(2);
+
+/// Of one request: frames, and bytes beyond which none is added.
+const MOST_FRAMES: usize = 64;
+const MOST_BYTES: usize = 128 * 1024;
+
+/// A guest that goes on here has found what its tap dropped by then, or does not take it.
+const GIVEN_BACK: Duration = Duration::from_millis(2500);
+
+/// Of one interface: until its guest has left and nothing more comes for it.
+pub(super) async fn keep(
+    settings: &Settings,
+    interface: &Interface,
+    stage: watch::Receiver<Stage>,
+    link: &Link,
+) -> Kept {
+    let opened = Tap::of(&settings.root, interface.mac).and_then(|tap| {
+        let watcher = Watcher::open(&tap.name)?;
+        Ok((tap, watcher))
+    });
+    let (tap, watcher) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Kept::not(format!("{}: {error}", interface.mac)),
+    };
+    let untaken = match interface.emulated {
+        true => tap.queues() as u64,
+        false => 0,
+    };
+    let uplinks = Uplinks::of(&settings.root, &tap.name, &interface.macs, settings.room);
+    let mut one = One {
+        interface,
+        uplinks,
+        back: Feed::default(),
+        window: Window::new(untaken, settings.room),
+        tap,
+        watcher,
+        link,
+        pending: None,
+        gone: false,
+        kept: Kept::default(),
+    };
+    one.attend(stage, settings.stragglers).await;
+    one.ended()
+}
+
+struct One<'a> {
+    interface: &'a Interface,
+    window: Window,
+    uplinks: Uplinks,
+    /// What the tap dropped while the guest stood still that goes on here.
+    back: Feed,
+    tap: Tap,
+    watcher: Watcher,
+    link: &'a Link,
+    /// Filled, and not taken yet.
+    pending: Option<KeepRequest>,
+    /// Nothing more is seen: the tap has gone, or cannot be watched.
+    gone: bool,
+    kept: Kept,
+}
+
+impl One<'_> {
+    async fn attend(&mut self, mut stage: watch::Receiver<Stage>, stragglers: Duration) {
+        loop {
+            let now = *stage.borrow_and_update();
+            let stands = matches!(now, Stage::Stopped(_) | Stage::Left(_));
+            if stands {
+                self.uplinks.watch();
+            }
+            self.look();
+            match now {
+                // It may have stopped and gone on.
+                Stage::Runs | Stage::Stays(_) => self.give_back(),
+                Stage::Stopped(at) | Stage::Left(at) => {
+                    if self.window.stopped(at) {
+                        // What was missed before the guest had stopped is none of the pause.
+                        let _ = self.watcher.lost();
+                    }
+                }
+            }
+            let (gone, over) = (self.gone, self.is_over(now, stragglers));
+            if gone || over {
+                self.window.close();
+            }
+            self.forward();
+            if over {
+                return self.last_words().await;
+            }
+            let look = sleep(if stands { STANDS } else { RUNS });
+            tokio::select! {
+                () = look => {}
+                _ = stage.changed() => {}
+                _ = self.watcher.ready(), if stands && !gone => {}
+            }
+        }
+    }
+
+    fn is_over(&self, now: Stage, stragglers: Duration) -> bool {
+        match now {
+            Stage::Runs | Stage::Stopped(_) => false,
+            // What still comes for it is seen at the uplinks, if anywhere.
+            Stage::Left(at) => {
+                let nothing_comes = self.gone && (self.uplinks.is_blind() || self.uplinks.has_moved());
+                nothing_comes || at.elapsed() >= stragglers
+            }
+            Stage::Stays(at) => self.back.waiting() == 0 || at.elapsed() >= GIVEN_BACK,
+        }
+    }
+
+    /// The guest goes on here: it finds in its tap's queue what came in its pause, and behind that what had no room there.
+    fn give_back(&mut self) {
+        let dropped = self.window.goes_on();
+        // Which queue was full is not known where there are several.
+        if !dropped.is_empty() && self.tap.queues() == 1 {
+            info!(
+                tap = self.tap.name,
+                frames = dropped.len(),
+                "given back to a guest that goes on here"
+            );
+            dropped.into_iter().for_each(|frame| self.back.add(frame));
+        }
+        if self.back.waiting() == 0 {
+            return;
+        }
+        if let Ok(injector) = Injector::open(&self.tap.name) {
+            self.back.go(&self.tap, |frame| injector.send(frame));
+        }
+    }
+
+    /// What waits goes, if it can.
+    async fn last_words(&mut self) {
+        let end = Instant::now() + Duration::from_secs(1);
+        while self.pending.is_some() && Instant::now() < end {
+            sleep(STANDS).await;
+            self.forward();
+        }
+    }
+
+    /// Takes in what the tap has counted, and what was seen.
+    fn look(&mut self) {
+        // First: what comes to the tap came by an uplink before.
+        self.uplinks.look();
+        if self.gone {
+            return;
+        }
+        // Counted first: what was seen is then never less than what was read.
+        let counted = self.tap.counted();
+        loop {
+            match self.watcher.next() {
+                Ok(Next::Frame(frame)) => {
+                    let ours = frame::is_for(frame.destination(), &self.interface.macs);
+                    if ours {
+                        self.uplinks.at_tap(&frame);
+                    }
+                    self.window.seen(ours.then_some(frame), Instant::now());
+                }
+                Ok(Next::Nothing) => break,
+                // What was seen before that is still to be had: the socket says it once.
+                Ok(Next::Gone) if !self.gone => self.gone = true,
+                Ok(Next::Gone) => break,
+                Err(error) => {
+                    warn!(tap = self.tap.name, "frames are not seen any more: {error}");
+                    self.gone = true;
+                    break;
+                }
+            }
+        }
+        match counted {
+            Ok(counted) => self.window.counted(counted, Instant::now()),
+            Err(_) => self.gone = true,
+        }
+        if self.gone {
+            self.uplinks.tap_has_gone();
+        }
+    }
+
+    /// Sends what is due, as far as there is a way.
+    fn forward(&mut self) {
+        loop {
+            if self.pending.is_none() {
+                self.pending = self.fill();
+            }
+            let Some(request) = self.pending.take() else {
+                return;
+            };
+            let refused = match self.link.sender() {
+                None => Some(request),
+                Some(sender) => match sender.try_send(request) {
+                    Ok(()) => None,
+                    Err(TrySendError::Full(request) | TrySendError::Closed(request)) => Some(request),
+                },
+            };
+            if refused.is_some() {
+                self.pending = refused;
+                return;
+            }
+        }
+    }
+
+    fn fill(&mut self) -> Option<KeepRequest> {
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        while frames.len() < MOST_FRAMES && bytes < MOST_BYTES {
+            let Some((frame, at)) = self.window.next().or_else(|| self.straggler()) else {
+                break;
+            };
+            bytes += frame.data.len();
+            let held = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
+            frames.push(frame.told(held));
+        }
+        self.kept.frames += frames.len() as u64;
+        self.kept.bytes += bytes as u64;
+        let mac = self.interface.mac.to_string();
+        (!frames.is_empty()).then(|| KeepRequest {
+            migration_id: String::new(),
+            frames: vec![KeptFrames { mac, frames }],
+        })
+    }
+
+    /// One that came when the guest had gone: behind all that came for it here.
+    fn straggler(&mut self) -> Option<(Frame, Instant)> {
+        let next = self.window.is_settled().then(|| self.uplinks.next()).flatten()?;
+        self.kept.stragglers += 1;
+        Some(next)
+    }
+
+    fn ended(mut self) -> Kept {
+        // For what is left there was no way.
+        while self.fill().is_some() {}
+        // What nobody read from the socket in time was not even seen; some of it may have been for others.
+        let unkept = self.window.no_room() + self.uplinks.no_room() + u64::from(self.watcher.lost());
+        let mut kept = self.kept;
+        kept.frames += unkept;
+        kept.no_room += unkept;
+        kept
+    }
+}

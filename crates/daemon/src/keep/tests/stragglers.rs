@@ -1,0 +1,96 @@
+//! Frames that come to the source when the guest has gone, in a network that has not learned that yet.
+
+use super::{place::Guest, *};
+
+/// A guest at the source, one that waits at the destination, and a network between them.
+async fn place() -> (Place, Guest, Guest) {
+    let place = Place::new("beta").await;
+    let (mut source, mut destination) = (place.guest("vnet0"), place.guest("vnet1"));
+    place.fabric();
+    source.say("run");
+    destination.say("hold");
+    (place, source, destination)
+}
+
+/// All but the emulator's last frame once, and at the destination none twice.
+fn assert_whole(before: &[u32], after: &[u32], sent: u32) {
+    let all: BTreeSet<u32> = before.iter().chain(after).copied().collect();
+    assert_eq!(all, BTreeSet::from_iter(0..sent));
+    let twice = before.len() + after.len() - all.len();
+    assert!(twice <= 1, "{twice} came twice");
+}
+
+#[test]
+fn what_still_comes_to_the_source_follows_its_guest() {
+    in_a_network(
+        "keep::tests::stragglers::what_still_comes_to_the_source_follows_its_guest",
+        async || follows().await,
+    );
+}
+
+async fn follows() {
+    let (place, mut source, mut destination) = place().await;
+    place.sends_by("fab");
+    place.knows_the_source();
+    let keeper = place.patient_keeper(true, Duration::from_secs(9));
+    let sender = place.send_to("vnet0");
+    pass(300).await;
+    source.say("hold");
+    place.events.send(suspended()).unwrap();
+    pass(200).await;
+    let before = source.got();
+    destination.say("run");
+    drop(source);
+    let ending = tokio::spawn(keeper.end(true));
+    pass(300).await;
+    // Of no conversation that its guest had here: its bridge may have kept it from the guest.
+    place.burst(1_000_000..1_000_010).await;
+    pass(100).await;
+    destination.say("announce");
+    pass(300).await;
+    let sent = sender.end().await;
+    let kept = ending.await.unwrap();
+    pass(100).await;
+    let after = destination.got();
+    assert_whole(&before, &after, sent);
+    assert!(kept.stragglers > 5 && kept.not_kept.is_none(), "{kept:?}");
+    assert_eq!((kept.delivered, kept.lost), (kept.frames, 0), "{kept:?}");
+    // The network brought the newest itself.
+    assert!((kept.frames as usize) < after.len(), "{kept:?}");
+}
+
+/// A network that has not learned where the guest is brings everything to both hosts.
+#[test]
+fn what_reaches_both_hosts_comes_once() {
+    in_a_network(
+        "keep::tests::stragglers::what_reaches_both_hosts_comes_once",
+        async || {
+            let (place, mut source, mut destination) = place().await;
+            place.sends_by("fab");
+            let keeper = place.patient_keeper(true, Duration::from_secs(9));
+            // By then the destination looks on.
+            pass(1000).await;
+            let sender = place.send_to("vnet0");
+            pass(300).await;
+            source.say("hold");
+            place.events.send(suspended()).unwrap();
+            pass(300).await;
+            destination.say("run");
+            drop(source);
+            let ending = tokio::spawn(keeper.end(true));
+            pass(300).await;
+            destination.say("announce");
+            pass(100).await;
+            let sent = sender.end().await;
+            let kept = ending.await.unwrap();
+            pass(100).await;
+            let got = destination.got();
+            let all: BTreeSet<u32> = got.iter().copied().collect();
+            assert_eq!(all, BTreeSet::from_iter(0..sent), "{kept:?}");
+            // What a busy host was too late to know again came twice, and is told so.
+            assert_eq!((got.len() - all.len()) as u64, kept.delivered, "{kept:?}");
+            assert!(kept.brought > kept.delivered && kept.stragglers > 5, "{kept:?}");
+            assert_eq!(kept.lost, 0, "{kept:?}");
+        },
+    );
+}
