@@ -138,7 +138,14 @@ impl<W: World> Coordinator<W> {
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
         let mut known = self.known(&wanted.guest).await?;
         self.check_destination(&known.facts.guest, destination)?;
-        let found = self.look_ahead(wanted, &known.facts, &options).await?;
+        let found = match self.look_ahead(wanted, &known.facts, &options).await {
+            Ok(found) => found,
+            // The same request may have come in the meantime, and be at work.
+            Err(refused) => {
+                let made = self.requested(request).await?;
+                return made.map_or(Err(refused), |made| Ok((made.brief.id, Vec::new())));
+            }
+        };
         if self.take_over(&known.facts.guest.uuid).await? {
             known = self.known(&wanted.guest).await?;
         }

@@ -120,7 +120,6 @@ impl Refused {
                 "HOST_UNREACHABLE" => Code::Unavailable,
                 _ => Code::FailedPrecondition,
             },
-            Refused::Cause(cause) if cause.reason == "HOST_UNREACHABLE" => Code::Unavailable,
             // A host that goes down is not to be asked again and again.
             Refused::Cause(_) | Refused::NotNow(_) | Refused::GoingDown { .. } => Code::FailedPrecondition,
             Refused::Journal(JournalError::Held { .. }) => Code::FailedPrecondition,

@@ -4,18 +4,13 @@ use std::time::Duration;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, HostRefusal, Keep, Options, Phase, Policy, Refusal, Role, doctor::Severity, plan::blocks,
-    preflight, preflight::GuestFacts,
+    Brief, Cause, Keep, Options, Policy, Refusal, Role, doctor::Severity, plan::blocks, preflight,
+    preflight::GuestFacts,
 };
-use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::{Coordinator, Wanted, stays::is_resting};
-use crate::{
-    Planned, Planning, Refused, World,
-    doctor::{innermost, old_agent},
-    retry, words,
-};
+use crate::{Planned, Planning, Refused, World, doctor::old_agent, words};
 
 /// The world has deadlines of its own for each thing that it looks at; this is for one that does not keep them.
 const LOOK: Duration = Duration::from_secs(20);
@@ -65,7 +60,7 @@ impl<W: World> Coordinator<W> {
     /// What is found before a migration begins, and does not keep it from that. What cannot be asked now is told by Reserve.
     ///
     /// # Errors
-    /// Whatever blocks, all of it; the first gives its word. Or the destination cannot be reached.
+    /// Whatever blocks, all of it; the first gives its word.
     pub(super) async fn look_ahead(
         &self,
         wanted: &Wanted,
@@ -81,15 +76,7 @@ impl<W: World> Coordinator<W> {
             // It is refused in a moment.
             return Ok(Vec::new());
         };
-        let end = Instant::now() + self.0.settings.deadlines.of(Phase::Reserve);
-        let mut seen = timeout(LOOK, self.seen(&brief, facts)).await;
-        if let Ok(Err(cause)) = &seen
-            && is_away(cause)
-        {
-            self.greeted(&brief.destination, end).await?;
-            seen = timeout(LOOK, self.seen(&brief, facts)).await;
-        }
-        let seen = match seen {
+        let seen = match tokio::time::timeout(LOOK, self.seen(&brief, facts)).await {
             Ok(Ok(seen)) => seen,
             Ok(Err(cause)) => return unseen(&brief, wanted, cause),
             Err(_) => {
@@ -110,29 +97,6 @@ impl<W: World> Coordinator<W> {
             Some(cause) => Err(Refused::Cause(cause)),
             None => Ok(others),
         }
-    }
-
-    /// Waits until a destination that could not be reached answers at all: its daemon may be starting again. Reserve, which would wait as long
-    /// once more, is not begun for one that does not.
-    ///
-    /// # Errors
-    /// It cannot be reached.
-    async fn greeted(&self, destination: &str, end: Instant) -> Result<(), Refused> {
-        let world = &self.0.world;
-        let greet = || async {
-            match timeout_at(end, world.greet(destination)).await {
-                Ok(Err(cause)) if is_away(&cause) => Err(innermost(destination, cause)),
-                // Whatever it says, it is there.
-                Ok(_) => Ok(()),
-                Err(_) => Err("it did not answer in time".to_owned()),
-            }
-        };
-        let left = end.saturating_duration_since(Instant::now());
-        let answered = retry::Policy::NEAR.retry(left, |_| true, greet).await;
-        answered.map_err(|detail| {
-            let host = destination.into();
-            Refusal::from(HostRefusal::Unreachable { host, detail }).into()
-        })
     }
 
     /// Both hosts and the guest's domain, looked at together; the worst first.
@@ -174,10 +138,6 @@ impl<W: World> Coordinator<W> {
             keep: self.keep(wanted.keep),
         })
     }
-}
-
-fn is_away(cause: &Cause) -> bool {
-    cause.reason == "HOST_UNREACHABLE"
 }
 
 /// Nobody could look. It keeps a move from nothing, but from one that is to be made only where frames are kept.

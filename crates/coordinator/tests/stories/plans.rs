@@ -3,16 +3,15 @@
 use godwit_api::v1::{self as api, Policy, migration_service_server::MigrationService};
 use godwit_coordinator::MigrationDesk;
 use godwit_migration::{
-    Phase, Sighting, VfUse,
+    Sighting, VfUse,
     choice::Group,
     doctor::{Diagnosis, Finding, Severity},
 };
-use tokio::time::{Duration, Instant};
-use tonic::{Code, Request};
+use tonic::Request;
 
 use crate::{
     facts,
-    host::{Desk, Host, No, Two, no},
+    host::{Desk, No, Two, no},
 };
 
 async fn plan(alpha: &Desk, policy: Policy) -> Result<api::PlanMigrationResponse, No> {
@@ -213,52 +212,5 @@ fn what_the_doctor_finds_of_the_guest_counts_as_well() {
         assert_eq!(planned.not_checked.len(), 1);
         let no = create(&alpha, &[]).await.unwrap_err();
         assert_eq!(no.failure.reason, "GUEST_VF_FIXED");
-    });
-}
-
-#[test]
-fn a_destination_that_cannot_be_reached_is_told_within_one_deadline_and_nothing_was_begun() {
-    let host = Host::source();
-    host.live_fast(async |alpha| {
-        alpha.world.set(|knobs| knobs.away = Some(u32::MAX));
-        let asked = Instant::now();
-        let no = alpha.migrate("web-1", "beta").await.unwrap_err();
-        assert_eq!(
-            (no.code, no.failure.reason.as_str()),
-            (Code::Unavailable, "HOST_UNREACHABLE")
-        );
-        assert!(!no.failure.hint.is_empty());
-        let reserve = godwit_coordinator::Deadlines::new([]).of(Phase::Reserve);
-        assert!(asked.elapsed() <= reserve, "{:?}", asked.elapsed());
-        assert!(
-            asked.elapsed() > reserve / 2,
-            "it may be starting again: {:?}",
-            asked.elapsed()
-        );
-        assert_eq!(
-            (alpha.world.phases(), alpha.peek().migrations()),
-            (vec![], vec![])
-        );
-        assert_eq!(alpha.peek().holds(), [""; 0]);
-    });
-}
-
-#[test]
-fn a_destination_that_comes_back_in_time_is_asked_again() {
-    let host = Host::source();
-    host.live_fast(async |alpha| {
-        alpha.world.set(|knobs| knobs.away = Some(3));
-        let asked = Instant::now();
-        alpha.migrate("web-1", "beta").await.unwrap();
-        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-        assert_eq!(alpha.world.knobs().greetings, 4);
-        // One that is there and tells of no plan is asked by Reserve.
-        alpha.world.set(|knobs| knobs.planless = true);
-        alpha
-            .world
-            .set(|knobs| knobs.guests = vec![facts::guest(1), facts::guest(2)]);
-        let tried = alpha.world.tried(Phase::Reserve);
-        alpha.migrate(&facts::guest(2).guest.name, "beta").await.unwrap();
-        assert_eq!(alpha.world.tried(Phase::Reserve), tried + 1);
     });
 }

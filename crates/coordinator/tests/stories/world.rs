@@ -65,11 +65,6 @@ pub struct Knobs {
     pub options: Options,
     /// What a guest that is to come needs, as it was told.
     pub needs: Option<Needs>,
-    /// The other hosts cannot be reached: by so many greetings, or at all.
-    pub away: Option<u32>,
-    pub greetings: u32,
-    /// Nor are they asked what a move would find; they answer greetings.
-    pub planless: bool,
     /// What beta says of its MACs; none: no peer answers.
     pub macs: Option<ListMacsResponse>,
     once: BTreeMap<Phase, VecDeque<Event>>,
@@ -348,9 +343,6 @@ impl World for Pretend {
 
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         let own = self.knobs().found.clone();
-        if self.knobs().away.is_some() || self.knobs().planless {
-            return Err(cause("HOST_UNREACHABLE"));
-        }
         let brief = match what {
             Planning::Leaving(brief, _) => brief,
             Planning::Arriving(needs) => {
@@ -375,18 +367,7 @@ impl World for Pretend {
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
-        self.set(|knobs| {
-            knobs.greetings += 1;
-            match &mut knobs.away {
-                Some(0) => knobs.away = None,
-                Some(left) => *left = left.saturating_sub(1),
-                None => {}
-            }
-            match knobs.away {
-                Some(_) => Err(cause("HOST_UNREACHABLE")),
-                None => Err(Cause::default()),
-            }
-        })
+        Err(Cause::default())
     }
 
     async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
