@@ -55,7 +55,7 @@ pub(crate) async fn switch(
     };
     let proved = match already {
         true => None,
-        false => match prove(guest, (&pair, &target), &surroundings, &sender, patience).await {
+        false => match prove(guest, standby, (&pair, &target), &surroundings, &sender, patience).await {
             Ok(proved) => proved,
             Err(refusal) => return Err(refusal.with(now(guest, standby).await)),
         },
@@ -92,12 +92,14 @@ pub(crate) async fn switch(
 /// bring them back.
 async fn prove(
     guest: &Arc<Guest>,
+    standby: Mac,
     (pair, target): (&Pair, &Link),
     surroundings: &Surroundings,
     sender: &Sender,
     patience: &mut Patience,
 ) -> Result<Option<Duration>, Refusal> {
     let asked = surroundings.near(&guest.links().await?, pair.master.index);
+    let _hush = guest.measurements.hush(standby).await;
     let proved = proof::prove(guest, (pair, target), &asked, sender, patience).await;
     if let Err(refusal) = &proved {
         say!("{}: {}", pair.master.name, refusal.detail);

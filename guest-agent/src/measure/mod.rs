@@ -10,6 +10,7 @@ mod voice;
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ const MAX_RECORDS: usize = 8;
 /// After so long without an answer one question in ten goes to anybody: the target may have another MAC.
 const ANYBODY_AFTER: Duration = Duration::from_secs(1);
 const ANYBODY_EVERY: u16 = 10;
+
+/// The answer to the last probe is waited for so long before something else is asked.
+const LATE: Duration = Duration::from_millis(250);
 
 /// What a host asks of a pair's record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +74,14 @@ struct Kept {
     stop: watch::Sender<bool>,
     /// True while its task runs.
     at_work: watch::Sender<bool>,
+    /// Nothing is sent for now.
+    hushed: AtomicBool,
 }
+
+/// A pair's record sends nothing until this is dropped: an answer to a probe says that a neighbour is reached, whichever port it was
+/// reached by, and so would be taken for one to what is asked through another port. That time is no gap of the record's.
+#[must_use]
+pub(crate) struct Hush(Vec<Arc<Kept>>);
 
 /// Does what is asked of the pair's record, and tells all of it.
 ///
@@ -141,8 +152,34 @@ impl Measurements {
         all.push(new);
     }
 
+    /// Until no more answers to the pair's probes are to come, as far as that can be waited for.
+    pub(crate) async fn hush(&self, standby: Mac) -> Hush {
+        let of_pair = |kept: &&Arc<Kept>| kept.standby == standby && *kept.at_work.borrow();
+        let hush = Hush(self.lock().iter().filter(of_pair).cloned().collect());
+        for kept in &hush.0 {
+            kept.hushed.store(true, Relaxed);
+            kept.counts().end(kept.begun.elapsed());
+        }
+        let until = Instant::now() + LATE;
+        while hush.0.iter().any(|kept| kept.counts().is_awaited()) && Instant::now() < until {
+            sleep(LATE / 50).await;
+        }
+        hush
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Kept>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Hush {
+    fn drop(&mut self) {
+        for kept in &self.0 {
+            if !*kept.stop.borrow() {
+                kept.counts().begin(kept.begun.elapsed());
+            }
+            kept.hushed.store(false, Relaxed);
+        }
     }
 }
 
@@ -157,6 +194,7 @@ impl Kept {
             counts: Mutex::default(),
             stop: watch::Sender::new(true),
             at_work: watch::Sender::new(false),
+            hushed: AtomicBool::new(false),
         })
     }
 
@@ -223,6 +261,9 @@ impl Kept {
     }
 
     fn ask(&self, voice: &Voice, own: Mac) {
+        if self.hushed.load(Relaxed) {
+            return;
+        }
         let at = self.begun.elapsed();
         let mut counts = self.counts();
         let silent = counts.silence(at) >= ANYBODY_AFTER;

@@ -173,3 +173,38 @@ fn a_record_ends_by_itself() {
         assert!(!kept.told().running, "its time is over");
     });
 }
+
+#[test]
+fn while_a_port_is_proved_nothing_is_sent_and_that_is_no_gap() {
+    let name = "measure::tests::while_a_port_is_proved_nothing_is_sent_and_that_is_no_gap";
+    in_a_network(name, async || {
+        let guest = Arc::new(Guest::new(Sysfs::new("/nowhere")));
+        let kept = kept(&guest, "10.0.0.1").await;
+        Kept::go_on(&kept, &guest).unwrap();
+        sleep(Duration::from_millis(1500)).await;
+        let other = guest.measurements.hush(Mac([4; 6])).await;
+        assert!(other.0.is_empty(), "the pair has no record");
+        let hush = guest.measurements.hush(Mac([2; 6])).await;
+        assert!(!kept.counts().is_awaited(), "an answer is still to come");
+        kept.counts().mark("hushed");
+        sleep(Duration::from_millis(1500)).await;
+        drop(hush);
+        kept.counts().mark("after");
+        sleep(Duration::from_millis(500)).await;
+        let told = ended(&kept).await;
+        let [before, hushed, after] = &told.parts[..] else {
+            panic!("{told:?}")
+        };
+        assert!(before.sent > 10 && after.sent > 10, "{told:?}");
+        assert_eq!((hushed.sent, hushed.longest_gap_ms), (0, 0), "{told:?}");
+        assert!(after.longest_gap_ms < 1000, "{told:?}");
+        // One that was told to stop meanwhile does not begin again.
+        Kept::go_on(&kept, &guest).unwrap();
+        sleep(Duration::from_millis(100)).await;
+        let hush = guest.measurements.hush(Mac([2; 6])).await;
+        let sent = ended(&kept).await.parts[2].sent;
+        drop(hush);
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(kept.told().parts[2].sent, sent);
+    });
+}
