@@ -9,7 +9,7 @@
 //! The source looks on at the guest's tap from the beginning of the transfer ([`source`]), so that the pause may come when it likes.
 //! Which frames the guest did not get follows from what the tap has counted ([`window`]), and from no clock. They are sent to the destination's daemon
 //! ([`link`]), which puts them into the queue of the guest's tap there ([`door`]). A guest that goes on at the source instead finds them in its own
-//! tap's queue, and is given what had no room there ([`nic`]). What comes to the source when the guest has gone is seen at its bridge's ports ([`uplinks`]).
+//! tap's queue. What comes to the source when the guest has gone is seen at its bridge's ports ([`uplinks`]).
 
 mod door;
 mod feed;
@@ -25,7 +25,7 @@ mod tap;
 mod uplinks;
 mod window;
 
-use std::{io, path::Path};
+use std::path::Path;
 
 use godwit_migration::{MacAddress, plan::Unseen};
 
@@ -33,10 +33,7 @@ pub(crate) use self::{
     door::KeepDesk,
     source::{Interface, Keeper, Settings},
 };
-use self::{
-    socket::{Injector, Watcher},
-    tap::Tap,
-};
+use self::{socket::Watcher, tap::Tap};
 
 /// Whether what goes to that NIC can be looked on at, tried; `device` is its end on this host by its domain.
 pub(crate) fn look(root: &Path, mac: MacAddress, device: Option<&str>) -> Result<(), Unseen> {
@@ -55,8 +52,7 @@ pub(crate) fn takes(settings: &Settings) -> Result<u64, String> {
     if !settings.takes {
         return Err("so it is configured ([keep] mode)".into());
     }
-    let allowed: io::Result<()> = Injector::allowed();
-    allowed.map_err(|error| format!("its godwitd may not open packet sockets: {error}"))?;
+    socket::allowed().map_err(|error| format!("its godwitd may not open packet sockets: {error}"))?;
     Ok(settings.room as u64)
 }
 

@@ -8,13 +8,12 @@ use tokio::{
     sync::{mpsc::error::TrySendError, watch},
     time::sleep,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
-    feed::Feed,
     frame::{self, Frame},
     link::Link,
-    socket::{Injector, Next, Watcher},
+    socket::{Next, Watcher},
     source::{Interface, Settings, Stage},
     tap::Tap,
     uplinks::Uplinks,
@@ -28,9 +27,6 @@ const STANDS: Duration = Duration::from_millis(2);
 /// Of one request: frames, and bytes beyond which none is added.
 const MOST_FRAMES: usize = 64;
 const MOST_BYTES: usize = 128 * 1024;
-
-/// A guest that goes on here has found what its tap dropped by then, or does not take it.
-const GIVEN_BACK: Duration = Duration::from_millis(2500);
 
 /// Of one interface: until its guest has left and nothing more comes for it.
 pub(super) async fn keep(
@@ -55,7 +51,6 @@ pub(super) async fn keep(
     let mut one = One {
         interface,
         uplinks,
-        back: Feed::default(),
         window: Window::new(untaken, settings.room),
         tap,
         watcher,
@@ -72,8 +67,6 @@ struct One<'a> {
     interface: &'a Interface,
     window: Window,
     uplinks: Uplinks,
-    /// What the tap dropped while the guest stood still that goes on here.
-    back: Feed,
     tap: Tap,
     watcher: Watcher,
     link: &'a Link,
@@ -94,8 +87,8 @@ impl One<'_> {
             }
             self.look();
             match now {
-                // It may have stopped and gone on.
-                Stage::Runs | Stage::Stays(_) => self.give_back(),
+                // It may have stopped and gone on: what it did not get it gets from the tap.
+                Stage::Runs | Stage::Stays => self.window.goes_on(),
                 Stage::Stopped(at) | Stage::Left(at) => {
                     if self.window.stopped(at) {
                         // What was missed before the guest had stopped is none of the pause.
@@ -128,27 +121,7 @@ impl One<'_> {
                 let nothing_comes = self.gone && (self.uplinks.is_blind() || self.uplinks.has_moved());
                 nothing_comes || at.elapsed() >= stragglers
             }
-            Stage::Stays(at) => self.back.waiting() == 0 || at.elapsed() >= GIVEN_BACK,
-        }
-    }
-
-    /// The guest goes on here: it finds in its tap's queue what came in its pause, and behind that what had no room there.
-    fn give_back(&mut self) {
-        let dropped = self.window.goes_on();
-        // Which queue was full is not known where there are several.
-        if !dropped.is_empty() && self.tap.queues() == 1 {
-            info!(
-                tap = self.tap.name,
-                frames = dropped.len(),
-                "given back to a guest that goes on here"
-            );
-            dropped.into_iter().for_each(|frame| self.back.add(frame));
-        }
-        if self.back.waiting() == 0 {
-            return;
-        }
-        if let Ok(injector) = Injector::open(&self.tap.name) {
-            self.back.go(&self.tap, |frame| injector.send(frame));
+            Stage::Stays => true,
         }
     }
 

@@ -154,32 +154,10 @@ fn tag(auxiliary: &[u8]) -> Option<(u16, u16)> {
     Some((protocol, tci))
 }
 
-/// Puts frames in the guest's way: into the tap's own queue, past bridge and switch.
-#[derive(Debug)]
-pub(super) struct Injector {
-    socket: OwnedFd,
-    address: LinkAddr,
-}
-
-impl Injector {
-    /// Whether this daemon may have one at all.
-    pub(super) fn allowed() -> io::Result<()> {
-        open(None).map(drop)
-    }
-
-    /// On the interface of that name.
-    pub(super) fn open(tap: &str) -> io::Result<Injector> {
-        let address = link_address(tap)?;
-        // Without a protocol a packet socket is given nothing to receive.
-        let socket = open(None)?;
-        ffi::with_header(&socket)?;
-        Ok(Injector { socket, address })
-    }
-
-    /// One frame. The tap counts it if its queue is full.
-    pub(super) fn send(&self, frame: &Frame) -> io::Result<()> {
-        send(&self.socket, &self.address, frame)
-    }
+/// Whether this daemon may have packet sockets at all.
+pub(super) fn allowed() -> io::Result<()> {
+    // Without a protocol one is given nothing to receive.
+    open(None).map(drop)
 }
 
 fn send(socket: &OwnedFd, address: &LinkAddr, frame: &Frame) -> io::Result<()> {

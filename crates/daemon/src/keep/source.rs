@@ -68,7 +68,7 @@ pub(super) enum Stage {
     /// It runs at the destination.
     Left(Instant),
     /// It goes on here.
-    Stays(Instant),
+    Stays,
 }
 
 /// Keeps the frames of one guest that leaves. When it is dropped, nothing more is kept.
@@ -119,7 +119,7 @@ impl Keeper {
     pub(crate) async fn end(mut self, moved: bool) -> Kept {
         let stage = match moved {
             true => Stage::Left(Instant::now()),
-            false => Stage::Stays(Instant::now()),
+            false => Stage::Stays,
         };
         self.stage.send_replace(stage);
         match timeout(self.patience, &mut self.work).await {

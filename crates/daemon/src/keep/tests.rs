@@ -136,47 +136,6 @@ fn a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice() {
     );
 }
 
-#[test]
-fn a_guest_that_goes_on_at_the_source_gets_what_its_tap_had_no_room_for() {
-    in_a_network(
-        "keep::tests::a_guest_that_goes_on_at_the_source_gets_what_its_tap_had_no_room_for",
-        async || {
-            let place = Place::new("beta").await;
-            let mut source = place.guest("vnet0");
-            place.wire();
-            source.say("run");
-            let keeper = place.keeper(true);
-            place.burst(0..100).await;
-            pass(200).await;
-            source.say("hold");
-            place.events.send(suspended()).unwrap();
-            pass(50).await;
-            // Its tap's queue has room for 1,000.
-            place.burst(100..1900).await;
-            pass(300).await;
-            assert_eq!(source.got(), Vec::from_iter(0..100));
-            source.say("run");
-            place
-                .events
-                .send(change(Lifecycle::Resumed(Resumed::Migrated)))
-                .unwrap();
-            for _ in 0..1200 {
-                pass(50).await;
-                if source.got().len() >= 1900 {
-                    break;
-                }
-            }
-            keeper.end(false).await;
-            pass(100).await;
-            assert_eq!(
-                source.got(),
-                Vec::from_iter(0..1900),
-                "all of them, in their order"
-            );
-        },
-    );
-}
-
 /// A frame for that MAC with that type.
 fn frame(mac: [u8; 6], kind: [u8; 2]) -> KeptFrame {
     let mut data = [mac.as_slice(), &[2; 6], &kind].concat();

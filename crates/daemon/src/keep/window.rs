@@ -37,8 +37,6 @@ pub(super) struct Counted {
 #[derive(Debug)]
 struct Entry {
     at: Instant,
-    /// So many were seen before it.
-    number: u64,
     /// None: not for the guest alone, or there was no room.
     frame: Option<Frame>,
 }
@@ -52,10 +50,8 @@ pub(super) struct Window {
     room: usize,
     held: usize,
     entries: VecDeque<Entry>,
-    /// How many were seen before the first entry, but for those that are not counted any more.
+    /// How many were seen before the first entry.
     gone: u64,
-    /// How many were seen.
-    seen: u64,
     /// Seen less counted, where both are at rest: the least that was found.
     ahead: Option<i128>,
     /// How many of those that were seen have been read.
@@ -72,48 +68,6 @@ struct Stop {
     dropped: Option<u64>,
     /// From here the guest did not get them.
     floor: Option<u64>,
-    lost: Lost,
-}
-
-/// What the tap has dropped because its guest stood still: should that go on here, it finds the rest in the tap's queue.
-#[derive(Debug, Default)]
-struct Lost {
-    count: u64,
-    /// The first one's number. From then on the queue was full, and every frame is dropped until the guest goes on.
-    first: Option<u64>,
-    /// Those that were taken to be sent on, by their numbers; with the bytes of all.
-    taken: VecDeque<(u64, Frame)>,
-    bytes: usize,
-}
-
-impl Lost {
-    /// So many have been dropped, of so many that were seen.
-    fn counted(&mut self, count: u64, seen: u64) {
-        self.count = count;
-        if count > 0 {
-            let first = seen.saturating_sub(count);
-            let first = self.first.map_or(first, |before| before.min(first));
-            self.first = Some(first);
-            while self.taken.front().is_some_and(|(number, _)| *number < first) {
-                let gone = self.taken.pop_front();
-                self.bytes -= gone.map_or(0, |(_, frame)| frame.data.len());
-            }
-        }
-    }
-
-    /// This one is sent on.
-    fn take(&mut self, number: u64, frame: &Frame, room: usize) {
-        let in_queue = self.first.is_some_and(|first| number < first);
-        if !in_queue && self.bytes + frame.data.len() <= room {
-            self.bytes += frame.data.len();
-            self.taken.push_back((number, frame.clone()));
-        }
-    }
-
-    fn has(&self, number: u64) -> bool {
-        self.first
-            .is_some_and(|first| (first..first + self.count).contains(&number))
-    }
 }
 
 impl Window {
@@ -124,7 +78,6 @@ impl Window {
             held: 0,
             entries: VecDeque::new(),
             gone: 0,
-            seen: 0,
             ahead: None,
             read: 0,
             stop: None,
@@ -132,19 +85,12 @@ impl Window {
         }
     }
 
-    /// The guest goes on here: whoever reads its tap gives it what is in the queue. What was dropped because there was no room
-    /// in that, oldest first.
-    pub(super) fn goes_on(&mut self) -> Vec<Frame> {
-        let Some(Stop { lost, .. }) = self.stop.take() else {
-            return Vec::new();
-        };
-        let waiting = self.entries.iter().filter(|entry| lost.has(entry.number));
-        let waiting = waiting.filter_map(|entry| entry.frame.clone());
-        let taken = lost.taken.iter().filter(|(number, _)| lost.has(*number));
-        taken.map(|(_, frame)| frame.clone()).chain(waiting).collect()
+    /// The guest goes on here: whoever reads its tap gives it all.
+    pub(super) fn goes_on(&mut self) {
+        self.stop = None;
     }
 
-    /// All that is known is that later frames did not get to the guest.
+    /// From where on the guest did not get them is known.
     pub(super) fn is_settled(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.floor.is_some())
     }
@@ -163,25 +109,19 @@ impl Window {
             }
         };
         // Behind the floor none is counted any more.
-        let (settled, number) = (self.is_settled(), self.seen);
-        self.seen += 1;
+        let settled = self.is_settled();
         if frame.is_some() || !settled {
             self.held += frame.as_ref().map_or(0, |frame| frame.data.len());
-            self.entries.push_back(Entry { at, number, frame });
+            self.entries.push_back(Entry { at, frame });
         }
     }
 
     /// What the tap has counted. Read before the last of the frames that were seen were.
     pub(super) fn counted(&mut self, counted: Counted, at: Instant) {
-        let told = counted.dropped;
         let dropped = match &mut self.stop {
             None => counted.dropped,
             Some(stop) => *stop.dropped.get_or_insert(counted.dropped),
         };
-        if let Some(stop) = &mut self.stop {
-            let lost = told.saturating_sub(dropped);
-            stop.lost.counted(lost, self.seen);
-        }
         let counted = i128::from(counted.read) + i128::from(dropped);
         let seen = self.gone + self.entries.len() as u64;
         let ahead = (i128::from(seen) - counted).min(self.ahead.unwrap_or(i128::MAX));
@@ -198,7 +138,6 @@ impl Window {
             at,
             dropped: None,
             floor: None,
-            lost: Lost::default(),
         });
         new
     }
@@ -220,15 +159,13 @@ impl Window {
 
     /// The next frame that the guest did not get, and when it was seen.
     pub(super) fn next(&mut self) -> Option<(Frame, Instant)> {
-        let stop = self.stop.as_mut()?;
-        let floor = stop.floor?;
+        let floor = self.stop.as_ref()?.floor?;
         loop {
             let entry = self.entries.pop_front()?;
             self.gone += 1;
             if let Some(frame) = entry.frame {
                 self.held -= frame.data.len();
                 if self.gone > floor {
-                    stop.lost.take(entry.number, &frame, self.room);
                     return Some((frame, entry.at));
                 }
             }
