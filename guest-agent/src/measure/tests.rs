@@ -195,8 +195,11 @@ fn while_a_port_is_proved_nothing_is_sent_and_that_is_no_gap() {
             panic!("{told:?}")
         };
         assert!(before.sent > 0 && after.sent > 0, "{told:?}");
-        assert_eq!((hushed.sent, hushed.longest_gap_ms), (0, 0), "{told:?}");
-        assert!(after.longest_gap_ms < 1500, "{told:?}");
+        assert_eq!(hushed.sent, 0, "{told:?}");
+        assert!(
+            hushed.longest_gap_ms < 1500 && after.longest_gap_ms < 1500,
+            "{told:?}"
+        );
         // One that was told to stop meanwhile does not begin again.
         Kept::go_on(&kept, &guest).unwrap();
         sleep(Duration::from_millis(100)).await;
