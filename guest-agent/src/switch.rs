@@ -55,7 +55,7 @@ pub(crate) async fn switch(
     };
     let proved = match already {
         true => None,
-        false => match prove(guest, standby, (&pair, &target), &surroundings, &sender, patience).await {
+        false => match prove(guest, (standby, &pair, &target), &surroundings, &sender, patience).await {
             Ok(proved) => proved,
             Err(refusal) => return Err(refusal.with(now(guest, standby).await)),
         },
@@ -92,8 +92,7 @@ pub(crate) async fn switch(
 /// bring them back.
 async fn prove(
     guest: &Arc<Guest>,
-    standby: Mac,
-    (pair, target): (&Pair, &Link),
+    (standby, pair, target): (Mac, &Pair, &Link),
     surroundings: &Surroundings,
     sender: &Sender,
     patience: &mut Patience,

@@ -76,22 +76,10 @@ impl RealWorld {
             return facts;
         };
         facts.nodes = memory_nodes(&text);
-        let mut ties = Vec::new();
-        if running {
-            facts.agent = match channel_of(&devices) {
-                Some(path) => self
-                    .agents
-                    .inspect(&path, INSPECT)
-                    .await
-                    .map_err(|error| sentence(&error)),
-                None => Err(format!("its domain has no channel {}", agent::CHANNEL)),
-            }
-            .map(|inspection| {
-                ties = agent::ties(&inspection.pairs);
-                facts.agent_version = inspection.version;
-                agent::seen(&inspection.pairs)
-            });
-        }
+        let ties = match running {
+            true => self.ask_agent(&devices, &mut facts).await,
+            false => Vec::new(),
+        };
         let wish = self.wish(state.uuid).await.ok().flatten();
         facts.policy = wish.as_ref().map(|wish| wish.policy).unwrap_or_default();
         if let Some(wish) = &wish {
@@ -114,6 +102,25 @@ impl RealWorld {
             }
         };
         facts
+    }
+
+    /// What the agent of a guest that runs says; the ties of its pairs.
+    async fn ask_agent(&self, devices: &DomainDevices, facts: &mut GuestFacts) -> Vec<agent::Tie> {
+        let Some(path) = channel_of(devices) else {
+            facts.agent = Err(format!("its domain has no channel {}", agent::CHANNEL));
+            return Vec::new();
+        };
+        match self.agents.inspect(&path, INSPECT).await {
+            Err(error) => {
+                facts.agent = Err(sentence(&error));
+                Vec::new()
+            }
+            Ok(inspection) => {
+                facts.agent = Ok(agent::seen(&inspection.pairs));
+                facts.agent_version = inspection.version;
+                agent::ties(&inspection.pairs)
+            }
+        }
     }
 
     /// What the guest's metadata says it should have.

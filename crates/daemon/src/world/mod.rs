@@ -18,6 +18,7 @@ mod kept;
 mod leaving;
 mod locate;
 pub(crate) mod measure;
+mod networks;
 mod profile;
 mod steering;
 mod strays;
