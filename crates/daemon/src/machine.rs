@@ -219,4 +219,4 @@ fn told(path: &str, error: &io::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

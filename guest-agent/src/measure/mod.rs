@@ -175,7 +175,8 @@ impl Measurements {
 impl Drop for Hush {
     fn drop(&mut self) {
         for kept in &self.0 {
-            if !*kept.stop.borrow() {
+            // One that has ended meanwhile does not begin again.
+            if *kept.at_work.borrow() && !*kept.stop.borrow() {
                 kept.counts().begin(kept.begun.elapsed());
             }
             kept.hushed.store(false, Relaxed);

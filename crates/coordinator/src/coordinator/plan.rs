@@ -80,13 +80,17 @@ impl<W: World> Coordinator<W> {
             Ok(Ok(seen)) => seen,
             Ok(Err(cause)) => return unseen(&brief, wanted, cause),
             Err(_) => {
-                let message = format!("{} was not looked at in time", brief.guest.name);
-                let cause = Cause {
+                let (guest, destination) = (&brief.guest.name, &brief.destination);
+                let late = Cause {
                     reason: "DEADLINE".into(),
-                    message,
+                    message: format!(
+                        "guest `{guest}` and {destination} were not looked at within {} s; the guest is where it was",
+                        LOOK.as_secs()
+                    ),
+                    hint: format!("godwit plan {guest} {destination}"),
                     ..Cause::default()
                 };
-                return unseen(&brief, wanted, cause);
+                return unseen(&brief, wanted, late);
             }
         };
         let (blocking, others): (Vec<_>, Vec<_>) = seen

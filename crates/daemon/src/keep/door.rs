@@ -43,6 +43,9 @@ const LOOK_FAR: Duration = Duration::from_millis(250);
 /// So long after this host's record has the guest nothing more is taken for it.
 const AFTER: Duration = Duration::from_secs(5);
 
+/// So many frames of the host's own network are taken in one look; a flood waits for the next.
+const MOST_AT_ONCE: usize = 4096;
+
 /// A guest has no more NICs that count. Whose a tap is, is to be found out by then.
 const MOST_NICS: usize = 64;
 const PROC: Duration = Duration::from_secs(2);
@@ -387,7 +390,10 @@ impl Way {
         if self.ran.is_none() && self.tap.counted().is_ok_and(|counted| counted.read > self.idle) {
             self.ran = Some(Instant::now());
         }
-        while let Ok(Next::Frame(frame)) = self.gate.next() {
+        for _ in 0..MOST_AT_ONCE {
+            let Ok(Next::Frame(frame)) = self.gate.next() else {
+                break;
+            };
             self.own.brought(&frame, Instant::now());
         }
     }

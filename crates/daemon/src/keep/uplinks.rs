@@ -21,7 +21,10 @@ use super::{
     likeness::{self, Likeness, Tag},
     socket::{Next, Watcher},
 };
-use crate::vf::{Doors, Sysfs};
+use crate::vf::{BridgePorts, Sysfs};
+
+/// So many frames of a port are taken in one look.
+const MOST_AT_ONCE: usize = 4096;
 
 /// More conversations are not remembered.
 const MOST_FLOWS: usize = 65_536;
@@ -34,7 +37,7 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// The ports by which the bridge of a guest's tap reaches the network.
 pub(super) struct Uplinks {
-    doors: Doors,
+    bridge_ports: BridgePorts,
     macs: Vec<MacAddress>,
     /// Opened when the guest stops.
     ports: Vec<Watcher>,
@@ -77,7 +80,7 @@ impl Uplinks {
     /// Of the bridge that the tap of that name is a port of.
     pub(super) fn of(root: &Path, tap: &str, macs: &[MacAddress], room: usize) -> Uplinks {
         Uplinks {
-            doors: Sysfs::new(root).doors(tap),
+            bridge_ports: Sysfs::new(root).bridge_ports(tap),
             macs: macs.to_vec(),
             ports: Vec::new(),
             known: Known::default(),
@@ -105,7 +108,7 @@ impl Uplinks {
                 .inspect_err(|error| debug!(port, "what comes when the guest has gone is not seen: {error}"))
                 .ok()
         };
-        self.ports = self.doors.ports.iter().filter_map(open).collect();
+        self.ports = self.bridge_ports.ports.iter().filter_map(open).collect();
     }
 
     /// Whether anything can be seen.
@@ -136,8 +139,11 @@ impl Uplinks {
     /// Takes in what has come. While the tap is there, to be followed by what got to it.
     pub(super) fn look(&mut self) {
         for port in 0..self.ports.len() {
-            // One that has gone, or cannot be read, says nothing any more.
-            while let Ok(Next::Frame(frame)) = self.ports[port].next() {
+            // One that has gone, or cannot be read, says nothing any more. A flood waits for the next look.
+            for _ in 0..MOST_AT_ONCE {
+                let Ok(Next::Frame(frame)) = self.ports[port].next() else {
+                    break;
+                };
                 self.came(port, frame);
             }
         }
@@ -206,7 +212,7 @@ impl Uplinks {
         } = seen;
         let tag = match self.known.tags.get(&(port, alike.tag)) {
             Some(tag) => *tag,
-            None if self.doors.plain => alike.tag,
+            None if self.bridge_ports.plain => alike.tag,
             None => return,
         };
         if !self.known.flows.contains(&(alike.flow, tag)) {
@@ -245,12 +251,12 @@ mod tests {
     const MAC: [u8; 6] = [0x52, 0x54, 0, 0xaa, 0, 0x10];
 
     fn uplinks(plain: bool) -> Uplinks {
-        let doors = Doors {
+        let bridge_ports = BridgePorts {
             ports: Vec::new(),
             plain,
         };
         Uplinks {
-            doors,
+            bridge_ports,
             ..Uplinks::of(
                 Path::new("/nowhere"),
                 "vnet0",

@@ -72,24 +72,11 @@ pub(crate) fn lock_manager(machine: &Machine) -> Fact<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Tree(tempfile::TempDir);
-
-    impl Tree {
-        fn file(&self, path: &str, text: &str) {
-            let path = self.0.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-
-        fn machine(&self) -> Machine {
-            Machine::at(self.0.path())
-        }
-    }
+    use crate::machine::tests::Tree;
 
     #[test]
     fn libvirtd_is_found_by_the_id_that_it_wrote() {
-        let tree = Tree(tempfile::tempdir().unwrap());
+        let tree = Tree::new();
         let memlock = |tree: &Tree| memlock(&tree.machine(), "qemu:///system");
         assert_eq!(
             memlock(&tree),
@@ -112,7 +99,7 @@ mod tests {
     #[test]
     fn the_lock_manager_is_the_last_that_is_set() {
         let of = |text: &str| {
-            let tree = Tree(tempfile::tempdir().unwrap());
+            let tree = Tree::new();
             tree.file("etc/libvirt/qemu.conf", text);
             lock_manager(&tree.machine()).unwrap()
         };
@@ -123,7 +110,7 @@ mod tests {
         );
         assert_eq!(of("lock_manager = \"nop\"\n"), None);
         assert_eq!(of("lock_manager_x = \"lockd\"\n\0\u{fffd}"), None);
-        let empty = Tree(tempfile::tempdir().unwrap());
+        let empty = Tree::new();
         assert_eq!(lock_manager(&empty.machine()), Ok(None));
     }
 }

@@ -86,23 +86,15 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    struct Tree(tempfile::TempDir);
+    use super::{super::tests::Tree, *};
 
     impl Tree {
-        fn file(&self, path: &str, text: &str) {
-            let path = self.0.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
         fn net(&self, name: &str, file: &str, text: &str) {
             self.file(&format!("sys/class/net/{name}/{file}"), text);
         }
 
         fn seen(&self, name: &str) -> Network {
-            match Machine::at(self.0.path()).interface(name) {
+            match self.machine().interface(name) {
                 Ok(NetworkSeen::There(network)) => network,
                 other => panic!("{name}: {other:?}"),
             }
@@ -111,7 +103,7 @@ mod tests {
 
     /// A bridge with a guest's tap, and a NIC without a link.
     fn tree() -> Tree {
-        let tree = Tree(tempfile::tempdir().unwrap());
+        let tree = Tree::new();
         tree.net("br0", "mtu", "1500\n");
         tree.net("br0", "carrier", "1\n");
         tree.net("br0", "brif/eth0/x", "");
@@ -141,7 +133,7 @@ mod tests {
             (plain.kind, plain.mtu, plain.link),
             (NetworkKind::Interface, 9000, true)
         );
-        let machine = Machine::at(tree.0.path());
+        let machine = tree.machine();
         assert_eq!(machine.interface("br7"), Ok(NetworkSeen::Missing));
         for wrong in ["", "../x", "..", "a/b"] {
             assert!(machine.interface(wrong).is_err(), "{wrong}");

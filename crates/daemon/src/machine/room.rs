@@ -127,29 +127,11 @@ fn free(folder: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    struct Tree(tempfile::TempDir);
-
-    impl Tree {
-        fn file(&self, path: &str, text: &str) {
-            let path = self.0.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
-        fn machine(&self) -> Machine {
-            Machine::at(self.0.path())
-        }
-    }
-
-    fn tree() -> Tree {
-        Tree(tempfile::tempdir().unwrap())
-    }
+    use super::{super::tests::Tree, *};
 
     #[test]
     fn memory_is_read_and_huge_pages_are_of_one_size() {
-        let tree = tree();
+        let tree = Tree::new();
         assert!(tree.machine().memory(0).is_err());
         tree.file(
             "proc/meminfo",
@@ -168,7 +150,7 @@ mod tests {
 
     #[test]
     fn disks_are_there_or_not() {
-        let tree = tree();
+        let tree = Tree::new();
         tree.file("srv/a.qcow2", "12345");
         let machine = tree.machine();
         assert_eq!(machine.disk("/srv/a.qcow2"), Ok(PlaceSeen::There));
@@ -187,7 +169,7 @@ mod tests {
 
     #[test]
     fn qemus_ports_and_certificates_are_where_its_configuration_says() {
-        let tree = tree();
+        let tree = Tree::new();
         assert_eq!(tree.machine().migration_ports(), (49152, 49215));
         let missing = |tree: &Tree| tree.machine().missing_certificate().unwrap();
         assert_eq!(missing(&tree).as_deref(), Some("/etc/pki/qemu/ca-cert.pem"));

@@ -4,12 +4,18 @@ use tempfile::TempDir;
 
 use super::*;
 
-struct Tree(TempDir);
+/// A made-up root.
+pub(crate) struct Tree(TempDir);
 
 impl Tree {
+    /// With nothing in it.
+    pub(crate) fn new() -> Tree {
+        Tree(TempDir::new().unwrap())
+    }
+
     /// As the kernel shows a host with all that is needed.
     fn whole() -> Tree {
-        let tree = Tree(TempDir::new().unwrap());
+        let tree = Tree::new();
         tree.file(
             "proc/cpuinfo",
             "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme vmx sse\n\nprocessor\t: 1\n",
@@ -26,7 +32,7 @@ impl Tree {
         tree
     }
 
-    fn file(&self, path: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn file(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.0.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -44,7 +50,7 @@ impl Tree {
         self.machine().facts()
     }
 
-    fn machine(&self) -> Machine {
+    pub(crate) fn machine(&self) -> Machine {
         Machine::at(self.0.path())
     }
 }

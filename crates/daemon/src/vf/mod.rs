@@ -31,7 +31,7 @@ pub(crate) use self::{
     error::{Holder, VfError, VfName},
     netlink::Settings,
     pools::{PfKind, PoolSpec},
-    sysfs::{Doors, Sysfs, Tap},
+    sysfs::{BridgePorts, Sysfs, Tap},
     watch::Watch,
 };
 use self::{

@@ -7,7 +7,7 @@ mod site;
 mod uplinks;
 mod usage;
 
-pub(crate) use self::uplinks::{Doors, Tap};
+pub(crate) use self::uplinks::{BridgePorts, Tap};
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -24,7 +24,7 @@ pub(crate) struct Tap {
 
 /// The ports by which a bridge reaches the network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Doors {
+pub(crate) struct BridgePorts {
     /// Its ports, but for guests' taps.
     pub(crate) ports: Vec<String>,
     /// It passes frames on with the VLAN tags that they have, to whatever port.
@@ -33,16 +33,16 @@ pub(crate) struct Doors {
 
 impl Sysfs {
     /// Of the bridge that this tap is a port of; none where it is a port of none.
-    pub(crate) fn doors(&self, tap: &str) -> Doors {
+    pub(crate) fn bridge_ports(&self, tap: &str) -> BridgePorts {
         let Some(bridge) = self.bridge_of(tap) else {
-            return Doors::default();
+            return BridgePorts::default();
         };
         let is_tap = |name: &String| self.folder(name).join("tun_flags").exists();
         let mut ports = self.interfaces();
         ports.retain(|name| self.bridge_of(name).as_ref() == Some(&bridge) && !is_tap(name));
         ports.sort();
         let sorts = number(&self.folder(&bridge).join("bridge/vlan_filtering"), 10);
-        Doors {
+        BridgePorts {
             ports,
             plain: sorts == Some(0),
         }
@@ -190,23 +190,23 @@ mod tests {
         tap(&machine, "vnet1", "fe:54:00:aa:00:11", "br0");
         port(&machine, "pf0", "br1");
         machine.file("sys/class/net/br1/bridge/stp_state", "0\n");
-        let doors = |name: &str| machine.sysfs().doors(name);
+        let bridge_ports = |name: &str| machine.sysfs().bridge_ports(name);
         assert_eq!(
-            (doors("vnet0").ports, doors("vnet0").plain),
+            (bridge_ports("vnet0").ports, bridge_ports("vnet0").plain),
             (vec!["up0".to_owned()], false)
         );
         machine.file("sys/class/net/br0/bridge/vlan_filtering", "0\n");
-        assert!(doors("vnet0").plain);
+        assert!(bridge_ports("vnet0").plain);
         machine.file("sys/class/net/br0/bridge/vlan_filtering", "1\n");
-        assert!(!doors("vnet0").plain);
+        assert!(!bridge_ports("vnet0").plain);
         // Open vSwitch sorts as it likes.
         port(&machine, "vnet0", "ovs-system");
         port(&machine, "eno1", "ovs-system");
         assert_eq!(
-            (doors("vnet0").ports, doors("vnet0").plain),
+            (bridge_ports("vnet0").ports, bridge_ports("vnet0").plain),
             (vec!["eno1".to_owned()], false)
         );
-        assert_eq!(doors("vnet9").ports, [""; 0]);
+        assert_eq!(bridge_ports("vnet9").ports, [""; 0]);
     }
 
     #[test]
