@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::stage::Stage;
 use crate::{
     arrivals, buttons, calls, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators,
-    options, pairs, policies, refusals, stays, steering, teamed, troubles,
+    options, pairs, pauses, policies, refusals, stays, steering, teamed, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -13,10 +13,11 @@ pub(crate) type Told = (&'static str, fn(&Stage) -> Result<()>);
 
 /// By class, in an order in which most begin where the one before ended. A quick run tells one of each class at
 /// least. The class `kills` is made of a table.
-pub(crate) const CLASSES: [(&str, &[Told]); 12] = [
+pub(crate) const CLASSES: [(&str, &[Told]); 13] = [
     ("refusals", REFUSALS),
     ("doctor", DOCTOR),
     ("moves", MOVES),
+    ("pauses", PAUSES),
     ("arrivals", ARRIVALS),
     ("hooks", HOOKS),
     ("teamed", TEAMED),
@@ -92,10 +93,6 @@ const MOVES: &[Told] = &[
     ),
     ("there_and_back_again", moves::there_and_back),
     ("a_plan_names_the_vf_that_the_guest_gets", moves::planned),
-    (
-        "what_arrives_in_the_pause_is_not_lost",
-        measures::nothing_is_lost_in_the_pause,
-    ),
     ("the_stored_domain_is_right_after_the_move", moves::stored_domain),
     ("a_guest_that_rebooted_moves_too", moves::after_a_reboot),
     (
@@ -136,6 +133,40 @@ const MOVES: &[Told] = &[
     (
         "a_guest_that_moves_in_post_copy_arrives_whole",
         options::post_copy,
+    ),
+];
+
+const PAUSES: &[Told] = &[
+    (
+        "what_arrives_in_the_pause_is_not_lost",
+        measures::nothing_is_lost_in_the_pause,
+    ),
+    ("what_arrives_in_a_pause_of_seconds_is_not_lost", pauses::of_seconds),
+    (
+        "the_daemons_lose_each_other_while_they_keep_frames",
+        pauses::daemons_parted,
+    ),
+    (
+        "the_destinations_daemon_dies_while_it_keeps_frames",
+        pauses::daemon_killed,
+    ),
+    (
+        "a_guest_whose_copy_never_runs_finds_its_frames_where_it_was",
+        pauses::never_resumes,
+    ),
+    ("a_cancel_in_the_pause_loses_nothing", pauses::cancelled),
+    ("more_frames_than_there_is_room_for_are_counted", pauses::no_room),
+    (
+        "nothing_is_lost_of_a_guest_without_a_pair",
+        pauses::of_a_guest_without_a_pair,
+    ),
+    (
+        "nothing_is_lost_of_a_nic_of_no_pair",
+        pauses::of_a_nic_without_a_pair,
+    ),
+    (
+        "a_move_that_would_lose_its_pauses_frames_is_refused_if_it_may_not",
+        pauses::refused_where_none_are_kept,
     ),
 ];
 

@@ -18,6 +18,7 @@ mod moves;
 mod operators;
 mod options;
 mod pairs;
+mod pauses;
 mod policies;
 mod refusals;
 mod stage;

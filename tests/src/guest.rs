@@ -83,13 +83,7 @@ impl Guest {
 
     /// Starts it on a host and gives it a VF, unless it runs there and has one.
     pub fn start(self, place: &Place, host: Host) -> Result<()> {
-        match self.locate(place)? {
-            Some(found) => ensure!(found == host, "{self} runs on {found}"),
-            None => self.boot(place, host)?,
-        }
-        wait_for("the guest's boot", PATIENCE, || {
-            self.state_within(place, host, EARLY).map(Some)
-        })?;
+        self.start_plain(place, host)?;
         if !self.has_vf(place, host)? {
             self.plug(place, host)?;
         }
@@ -102,6 +96,23 @@ impl Guest {
         }
         self.wait_for_vf(place, host)?;
         network::forget_neighbours(place)?;
+        self.wait_for_answer(place)
+    }
+
+    /// Starts it on a host, unless it runs there, and leaves it as it is stored: without a VF.
+    pub fn start_plain(self, place: &Place, host: Host) -> Result<()> {
+        match self.locate(place)? {
+            Some(found) => ensure!(found == host, "{self} runs on {found}"),
+            None => self.boot(place, host)?,
+        }
+        wait_for("the guest's boot", PATIENCE, || {
+            self.state_within(place, host, EARLY).map(Some)
+        })
+        .map(drop)
+    }
+
+    /// Waits until it answers the client outside the hosts.
+    pub fn wait_for_answer(self, place: &Place) -> Result<()> {
         wait_for("an answer of the guest", PATIENCE, || {
             Ok(self.answers(place).then_some(()))
         })

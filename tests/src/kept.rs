@@ -10,7 +10,11 @@ pub struct Kept {
     pub frames: u64,
     /// Of them, in the guest's way at the destination.
     pub delivered: u64,
-    /// Of these, after the guest ran.
+    /// For them there was no room.
+    pub no_room: u64,
+    /// Of these, nobody knows.
+    pub lost: u64,
+    /// Of those that were delivered, after the guest ran.
     pub late: u64,
     /// The longest time that one was kept.
     pub longest_ms: u64,

@@ -9,13 +9,15 @@ use anyhow::{Context, Result, anyhow};
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::{command, output, run, succeeds};
-use crate::{Host, Place};
+use crate::command::{command, finish, output, run, succeeds};
+use crate::{Host, Place, ssh};
 
 /// The address of the client outside the hosts.
 pub const CLIENT: &str = "10.77.0.1";
 /// Its address in the network of second pairs, which shares the wire with the first.
 pub const CLIENT_OF_SECOND: &str = "10.77.1.1";
+/// The port at which the hosts' daemons hear each other (`listen` in `rig/godwitd.toml`).
+const DAEMONS: u16 = 7716;
 
 const BRIDGES: [(&str, &str); 3] = [
     ("br-data", "10.77.0.1/24"),
@@ -99,6 +101,31 @@ pub fn part(place: &Place, parted: bool) -> Result<()> {
         run(bridge.arg(format!("{host}-mg")).args(["isolated", switch]))?;
     }
     Ok(())
+}
+
+/// Keeps the hosts' daemons from hearing each other, or lets them again; libvirt and QEMU hear each other all the while.
+pub fn part_daemons(place: &Place, parted: bool) -> Result<()> {
+    let word = if parted { "add" } else { "del" };
+    for host in Host::ALL {
+        for end in ["sport", "dport"] {
+            let rule = format!("ip rule {word} pref 1 ipproto tcp {end} {DAEMONS} blackhole");
+            match parted {
+                true => ssh::run(place, host, &rule)?,
+                // There may be none.
+                false => ssh::run(place, host, &format!("{rule} 2>/dev/null; true"))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends that many echo requests of that many bytes to an address, two milliseconds apart, and asks for no answer.
+pub fn flood(place: &Place, address: &str, count: u32, bytes: u32) -> Result<()> {
+    let (count, bytes) = (count.to_string(), bytes.to_string());
+    let mut ping = command("ip", ["netns", "exec", &place.namespace(), "ping", "-q"]);
+    ping.args(["-i", "0.002", "-w", "20", "-W", "1", "-c", &count, "-s", &bytes, address]);
+    // Without an answer it says that it failed.
+    finish(&mut ping).map(drop)
 }
 
 /// Whether it is there.

@@ -74,7 +74,12 @@ pub struct Prober {
 impl Prober {
     /// Begins to send `rate` datagrams a second each way.
     pub fn start(place: &Place, binary: &Path, rate: u32) -> Result<Prober> {
-        Prober::start_to(place, binary, WEB_1, &["--rate", &rate.to_string()])
+        Prober::start_at(place, binary, WEB_1.address, rate)
+    }
+
+    /// The same to any address of a guest.
+    pub fn start_at(place: &Place, binary: &Path, address: &str, rate: u32) -> Result<Prober> {
+        Prober::start_to(place, binary, address, &["--rate", &rate.to_string()])
     }
 
     /// The same to any guest, with a TCP connection beside it of so many records a second.
@@ -86,17 +91,18 @@ impl Prober {
         stream: u32,
     ) -> Result<Prober> {
         let (rate, stream) = (rate.to_string(), stream.to_string());
-        Prober::start_to(place, binary, guest, &["--rate", &rate, "--stream", &stream])
+        let options = ["--rate", &rate, "--stream", &stream];
+        Prober::start_to(place, binary, guest.address, &options)
     }
 
-    fn start_to(place: &Place, binary: &Path, guest: Guest, options: &[&str]) -> Result<Prober> {
+    fn start_to(place: &Place, binary: &Path, address: &str, options: &[&str]) -> Result<Prober> {
         let record = place.run().join("probe.jsonl");
         let _ = fs::remove_file(&record);
         let errors = fs::File::create(place.run().join("probe.log"))?;
         let mut command = command::command("ip", ["netns", "exec", &place.namespace()]);
         command
             .arg(binary)
-            .args(["run", "--to", guest.address])
+            .args(["run", "--to", address])
             .args(options)
             .arg("--out")
             .arg(&record);
