@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use crate::{Host, Place, ssh};
+use crate::{Host, Place, host, ssh};
 
 /// Seconds since 1970 by this machine's clock.
 pub fn now() -> f64 {
@@ -28,6 +28,18 @@ pub fn set(place: &Place, host: Host) -> Result<()> {
 /// deadline on that host is over at once. It was right when the host was switched on.
 pub fn ran_away(place: &Place, host: Host) -> bool {
     offset(place, host).is_ok_and(is_away)
+}
+
+/// The host's kernel says that its timers do not come any more: the emulation has lost an interrupt. Whoever sleeps in that kernel, as
+/// a reset of a VF does, sleeps for ever; whoever does not answers as ever.
+pub fn lost_timers(place: &Place, host: Host) -> bool {
+    let console = std::fs::read(host::console(place, host)).unwrap_or_default();
+    says_so(&String::from_utf8_lossy(&console))
+}
+
+/// Linux's `rcu_check_gp_kthread_expired_fqs_timer()`.
+fn says_so(console: &str) -> bool {
+    console.contains("kthread timer wakeup didn't happen")
 }
 
 fn is_away(seconds: f64) -> bool {
@@ -68,7 +80,14 @@ pub fn offset(place: &Place, host: Host) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_away;
+    use super::{is_away, says_so};
+
+    #[test]
+    fn timers_that_stand_still_are_told_from_a_host_that_is_slow() {
+        let stands = "[  262.018731] rcu: rcu_preempt kthread timer wakeup didn't happen for 5252 jiffies! g16417 f0x0";
+        let slow = "[  262.020249] rcu: rcu_preempt kthread starved for 5253 jiffies! g16417 f0x0 RCU_GP_WAIT_FQS(5)";
+        assert!(says_so(stands) && !says_so(slow));
+    }
 
     #[test]
     fn a_clock_may_drift_and_not_run() {

@@ -108,8 +108,8 @@ impl Rig {
     pub fn keep_on(&self) -> Result<()> {
         for host in Host::ALL {
             let dead = host::process(&self.place, host).is_none() || !ssh::answers(&self.place, host);
-            if dead || clock::ran_away(&self.place, host) {
-                say(format!("{host} is off, hangs, or has lost its clock"));
+            if dead || clock::ran_away(&self.place, host) || clock::lost_timers(&self.place, host) {
+                say(format!("{host} is off, hangs, or has lost its clock or timers"));
                 self.power_off(host)?;
                 self.power_on(host)?;
             }
@@ -118,7 +118,7 @@ impl Rig {
     }
 
     /// Whether the emulation failed by itself, and how: a host's died of an assertion of its own, or the host answers
-    /// nobody or has lost its clock, or a guest runs and answers nobody, or one was reset unasked since `before`. What a story saw then says nothing of Godwit. A plug that a
+    /// nobody or has lost its clock or its timers, or a guest runs and answers nobody, or one was reset unasked since `before`. What a story saw then says nothing of Godwit. A plug that a
     /// story pulled is not meant.
     pub fn broke(&self, before: Unasked) -> Option<String> {
         let reset = || {
@@ -138,9 +138,11 @@ impl Rig {
             let said = std::fs::read_to_string(log).unwrap_or_default();
             match host::process(&self.place, host) {
                 Some(_) if !ssh::answers(&self.place, host) => Some(format!("{host} hangs")),
-                Some(_) => {
-                    clock::ran_away(&self.place, host).then(|| format!("the clock of {host} ran away"))
+                Some(_) if clock::ran_away(&self.place, host) => {
+                    Some(format!("the clock of {host} ran away"))
                 }
+                Some(_) => clock::lost_timers(&self.place, host)
+                    .then(|| format!("the timers of {host} stand still")),
                 None => {
                     let last = said.lines().find(|line| line.contains("Assertion"))?;
                     Some(format!("the emulator of {host} died: {last}"))
