@@ -178,7 +178,8 @@ fn keep(text: &str) -> Read<api::Keep> {
     match text {
         "auto" => Ok(api::Keep::Auto),
         "off" => Ok(api::Keep::Off),
-        _ => Err("it must be auto or off"),
+        "on" => Ok(api::Keep::On),
+        _ => Err("it must be auto, on or off"),
     }
 }
 
@@ -340,7 +341,7 @@ mod tests {
             ),
             (&[("transfer-timeout", "600s".into())], "go together"),
             (&[("timeout-action", "cancel".into())], "go together"),
-            (&[("keep", "always".into())], "it must be auto or off"),
+            (&[("keep", "always".into())], "it must be auto, on or off"),
         ];
         for (options, why) in wrong {
             let error = asked(options).unwrap_err();

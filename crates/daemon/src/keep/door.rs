@@ -4,8 +4,7 @@
 //! no switch is in between. They wait in the kernel, so they do not need this daemon any more.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
-    path::PathBuf,
+    collections::HashMap,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -14,23 +13,19 @@ use std::{
 use futures_util::{Stream, stream};
 use godwit_api::peer::v1::{KeepRequest, KeepResponse, KeptFrame, keep_service_server::KeepService};
 use godwit_coordinator::{Awaited, Caller, Coordinator, Refused, World};
-use godwit_migration::{Brief, MacAddress};
+use godwit_migration::MacAddress;
 use tokio::{
     sync::Notify,
-    task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{
-    feed::Feed,
-    ffi::Only,
     frame::{self, Frame},
-    own::Own,
-    socket::{Next, Watcher},
+    rate::Rate,
     source::Settings,
-    tap::Tap,
+    ways::Ways,
 };
 
 /// A stream says at once whose it is.
@@ -42,13 +37,6 @@ const LOOK_FAR: Duration = Duration::from_millis(250);
 
 /// So long after this host's record has the guest nothing more is taken for it.
 const AFTER: Duration = Duration::from_secs(5);
-
-/// So many frames of the host's own network are taken in one look; a flood waits for the next.
-const MOST_AT_ONCE: usize = 4096;
-
-/// A guest has no more NICs that count. Whose a tap is, is to be found out by then.
-const MOST_NICS: usize = 64;
-const PROC: Duration = Duration::from_secs(2);
 
 /// When the caller has no more: what waits has found its way by then, or does not count.
 const LAST: Duration = Duration::from_millis(2500);
@@ -64,10 +52,10 @@ pub(crate) struct KeepDesk<W> {
     takers: Mutex<HashMap<String, Arc<Taker>>>,
 }
 
-/// What one migration has brought, over all its streams.
-#[derive(Debug, Default)]
+/// Of one migration, over all its streams.
+#[derive(Debug)]
 struct Taker {
-    bytes: Mutex<usize>,
+    rate: Mutex<Rate>,
     replaced: Notify,
 }
 
@@ -102,11 +90,7 @@ impl<W: World> KeepService for KeepDesk<W> {
             taker: self.take_place(&id),
             id,
             room: self.settings.room,
-            ways: Ways {
-                root: self.settings.root.clone(),
-                brief: awaited.brief,
-                open: HashMap::new(),
-            },
+            ways: Ways::of(self.settings.root.clone(), awaited.brief),
             came: None,
             answer: KeepResponse::default(),
         };
@@ -131,7 +115,12 @@ impl<W: World> KeepDesk<W> {
         if takers.len() >= MOST {
             takers.retain(|_, taker| Arc::strong_count(taker) > 1);
         }
-        let taker = takers.entry(id.to_owned()).or_default();
+        let taker = takers.entry(id.to_owned()).or_insert_with(|| {
+            Arc::new(Taker {
+                rate: Mutex::new(Rate::new(self.settings.room, Instant::now())),
+                replaced: Notify::new(),
+            })
+        });
         taker.replaced.notify_waiters();
         Arc::clone(taker)
     }
@@ -183,13 +172,7 @@ impl<W: World> Taking<W> {
     }
 
     fn answer(mut self) -> KeepResponse {
-        for way in self.ways.each() {
-            self.answer.delivered += way.tally.delivered;
-            self.answer.late += way.tally.late;
-            self.answer.no_room += way.feed.waiting();
-            self.answer.brought += way.tally.brought;
-        }
-        self.answer.longest_ms = self.ways.longest_ms();
+        self.ways.tell(&mut self.answer);
         if self.answer.delivered > 0 {
             info!(migration = self.id, answer = ?self.answer, "frames of the pause are delivered");
         }
@@ -211,8 +194,11 @@ impl<W: World> Taking<W> {
             if let Some(mac) = mac {
                 self.ways.admit(mac).await;
             }
-            if let Some(way) = mac.and_then(|mac| self.ways.of(mac)) {
+            if let Some(way) = mac.and_then(|mac| self.ways.to(mac)) {
                 way.look();
+            }
+            if let Some(mac) = mac.filter(|_| frames.frames.iter().any(frame::told_is_tagged)) {
+                self.ways.find_tags(mac).await;
             }
             for told in frames.frames {
                 self.take_one(mac, told);
@@ -223,7 +209,8 @@ impl<W: World> Taking<W> {
 
     fn take_one(&mut self, mac: Option<MacAddress>, told: KeptFrame) {
         let (held, bytes) = (Duration::from_micros(told.held_us), told.data.len());
-        let way = mac.and_then(|mac| self.ways.of(mac));
+        let waiting = self.ways.bytes();
+        let way = mac.and_then(|mac| self.ways.to(mac));
         let (Some(way), Ok(frame)) = (way, Frame::heard(told)) else {
             self.answer.refused += 1;
             return;
@@ -233,168 +220,15 @@ impl<W: World> Taking<W> {
             return;
         }
         let seen = Instant::now().checked_sub(held).unwrap_or_else(Instant::now);
-        if way.own.has(&frame, seen) {
-            way.tally.brought += 1;
+        if way.was_brought(&frame, seen) {
             return;
         }
-        let mut taken = self.taker.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = *taken + bytes <= self.room;
-        if !fits {
+        let now = Instant::now();
+        let mut rate = self.taker.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting + bytes > self.room || !rate.admits(bytes, now) {
             self.answer.no_room += 1;
             return;
         }
-        *taken += bytes;
-        way.first.get_or_insert((Instant::now(), held));
-        way.feed.add(frame);
-    }
-}
-
-/// The ways to the guest's interfaces.
-struct Ways {
-    root: PathBuf,
-    brief: Brief,
-    /// None: there is none.
-    open: HashMap<MacAddress, Option<Way>>,
-}
-
-/// What became of frames on one way.
-#[derive(Debug, Default)]
-struct Tally {
-    delivered: u64,
-    late: u64,
-    brought: u64,
-}
-
-/// The way to one of them.
-struct Way {
-    tap: Tap,
-    /// Sees what the host's own network brings for the guest, and nothing of what is put in by it.
-    gate: Watcher,
-    own: Own,
-    macs: Vec<MacAddress>,
-    /// While the guest does not run yet the tap counts no more than so many as read: an emulator reads one from each queue.
-    idle: u64,
-    sorted: bool,
-    feed: Feed,
-    tally: Tally,
-    /// When the first came, and how long the source had had it.
-    first: Option<(Instant, Duration)>,
-    /// When it was seen that somebody reads the tap.
-    ran: Option<Instant>,
-}
-
-impl Ways {
-    fn of(&mut self, mac: MacAddress) -> Option<&mut Way> {
-        self.open.get_mut(&mac)?.as_mut()
-    }
-
-    /// Opened when the first frame comes, if not before: the source's guest stands still then, and the tap is there.
-    async fn admit(&mut self, mac: MacAddress) {
-        if self.open.contains_key(&mac) || self.open.len() >= MOST_NICS {
-            return;
-        }
-        let pair = self.brief.pairs.iter().find(|pair| pair.mac == mac);
-        let own = match pair {
-            Some(pair) => Some(vec![pair.mac, pair.primary_mac]),
-            // Of a NIC that is no pair's only the caller says that it is the guest's.
-            None => self.is_its_own(mac).await.then(|| vec![mac]),
-        };
-        let opened = own.map(|macs| Way::open(&self.root, mac, macs));
-        let way = opened.and_then(|opened| {
-            opened
-                .inspect_err(|error| debug!(%mac, "kept frames have no way to the guest: {error}"))
-                .ok()
-        });
-        self.open.insert(mac, way);
-    }
-
-    /// The guest's emulator has the tap here.
-    async fn is_its_own(&self, mac: MacAddress) -> bool {
-        let Ok(guest) = self.brief.guest.uuid.parse() else {
-            return false;
-        };
-        let root = self.root.clone();
-        let look = move || Tap::of(&root, mac).is_ok_and(|tap| tap.is_of(&root, guest));
-        timeout(PROC, spawn_blocking(look))
-            .await
-            .is_ok_and(|own| own.unwrap_or(false))
-    }
-
-    /// As soon as there are the taps: what the host's own network brings is seen from then on.
-    fn open_pairs(&mut self) {
-        for pair in &self.brief.pairs {
-            let Entry::Vacant(place) = self.open.entry(pair.mac) else {
-                continue;
-            };
-            if let Ok(way) = Way::open(&self.root, pair.mac, vec![pair.mac, pair.primary_mac]) {
-                place.insert(Some(way));
-            }
-        }
-    }
-
-    fn each(&mut self) -> impl Iterator<Item = &mut Way> {
-        self.open.values_mut().flatten()
-    }
-
-    /// What waits goes into the taps' queues, as far as there is room; whether some waits still.
-    fn feed(&mut self) -> bool {
-        self.each().for_each(Way::feed);
-        self.each().any(|way| way.feed.waiting() > 0)
-    }
-
-    fn longest_ms(&self) -> u32 {
-        let longest = self.open.values().flatten().filter_map(|way| {
-            let (first, held) = way.first?;
-            let waited = way
-                .ran
-                .unwrap_or_else(Instant::now)
-                .saturating_duration_since(first);
-            u32::try_from((waited + held).as_millis()).ok()
-        });
-        longest.max().unwrap_or_default()
-    }
-}
-
-impl Way {
-    fn open(root: &std::path::Path, mac: MacAddress, macs: Vec<MacAddress>) -> std::io::Result<Way> {
-        let tap = Tap::of(root, mac)?;
-        let gate = Watcher::of(&tap.name, &Only::LeavingTo(&macs))?;
-        Ok(Way {
-            sorted: tap.is_sorted_by_vlan(),
-            idle: tap.counted()?.read + tap.queues() as u64,
-            tap,
-            gate,
-            own: Own::default(),
-            macs,
-            feed: Feed::default(),
-            tally: Tally::default(),
-            first: None,
-            ran: None,
-        })
-    }
-
-    /// Nobody else's, and not from a network that its bridge may keep from this guest.
-    fn is_for_it(&self, frame: &Frame) -> bool {
-        frame::is_for(frame.destination(), &self.macs) && !(self.sorted && frame.is_tagged())
-    }
-
-    fn feed(&mut self) {
-        self.look();
-        let fed = self.feed.go(&self.tap, |frame| self.gate.send(frame));
-        self.tally.delivered += fed;
-        self.tally.late += if self.ran.is_some() { fed } else { 0 };
-    }
-
-    /// Whether somebody reads the tap, and what the host's own network has brought.
-    fn look(&mut self) {
-        if self.ran.is_none() && self.tap.counted().is_ok_and(|counted| counted.read > self.idle) {
-            self.ran = Some(Instant::now());
-        }
-        for _ in 0..MOST_AT_ONCE {
-            let Ok(Next::Frame(frame)) = self.gate.next() else {
-                break;
-            };
-            self.own.brought(&frame, Instant::now());
-        }
+        way.add(frame, held);
     }
 }

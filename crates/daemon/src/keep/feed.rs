@@ -6,16 +6,25 @@ use super::{frame::Frame, tap::Tap};
 
 /// What has no room in a tap's queue yet, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Feed(VecDeque<Frame>);
+pub(super) struct Feed {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
 
 impl Feed {
     pub(super) fn add(&mut self, frame: Frame) {
-        self.0.push_back(frame);
+        self.bytes += frame.data.len();
+        self.frames.push_back(frame);
     }
 
     /// How many wait.
     pub(super) fn waiting(&self) -> u64 {
-        self.0.len() as u64
+        self.frames.len() as u64
+    }
+
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// As many as find room, one by one through `send`; how many did.
@@ -24,7 +33,7 @@ impl Feed {
     /// kernel loses what comes while it changes that (`dev_qdisc_change_tx_queue_len()` deactivates the interface).
     pub(super) fn go(&mut self, tap: &Tap, send: impl Fn(&Frame) -> io::Result<()>) -> u64 {
         let mut fed = 0;
-        while let Some(frame) = self.0.front() {
+        while let Some(frame) = self.frames.front() {
             let before = tap.counted();
             if send(frame).is_err() {
                 break;
@@ -37,7 +46,8 @@ impl Feed {
             if dropped {
                 break;
             }
-            self.0.pop_front();
+            self.bytes -= frame.data.len();
+            self.frames.pop_front();
             fed += 1;
         }
         fed

@@ -138,9 +138,13 @@ impl Frame {
         Frame { data, offload }
     }
 
-    /// It has a VLAN tag (IEEE 802.1Q or 802.1ad).
-    pub(super) fn is_tagged(&self) -> bool {
-        is_tagged(&self.data)
+    /// Its VLAN tag (IEEE 802.1Q or 802.1ad): kind (TPID) and VLAN.
+    pub(super) fn tag(&self) -> Option<(u16, u16)> {
+        let [kind, number] = [12, 14].map(|at| {
+            let bytes = self.data.get(at..at + 2)?.first_chunk::<2>()?;
+            Some(u16::from_be_bytes(*bytes))
+        });
+        is_tagged(&self.data).then_some((kind?, number? & 0xfff))
     }
 
     pub(super) fn told(self, held_us: u64) -> KeptFrame {
@@ -181,6 +185,11 @@ impl Frame {
             offload,
         })
     }
+}
+
+/// So is one that is on its way.
+pub(super) fn told_is_tagged(told: &KeptFrame) -> bool {
+    is_tagged(&told.data)
 }
 
 fn is_tagged(data: &[u8]) -> bool {
@@ -232,14 +241,14 @@ mod tests {
             &["52:54:00:aa:00:11".parse().unwrap()]
         ));
         assert!(!is_for([0xff; 6], &["52:54:00:aa:00:10".parse().unwrap()]));
-        assert!(!frame.is_tagged());
+        assert_eq!(frame.tag(), None);
         assert_eq!(Frame::read(&bytes()[..HEADER + 13], None), None);
     }
 
     #[test]
     fn a_tag_beside_the_frame_is_put_into_it_and_what_stands_behind_moves() {
         let frame = Frame::read(&bytes(), Some((0x8100, 0x2007))).unwrap();
-        assert!(frame.is_tagged());
+        assert_eq!(frame.tag(), Some((0x8100, 7)));
         assert_eq!(frame.data[12..18], [0x81, 0, 0x20, 0x07, 8, 0]);
         assert_eq!(
             (frame.offload.checksum_start, frame.offload.header_length),
@@ -284,7 +293,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_stumble(bytes in prop::collection::vec(any::<u8>(), 0..200), tci in any::<Option<u16>>()) {
             if let Some(frame) = Frame::read(&bytes, tci.map(|tci| (0x88a8, tci))) {
-                prop_assert_eq!(frame.is_tagged() , tci.is_some() || frame.is_tagged());
+                prop_assert!(tci.is_none_or(|tci| frame.tag() == Some((0x88a8, tci & 0xfff))));
                 prop_assert_eq!(frame.written().len(), bytes.len() + tci.map_or(0, |_| 4));
             }
         }

@@ -61,7 +61,7 @@ impl Parts<'_> {
     fn of(frame: &Frame) -> Parts<'_> {
         let (addresses, rest) = frame.data.split_at(ADDRESSES.min(frame.data.len()));
         let (tag, rest) = match rest {
-            [a, b, c, d, rest @ ..] if frame.is_tagged() => {
+            [a, b, c, d, rest @ ..] if frame.tag().is_some() => {
                 let number = |high: u8, low: u8| u16::from_be_bytes([high, low]);
                 (Some((number(*a, *b), number(*c, *d) & 0x0fff)), rest)
             }

@@ -19,10 +19,13 @@ mod likeness;
 mod link;
 mod nic;
 mod own;
+mod rate;
 mod socket;
 mod source;
+mod tags;
 mod tap;
 mod uplinks;
+mod ways;
 mod window;
 
 use std::path::Path;

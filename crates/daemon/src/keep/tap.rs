@@ -70,10 +70,10 @@ impl Tap {
         count.max(1)
     }
 
-    /// Whoever is to get a frame with a VLAN tag is not known here: its bridge sorts them (`vlan_filtering`).
-    pub(super) fn is_sorted_by_vlan(&self) -> bool {
-        let filtering = fs::read_to_string(self.folder.join("master/bridge/vlan_filtering"));
-        filtering.is_ok_and(|filtering| filtering.trim() != "0")
+    /// The bridge that it is a port of. All bridges of Open vSwitch are one `ovs-system` to the kernel.
+    pub(super) fn bridge(&self) -> Option<String> {
+        let master = fs::read_link(self.folder.join("master")).ok()?;
+        Some(master.file_name()?.to_string_lossy().into_owned())
     }
 }
 

@@ -3,7 +3,10 @@
 mod place;
 mod stragglers;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use godwit_api::peer::v1::{KeepRequest, KeptFrame, KeptFrames, keep_service_client::KeepServiceClient};
 use tokio::time::sleep;
@@ -119,7 +122,8 @@ fn a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice() {
             let resumed = source.got().len();
             for _ in 0..100 {
                 pass(50).await;
-                if source.got().len() > resumed + 60 {
+                // Many, so that a keeper that is told late on a busy machine still leaves some out.
+                if source.got().len() > resumed + 600 {
                     break;
                 }
             }
@@ -190,13 +194,19 @@ fn a_peer_reaches_no_guest_but_the_one_that_it_sends() {
                     .unwrap();
                 assert_eq!((answer.delivered, answer.refused), (0, 1), "{mac}");
             }
-            // More than there is room for, over all its streams, however fast the guest takes it.
+            // More than a peer may bring in that time, over all its streams, however fast the guest takes it.
             guest.say("run");
             let many = || request(MAC, vec![frame(own, ip); 500]);
-            let answer = asked(vec![many(), many(), many()]).await.unwrap().unwrap();
-            assert_eq!((answer.delivered, answer.no_room), (999, 501));
-            let again = asked(vec![many()]).await.unwrap().unwrap();
-            assert_eq!((again.delivered, again.no_room), (0, 500));
+            let begun = Instant::now();
+            let first = asked(vec![many(); 6]).await.unwrap().unwrap();
+            let again = asked(vec![many(); 6]).await.unwrap().unwrap();
+            let (delivered, no_room) = (first.delivered + again.delivered, first.no_room + again.no_room);
+            let most = 1000.0 * (1.0 + begun.elapsed().as_secs_f64());
+            assert_eq!(delivered + no_room, 6000);
+            assert!(
+                first.delivered >= 999 && delivered as f64 <= most,
+                "{first:?} {again:?}"
+            );
             // Another migration, and nobody's.
             let unknown = KeepRequest {
                 migration_id: "0198c0de-0000-7000-8000-000000000000".into(),

@@ -29,16 +29,9 @@ impl Machine {
     /// # Errors
     /// It cannot be asked, or what it says is not to be understood.
     pub(crate) async fn switch(&self, name: &str) -> Fact<Option<Network>> {
-        let answer = match timeout(WITHIN, self.ask(&question(name))).await {
-            Err(_) => Err(format!(
-                "Open vSwitch did not answer within {} s",
-                WITHIN.as_secs()
-            )),
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if is_away(&error) => return Ok(None),
-            Ok(Err(error)) => Err(format!("Open vSwitch cannot be asked: {error}")),
+        let Some(answer) = self.within(&question(name)).await? else {
+            return Ok(None);
         };
-        let answer = answer?;
         let tables = Tables::of(&answer).ok_or("what Open vSwitch answers cannot be understood")?;
         if tables.has_fake(name) {
             return Err(format!("`{name}` is a VLAN of another bridge of Open vSwitch"));
@@ -65,6 +58,31 @@ impl Machine {
                 filters: false,
             },
         }))
+    }
+
+    /// What becomes of frames that leave by the port of that name; none: Open vSwitch does not run, or has no such port.
+    ///
+    /// # Errors
+    /// As [`Machine::switch`].
+    pub(crate) async fn switch_port(&self, name: &str) -> Fact<Option<Uplink>> {
+        let answer = self.within(&question_of_port(name)).await?;
+        let Some(answer) = answer else { return Ok(None) };
+        let rows = answer["result"][0]["rows"].as_array();
+        let rows = rows.ok_or("what Open vSwitch answers cannot be understood")?;
+        Ok(rows.first().map(uplink))
+    }
+
+    /// Its answer; none: it does not run.
+    async fn within(&self, question: &Value) -> Fact<Option<Value>> {
+        match timeout(WITHIN, self.ask(question)).await {
+            Err(_) => Err(format!(
+                "Open vSwitch did not answer within {} s",
+                WITHIN.as_secs()
+            )),
+            Ok(Ok(answer)) => Ok(Some(answer)),
+            Ok(Err(error)) if is_away(&error) => Ok(None),
+            Ok(Err(error)) => Err(format!("Open vSwitch cannot be asked: {error}")),
+        }
     }
 
     /// A port that is no guest's, and has a link.
@@ -115,8 +133,19 @@ fn is_away(error: &io::Error) -> bool {
     )
 }
 
+fn select(table: &str, wanted: Value, columns: &[&str]) -> Value {
+    json!({"op": "select", "table": table, "where": wanted, "columns": columns})
+}
+
+fn question_of_port(name: &str) -> Value {
+    let columns = ["tag", "trunks", "vlan_mode"];
+    json!({"id": "godwit", "method": "transact", "params": [
+        "Open_vSwitch",
+        select("Port", json!([["name", "==", name]]), &columns),
+    ]})
+}
+
 fn question(name: &str) -> Value {
-    let select = |table: &str, wanted: Value, columns: &[&str]| json!({"op": "select", "table": table, "where": wanted, "columns": columns});
     let ports = [
         "_uuid",
         "name",

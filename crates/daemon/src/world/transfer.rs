@@ -24,6 +24,9 @@ const NEARLY: Duration = Duration::from_secs(2);
 /// If the guest wrote faster than was thought, they are read again after this.
 const QUIET: Duration = Duration::from_secs(6);
 
+/// Of a transfer that an earlier process began.
+const BEGUN_LATER: &str = "godwitd was started during the transfer, and knows nothing of what came before";
+
 impl RealWorld {
     /// Whatever came of it: the next phase looks where the guest is.
     pub(super) async fn transfer(&self, job: &Job) -> Work<Report> {
@@ -53,10 +56,14 @@ impl RealWorld {
                 .await
         };
         self.aborted().remove(&job.brief.id);
-        let kept = match keeper {
+        let mut kept = match keeper {
             Ok(keeper) => keeper.end(ended.is_ok()).await,
             Err(kept) => kept,
         };
+        if going {
+            // The pause may have begun before.
+            kept.not_kept.get_or_insert(BEGUN_LATER.into());
+        }
         let figures = self.evidence.of(id).figures.as_ref().map(figures);
         match ended {
             Ok(()) => Ok(Report {
