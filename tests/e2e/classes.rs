@@ -141,7 +141,10 @@ const PAUSES: &[Told] = &[
         "what_arrives_in_the_pause_is_not_lost",
         measures::nothing_is_lost_in_the_pause,
     ),
-    ("what_arrives_in_a_pause_of_seconds_is_not_lost", pauses::of_seconds),
+    (
+        "what_arrives_in_a_pause_of_seconds_is_not_lost",
+        pauses::of_seconds,
+    ),
     (
         "the_daemons_lose_each_other_while_they_keep_frames",
         pauses::daemons_parted,
@@ -159,6 +162,14 @@ const PAUSES: &[Told] = &[
     (
         "nothing_is_lost_of_a_guest_without_a_pair",
         pauses::of_a_guest_without_a_pair,
+    ),
+    (
+        "nothing_is_lost_where_vhost_carries_the_standby",
+        pauses::with_vhost,
+    ),
+    (
+        "nothing_is_lost_of_a_vlan_of_the_guests_own",
+        pauses::with_a_vlan_of_its_own,
     ),
     (
         "nothing_is_lost_of_a_nic_of_no_pair",

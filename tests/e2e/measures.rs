@@ -57,7 +57,8 @@ pub(crate) fn agrees_with_the_meter(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
-/// What arrives while the guest stands still between its hosts comes late, and is not lost: there and back.
+/// What arrives while the guest stands still between its hosts comes late, and is not lost, nor is anything else of the move: there and
+/// back.
 pub(crate) fn nothing_is_lost_in_the_pause(stage: &Stage) -> Result<()> {
     let probe = build::build_static(&stage.place, "godwit-probe")?;
     for from in [Host::Alpha, Host::Beta] {
@@ -78,6 +79,15 @@ pub(crate) fn nothing_is_lost_in_the_pause(stage: &Stage) -> Result<()> {
         ensure!(kept.not_kept.is_empty() && kept.frames > 0, "{kept:?}");
         ensure!(kept.delivered == kept.frames, "{kept:?}");
         ensure!(lost.to_guest.1 == 0, "{lost:?} in the transfer: {kept:?}");
+        let all = measured
+            .losses
+            .values()
+            .fold(Loss::default(), |all, loss| all.plus(*loss));
+        ensure!(
+            (all.to_guest.1, all.from_guest.1) == (0, 0),
+            "lost outside the pause: {:?}",
+            measured.losses
+        );
     }
     Ok(())
 }

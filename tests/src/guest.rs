@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{command, succeeds, wait_for};
-pub use crate::guests::{MACS_1, NATIVE_1, OVS_1, PAIRS_1, TAP_1, TEAM_1, WEB_1, WEB_2};
+pub use crate::guests::{MACS_1, NATIVE_1, OVS_1, PAIRS_1, TAP_1, TEAM_1, VHOST_1, VLAN_1, WEB_1, WEB_2};
 use crate::line::{self, Answer};
 use crate::state::State;
 use crate::{Host, Place, boots, network, say, ssh, vf};

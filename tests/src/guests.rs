@@ -87,6 +87,28 @@ pub const OVS_1: Guest = Guest {
     ..WEB_1
 };
 
+/// One whose standby the kernel's vhost carries.
+pub const VHOST_1: Guest = Guest {
+    name: "vhost-1",
+    uuid: "60d01700-0000-4000-8000-000000000090",
+    mac: "52:54:00:aa:00:90",
+    address: "10.77.0.108",
+    standby: "vhost.xml",
+    port: 4563,
+    ..WEB_1
+};
+
+/// One whose NIC is a trunk of VLAN 100. It has no VF.
+pub const VLAN_1: Guest = Guest {
+    name: "vlan-1",
+    uuid: "60d01700-0000-4000-8000-0000000000a0",
+    mac: "52:54:00:aa:00:a0",
+    address: "10.77.0.109",
+    standby: "trunk.xml",
+    port: 4564,
+    ..WEB_1
+};
+
 /// One that libvirt can move by itself, to compare with.
 pub const TEAM_1: Guest = Guest {
     name: "team-1",
@@ -100,5 +122,7 @@ pub const TEAM_1: Guest = Guest {
 
 impl Guest {
     /// All of them.
-    pub const ALL: [Guest; 8] = [WEB_1, WEB_2, PAIRS_1, NATIVE_1, MACS_1, TAP_1, OVS_1, TEAM_1];
+    pub const ALL: [Guest; 10] = [
+        WEB_1, WEB_2, PAIRS_1, NATIVE_1, MACS_1, TAP_1, OVS_1, VHOST_1, VLAN_1, TEAM_1,
+    ];
 }

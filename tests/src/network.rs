@@ -119,11 +119,19 @@ pub fn part_daemons(place: &Place, parted: bool) -> Result<()> {
     Ok(())
 }
 
+/// Gives the client one more address, with its length, or takes it back.
+pub fn client_has(place: &Place, address: &str, has: bool) -> Result<()> {
+    let word = if has { "replace" } else { "del" };
+    ip(place, &format!("addr {word} {address} dev br-data"))
+}
+
 /// Sends that many echo requests of that many bytes to an address, two milliseconds apart, and asks for no answer.
 pub fn flood(place: &Place, address: &str, count: u32, bytes: u32) -> Result<()> {
     let (count, bytes) = (count.to_string(), bytes.to_string());
     let mut ping = command("ip", ["netns", "exec", &place.namespace(), "ping", "-q"]);
-    ping.args(["-i", "0.002", "-w", "20", "-W", "1", "-c", &count, "-s", &bytes, address]);
+    ping.args([
+        "-i", "0.002", "-w", "20", "-W", "1", "-c", &count, "-s", &bytes, address,
+    ]);
     // Without an answer it says that it failed.
     finish(&mut ping).map(drop)
 }

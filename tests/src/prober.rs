@@ -55,6 +55,8 @@ pub enum Line {
         sent: u64,
         /// Of these, seen more than once there.
         duplicates: u64,
+        /// Seen there behind a greater one.
+        reordered: u64,
         /// Numbers the guest sent.
         guest_sent: u64,
         /// Of these, seen more than once here.

@@ -141,8 +141,9 @@ impl Rig {
                 Some(_) if clock::ran_away(&self.place, host) => {
                     Some(format!("the clock of {host} ran away"))
                 }
-                Some(_) => clock::lost_timers(&self.place, host)
-                    .then(|| format!("the timers of {host} stand still")),
+                Some(_) => {
+                    clock::lost_timers(&self.place, host).then(|| format!("the timers of {host} stand still"))
+                }
                 None => {
                     let last = said.lines().find(|line| line.contains("Assertion"))?;
                     Some(format!("the emulator of {host} died: {last}"))

@@ -367,6 +367,7 @@ mod tests {
             },
             Line::Total {
                 sent: 5,
+                reordered: 0,
                 duplicates: 3,
                 guest_sent: 3,
                 guest_duplicates: 4,

@@ -125,7 +125,7 @@ impl Client {
         let mut found = Vec::new();
         loop {
             let skip = found.len() as u64;
-            let (all, duplicates, missing) = self.ask(
+            let (all, counts, missing) = self.ask(
                 answers,
                 &Datagram::Query { run, sent, skip },
                 |answer| match answer {
@@ -133,9 +133,10 @@ impl Client {
                         skip: theirs,
                         all,
                         duplicates,
+                        reordered,
                         missing,
                         ..
-                    } if *theirs == skip => Some((*all, *duplicates, missing.clone())),
+                    } if *theirs == skip => Some((*all, (*duplicates, *reordered), missing.clone())),
                     _ => None,
                 },
             )?;
@@ -144,7 +145,7 @@ impl Client {
             if ended || found.len() as u64 >= all {
                 self.note(|record| {
                     record.missing = found;
-                    record.duplicates = duplicates;
+                    (record.duplicates, record.reordered) = counts;
                 });
                 return Ok(());
             }

@@ -98,12 +98,12 @@ impl Session {
                 let ranges = self.arrived.missing(sent);
                 let from = usize::try_from(skip).map_or(ranges.len(), |skip| skip.min(ranges.len()));
                 let missing = ranges[from..].iter().take(RANGES).copied().collect();
-                let (all, duplicates) = (ranges.len() as u64, self.arrived.duplicates());
                 Some(Datagram::Report {
                     run,
                     skip,
-                    all,
-                    duplicates,
+                    all: ranges.len() as u64,
+                    duplicates: self.arrived.duplicates(),
+                    reordered: self.arrived.reordered(),
                     missing,
                 })
             }

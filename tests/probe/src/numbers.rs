@@ -9,9 +9,12 @@ const LIMIT: usize = 11_000_000;
 /// How many ticks may be late and still come.
 const LATE_TICKS: u32 = 10;
 
-/// How often each number arrived.
+/// How often each number arrived, and in what order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Numbers(Vec<u8>);
+pub(crate) struct Numbers {
+    counts: Vec<u8>,
+    reordered: u64,
+}
 
 impl Numbers {
     /// Notes one; says how often it has arrived, this time included.
@@ -19,21 +22,28 @@ impl Numbers {
         let Some(index) = usize::try_from(number).ok().filter(|index| *index < LIMIT) else {
             return 0;
         };
-        if self.0.len() <= index {
-            self.0.resize(index + 1, 0);
+        if self.counts.len() <= index {
+            self.counts.resize(index + 1, 0);
+        } else if self.counts[index] == 0 {
+            self.reordered += 1;
         }
-        self.0[index] = self.0[index].saturating_add(1);
-        self.0[index]
+        self.counts[index] = self.counts[index].saturating_add(1);
+        self.counts[index]
+    }
+
+    /// How many came for the first time when a greater one had come already.
+    pub(crate) fn reordered(&self) -> u64 {
+        self.reordered
     }
 
     /// Whether it arrived.
     pub(crate) fn has(&self, number: u64) -> bool {
-        usize::try_from(number).is_ok_and(|index| self.0.get(index).is_some_and(|count| *count > 0))
+        usize::try_from(number).is_ok_and(|index| self.counts.get(index).is_some_and(|count| *count > 0))
     }
 
     /// How many came more than once.
     pub(crate) fn duplicates(&self) -> u64 {
-        self.0.iter().filter(|count| **count > 1).count() as u64
+        self.counts.iter().filter(|count| **count > 1).count() as u64
     }
 
     /// First and last of every run of numbers below `sent` that did not arrive.
@@ -89,7 +99,11 @@ mod tests {
         }
         assert_eq!(numbers.missing(10), [(0, 0), (3, 4), (6, 6), (8, 9)]);
         assert_eq!(numbers.missing(3), [(0, 0)]);
-        assert_eq!(numbers.duplicates(), 1);
+        assert_eq!((numbers.duplicates(), numbers.reordered()), (1, 0));
+        for number in [4, 4, 9, 8] {
+            numbers.arrived(number);
+        }
+        assert_eq!((numbers.duplicates(), numbers.reordered()), (2, 2));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Record {
     pub(crate) missing: Vec<(u64, u64)>,
     /// How many own numbers the guest saw more than once.
     pub(crate) duplicates: u64,
+    /// How many it saw behind a greater one.
+    pub(crate) reordered: u64,
     /// Of the connection beside the datagrams, if there was one.
     pub(crate) stream: Option<Told>,
 }
@@ -69,11 +71,13 @@ impl Record {
         }
         writeln!(
             out,
-            "{{\"kind\":\"total\",\"sent\":{},\"duplicates\":{},\"guest_sent\":{},\"guest_duplicates\":{}}}",
+            "{{\"kind\":\"total\",\"sent\":{},\"duplicates\":{},\"reordered\":{},\"guest_sent\":{},\"guest_duplicates\":{},\"guest_reordered\":{}}}",
             self.sent.len(),
             self.duplicates,
+            self.reordered,
             self.guest_sent,
             self.numbers.duplicates(),
+            self.numbers.reordered(),
         )?;
         out.flush()?;
         drop(out);

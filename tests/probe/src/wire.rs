@@ -29,12 +29,13 @@ pub(crate) enum Datagram {
     Stopped { run: u64, sent: u64 },
     /// Client: which of my `sent` numbers are missing, after the first `skip` ranges?
     Query { run: u64, sent: u64, skip: u64 },
-    /// Guest: these, of so many ranges; and so many numbers came more than once.
+    /// Guest: these, of so many ranges; so many numbers came more than once, and so many behind a greater one.
     Report {
         run: u64,
         skip: u64,
         all: u64,
         duplicates: u64,
+        reordered: u64,
         missing: Vec<(u64, u64)>,
     },
 }
@@ -69,9 +70,10 @@ impl Datagram {
                 skip,
                 all,
                 duplicates,
+                reordered,
                 missing,
             } => {
-                let mut words = vec![*run, *skip, *all, *duplicates];
+                let mut words = vec![*run, *skip, *all, *duplicates, *reordered];
                 words.extend(missing.iter().flat_map(|(first, last)| [*first, *last]));
                 (7, words)
             }
@@ -98,13 +100,14 @@ impl Datagram {
             [4, run] => Datagram::Stop { run },
             [5, run, sent] => Datagram::Stopped { run, sent },
             [6, run, sent, skip] => Datagram::Query { run, sent, skip },
-            [7, run, skip, all, duplicates, ref ranges @ ..] => {
+            [7, run, skip, all, duplicates, reordered, ref ranges @ ..] => {
                 let missing = ranges.chunks_exact(2).map(|range| (range[0], range[1])).collect();
                 Datagram::Report {
                     run,
                     skip,
                     all,
                     duplicates,
+                    reordered,
                     missing,
                 }
             }
@@ -138,6 +141,7 @@ mod tests {
                 skip: 0,
                 all: 2,
                 duplicates: 1,
+                reordered: 4,
                 missing: vec![(1, 2), (9, 9)],
             },
         ] {
@@ -154,6 +158,7 @@ mod tests {
             skip: 0,
             all: 0,
             duplicates: 0,
+            reordered: 0,
             missing,
         };
         assert!(report.bytes().len() <= 1200);

@@ -10,6 +10,6 @@ mkdir -p "$tree"/{bin,dev,proc,run,sbin,sys}
 cp "$root/fs/usr/bin/busybox" "$tree/bin/busybox"
 ln -s /bin/busybox "$tree/sbin/modprobe"
 install -m755 "$assets/guest/init" "$tree/init"
-copy_modules "$root/kernel" "$tree" virtio_pci virtio_net virtio_console bonding igbvf igb
+copy_modules "$root/kernel" "$tree" virtio_pci virtio_net virtio_console bonding 8021q igbvf igb
 pack "$tree" "$out/guest.cpio"
 rm -rf "$tree"

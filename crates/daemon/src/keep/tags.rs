@@ -3,17 +3,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-use futures_util::TryStreamExt;
 use godwit_migration::plan::Uplink;
-use netlink_packet_route::{
-    AddressFamily,
-    link::{AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, LinkAttribute, LinkExtentMask, LinkMessage},
-};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{frame::Frame, tap::Tap};
-use crate::machine::Machine;
+use crate::{machine::Machine, vf::tagged_vlans};
 
 /// The kernel and a database that is well answer at once; the guest waits.
 const WITHIN: Duration = Duration::from_millis(500);
@@ -48,7 +43,7 @@ impl Tags {
                 }
                 let kind = read("vlan_protocol");
                 let kind = u16::from_str_radix(kind.trim().trim_start_matches("0x"), 16).ok();
-                match timeout(WITHIN, vlans(&tap.name)).await {
+                match timeout(WITHIN, tagged_vlans(&tap.name)).await {
                     Ok(Ok(vlans)) => Tags::These { vlans, kind },
                     told => {
                         debug!(
@@ -110,51 +105,6 @@ fn of_switch(port: Uplink) -> Tags {
     }
 }
 
-/// Of a port of a bridge of the kernel's: the VLANs whose frames it lets out with their tags.
-async fn vlans(port: &str) -> Result<BTreeSet<u16>, String> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
-    let connection = tokio::spawn(connection);
-    let all = handle
-        .link()
-        .get()
-        .set_filter_mask(AddressFamily::Bridge, vec![LinkExtentMask::Brvlan])
-        .execute();
-    let found: Result<Option<LinkMessage>, _> = all
-        .try_filter(|message| {
-            let is_it = message
-                .attributes
-                .contains(&LinkAttribute::IfName(port.to_owned()));
-            std::future::ready(is_it)
-        })
-        .try_next()
-        .await;
-    connection.abort();
-    let found = found.map_err(|error| error.to_string())?;
-    Ok(tagged(&found.ok_or("it is a port of no bridge")?))
-}
-
-fn tagged(port: &LinkMessage) -> BTreeSet<u16> {
-    let mut vlans = BTreeSet::new();
-    let lists = port.attributes.iter().filter_map(|attribute| match attribute {
-        LinkAttribute::AfSpecBridge(list) => Some(list),
-        _ => None,
-    });
-    // Without compression each VLAN is told by itself; a range has two ends.
-    let mut begin = None;
-    for info in lists.flatten() {
-        let AfSpecBridge::VlanInfo(BridgeVlanInfo { flags, vid, .. }) = info else {
-            continue;
-        };
-        let first = begin.take().unwrap_or(*vid);
-        if flags.contains(BridgeVlanInfoFlags::RangeBegin) {
-            begin = Some(*vid);
-        } else if !flags.contains(BridgeVlanInfoFlags::Untagged) {
-            vlans.extend(first..=*vid);
-        }
-    }
-    vlans
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,27 +141,6 @@ mod tests {
         assert_eq!(of_switch(Uplink::Tagging(3)), Tags::All);
         assert_eq!(of_switch(Uplink::Access(3)), these(&[], None));
         assert_eq!(of_switch(Uplink::Trunk(vec![42, 43])), these(&[42, 43], None));
-    }
-
-    #[test]
-    fn the_kernels_word_for_a_port() {
-        let info = |flags, vid| AfSpecBridge::VlanInfo(BridgeVlanInfo { flags, vid });
-        let untagged = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
-        let list = vec![
-            info(untagged, 1),
-            info(BridgeVlanInfoFlags::empty(), 7),
-            info(BridgeVlanInfoFlags::RangeBegin, 100),
-            info(BridgeVlanInfoFlags::RangeEnd, 102),
-            info(
-                BridgeVlanInfoFlags::RangeBegin | BridgeVlanInfoFlags::Untagged,
-                200,
-            ),
-            info(BridgeVlanInfoFlags::RangeEnd | BridgeVlanInfoFlags::Untagged, 202),
-        ];
-        let mut port = LinkMessage::default();
-        port.attributes.push(LinkAttribute::AfSpecBridge(list));
-        assert_eq!(Vec::from_iter(tagged(&port)), [7, 100, 101, 102]);
-        assert!(tagged(&LinkMessage::default()).is_empty());
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod counters;
 mod error;
 mod netlink;
 mod pools;
+mod port;
 mod sysfs;
 mod turns;
 mod watch;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     error::{Holder, VfError, VfName},
     netlink::Settings,
     pools::{PfKind, PoolSpec},
+    port::tagged_vlans,
     sysfs::{BridgePorts, Sysfs, Tap},
     watch::Watch,
 };
