@@ -43,6 +43,14 @@ pub enum Refused {
     /// The caller may not ask for this.
     #[error("{0}")]
     NotAllowed(String),
+    /// Several things speak against it.
+    #[error("{first}")]
+    Several {
+        /// The one that gives its word.
+        first: Box<Refused>,
+        /// A sentence of each other.
+        others: Vec<String>,
+    },
     /// The host is about to end, or to sleep.
     #[error("{host} {why}: nothing new is begun there")]
     GoingDown {
@@ -113,6 +121,25 @@ impl NotNow {
 }
 
 impl Refused {
+    /// All that speaks against it, the first with its word and the others as sentences; none where nothing does.
+    pub(crate) fn all(each: Vec<Refused>) -> Option<Refused> {
+        let mut each = each.into_iter();
+        let first = each.next()?;
+        let others: Vec<String> = each
+            .map(|other| {
+                let failure = other.failure();
+                format!("and {} [{}]: {}", failure.message, failure.reason, failure.hint)
+            })
+            .collect();
+        Some(match others.is_empty() {
+            true => first,
+            false => Refused::Several {
+                first: Box::new(first),
+                others,
+            },
+        })
+    }
+
     fn code(&self) -> Code {
         match self {
             Refused::Refusal(refusal) => match refusal.reason() {
@@ -128,6 +155,7 @@ impl Refused {
             Refused::UnknownMigration { .. } => Code::NotFound,
             Refused::Invalid(_) => Code::InvalidArgument,
             Refused::NotAllowed(_) => Code::PermissionDenied,
+            Refused::Several { first, .. } => first.code(),
         }
     }
 
@@ -141,6 +169,7 @@ impl Refused {
         let one = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
         match self {
             Refused::Refusal(refusal) => words_of(refusal),
+            Refused::Several { first, .. } => first.about(),
             Refused::Cause(cause) => cause
                 .vf
                 .iter()
@@ -185,6 +214,11 @@ impl Refused {
                 "check [[peer]] in the configuration".into(),
                 Vec::new(),
             ),
+            Refused::Several { first, others } => {
+                let mut failure = first.failure();
+                failure.causes.extend(others.iter().cloned());
+                return failure;
+            }
             Refused::GoingDown { host, .. } => (
                 "HOST_GOING_DOWN",
                 format!("on {host}: systemd-inhibit --list"),

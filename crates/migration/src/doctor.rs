@@ -24,7 +24,7 @@ pub use self::{
         Module, Neighbour, OwnFacts, PeerFacts, PeerSeen, PfDetail, PfFacts, PfState, RouteFacts, Vendor,
         Version, Versions, VfFacts,
     },
-    guest::{guest, old_agent},
+    guest::{guest, old_agent, refusals},
     macs::{Carrier, Owner, duplicates},
     own::days_left,
     peers::{Here, peers},

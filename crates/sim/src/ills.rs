@@ -37,6 +37,8 @@ pub enum Ill {
     MemoryInUse,
     /// The guests' disks are not there.
     DiskMissing,
+    /// The storage of the guests' disks does not answer.
+    StorageHangs,
     /// There is no bridge for standbys.
     BridgeMissing,
     /// The bridge for standbys takes smaller frames than those of other hosts.
@@ -78,7 +80,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 26] = [
+    pub const ALL: [Ill; 27] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -91,6 +93,7 @@ impl Ill {
         Ill::MemoryShort,
         Ill::MemoryInUse,
         Ill::DiskMissing,
+        Ill::StorageHangs,
         Ill::BridgeMissing,
         Ill::BridgeMtu,
         Ill::BridgeNoLink,
@@ -122,6 +125,7 @@ impl Ill {
             Ill::MemoryShort => "memory-short",
             Ill::MemoryInUse => "memory-in-use",
             Ill::DiskMissing => "disk-missing",
+            Ill::StorageHangs => "storage-hangs",
             Ill::BridgeMissing => "bridge-missing",
             Ill::BridgeMtu => "bridge-mtu",
             Ill::BridgeNoLink => "bridge-no-link",

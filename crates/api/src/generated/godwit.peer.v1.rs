@@ -128,6 +128,10 @@ pub struct PlanResponse {
     /// What this host does with frames that arrive for the guest in its pause. Absent (an older destination): nothing is known of that.
     #[prost(message, optional, tag = "95")]
     pub keep: ::core::option::Option<KeepOffer>,
+    /// A Reserve would be refused, whatever is ignored: one of the findings says why. Without needs in the request it is the answer's status
+    /// instead.
+    #[prost(bool, tag = "96")]
+    pub refused: bool,
 }
 /// Whether a host takes frames that arrive for a guest in its pause.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -1,7 +1,8 @@
 //! What `godwit plan` prints for people.
 
 use godwit_api::v1::{
-    Finding, NicPlan, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, VfCandidate,
+    Finding, NicPlan, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate,
+    VfCandidate,
 };
 
 use super::table::{Fit, Table};
@@ -34,8 +35,7 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
     }
     if !answer.not_checked.is_empty() {
         lines.push(String::new());
-        let skipped = answer.not_checked.iter();
-        lines.extend(skipped.map(|skipped| format!("not known: {}: {}", skipped.check, skipped.why)));
+        lines.extend(not_known(&answer.not_checked));
     }
     if !answer.estimate.is_empty() {
         lines.push(String::new());
@@ -53,6 +53,12 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
         lines.extend(table(pair, width));
     }
     lines
+}
+
+/// What could not be looked at, a line for each.
+pub(crate) fn not_known(skipped: &[NotChecked]) -> Vec<String> {
+    let line = |skipped: &NotChecked| format!("not known: {}: {}", skipped.check, skipped.why);
+    skipped.iter().map(line).collect()
 }
 
 fn why_not(answer: &PlanMigrationResponse, lacks: bool) -> String {

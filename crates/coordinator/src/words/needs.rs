@@ -2,7 +2,8 @@
 
 use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_migration::{
-    Brief,
+    Brief, Cause,
+    doctor::Fact,
     plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
 };
 
@@ -26,8 +27,16 @@ pub fn plan_request(brief: &Brief, needs: &Needs) -> peer::PlanRequest {
     }
 }
 
-/// What it answered, with what was found here, the worst first.
-pub fn planned(answer: peer::PlanResponse, own: Vec<api::Finding>, skipped: Vec<api::NotChecked>) -> Planned {
+/// What it answered, or why it did not, with what was found here, the worst first.
+pub fn planned(
+    answer: Result<peer::PlanResponse, Cause>,
+    own: Vec<api::Finding>,
+    skipped: Vec<api::NotChecked>,
+) -> Planned {
+    let (answer, unasked) = match answer {
+        Ok(answer) => (answer, None),
+        Err(cause) => (peer::PlanResponse::default(), Some(cause)),
+    };
     let mut findings = own;
     findings.extend(answer.findings.into_iter().take(MOST_FINDINGS));
     findings.sort_by_key(|found| std::cmp::Reverse(found.severity));
@@ -37,17 +46,20 @@ pub fn planned(answer: peer::PlanResponse, own: Vec<api::Finding>, skipped: Vec<
         pairs: answer.pairs,
         findings,
         not_checked,
+        refused: answer.refused,
+        unasked,
         ..Planned::default()
     }
 }
 
 /// What the destination does with frames that arrive in the pause, as it answered.
-pub fn offer(answer: &peer::PlanResponse) -> Offer {
-    match &answer.keep {
+pub fn offer(answer: &Result<peer::PlanResponse, Cause>) -> Fact<Offer> {
+    let answer = answer.as_ref().map_err(|cause| cause.message.clone())?;
+    Ok(match &answer.keep {
         None => Offer::Older,
         Some(peer::KeepOffer { room, why_not }) if *room > 0 && why_not.is_empty() => Offer::Taken,
         Some(offer) => Offer::Refused(word(&offer.why_not)),
-    }
+    })
 }
 
 /// Of each NIC whether they will be kept.

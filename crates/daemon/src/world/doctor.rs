@@ -15,7 +15,7 @@ use godwit_migration::{
 };
 use tokio::{net::TcpStream, sync::Mutex, task::spawn_blocking, time::timeout};
 
-use super::{RealWorld, facts};
+use super::{RealWorld, facts, places::Places};
 use crate::{
     config::Peer,
     libvirt::{Libvirt, LibvirtError, XmlOf, examine, xml::examine::Examined},
@@ -38,6 +38,8 @@ pub(crate) struct Practice {
     pub(crate) machine: Machine,
     /// One look at the tree at a time: one that hangs keeps one thread, and not another with each question.
     pub(crate) turn: Arc<Mutex<()>>,
+    /// Places of disks are looked at by themselves.
+    pub(crate) places: Places,
 }
 
 /// What the tree showed.
@@ -245,6 +247,7 @@ mod tests {
             libvirt: "qemu:///system".into(),
             machine: Machine::at(root),
             turn: Arc::default(),
+            places: Places::default(),
         }
     }
 

@@ -16,7 +16,7 @@ pub struct KeepFacts {
     /// The guest's virtual NICs, where it is.
     pub nics: Fact<Vec<NicSeen>>,
     /// What the destination says.
-    pub offer: Offer,
+    pub offer: Fact<Offer>,
 }
 
 /// A virtual NIC, where the guest is.
@@ -106,7 +106,9 @@ pub fn keeping(guest: &str, facts: &KeepFacts) -> (Vec<NicKept>, Diagnosis) {
         }
     };
     let refused = refusal(&facts.offer, &facts.hosts.1);
-    if let Some((why, fix)) = &refused {
+    if let (Err(why), Keep::Auto) = (&facts.offer, facts.keep) {
+        diagnosis.skip(format!("whether {} takes frames", facts.hosts.1), why);
+    } else if let Some((why, fix)) = &refused {
         let words = (
             format!("what arrives for guest `{guest}`"),
             why.clone(),
@@ -136,14 +138,18 @@ pub fn keeping(guest: &str, facts: &KeepFacts) -> (Vec<NicKept>, Diagnosis) {
     (each.collect(), diagnosis)
 }
 
-fn refusal(offer: &Offer, there: &str) -> Option<(String, String)> {
+fn refusal(offer: &Fact<Offer>, there: &str) -> Option<(String, String)> {
     match offer {
-        Offer::Taken => None,
-        Offer::Refused(why) => Some((
+        Ok(Offer::Taken) => None,
+        Err(why) => Some((
+            format!("it is not known whether {there} takes frames: {why}"),
+            format!("on {there}: systemctl status godwitd"),
+        )),
+        Ok(Offer::Refused(why)) => Some((
             format!("{there} takes no frames: {why}"),
             format!("on {there}: [keep] in godwitd.toml, and CAP_NET_RAW for godwitd"),
         )),
-        Offer::Older => Some((
+        Ok(Offer::Older) => Some((
             format!("{there} does not say that it takes frames: its godwitd is older than this"),
             format!("upgrade godwitd on {there}"),
         )),
@@ -182,7 +188,7 @@ mod tests {
             hosts: ("alpha".into(), "beta".into()),
             keep,
             nics: Ok(nics),
-            offer: Offer::Taken,
+            offer: Ok(Offer::Taken),
         }
     }
 
@@ -244,7 +250,7 @@ mod tests {
         ];
         for (offer, why) in offers {
             let mut facts = facts(Keep::On, vec![nic(10, true, None), nic(11, false, None)]);
-            facts.offer = offer;
+            facts.offer = Ok(offer);
             let (kept, found) = told(&facts);
             assert_eq!(kept, vec![Some(why.to_owned()); 2]);
             let what = "what arrives for guest `web-1` in its pause is not kept";
@@ -271,5 +277,21 @@ mod tests {
         assert_eq!(of(Keep::Auto), ["libvirt did not answer"]);
         assert!(of(Keep::On)[0].starts_with("Error [web-1]: "));
         assert_eq!(of(Keep::Off), [""; 0]);
+    }
+
+    #[test]
+    fn of_a_destination_that_did_not_answer_nothing_is_claimed() {
+        let of = |keep| {
+            let mut facts = facts(keep, vec![nic(10, true, None)]);
+            facts.offer = Err("no route".into());
+            told(&facts)
+        };
+        let why = "it is not known whether beta takes frames: no route";
+        assert_eq!(
+            of(Keep::Auto),
+            (vec![Some(why.to_owned())], vec!["no route".to_owned()])
+        );
+        let what = "what arrives for guest `web-1` in its pause is not kept";
+        assert_eq!(of(Keep::On).1, [format!("Error [beta]: {what}: {why}")]);
     }
 }

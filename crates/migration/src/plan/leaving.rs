@@ -16,8 +16,9 @@ pub struct LeavingFacts {
     pub versions: Fact<Versions>,
     /// What the guest writes.
     pub pages: Fact<Pages>,
-    /// Disks that libvirt would call unsafe, by their names in the guest: files of this host alone that can be written.
-    pub local_disks: Fact<Vec<String>>,
+    /// Of each disk that the guest alone has and can write, by its name: libvirt would call it unsafe, because it is a file of this host
+    /// alone.
+    pub local_disks: Vec<(String, Fact<bool>)>,
     /// File of QEMU's certificates for transfers that is not there; none: all are.
     pub certificates: Fact<Option<String>>,
     /// Somebody was reached at a port where QEMU would receive the guest, or why not.
@@ -57,8 +58,11 @@ pub fn leaving(needs: &Needs, options: &Options, facts: &LeavingFacts) -> Diagno
             .findings
             .extend(too_old_or_new(options, *versions, here));
     }
-    if let Some(local) = diagnosis.known(&format!("disks of `{}`", needs.guest), &facts.local_disks) {
-        diagnosis.findings.extend(local_disks(needs, local));
+    for (disk, local) in &facts.local_disks {
+        let check = format!("disk {disk} of `{}` on {here}", needs.guest);
+        if diagnosis.known(&check, local) == Some(&true) {
+            diagnosis.findings.extend(local_disk(needs, disk));
+        }
     }
     if matches!(options.tls, Some(Tls::On { .. })) {
         let missing = diagnosis.known(&format!("QEMU's certificates on {here}"), &facts.certificates);
@@ -141,23 +145,20 @@ fn too_old_or_new(options: &Options, versions: Versions, here: &str) -> Vec<Find
 
 /// libvirt refuses a transfer that would leave a file behind (`qemuMigrationSrcIsSafe`). It knows more file systems than are looked
 /// for here, so it is not said for certain.
-fn local_disks(needs: &Needs, local: &[String]) -> Vec<Finding> {
-    let left = needs
+fn local_disk(needs: &Needs, name: &str) -> Option<Finding> {
+    let disk = needs
         .disks
         .iter()
-        .filter(|disk| !disk.copied && local.contains(&disk.target));
-    left.map(|disk| {
-        let words = [
-            format!(
-                "disk {} of guest `{}` is {}, on a file system of this host alone",
-                disk.target, needs.guest, disk.path
-            ),
-            "libvirt refuses a transfer that would leave a disk behind, with the VF already taken".into(),
-            "put it on storage that both hosts have, or have it copied: --copy-storage all".into(),
-        ];
-        finding(Severity::Warning, "DISK_LOCAL", &needs.guest, words)
-    })
-    .collect()
+        .find(|disk| disk.target == name && !disk.copied)?;
+    let words = [
+        format!(
+            "disk {} of guest `{}` is {}, on a file system of this host alone",
+            disk.target, needs.guest, disk.path
+        ),
+        "libvirt refuses a transfer that would leave a disk behind, with the VF already taken".into(),
+        "put it on storage that both hosts have, or have it copied: --copy-storage all".into(),
+    ];
+    Some(finding(Severity::Warning, "DISK_LOCAL", &needs.guest, words))
 }
 
 fn certificates(missing: Option<&str>, here: &str) -> Option<Finding> {

@@ -89,7 +89,7 @@ fn here() -> LeavingFacts {
             written: 50 << 20,
             received: Some(10 << 20),
         }),
-        local_disks: Ok(Vec::new()),
+        local_disks: vec![("vda".into(), Ok(false))],
         certificates: Ok(None),
         port: Ok(Ok("10.1.0.2:49215".into())),
     }
@@ -277,7 +277,8 @@ fn what_could_not_be_looked_at_is_told_and_blocks_nothing() {
     (facts.memlock, facts.lock_manager) = (Err(late()), Err(late()));
     let mut leaves = here();
     (leaves.versions, leaves.pages, leaves.port) = (Err(late()), Err(late()), Err(late()));
-    (leaves.local_disks, leaves.certificates) = (Err(late()), Err(late()));
+    leaves.local_disks = vec![("vda".into(), Err(late()))];
+    leaves.certificates = Err(late());
     let tls = Options {
         tls: Some(Tls::On { destination: None }),
         ..Options::default()
@@ -341,7 +342,7 @@ fn disks_that_are_not_there_and_disks_that_would_be_left_behind() {
         goes(copied(&["vda", "vdz"]), |_, _| {}),
         "Error DISK_UNKNOWN: guest `web-1` has no disk vdz that could be copied: it has vda"
     );
-    let local = |here: &mut LeavingFacts| here.local_disks = Ok(vec!["vda".into()]);
+    let local = |here: &mut LeavingFacts| here.local_disks = vec![("vda".into(), Ok(true))];
     assert!(goes(Options::default(), |_, here| local(here)).starts_with("Warning DISK_LOCAL: disk vda"));
     let moves = goes(copied(&["vda"]), |needs, here| {
         needs.disks[0].copied = true;

@@ -28,9 +28,9 @@ const MEMORY: u64 = 1 << 40;
 const WRITES: u64 = 20 << 20;
 
 impl PretendWorld {
-    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Result<Planned, Cause> {
+    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Planned {
         let (needs, size) = self.needs(brief, seen);
-        let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await?;
+        let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await;
         let (nics, findings, not_checked, parts) = {
             let model = self.model();
             let facts = leaving(&model.hosts[self.host], brief, &answer);
@@ -39,14 +39,15 @@ impl PretendWorld {
             let facts = keeping(&model.hosts[self.host], brief, &answer);
             let (nics, found) = plan::keeping(&needs.guest, &facts);
             own.findings.extend(found.findings);
+            own.not_checked.extend(found.not_checked);
             let (findings, not_checked) = words::diagnosis(own);
             (words::nics(nics), findings, not_checked, parts)
         };
-        Ok(Planned {
+        Planned {
             estimate: words::estimates(&parts),
             nics,
             ..words::planned(answer, findings, not_checked)
-        })
+        }
     }
 
     /// Whoever comes has one disk, and each standby on the bridge `br0`.
@@ -138,7 +139,7 @@ fn offer(host: &Host) -> Option<peer::KeepOffer> {
 }
 
 /// Every standby has a tap, if nothing else was ordered.
-fn keeping(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> KeepFacts {
+fn keeping(host: &Host, brief: &Brief, answer: &Result<peer::PlanResponse, Cause>) -> KeepFacts {
     let nic = |pair: &godwit_migration::Pair| NicSeen {
         mac: pair.mac.to_string(),
         standby: true,
@@ -167,6 +168,10 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
         true => PlaceSeen::Missing { free: Some(MEMORY) },
         false => PlaceSeen::There,
     };
+    let disk = match ails(Ill::StorageHangs) {
+        true => Err("no answer within 5 s".into()),
+        false => Ok(disk),
+    };
     let nic = match ails(Ill::BridgeMissing) {
         true => NetworkSeen::Missing,
         false => NetworkSeen::There(bridge(host)),
@@ -185,7 +190,7 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
             huge: None,
         }),
         memlock: Ok(memlock()),
-        disks: vec![Ok(disk); needs.disks.len()],
+        disks: vec![disk; needs.disks.len()],
         nics: vec![Ok(nic); needs.nics.len()],
         lock_manager: Ok(lock_manager(host)),
     }
@@ -212,13 +217,8 @@ fn bridge(host: &Host) -> Network {
     }
 }
 
-fn leaving(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> LeavingFacts {
+fn leaving(host: &Host, brief: &Brief, answer: &Result<peer::PlanResponse, Cause>) -> LeavingFacts {
     let ails = |ill| host.ills.contains(&ill);
-    let local = if ails(Ill::LocalDisk) {
-        vec!["vda".into()]
-    } else {
-        Vec::new()
-    };
     LeavingFacts {
         hosts: (host.name.clone(), brief.destination.clone()),
         versions: Ok(Versions {
@@ -233,11 +233,14 @@ fn leaving(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> LeavingFa
             },
             received: None,
         }),
-        local_disks: Ok(local),
+        local_disks: vec![("vda".into(), Ok(ails(Ill::LocalDisk)))],
         certificates: Ok(None),
-        port: Ok(match answer.port {
-            1 => Err("no answer within 2 s".into()),
-            port => Ok(format!("{}:{port}", answer.host_name)),
-        }),
+        port: match answer {
+            Err(cause) => Err(cause.message.clone()),
+            Ok(answer) => Ok(match answer.port {
+                1 => Err("no answer within 2 s".into()),
+                port => Ok(format!("{}:{port}", answer.host_name)),
+            }),
+        },
     }
 }

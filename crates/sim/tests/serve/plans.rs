@@ -64,6 +64,47 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
     }
 }
 
+/// A disk whose storage does not answer is not known, and hides nothing else; a migration says so too, and begins.
+#[tokio::test]
+async fn a_look_that_does_not_end_hides_no_other() {
+    let plan = async |sim: &Pretend| {
+        let request = api::PlanMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            ..Default::default()
+        };
+        let plan = sim.on(0).await.plan_migration(request).await.unwrap();
+        plan.into_inner()
+    };
+    let why = |skipped: &api::NotChecked| format!("{}: {}", skipped.check, skipped.why);
+    let not_known = ["disk vda on beta: no answer within 5 s"];
+    let both = ailing(Layout::new(2, 2), &[], &["storage-hangs@beta", "cpu-unfit@beta"]).await;
+    let planned = plan(&both).await;
+    assert_eq!(planned.not_checked.iter().map(why).collect::<Vec<_>>(), not_known);
+    assert_eq!(
+        (planned.moves, planned.findings[0].reason.as_str()),
+        (false, "CPU_UNFIT")
+    );
+    assert_eq!(both.create("web-1", "beta").await.unwrap_err(), "CPU_UNFIT");
+    both.sim.stop();
+    let sick = ailing(Layout::new(2, 2), &[], &["storage-hangs@beta"]).await;
+    assert!(plan(&sick).await.moves);
+    let request = CreateMigrationRequest {
+        guest: "web-1".into(),
+        destination: "beta".into(),
+        ..Default::default()
+    };
+    let begun = sick
+        .on(0)
+        .await
+        .create_migration(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(begun.not_checked.iter().map(why).collect::<Vec<_>>(), not_known);
+    sick.sim.stop();
+}
+
 #[tokio::test]
 async fn an_old_agent_is_told_by_the_doctor_too() {
     let sick = ailing(Layout::new(2, 2), &[], &["old-agents@alpha"]).await;
