@@ -61,6 +61,10 @@ pub enum Ill {
     BusyGuests,
     /// Its guests' disks are files of its own.
     LocalDisk,
+    /// Its guests have snapshots.
+    Snapshots,
+    /// Its guests have another device of it besides their VFs.
+    PassedDevice,
     /// Its guests' standbys are macvtaps.
     Macvtaps,
     /// It takes no frames of a pause.
@@ -80,7 +84,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 27] = [
+    pub const ALL: [Ill; 29] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -105,6 +109,8 @@ impl Ill {
         Ill::PortShut,
         Ill::BusyGuests,
         Ill::LocalDisk,
+        Ill::Snapshots,
+        Ill::PassedDevice,
         Ill::Macvtaps,
         Ill::KeepsNone,
         Ill::KeepsUnknown,
@@ -137,6 +143,8 @@ impl Ill {
             Ill::PortShut => "port-shut",
             Ill::BusyGuests => "busy-guests",
             Ill::LocalDisk => "local-disk",
+            Ill::Snapshots => "snapshots",
+            Ill::PassedDevice => "passed-device",
             Ill::Macvtaps => "macvtaps",
             Ill::KeepsNone => "keeps-none",
             Ill::KeepsUnknown => "keeps-unknown",

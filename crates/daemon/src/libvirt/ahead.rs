@@ -52,6 +52,14 @@ impl Libvirt {
         .await
     }
 
+    /// Snapshots that libvirt has of the guest.
+    pub(crate) async fn snapshots(&self, uuid: Uuid) -> Result<u32, LibvirtError> {
+        self.locked("snapshots", LOCKED, move |conn| {
+            ffi::snapshots(&find(conn, uuid)?)
+        })
+        .await
+    }
+
     /// Bytes that the guest's CPUs write each second, rounded to MiB by QEMU, which looks at some pages for a second. None: not
     /// measured in time.
     pub(crate) async fn writes(&self, uuid: Uuid) -> Result<Option<u64>, LibvirtError> {

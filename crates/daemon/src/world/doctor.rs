@@ -166,14 +166,17 @@ impl RealWorld {
                 .map(|vf| vf.name.address)
                 .collect::<Vec<PciAddress>>())
         };
-        let (now, stored, vfs, tree) = tokio::join!(
+        let (now, stored, vfs, tree, snapshots) = tokio::join!(
             read(of),
             read(XmlOf::Persistent),
             in_time(vfs),
-            self.practice.look()
+            self.practice.look(),
+            in_time(async { self.libvirt.snapshots(id).await.map_err(told) })
         );
         let (now, vfs) = (now?, vfs.unwrap_or_default());
         let own = now.vfs(&vfs);
+        let pairs = guest.pairs.iter().filter_map(|pair| pair.vf);
+        let paired: Vec<PciAddress> = own.iter().copied().chain(pairs).collect();
         Ok(DomainFacts {
             machine: now.devices.machine.clone(),
             // Without its machine type nothing is known.
@@ -191,6 +194,8 @@ impl RealWorld {
                 false => Ok(None),
             },
             memlock: tree.memlock,
+            snapshots,
+            passed: now.passed(&paired),
         })
     }
 }

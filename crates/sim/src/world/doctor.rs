@@ -23,7 +23,10 @@ impl PretendWorld {
         let model = self.model();
         match guest {
             None => doctor::host(&facts(&model, &model.hosts[self.host])),
-            Some(guest) => doctor::domain(guest, &domain(&model, &guest.guest.uuid)),
+            Some(guest) => {
+                let facts = domain(&model, &model.hosts[self.host], &guest.guest.uuid);
+                doctor::domain(guest, &facts)
+            }
         }
     }
 }
@@ -121,7 +124,8 @@ fn pfs(host: &Host) -> Vec<PfFacts> {
     by_pf.into_iter().map(facts).collect()
 }
 
-fn domain(model: &Model, uuid: &str) -> DomainFacts {
+fn domain(model: &Model, host: &Host, uuid: &str) -> DomainFacts {
+    let ails = |ill| host.ills.contains(&ill);
     let guest = model.find(uuid).map(|guest| &model.guests[guest]);
     DomainFacts {
         machine: "pc-q35-10.0".into(),
@@ -135,5 +139,10 @@ fn domain(model: &Model, uuid: &str) -> DomainFacts {
         },
         stored: Ok(Some(Vec::new())),
         memlock: Ok(memlock()),
+        snapshots: Ok(if ails(Ill::Snapshots) { 2 } else { 0 }),
+        passed: match ails(Ill::PassedDevice) {
+            true => vec!["PCI device 0000:03:00.0".into()],
+            false => Vec::new(),
+        },
     }
 }

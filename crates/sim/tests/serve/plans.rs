@@ -46,6 +46,8 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         ("port-shut@beta", "WARNING MIGRATION_PORT [beta]"),
         ("busy-guests@alpha", "WARNING SLOW_TO_CONVERGE [web-1]"),
         ("local-disk@alpha", "WARNING DISK_LOCAL [web-1]"),
+        ("snapshots@alpha", "ERROR GUEST_HAS_SNAPSHOTS [web-1]"),
+        ("passed-device@alpha", "ERROR GUEST_HOST_DEVICE [web-1]"),
         ("macvtaps@alpha", "WARNING FRAMES_NOT_KEPT [web-1]"),
         ("keeps-none@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
         ("keeps-unknown@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
