@@ -203,7 +203,7 @@ fn slow(needs: &Needs, options: &Options, pages: Pages) -> Option<Finding> {
             mib(limit)
         ),
         "its transfer would not end by itself, with the guest on its standby all the while".into(),
-        "raise --bandwidth, or say what is to be done: --auto-converge, --post-copy, --timeout".into(),
+        "raise --bandwidth, or say what is to be done: --auto-converge, --post-copy, or --transfer-timeout 10min --timeout-action suspend".into(),
     ];
     Some(finding(
         Severity::Warning,
