@@ -26,8 +26,8 @@ pub use self::{
     },
     guest::{guest, old_agent, refusals},
     macs::{Carrier, Owner, duplicates},
-    own::days_left,
-    peers::{Here, peers},
+    own::{days_left, route},
+    peers::{Here, clock, peers},
     uri::{Endpoint, endpoint},
     vfs::{Checked, Held, Whose, check, differs, held, leftovers},
 };

@@ -73,6 +73,8 @@ pub struct NeededDisk {
     pub copied: bool,
     /// Only what differs from an image at the destination.
     pub incremental: bool,
+    /// The guest can write it, and has it alone.
+    pub own: bool,
     /// Bytes that it can have; 0: not known.
     pub bytes: u64,
 }

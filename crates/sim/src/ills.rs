@@ -57,6 +57,12 @@ pub enum Ill {
     LockManager,
     /// A firewall lets nobody in where QEMU receives guests.
     PortShut,
+    /// Nobody answers where libvirt there takes guests from.
+    LibvirtShut,
+    /// Its clock is a minute ahead.
+    ClockAhead,
+    /// Its guests have disks that they write to, on storage that other hosts have too.
+    OwnDisks,
     /// Its guests write all of their memory all the time.
     BusyGuests,
     /// Its guests' disks are files of its own.
@@ -84,7 +90,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 29] = [
+    pub const ALL: [Ill; 32] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -107,6 +113,9 @@ impl Ill {
         Ill::OldAgents,
         Ill::LockManager,
         Ill::PortShut,
+        Ill::LibvirtShut,
+        Ill::ClockAhead,
+        Ill::OwnDisks,
         Ill::BusyGuests,
         Ill::LocalDisk,
         Ill::Snapshots,
@@ -141,6 +150,9 @@ impl Ill {
             Ill::OldAgents => "old-agents",
             Ill::LockManager => "lock-manager",
             Ill::PortShut => "port-shut",
+            Ill::LibvirtShut => "libvirt-shut",
+            Ill::ClockAhead => "clock-ahead",
+            Ill::OwnDisks => "own-disks",
             Ill::BusyGuests => "busy-guests",
             Ill::LocalDisk => "local-disk",
             Ill::Snapshots => "snapshots",

@@ -192,6 +192,9 @@ pub struct NeededDisk {
     /// Bytes that it can have; 0: not known.
     #[prost(uint64, tag = "5")]
     pub bytes: u64,
+    /// The guest can write it, and has it alone. False also of an older source.
+    #[prost(bool, tag = "96")]
+    pub own: bool,
 }
 /// What one of its virtual NICs is connected to.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -132,12 +132,16 @@ impl<W: World> Coordinator<W> {
             asked.policy = Policy::StandbyOnly;
         }
         let both = world.plan(Planning::Leaving(&asked, seen));
-        let (planned, mut domain) = tokio::join!(both, world.doctor(Some(facts)));
+        let clock = self.clock_of(&brief.destination);
+        let (planned, mut domain, clock) = tokio::join!(both, world.doctor(Some(facts)), clock);
         let mut planned = planned.unwrap_or_else(|cause| Planned {
             unasked: Some(cause),
             ..Planned::default()
         });
         domain.findings.extend(old_agent(facts));
+        if planned.unasked.is_none() {
+            domain = domain.and(clock);
+        }
         let (findings, not_checked) = words::diagnosis(domain);
         planned.findings.extend(findings);
         planned

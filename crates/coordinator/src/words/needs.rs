@@ -78,6 +78,7 @@ fn wire(needs: &Needs) -> peer::ArrivalNeeds {
         path: disk.path.clone(),
         copied: disk.copied,
         incremental: disk.incremental,
+        own: disk.own,
         bytes: disk.bytes,
     };
     let nic = |nic: &NeededNic| peer::NeededNic {
@@ -117,6 +118,7 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
         path: word(&disk.path),
         copied: disk.copied,
         incremental: disk.incremental,
+        own: disk.own,
         bytes: disk.bytes,
     };
     let nic = |nic: peer::NeededNic| NeededNic {
@@ -204,6 +206,7 @@ mod tests {
                 path: "/srv/a".into(),
                 copied: true,
                 incremental: true,
+                own: true,
                 bytes: 7,
             }],
             nics: vec![NeededNic {

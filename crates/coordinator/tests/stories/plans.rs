@@ -382,7 +382,9 @@ fn what_the_doctor_finds_of_the_guest_counts_as_well() {
         let mut domain = Diagnosis::default();
         domain.add(fixed);
         domain.skip("stored definition of `web-1`", "no answer within 5 s");
-        alpha.world.set(|knobs| knobs.domain = domain);
+        alpha
+            .world
+            .set(|knobs| (knobs.domain, knobs.ahead_ms) = (domain, Some(0)));
         let planned = plan(&alpha, Policy::Unspecified).await.unwrap();
         let reasons: Vec<&str> = planned
             .findings
@@ -396,5 +398,22 @@ fn what_the_doctor_finds_of_the_guest_counts_as_well() {
         assert_eq!(planned.not_checked.len(), 1);
         let no = create(&alpha, &[]).await.unwrap_err();
         assert_eq!(no.failure.reason, "GUEST_VF_FIXED");
+    });
+}
+
+#[test]
+fn a_clock_that_is_another_is_told_before_a_move() {
+    let two = Two::new();
+    two.live(async |alpha, _| {
+        let told = async |ahead_ms: Option<u64>| {
+            alpha.world.set(|knobs| knobs.ahead_ms = ahead_ms);
+            let planned = plan(&alpha, Policy::Unspecified).await.unwrap();
+            let found = planned.findings.into_iter().map(|found| found.reason);
+            let skipped = planned.not_checked.into_iter().map(|skipped| skipped.check);
+            (planned.moves, found.chain(skipped).collect::<Vec<_>>())
+        };
+        assert_eq!(told(Some(0)).await, (true, vec![]));
+        assert_eq!(told(Some(60_000)).await, (true, vec!["PEER_CLOCK".to_owned()]));
+        assert_eq!(told(None).await, (true, vec!["the clock of beta".to_owned()]));
     });
 }

@@ -9,7 +9,7 @@ use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_coordinator::{Planned, words};
 use godwit_migration::{
     Brief, Cause, MacAddress, PciAddress,
-    doctor::{Diagnosis, Fact},
+    doctor::{Diagnosis, Fact, RouteFacts},
     plan::{self, KeepFacts, LeavingFacts, NetworkSeen, NicSeen, Pages},
     preflight::PairSeen,
 };
@@ -17,7 +17,7 @@ use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
 use super::{
     RealWorld,
-    doctor::in_time,
+    doctor::{in_time, route},
     networks::{connected, of_pair},
 };
 use crate::libvirt::{LibvirtError, XmlOf, xml::needs::Traveller};
@@ -34,13 +34,14 @@ impl RealWorld {
         };
         let (tree, ()) = tokio::join!(self.practice.look(), self.fill(&mut guest, brief, seen));
         guest.needs.lock_manager = tree.lock_manager.clone().ok().flatten();
-        let (answer, pages, versions, local_disks, certificates, nics) = tokio::join!(
+        let (answer, pages, versions, local_disks, certificates, nics, route) = tokio::join!(
             self.peers.plan(brief, Some(&guest.needs)),
             in_time(self.pages(brief)),
             in_time(self.versions()),
             self.local_disks(&guest),
             in_time(self.certificates()),
             in_time(self.nics_seen(brief)),
+            self.way(brief),
         );
         let facts = LeavingFacts {
             hosts: (brief.source.clone(), brief.destination.clone()),
@@ -52,6 +53,7 @@ impl RealWorld {
                 Ok(answer) => self.reached(brief, answer).await,
                 Err(cause) => Err(cause.message.clone()),
             },
+            route,
         };
         let mut own = plan::leaving(&guest.needs, &brief.options, &facts);
         let nics = kept(brief, nics, &answer, &mut own);
@@ -159,6 +161,12 @@ impl RealWorld {
             (disk.target.clone(), look.await)
         });
         join_all(looks).await
+    }
+
+    /// Whether libvirt is reached where the guest is sent to.
+    async fn way(&self, brief: &Brief) -> Option<RouteFacts> {
+        let peer = self.peers.peer(&brief.destination).ok()?;
+        Some(route(peer).await)
     }
 
     async fn certificates(&self) -> Fact<Option<String>> {

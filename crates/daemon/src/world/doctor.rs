@@ -205,7 +205,7 @@ async fn versions(libvirt: &Libvirt) -> Fact<doctor::Versions> {
 }
 
 /// Whether somebody listens where guests are sent to; where that is no place at all, nothing is tried.
-async fn route(peer: &Peer) -> RouteFacts {
+pub(super) async fn route(peer: &Peer) -> RouteFacts {
     let place = doctor::endpoint(&peer.migrate_uri).ok();
     let reached = match place {
         None => None,

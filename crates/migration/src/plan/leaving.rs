@@ -3,7 +3,7 @@
 use super::{Needs, finding};
 use crate::{
     Options,
-    doctor::{Diagnosis, Fact, Finding, Severity, Version, Versions},
+    doctor::{self, Diagnosis, Fact, Finding, RouteFacts, Severity, Version, Versions},
     options::{AutoConverge, Compression, Tls},
 };
 
@@ -23,6 +23,8 @@ pub struct LeavingFacts {
     pub certificates: Fact<Option<String>>,
     /// Somebody was reached at a port where QEMU would receive the guest, or why not.
     pub port: Fact<Result<String, String>>,
+    /// The way to the destination's libvirt; none: the configuration has none.
+    pub route: Option<RouteFacts>,
 }
 
 /// How fast a guest's memory changes, bytes a second.
@@ -69,6 +71,9 @@ pub fn leaving(needs: &Needs, options: &Options, facts: &LeavingFacts) -> Diagno
         diagnosis
             .findings
             .extend(missing.and_then(|file| certificates(file.as_deref(), here)));
+    }
+    if let Some(route) = &facts.route {
+        diagnosis.findings.extend(way(route));
     }
     let reached = diagnosis.known(&format!("a port of QEMU's on {}", facts.hosts.1), &facts.port);
     if let Some(Err(why)) = reached {
@@ -170,6 +175,11 @@ fn certificates(missing: Option<&str>, here: &str) -> Option<Finding> {
             .into(),
     ];
     Some(finding(Severity::Error, "TRANSFER_TLS", here, words))
+}
+
+/// As the doctor has it, but for what is no matter of this move.
+fn way(route: &RouteFacts) -> Option<Finding> {
+    doctor::route(route).filter(|found| found.severity > Severity::Hint)
 }
 
 fn port(why: &str, (here, there): &(String, String)) -> Finding {

@@ -16,7 +16,7 @@ use godwit_migration::{
 
 use super::{
     PretendWorld,
-    doctor::{lock_manager, memlock},
+    doctor::{lock_manager, memlock, route},
 };
 use crate::{ills::Ill, model::Host};
 
@@ -33,7 +33,9 @@ impl PretendWorld {
         let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await;
         let (nics, findings, not_checked, parts) = {
             let model = self.model();
-            let facts = leaving(&model.hosts[self.host], brief, &answer);
+            let there = model.hosts.iter().find(|host| host.name == brief.destination);
+            let here = &model.hosts[self.host];
+            let facts = leaving(here, there.unwrap_or(here), brief, &answer);
             let parts = plan::estimate(size, &brief.options, facts.pages.clone().ok());
             let mut own = plan::leaving(&needs, &brief.options, &facts);
             let facts = keeping(&model.hosts[self.host], brief, &answer);
@@ -95,6 +97,7 @@ impl PretendWorld {
                 path: format!("/srv/{}.qcow2", brief.guest.name),
                 copied,
                 incremental: false,
+                own: host.ills.contains(&Ill::OwnDisks),
                 bytes: 1 << 30,
             }],
             nics: brief.pairs.iter().map(nic).collect(),
@@ -217,7 +220,12 @@ fn bridge(host: &Host) -> Network {
     }
 }
 
-fn leaving(host: &Host, brief: &Brief, answer: &Result<peer::PlanResponse, Cause>) -> LeavingFacts {
+fn leaving(
+    host: &Host,
+    there: &Host,
+    brief: &Brief,
+    answer: &Result<peer::PlanResponse, Cause>,
+) -> LeavingFacts {
     let ails = |ill| host.ills.contains(&ill);
     LeavingFacts {
         hosts: (host.name.clone(), brief.destination.clone()),
@@ -242,5 +250,6 @@ fn leaving(host: &Host, brief: &Brief, answer: &Result<peer::PlanResponse, Cause
                 port => Ok(format!("{}:{port}", answer.host_name)),
             }),
         },
+        route: Some(route(there)),
     }
 }

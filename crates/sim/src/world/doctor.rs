@@ -90,11 +90,14 @@ pub(super) fn memlock() -> Memlock {
     }
 }
 
-fn route(peer: &Host) -> RouteFacts {
+pub(super) fn route(peer: &Host) -> RouteFacts {
     RouteFacts {
         peer: peer.name.clone(),
         migrate_uri: format!("qemu+tls://{}/system", peer.name),
-        reached: Some(Ok(())),
+        reached: Some(match peer.ills.contains(&Ill::LibvirtShut) {
+            true => Err("connection refused".into()),
+            false => Ok(()),
+        }),
     }
 }
 
