@@ -14,8 +14,8 @@ use crate::doctor::{Finding, Severity};
 
 pub use self::{
     arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival},
-    estimate::{Estimated, GuestSize, estimate},
-    keeping::{KeepFacts, NicKept, NicSeen, Offer, Unseen, keeping},
+    estimate::{Estimated, GuestSize, estimate, pause_ms},
+    keeping::{KeepFacts, Loss, NicKept, NicSeen, Offer, Unseen, keeping},
     leaving::{LeavingFacts, Pages, leaving},
     networks::{NeededNic, Network, NetworkKind, NetworkSeen, NicVlans},
     ways::{PortVlans, Uplink, Ways},

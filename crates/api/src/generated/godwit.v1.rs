@@ -88,7 +88,7 @@ pub struct PlanMigrationResponse {
     /// Whether frames that arrive in the pause are to be kept, the configuration's default included. Unspecified: the daemon is older than this.
     #[prost(enumeration = "Keep", tag = "95")]
     pub keep: i32,
-    /// Of each of the guest's NICs. Empty: none are to be kept, or the guest could not be looked at.
+    /// Of each of the guest's NICs. Empty: the guest could not be looked at.
     #[prost(message, repeated, tag = "96")]
     pub nics: ::prost::alloc::vec::Vec<NicPlan>,
 }
@@ -103,6 +103,15 @@ pub struct NicPlan {
     /// Why not, one sentence; empty: they will.
     #[prost(string, tag = "3")]
     pub not_kept: ::prost::alloc::string::String,
+    /// Bytes that may be lost in the pause, if as much arrives in it as when it was looked at: 0 of what is kept. Absent: not known, or the
+    /// daemon is older than this.
+    #[prost(uint64, optional, tag = "97")]
+    pub loss_least_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "98")]
+    pub loss_most_bytes: ::core::option::Option<u64>,
+    /// Where that is from, or why it is not known; empty of what is kept.
+    #[prost(string, tag = "99")]
+    pub loss_because: ::prost::alloc::string::String,
 }
 /// How long a part of a migration may take, by what was measured elsewhere and what is known of this guest.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

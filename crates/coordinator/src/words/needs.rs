@@ -64,10 +64,20 @@ pub fn offer(answer: &Result<peer::PlanResponse, Cause>) -> Fact<Offer> {
 
 /// Of each NIC whether they will be kept.
 pub fn nics(each: Vec<NicKept>) -> Vec<api::NicPlan> {
-    let nic = |nic: NicKept| api::NicPlan {
-        mac: nic.mac,
-        standby: nic.standby,
-        not_kept: nic.not_kept.unwrap_or_default(),
+    let nic = |nic: NicKept| {
+        let because = match (&nic.not_kept, &nic.loss) {
+            (None, _) => String::new(),
+            (Some(_), Ok(loss)) => format!("{} KiB/s arrive now", loss.rate >> 10),
+            (Some(_), Err(why)) => format!("how much is not known: {why}"),
+        };
+        api::NicPlan {
+            mac: nic.mac,
+            standby: nic.standby,
+            not_kept: nic.not_kept.unwrap_or_default(),
+            loss_least_bytes: nic.loss.as_ref().ok().map(|loss| loss.least),
+            loss_most_bytes: nic.loss.as_ref().ok().map(|loss| loss.most),
+            loss_because: because,
+        }
     };
     each.into_iter().map(nic).collect()
 }

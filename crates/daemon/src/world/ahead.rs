@@ -212,6 +212,7 @@ fn kept(
         keep: brief.keep,
         nics,
         offer: words::offer(answer),
+        pause_ms: plan::pause_ms(&brief.options),
     };
     let (nics, found) = plan::keeping(&brief.guest.name, &facts);
     diagnosis.findings.extend(found.findings);

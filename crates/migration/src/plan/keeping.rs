@@ -17,6 +17,8 @@ pub struct KeepFacts {
     pub nics: Fact<Vec<NicSeen>>,
     /// What the destination says.
     pub offer: Fact<Offer>,
+    /// How long the guest may stand still, ms: at least, and at most.
+    pub pause_ms: (u64, u64),
 }
 
 /// A virtual NIC, where the guest is.
@@ -28,6 +30,8 @@ pub struct NicSeen {
     pub standby: bool,
     /// Why its host cannot look on at what goes to it; none: it can.
     pub unseen: Option<Unseen>,
+    /// Bytes that arrive for it each second, by its VF or by itself.
+    pub rate: Fact<u64>,
 }
 
 /// Why a host does not see what goes to a guest's NIC.
@@ -61,6 +65,19 @@ pub struct NicKept {
     pub standby: bool,
     /// Why what arrives for it in the pause will not be kept, one sentence; none: it will.
     pub not_kept: Option<String>,
+    /// What may be lost in the pause.
+    pub loss: Fact<Loss>,
+}
+
+/// What may be lost in a pause, if as much arrives in it as now; bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// At least.
+    pub least: u64,
+    /// At most.
+    pub most: u64,
+    /// Of this much each second.
+    pub rate: u64,
 }
 
 impl Unseen {
@@ -88,7 +105,14 @@ impl Unseen {
 pub fn keeping(guest: &str, facts: &KeepFacts) -> (Vec<NicKept>, Diagnosis) {
     let mut diagnosis = Diagnosis::default();
     let severity = match facts.keep {
-        Keep::Off => return (Vec::new(), diagnosis),
+        Keep::Off => {
+            let off = || Some("it is not to be kept (--keep off, or mode in [keep])".to_owned());
+            let nics = facts.nics.iter().flatten();
+            return (
+                nics.map(|nic| of_nic(nic, off(), facts.pause_ms)).collect(),
+                diagnosis,
+            );
+        }
         Keep::Auto => Severity::Warning,
         Keep::On => Severity::Error,
     };
@@ -126,16 +150,30 @@ pub fn keeping(guest: &str, facts: &KeepFacts) -> (Vec<NicKept>, Diagnosis) {
             diagnosis.add(unkept(severity, guest, words));
         }
     }
-    let each = nics.iter().map(|nic| NicKept {
-        mac: nic.mac.clone(),
-        standby: nic.standby,
-        not_kept: nic
-            .unseen
-            .as_ref()
-            .map(Unseen::why)
-            .or(refused.clone().map(|(why, _)| why)),
+    let each = nics.iter().map(|nic| {
+        let unseen = nic.unseen.as_ref().map(Unseen::why);
+        let not_kept = unseen.or(refused.clone().map(|(why, _)| why));
+        of_nic(nic, not_kept, facts.pause_ms)
     });
     (each.collect(), diagnosis)
+}
+
+fn of_nic(nic: &NicSeen, not_kept: Option<String>, (least_ms, most_ms): (u64, u64)) -> NicKept {
+    let within = |rate: u64, ms: u64| rate.saturating_mul(ms) / 1000;
+    let lost = |rate: u64| Loss {
+        least: within(rate, least_ms),
+        most: within(rate, most_ms),
+        rate,
+    };
+    NicKept {
+        mac: nic.mac.clone(),
+        standby: nic.standby,
+        loss: match &not_kept {
+            None => Ok(Loss::default()),
+            Some(_) => nic.rate.clone().map(lost),
+        },
+        not_kept,
+    }
 }
 
 fn refusal(offer: &Fact<Offer>, there: &str) -> Option<(String, String)> {
@@ -180,6 +218,7 @@ mod tests {
             mac: format!("52:54:00:aa:00:{last:02}"),
             standby,
             unseen,
+            rate: Ok(8 << 20),
         }
     }
 
@@ -189,6 +228,7 @@ mod tests {
             keep,
             nics: Ok(nics),
             offer: Ok(Offer::Taken),
+            pause_ms: (50, 1100),
         }
     }
 
@@ -212,7 +252,31 @@ mod tests {
             assert_eq!(kept, (vec![None, None], vec![]));
         }
         let sick = vec![nic(10, true, Some(Unseen::Macvtap))];
-        assert_eq!(told(&facts(Keep::Off, sick)), (vec![], vec![]));
+        let off = "it is not to be kept (--keep off, or mode in [keep])";
+        assert_eq!(
+            told(&facts(Keep::Off, sick)),
+            (vec![Some(off.to_owned())], vec![])
+        );
+    }
+
+    #[test]
+    fn what_is_not_kept_is_lost_by_what_arrives_and_by_how_long_the_guest_stands_still() {
+        let loss = |facts: &KeepFacts| keeping("web-1", facts).0[0].loss.clone();
+        let mut facts = facts(Keep::Auto, vec![nic(10, true, None)]);
+        assert_eq!(loss(&facts), Ok(Loss::default()), "what is kept is not lost");
+        facts.keep = Keep::Off;
+        let (rate, ms) = (8 << 20, |ms: u64| (8 << 20) * ms / 1000);
+        let lost = Loss {
+            least: ms(50),
+            most: ms(1100),
+            rate,
+        };
+        assert_eq!(loss(&facts), Ok(lost));
+        facts.keep = Keep::Auto;
+        facts.offer = Ok(Offer::Older);
+        assert_eq!(loss(&facts), Ok(lost));
+        facts.nics.as_mut().unwrap()[0].rate = Err("nobody counts".into());
+        assert_eq!(loss(&facts), Err("nobody counts".into()));
     }
 
     #[test]

@@ -24,6 +24,8 @@ use crate::{ills::Ill, model::Host};
 const MTU: u32 = 1500;
 /// Bytes of a pretend host's memory.
 const MEMORY: u64 = 1 << 40;
+/// What arrives for a guest each second.
+const ARRIVES: u64 = 1 << 20;
 /// What a guest writes each second.
 const WRITES: u64 = 20 << 20;
 
@@ -147,12 +149,17 @@ fn keeping(host: &Host, brief: &Brief, answer: &Result<peer::PlanResponse, Cause
         mac: pair.mac.to_string(),
         standby: true,
         unseen: host.ills.contains(&Ill::Macvtaps).then_some(Unseen::Macvtap),
+        rate: match host.ills.contains(&Ill::BusyGuests) {
+            true => Ok(100 * ARRIVES),
+            false => Ok(ARRIVES),
+        },
     };
     KeepFacts {
         hosts: (host.name.clone(), brief.destination.clone()),
         keep: brief.keep,
         nics: Ok(brief.pairs.iter().map(nic).collect()),
         offer: words::offer(answer),
+        pause_ms: plan::pause_ms(&brief.options),
     }
 }
 
