@@ -9,7 +9,7 @@ use godwit_api::{
 use godwit_migration::{Cause, Refusal};
 use tonic::{Code, Status};
 
-use crate::JournalError;
+use crate::{JournalError, words};
 
 /// A host that cannot be reached is worth asking for again after this.
 const LATER: Duration = Duration::from_secs(5);
@@ -43,14 +43,6 @@ pub enum Refused {
     /// The caller may not ask for this.
     #[error("{0}")]
     NotAllowed(String),
-    /// Several things speak against it.
-    #[error("{first}")]
-    Several {
-        /// The one that gives its word.
-        first: Box<Refused>,
-        /// A sentence of each other.
-        others: Vec<String>,
-    },
     /// The host is about to end, or to sleep.
     #[error("{host} {why}: nothing new is begun there")]
     GoingDown {
@@ -121,23 +113,21 @@ impl NotNow {
 }
 
 impl Refused {
-    /// All that speaks against it, the first with its word and the others as sentences; none where nothing does.
+    /// All that speaks against it as one: the first with its word and what is to be done, the others as sentences. None where nothing does.
     pub(crate) fn all(each: Vec<Refused>) -> Option<Refused> {
         let mut each = each.into_iter();
         let first = each.next()?;
-        let others: Vec<String> = each
-            .map(|other| {
-                let failure = other.failure();
-                format!("and {} [{}]: {}", failure.message, failure.reason, failure.hint)
-            })
-            .collect();
-        Some(match others.is_empty() {
-            true => first,
-            false => Refused::Several {
-                first: Box::new(first),
-                others,
-            },
-        })
+        let others = each.map(|other| {
+            let failure = other.failure();
+            format!("and {} [{}]: {}", failure.message, failure.reason, failure.hint)
+        });
+        let others: Vec<String> = others.collect();
+        if others.is_empty() {
+            return Some(first);
+        }
+        let mut cause = words::cause_of(first.failure());
+        cause.causes.extend(others);
+        Some(Refused::Cause(cause))
     }
 
     fn code(&self) -> Code {
@@ -155,7 +145,6 @@ impl Refused {
             Refused::UnknownMigration { .. } => Code::NotFound,
             Refused::Invalid(_) => Code::InvalidArgument,
             Refused::NotAllowed(_) => Code::PermissionDenied,
-            Refused::Several { first, .. } => first.code(),
         }
     }
 
@@ -169,7 +158,6 @@ impl Refused {
         let one = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
         match self {
             Refused::Refusal(refusal) => words_of(refusal),
-            Refused::Several { first, .. } => first.about(),
             Refused::Cause(cause) => cause
                 .vf
                 .iter()
@@ -214,11 +202,6 @@ impl Refused {
                 "check [[peer]] in the configuration".into(),
                 Vec::new(),
             ),
-            Refused::Several { first, others } => {
-                let mut failure = first.failure();
-                failure.causes.extend(others.iter().cloned());
-                return failure;
-            }
             Refused::GoingDown { host, .. } => (
                 "HOST_GOING_DOWN",
                 format!("on {host}: systemd-inhibit --list"),
