@@ -52,10 +52,10 @@ impl Libvirt {
         .await
     }
 
-    /// Snapshots that libvirt has of the guest.
+    /// Snapshots that libvirt has of the guest, of whatever kind: those that it counts before a migration.
     pub(crate) async fn snapshots(&self, uuid: Uuid) -> Result<u32, LibvirtError> {
         self.locked("snapshots", LOCKED, move |conn| {
-            ffi::snapshots(&find(conn, uuid)?)
+            Ok(find(conn, uuid)?.num_snapshots(0)?)
         })
         .await
     }

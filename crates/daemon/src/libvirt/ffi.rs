@@ -57,13 +57,6 @@ pub(super) fn detach_alias(domain: &Domain, alias: &str) -> Result<(), LibvirtEr
     Ok(())
 }
 
-/// How many snapshots libvirt has of the domain, of whatever kind: those that it counts before a migration.
-pub(super) fn snapshots(domain: &Domain) -> Result<u32, LibvirtError> {
-    // SAFETY: the pointer is valid while `domain` is borrowed.
-    let count = succeeded(unsafe { sys::virDomainSnapshotNum(domain.as_ptr(), 0) })?;
-    Ok(count.unsigned_abs())
-}
-
 /// Aborts the domain's current job.
 pub(super) fn abort_job(domain: &Domain) -> Result<(), LibvirtError> {
     // SAFETY: the pointer is valid while `domain` is borrowed.
