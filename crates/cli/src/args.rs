@@ -272,6 +272,9 @@ fn request_id(text: &str) -> Result<String, &'static str> {
 }
 
 #[cfg(test)]
+mod fixes;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;

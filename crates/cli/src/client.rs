@@ -11,7 +11,7 @@ use godwit_api::v1::host_service_client::HostServiceClient;
 use godwit_api::v1::migration_service_client::MigrationServiceClient;
 use godwit_api::v1::{
     AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest, CheckVfsRequest,
-    CleanVfRequest, CreateMigrationRequest, DoctorRequest, DoctorResponse, Failure, Finding,
+    CleanVfRequest, CreateMigrationRequest, CreateMigrationResponse, DoctorRequest, DoctorResponse, Failure,
     GetMigrationRequest, Guest, Hold, Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest,
     ListMigrationsRequest, ListPoolsRequest, ListVfsRequest, Migration, MigrationFilter,
     PlanMigrationRequest, PlanMigrationResponse, Pool, QuarantineVfRequest, ReleaseVfRequest,
@@ -73,14 +73,12 @@ impl Client {
         Ok(())
     }
 
-    /// The migration, and what was found that does not keep it from beginning.
+    /// The migration, with what was found that does not keep it from beginning, and what could not be looked at.
     pub(crate) async fn create(
         &mut self,
         request: CreateMigrationRequest,
-    ) -> Result<(Migration, Vec<Finding>), Error> {
-        let answer = within(AGENT_DEADLINE, request, |r| self.migrations.create_migration(r)).await?;
-        let migration = answer.migration.ok_or(Error::Ended("it named the migration"))?;
-        Ok((migration, answer.warnings))
+    ) -> Result<CreateMigrationResponse, Error> {
+        within(AGENT_DEADLINE, request, |r| self.migrations.create_migration(r)).await
     }
 
     pub(crate) async fn plan(

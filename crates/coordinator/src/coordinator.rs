@@ -21,7 +21,6 @@ use std::{
     time::Duration,
 };
 
-use godwit_api::v1::Finding;
 use godwit_migration::{
     Brief, Cause, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal,
 };
@@ -29,7 +28,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::info;
 
 pub use self::{awaited::Awaited, expected::Expected, left::Had, running::Running};
-pub(crate) use self::{lookup::Found, wanted::Wanted};
+pub(crate) use self::{lookup::Found, plan::Ahead, wanted::Wanted};
 use crate::{
     Journal, JournalError, NotNow, Refused, Settings, World,
     clock::{new_id, now_ms},
@@ -112,13 +111,13 @@ impl<W: World> Coordinator<W> {
     }
 
     /// Begins a migration, or refuses before the guest was touched: answers when the destination holds its VFs, with what was
-    /// found that does not keep it from beginning.
+    /// found that does not keep it from beginning, and what could not be looked at.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub(crate) async fn create(&self, wanted: &Wanted) -> Result<(View, Vec<Finding>), Refused> {
+    pub(crate) async fn create(&self, wanted: &Wanted) -> Result<(View, Ahead), Refused> {
         let (id, found) = match self.requested(&wanted.request).await? {
-            Some(migration) => (migration.brief.id, Vec::new()),
+            Some(migration) => (migration.brief.id, Ahead::default()),
             None => self.begin_leaving(wanted).await?,
         };
         Ok((self.reserved(&id).await?, found))
@@ -131,7 +130,7 @@ impl<W: World> Coordinator<W> {
         self.0.journal.by_request(request_id).await
     }
 
-    async fn begin_leaving(&self, wanted: &Wanted) -> Result<(String, Vec<Finding>), Refused> {
+    async fn begin_leaving(&self, wanted: &Wanted) -> Result<(String, Ahead), Refused> {
         let (destination, request) = (wanted.destination.as_str(), wanted.request.as_str());
         self.open()?;
         let options = self.options(wanted)?;
@@ -143,7 +142,7 @@ impl<W: World> Coordinator<W> {
             // The same request may have come in the meantime, and be at work.
             Err(refused) => {
                 let made = self.requested(request).await?;
-                return made.map_or(Err(refused), |made| Ok((made.brief.id, Vec::new())));
+                return made.map_or(Err(refused), |made| Ok((made.brief.id, Ahead::default())));
             }
         };
         if self.take_over(&known.facts.guest.uuid).await? {

@@ -12,7 +12,7 @@ use godwit_migration::{
 };
 use prost_types::Timestamp;
 
-use crate::{HostDesk, Refused, World, clock::now_ms, host_service::GREETING, words};
+use crate::{Coordinator, HostDesk, Refused, World, clock::now_ms, host_service::GREETING, words};
 
 /// The world has deadlines of its own for each thing that it looks at; this is for one that does not keep them.
 const LOOK: Duration = Duration::from_secs(20);
@@ -54,6 +54,28 @@ impl<W: World> HostDesk<W> {
             name: name.into(),
             seen,
         }
+    }
+}
+
+impl<W: World> Coordinator<W> {
+    /// Whether the clock of that peer is this host's, as far as it says.
+    pub(crate) async fn clock_of(&self, name: &str) -> Diagnosis {
+        let asked = now_ms();
+        let greeted = tokio::time::timeout(GREETING, self.greet(name)).await;
+        let mut diagnosis = Diagnosis::default();
+        let check = || format!("the clock of {name}");
+        match greeted {
+            Ok(Ok(host)) => match peer(&host, asked, now_ms()).clock_ahead_ms {
+                Some(ahead) => diagnosis.findings.extend(doctor::clock(self.host(), name, ahead)),
+                None => diagnosis.skip(
+                    check(),
+                    format!("its godwitd ({}) is too old to tell it", host.version),
+                ),
+            },
+            Ok(Err(cause)) => diagnosis.skip(check(), innermost(name, cause)),
+            Err(_) => diagnosis.skip(check(), format!("no answer within {} s", GREETING.as_secs())),
+        }
+        diagnosis
     }
 }
 

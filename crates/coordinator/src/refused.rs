@@ -9,7 +9,7 @@ use godwit_api::{
 use godwit_migration::{Cause, Refusal};
 use tonic::{Code, Status};
 
-use crate::JournalError;
+use crate::{JournalError, words};
 
 /// A host that cannot be reached is worth asking for again after this.
 const LATER: Duration = Duration::from_secs(5);
@@ -113,6 +113,23 @@ impl NotNow {
 }
 
 impl Refused {
+    /// All that speaks against it as one: the first with its word and what is to be done, the others as sentences. None where nothing does.
+    pub(crate) fn all(each: Vec<Refused>) -> Option<Refused> {
+        let mut each = each.into_iter();
+        let first = each.next()?;
+        let others = each.map(|other| {
+            let failure = other.failure();
+            format!("and {} [{}]: {}", failure.message, failure.reason, failure.hint)
+        });
+        let others: Vec<String> = others.collect();
+        if others.is_empty() {
+            return Some(first);
+        }
+        let mut cause = words::cause_of(first.failure());
+        cause.causes.extend(others);
+        Some(Refused::Cause(cause))
+    }
+
     fn code(&self) -> Code {
         match self {
             Refused::Refusal(refusal) => match refusal.reason() {

@@ -67,11 +67,12 @@ impl<W: World> MigrationService for MigrationDesk<W> {
             request: asked.request_id,
             probes: asked.probes_per_second,
         };
-        let (view, warnings) = carried(async move { coordinator.create(&wanted).await }).await?;
+        let (view, ahead) = carried(async move { coordinator.create(&wanted).await }).await?;
         subject.note("migration", &view.migration.brief.id);
         Ok(Response::new(api::CreateMigrationResponse {
             migration: Some(words::migration(&view)),
-            warnings,
+            warnings: ahead.warnings,
+            not_checked: ahead.not_checked,
         }))
     }
 

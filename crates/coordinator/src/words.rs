@@ -15,16 +15,17 @@ use godwit_migration::{
 };
 use prost_types::Timestamp;
 
+pub(crate) use self::{
+    findings::refused,
+    needs::needs_of,
+    options::{options, options_of},
+};
 pub use self::{
     findings::{diagnosis, estimates},
     measured::measured,
     needs::{nics, offer, plan_request, planned},
     peers::{PEER_VERSION, plug_alias, reserve_request},
     profile::{profile, profile_of},
-};
-pub(crate) use self::{
-    needs::needs_of,
-    options::{options, options_of},
 };
 use crate::operation::View;
 

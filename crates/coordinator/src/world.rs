@@ -56,6 +56,10 @@ pub struct Planned {
     pub offer: Option<KeepOffer>,
     /// Of a guest that is to leave: how long its parts may take.
     pub estimate: Vec<api::StepEstimate>,
+    /// Of a guest that is to leave: its destination, by its own answer, would refuse it. The findings say why.
+    pub refused: bool,
+    /// Of a guest that is to leave: why its destination did not answer.
+    pub unasked: Option<Cause>,
     /// Of a guest that is to come: a port of QEMU's where somebody listens for a while, and this host's name as libvirt has it.
     pub port: Option<(u16, String)>,
 }
@@ -90,7 +94,8 @@ pub trait World: Send + Sync + 'static {
     fn sight(&self, uuid: &str) -> impl Future<Output = Sighting> + Send;
 
     /// What stands in the way of a guest that is to leave, here and at its destination, and what that would hold for it now; or of one
-    /// that is to come, here. Asked once; nothing is held or changed. What cannot be looked at in time is told.
+    /// that is to come, here. Asked once; nothing is held or changed. What cannot be looked at in time is told, and hides nothing else: an
+    /// error says that nothing at all could be looked at.
     fn plan(&self, what: Planning<'_>) -> impl Future<Output = Result<Planned, Cause>> + Send;
 
     /// How the peer of that name is, by its own words; asked once. A peer can be reached through the world alone.

@@ -24,10 +24,10 @@ pub use self::{
         Module, Neighbour, OwnFacts, PeerFacts, PeerSeen, PfDetail, PfFacts, PfState, RouteFacts, Vendor,
         Version, Versions, VfFacts,
     },
-    guest::{guest, old_agent},
+    guest::{guest, old_agent, refusals},
     macs::{Carrier, Owner, duplicates},
-    own::days_left,
-    peers::{Here, peers},
+    own::{days_left, route},
+    peers::{Here, clock, peers},
     uri::{Endpoint, endpoint},
     vfs::{Checked, Held, Whose, check, differs, held, leftovers},
 };

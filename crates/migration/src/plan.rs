@@ -14,8 +14,8 @@ use crate::doctor::{Finding, Severity};
 
 pub use self::{
     arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival},
-    estimate::{Estimated, GuestSize, estimate},
-    keeping::{KeepFacts, NicKept, NicSeen, Offer, Unseen, keeping},
+    estimate::{Estimated, GuestSize, estimate, pause_ms},
+    keeping::{KeepFacts, Loss, NicKept, NicSeen, Offer, Unseen, keeping},
     leaving::{LeavingFacts, Pages, leaving},
     networks::{NeededNic, Network, NetworkKind, NetworkSeen, NicVlans},
     ways::{PortVlans, Uplink, Ways},
@@ -73,6 +73,8 @@ pub struct NeededDisk {
     pub copied: bool,
     /// Only what differs from an image at the destination.
     pub incremental: bool,
+    /// The guest can write it, and has it alone.
+    pub own: bool,
     /// Bytes that it can have; 0: not known.
     pub bytes: u64,
 }

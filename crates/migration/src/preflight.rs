@@ -106,8 +106,7 @@ pub fn pairs(facts: &GuestFacts) -> Result<Vec<Pair>, GuestRefusal> {
         });
     }
     if let Some(pair) = facts.pairs.iter().find(|pair| pair.vf.is_none()) {
-        let mac = pair.mac.map(|mac| mac.to_string()).unwrap_or_default();
-        return Err(no_vf(facts, format!("the pair {mac} has none now")));
+        return Err(without_vf(facts, pair));
     }
     whole(facts)
 }
@@ -151,8 +150,14 @@ pub fn wants_vf(facts: &GuestFacts) -> bool {
     facts.managed && facts.running && facts.policy != Policy::StandbyOnly && (lacks || lowered)
 }
 
-/// All that stands in the way of a guest, and not only the most basic of it. That it is not managed is none where it
-/// could not be: then the others say why.
+/// The pairs of a guest that are whole, whatever is wrong with the others, its agent or the guest itself.
+pub fn whole_pairs(facts: &GuestFacts) -> Vec<Pair> {
+    let pairs = facts.pairs.iter();
+    pairs.filter_map(|pair| complete(facts, pair).ok()).collect()
+}
+
+/// All that stands in the way of a guest, the most basic first, and not only that. That it is not managed is none where it
+/// could not be: then the others say why. None: it may move ([`movable`]).
 pub fn objections(facts: &GuestFacts) -> Vec<GuestRefusal> {
     let mut all = Vec::from_iter(check_running(facts).err());
     let strays = facts.strays.iter();
@@ -161,7 +166,10 @@ pub fn objections(facts: &GuestFacts) -> Vec<GuestRefusal> {
         let detail = "libvirt shows no PCI network function of a pool in its XML".into();
         all.push(no_vf(facts, detail));
     }
-    all.extend(facts.pairs.iter().filter_map(|pair| complete(facts, pair).err()));
+    let lacks = |pair: &&PairFacts| !facts.managed && pair.vf.is_none();
+    let (without, others): (Vec<_>, Vec<_>) = facts.pairs.iter().partition(lacks);
+    all.extend(without.into_iter().map(|pair| without_vf(facts, pair)));
+    all.extend(others.into_iter().filter_map(|pair| complete(facts, pair).err()));
     match &facts.agent {
         Err(why) if facts.running && needs_agent(facts) => all.push(no_agent(facts, why)),
         Err(_) => {}
@@ -257,6 +265,11 @@ fn no_vf(facts: &GuestFacts, detail: String) -> GuestRefusal {
         guest: facts.guest.name.clone(),
         detail,
     }
+}
+
+fn without_vf(facts: &GuestFacts, pair: &PairFacts) -> GuestRefusal {
+    let mac = pair.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    no_vf(facts, format!("the pair {mac} has none now"))
 }
 
 fn complete(facts: &GuestFacts, pair: &PairFacts) -> Result<Pair, GuestRefusal> {
@@ -475,6 +488,57 @@ mod tests {
             "virsh qemu-monitor-command web-1 --hmp 'device_del ua-primary0'"
         );
         assert_eq!(objections(&facts), [refusal]);
+    }
+
+    /// What is told of a guest before it moves is what a move is refused for, and the first of it is what it is refused with.
+    #[test]
+    fn all_that_is_told_of_a_guest_begins_with_what_a_move_is_refused_for() {
+        type Fault = fn(&mut GuestFacts);
+        let faults: [Fault; 9] = [
+            |f| (f.running, f.state) = (false, "shut off".into()),
+            |f| f.managed = false,
+            |f| f.pairs.clear(),
+            |f| f.pairs.iter_mut().for_each(|pair| pair.vf = None),
+            |f| f.pairs.iter_mut().for_each(|pair| pair.pool = None),
+            |f| f.pairs.iter_mut().for_each(|pair| pair.standby = None),
+            |f| f.pairs.iter_mut().for_each(|pair| pair.teamed = true),
+            |f| f.agent = Err("no answer in 2 s".into()),
+            |f| f.policy = Policy::StandbyOnly,
+        ];
+        let mut several = 0;
+        for chosen in 0..1_u32 << faults.len() {
+            let mut facts = facts();
+            for (index, fault) in faults.iter().enumerate() {
+                if chosen & (1 << index) != 0 {
+                    fault(&mut facts);
+                }
+            }
+            let told = objections(&facts);
+            let reason = |refusal: &GuestRefusal| crate::Refusal::from(refusal.clone()).reason();
+            let refused = movable(&facts).err();
+            assert_eq!(
+                told.first().map(reason),
+                refused.as_ref().map(reason),
+                "{chosen:b}: {told:?}, {refused:?}"
+            );
+            several += usize::from(told.len() > 1);
+        }
+        assert!(several > 100, "{several}");
+    }
+
+    #[test]
+    fn a_pair_that_is_whole_is_told_beside_one_that_is_not() {
+        let mut facts = facts();
+        let broken = PairFacts {
+            standby: None,
+            ..facts.pairs[0].clone()
+        };
+        facts.pairs.insert(0, broken);
+        facts.agent = Err("none".into());
+        let reasons = objections(&facts).into_iter().map(crate::Refusal::from);
+        let reasons: Vec<_> = reasons.map(|refusal| refusal.reason()).collect();
+        assert_eq!(reasons, ["GUEST_WITHOUT_STANDBY", "GUEST_WITHOUT_AGENT"]);
+        assert_eq!(whole_pairs(&facts).len(), 1);
     }
 
     #[test]

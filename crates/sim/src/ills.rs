@@ -37,6 +37,8 @@ pub enum Ill {
     MemoryInUse,
     /// The guests' disks are not there.
     DiskMissing,
+    /// The storage of the guests' disks does not answer.
+    StorageHangs,
     /// There is no bridge for standbys.
     BridgeMissing,
     /// The bridge for standbys takes smaller frames than those of other hosts.
@@ -55,10 +57,20 @@ pub enum Ill {
     LockManager,
     /// A firewall lets nobody in where QEMU receives guests.
     PortShut,
+    /// Nobody answers where libvirt there takes guests from.
+    LibvirtShut,
+    /// Its clock is a minute ahead.
+    ClockAhead,
+    /// Its guests have disks that they write to, on storage that other hosts have too.
+    OwnDisks,
     /// Its guests write all of their memory all the time.
     BusyGuests,
     /// Its guests' disks are files of its own.
     LocalDisk,
+    /// Its guests have snapshots.
+    Snapshots,
+    /// Its guests have another device of it besides their VFs.
+    PassedDevice,
     /// Its guests' standbys are macvtaps.
     Macvtaps,
     /// It takes no frames of a pause.
@@ -78,7 +90,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 26] = [
+    pub const ALL: [Ill; 32] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -91,6 +103,7 @@ impl Ill {
         Ill::MemoryShort,
         Ill::MemoryInUse,
         Ill::DiskMissing,
+        Ill::StorageHangs,
         Ill::BridgeMissing,
         Ill::BridgeMtu,
         Ill::BridgeNoLink,
@@ -100,8 +113,13 @@ impl Ill {
         Ill::OldAgents,
         Ill::LockManager,
         Ill::PortShut,
+        Ill::LibvirtShut,
+        Ill::ClockAhead,
+        Ill::OwnDisks,
         Ill::BusyGuests,
         Ill::LocalDisk,
+        Ill::Snapshots,
+        Ill::PassedDevice,
         Ill::Macvtaps,
         Ill::KeepsNone,
         Ill::KeepsUnknown,
@@ -122,6 +140,7 @@ impl Ill {
             Ill::MemoryShort => "memory-short",
             Ill::MemoryInUse => "memory-in-use",
             Ill::DiskMissing => "disk-missing",
+            Ill::StorageHangs => "storage-hangs",
             Ill::BridgeMissing => "bridge-missing",
             Ill::BridgeMtu => "bridge-mtu",
             Ill::BridgeNoLink => "bridge-no-link",
@@ -131,8 +150,13 @@ impl Ill {
             Ill::OldAgents => "old-agents",
             Ill::LockManager => "lock-manager",
             Ill::PortShut => "port-shut",
+            Ill::LibvirtShut => "libvirt-shut",
+            Ill::ClockAhead => "clock-ahead",
+            Ill::OwnDisks => "own-disks",
             Ill::BusyGuests => "busy-guests",
             Ill::LocalDisk => "local-disk",
+            Ill::Snapshots => "snapshots",
+            Ill::PassedDevice => "passed-device",
             Ill::Macvtaps => "macvtaps",
             Ill::KeepsNone => "keeps-none",
             Ill::KeepsUnknown => "keeps-unknown",

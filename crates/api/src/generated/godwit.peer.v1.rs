@@ -128,6 +128,10 @@ pub struct PlanResponse {
     /// What this host does with frames that arrive for the guest in its pause. Absent (an older destination): nothing is known of that.
     #[prost(message, optional, tag = "95")]
     pub keep: ::core::option::Option<KeepOffer>,
+    /// A Reserve would be refused, whatever is ignored: one of the findings says why. Without needs in the request it is the answer's status
+    /// instead.
+    #[prost(bool, tag = "96")]
+    pub refused: bool,
 }
 /// Whether a host takes frames that arrive for a guest in its pause.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -188,6 +192,9 @@ pub struct NeededDisk {
     /// Bytes that it can have; 0: not known.
     #[prost(uint64, tag = "5")]
     pub bytes: u64,
+    /// The guest can write it, and has it alone. False also of an older source.
+    #[prost(bool, tag = "96")]
+    pub own: bool,
 }
 /// What one of its virtual NICs is connected to.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

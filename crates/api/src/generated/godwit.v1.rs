@@ -36,6 +36,9 @@ pub struct CreateMigrationResponse {
     /// What was found besides that keeps no migration from beginning, the worst first. Empty where the same request was answered before.
     #[prost(message, repeated, tag = "65")]
     pub warnings: ::prost::alloc::vec::Vec<Finding>,
+    /// What could not be looked at before it began. Empty where the same request was answered before.
+    #[prost(message, repeated, tag = "66")]
+    pub not_checked: ::prost::alloc::vec::Vec<NotChecked>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlanMigrationRequest {
@@ -66,12 +69,14 @@ pub struct PlanMigrationResponse {
     pub destination: ::prost::alloc::string::String,
     #[prost(enumeration = "Policy", tag = "4")]
     pub policy: i32,
-    /// CreateMigration would be taken now. If not: no VF would do for a pair, and the policy wants one; or a finding is an error.
+    /// CreateMigration would be taken now. If not: no VF would do for a pair, and the policy wants one; a finding is an error; or the
+    /// destination did not answer, which is a finding too.
     #[prost(bool, tag = "5")]
     pub moves: bool,
     #[prost(message, repeated, tag = "6")]
     pub pairs: ::prost::alloc::vec::Vec<PairPlan>,
-    /// What both hosts and the guest have that stands, or may stand, in the way, the worst first. Errors keep CreateMigration from beginning.
+    /// What both hosts and the guest have that stands, or may stand, in the way, the worst first. Errors keep CreateMigration from beginning;
+    /// those that it is refused for by itself (guest, agent, bond, destination) do so whatever is ignored.
     #[prost(message, repeated, tag = "65")]
     pub findings: ::prost::alloc::vec::Vec<Finding>,
     /// What could not be looked at. It keeps nothing from beginning.
@@ -83,7 +88,7 @@ pub struct PlanMigrationResponse {
     /// Whether frames that arrive in the pause are to be kept, the configuration's default included. Unspecified: the daemon is older than this.
     #[prost(enumeration = "Keep", tag = "95")]
     pub keep: i32,
-    /// Of each of the guest's NICs. Empty: none are to be kept, or the guest could not be looked at.
+    /// Of each of the guest's NICs. Empty: the guest could not be looked at.
     #[prost(message, repeated, tag = "96")]
     pub nics: ::prost::alloc::vec::Vec<NicPlan>,
 }
@@ -98,6 +103,15 @@ pub struct NicPlan {
     /// Why not, one sentence; empty: they will.
     #[prost(string, tag = "3")]
     pub not_kept: ::prost::alloc::string::String,
+    /// Bytes that may be lost in the pause, if as much arrives in it as when it was looked at: 0 of what is kept. Absent: not known, or the
+    /// daemon is older than this.
+    #[prost(uint64, optional, tag = "97")]
+    pub loss_least_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "98")]
+    pub loss_most_bytes: ::core::option::Option<u64>,
+    /// Where that is from, or why it is not known; empty of what is kept.
+    #[prost(string, tag = "99")]
+    pub loss_because: ::prost::alloc::string::String,
 }
 /// How long a part of a migration may take, by what was measured elsewhere and what is known of this guest.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1579,8 +1593,9 @@ pub mod migration_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// What CreateMigration would begin now: the VF that each pair would get at the destination, and why not others. Refused
-        /// for what CreateMigration is refused for. Holds nothing and changes nothing, so it can be out of date at once.
+        /// What CreateMigration would begin now: the VF that each pair would get at the destination, and why not others; and all that it would be
+        /// refused for, as findings. Refused itself only where there is nothing to look at: a guest or a host that is not known, the host itself, a
+        /// guest that is busy, options that cannot be. Holds nothing and changes nothing, so it can be out of date at once.
         pub async fn plan_migration(
             &mut self,
             request: impl tonic::IntoRequest<super::PlanMigrationRequest>,
@@ -1785,8 +1800,9 @@ pub mod migration_service_server {
             tonic::Response<super::CreateMigrationResponse>,
             tonic::Status,
         >;
-        /// What CreateMigration would begin now: the VF that each pair would get at the destination, and why not others. Refused
-        /// for what CreateMigration is refused for. Holds nothing and changes nothing, so it can be out of date at once.
+        /// What CreateMigration would begin now: the VF that each pair would get at the destination, and why not others; and all that it would be
+        /// refused for, as findings. Refused itself only where there is nothing to look at: a guest or a host that is not known, the host itself, a
+        /// guest that is busy, options that cannot be. Holds nothing and changes nothing, so it can be out of date at once.
         async fn plan_migration(
             &self,
             request: tonic::Request<super::PlanMigrationRequest>,

@@ -6,7 +6,9 @@ pub(super) const RUN_MORE: &str = "\
 Examples:
   godwit run web-1 -- managedsave
   godwit run web-1 -- save /var/tmp/web-1.saved
-  godwit run web-1 -- snapshot-create-as --name before --memspec /var/tmp/web-1.memory
+  godwit run web-1 -- snapshot-create-as --name before --no-metadata --memspec /var/tmp/web-1.memory
+
+libvirt migrates no guest that it has snapshots of: --no-metadata makes the files alone.
 
 The guest is put on its standby, `virsh COMMAND --domain GUEST ARGUMENTS` is run, and the guest gets a VF again, whatever came of it: at once if it runs, else
 as soon as it runs again, on this host or another one. No shell takes part. ctrl-C goes to virsh; the guest gets its VF all the same. A guest that is

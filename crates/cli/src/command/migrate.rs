@@ -1,6 +1,6 @@
 //! `godwit migrate GUEST HOST [--wait] [--policy POLICY]`.
 
-use godwit_api::v1::{self as api, CreateMigrationRequest, Finding, Migration};
+use godwit_api::v1::{self as api, CreateMigrationRequest, CreateMigrationResponse, Migration};
 use uuid::Uuid;
 
 use super::follow;
@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::exit::{self, Wish};
 use crate::failure::Error;
 use crate::output::Output;
-use crate::view::{doctor, json, transfer, words};
+use crate::view::{doctor, json, plan, transfer, words};
 use crate::watch::{PATIENCE, Retry};
 
 pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output) -> Result<u8, Error> {
@@ -90,9 +90,11 @@ async fn create(
     })
 }
 
-/// What was found besides keeps nothing from going on.
-fn told((migration, warnings): (Migration, Vec<Finding>), out: &mut Output) -> Result<Migration, Error> {
-    for line in doctor::warnings(&warnings) {
+/// What was found besides, and what is not known, keeps nothing from going on.
+fn told(answer: CreateMigrationResponse, out: &mut Output) -> Result<Migration, Error> {
+    let migration = answer.migration.ok_or(Error::Ended("it named the migration"))?;
+    let warnings = doctor::warnings(&answer.warnings).into_iter();
+    for line in warnings.chain(plan::not_known(&answer.not_checked)) {
         out.note(&line)?;
     }
     Ok(migration)

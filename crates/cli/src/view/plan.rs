@@ -1,7 +1,8 @@
 //! What `godwit plan` prints for people.
 
 use godwit_api::v1::{
-    Finding, NicPlan, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, VfCandidate,
+    Finding, NicPlan, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate,
+    VfCandidate,
 };
 
 use super::table::{Fit, Table};
@@ -34,8 +35,7 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
     }
     if !answer.not_checked.is_empty() {
         lines.push(String::new());
-        let skipped = answer.not_checked.iter();
-        lines.extend(skipped.map(|skipped| format!("not known: {}: {}", skipped.check, skipped.why)));
+        lines.extend(not_known(&answer.not_checked));
     }
     if !answer.estimate.is_empty() {
         lines.push(String::new());
@@ -53,6 +53,12 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
         lines.extend(table(pair, width));
     }
     lines
+}
+
+/// What could not be looked at, a line for each.
+pub(crate) fn not_known(skipped: &[NotChecked]) -> Vec<String> {
+    let line = |skipped: &NotChecked| format!("not known: {}: {}", skipped.check, skipped.why);
+    skipped.iter().map(line).collect()
 }
 
 fn why_not(answer: &PlanMigrationResponse, lacks: bool) -> String {
@@ -90,15 +96,46 @@ fn findings(findings: &[Finding], width: Option<usize>) -> Vec<String> {
 }
 
 fn kept(nics: &[NicPlan], width: Option<usize>) -> Vec<String> {
-    let mut table = Table::new([("", Fit::Keep), ("NIC", Fit::Keep), ("BECAUSE", Fit::Wrap)]);
+    let columns = [
+        ("", Fit::Keep),
+        ("NIC", Fit::Keep),
+        ("LOSS", Fit::Keep),
+        ("BECAUSE", Fit::Wrap),
+    ];
+    let mut table = Table::new(columns);
     for nic in nics {
         let (word, why) = match nic.not_kept.as_str() {
             "" => ("kept", "it goes where the guest runs next"),
             why => ("lost", why),
         };
-        table.row([word.into(), nic.mac.as_str().into(), why.into()]);
+        let because = Some(nic.loss_because.as_str()).filter(|because| !because.is_empty());
+        let why = [Some(why), because]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("; ");
+        table.row([word.into(), nic.mac.as_str().into(), loss(nic).into(), why.into()]);
     }
     table.lines(width)
+}
+
+/// By what arrives now, and by how long the guest may stand still.
+fn loss(nic: &NicPlan) -> String {
+    match (nic.loss_least_bytes, nic.loss_most_bytes) {
+        _ if nic.not_kept.is_empty() => "0".into(),
+        (Some(0), Some(0)) => "0".into(),
+        (Some(least), Some(most)) => format!("{} to {}", size(least), size(most)),
+        _ => "not known".into(),
+    }
+}
+
+/// Rounded: more would say that it is exact.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
+    }
 }
 
 fn estimate(parts: &[StepEstimate], width: Option<usize>) -> Vec<String> {

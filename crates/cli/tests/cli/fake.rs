@@ -33,6 +33,7 @@ pub(crate) struct Script {
     pub(crate) create: Vec<Answer<Migration>>,
     /// Told with what was created.
     pub(crate) warnings: Vec<Finding>,
+    pub(crate) not_checked: Vec<NotChecked>,
     pub(crate) plan: Vec<Answer<PlanMigrationResponse>>,
     pub(crate) get: Vec<Answer<Migration>>,
     pub(crate) list: Vec<Migration>,
@@ -234,6 +235,7 @@ impl MigrationService for Fake {
         Ok(Response::new(CreateMigrationResponse {
             migration,
             warnings: self.script.warnings.clone(),
+            not_checked: self.script.not_checked.clone(),
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use godwit_api::v1::{AutoConverge, Finding, Severity, TransferOptions};
+use godwit_api::v1::{AutoConverge, Finding, NotChecked, Severity, TransferOptions};
 
 use crate::fake::{Answer, Daemon, Script, Step};
 use crate::story::{
@@ -450,18 +450,23 @@ fn what_was_found_besides_is_told_and_keeps_nothing() {
             why: "larger frames would be lost".into(),
             fix: "on beta: ip link set br0 mtu 1500".into(),
         }],
+        not_checked: vec![NotChecked {
+            check: "disk vda on beta".into(),
+            why: "no answer within 5 s".into(),
+        }],
         ..Script::default()
     };
     let _daemon = Daemon::start(&socket, script);
     let text = run(&socket, &["migrate", "web-1", "beta"]);
-    let first = text.out.lines().next();
+    let first: Vec<&str> = text.out.lines().take(2).collect();
     assert_eq!(
         (text.code, first),
         (
             0,
-            Some(
-                "Warning: bridge `br0` has an MTU of 1400 on beta [NETWORK_MTU]; on beta: ip link set br0 mtu 1500"
-            )
+            vec![
+                "Warning: bridge `br0` has an MTU of 1400 on beta [NETWORK_MTU]; on beta: ip link set br0 mtu 1500",
+                "not known: disk vda on beta: no answer within 5 s",
+            ]
         )
     );
     let json = run(&socket, &["migrate", "web-1", "beta", "--json"]);

@@ -246,11 +246,22 @@ fn what_arrives_in_the_pause_is_told_of_each_nic() {
         mac: format!("52:54:00:00:00:{last:02}"),
         standby: last == 1,
         not_kept: not_kept.into(),
+        ..NicPlan::default()
+    };
+    let lost = |last: u8, bytes: Option<(u64, u64)>, because: &str| NicPlan {
+        loss_least_bytes: bytes.map(|(least, _)| least),
+        loss_most_bytes: bytes.map(|(_, most)| most),
+        loss_because: because.into(),
+        ..nic(last, "it is a macvtap")
     };
     let planned = || {
         script(|plan| {
             plan.keep = Keep::On.into();
-            plan.nics = vec![nic(1, ""), nic(2, "it is a macvtap")];
+            plan.nics = vec![
+                nic(1, ""),
+                lost(2, Some((700, 3 << 20)), "12 KiB/s arrive now"),
+                lost(3, None, "how much is not known: nobody counts it"),
+            ];
             plan.pairs.clear();
         })
     };
@@ -260,12 +271,13 @@ fn what_arrives_in_the_pause_is_told_of_each_nic() {
     web-1 would move from alpha to beta without a VF (policy require)
 
     What arrives in the pause:
-          NIC                BECAUSE
-    kept  52:54:00:00:00:01  it goes where the guest runs next
-    lost  52:54:00:00:00:02  it is a macvtap
+          NIC                LOSS            BECAUSE
+    kept  52:54:00:00:00:01  0               it goes where the guest runs next
+    lost  52:54:00:00:00:02  700 B to 3 MiB  it is a macvtap; 12 KiB/s arrive now
+    lost  52:54:00:00:00:03  not known       it is a macvtap; how much is not known: nobody counts it
     "#);
     let json = run(&socket, &["plan", "web-1", "beta", "--json"]);
-    let nics = r#""keep":{"mode":"on","nics":[{"mac":"52:54:00:00:00:01","standby":true,"not_kept":null},{"mac":"52:54:00:00:00:02","standby":false,"not_kept":"it is a macvtap"}]}"#;
+    let nics = r#""keep":{"mode":"on","nics":[{"mac":"52:54:00:00:00:01","standby":true,"not_kept":null,"loss_least_bytes":null,"loss_most_bytes":null,"loss_because":null},{"mac":"52:54:00:00:00:02","standby":false,"not_kept":"it is a macvtap","loss_least_bytes":700,"loss_most_bytes":3145728,"loss_because":"12 KiB/s arrive now"}"#;
     assert!(json.out.contains(nics), "{}", json.out);
     assert_eq!(daemon.asked(), ["plan web-1 beta KEEP_ON", "plan web-1 beta"]);
 }

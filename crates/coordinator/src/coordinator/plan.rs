@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, Keep, Options, Policy, Refusal, Role, doctor::Severity, plan::blocks, preflight,
+    Brief, Cause, HostRefusal, Keep, Options, Policy, Refusal, Role,
+    doctor::{self, Diagnosis, Severity},
+    plan::blocks,
+    preflight,
     preflight::GuestFacts,
 };
-use tracing::debug;
 
 use super::{Coordinator, Wanted, stays::is_resting};
 use crate::{Planned, Planning, Refused, World, doctor::old_agent, words};
@@ -15,41 +17,56 @@ use crate::{Planned, Planning, Refused, World, doctor::old_agent, words};
 /// The world has deadlines of its own for each thing that it looks at; this is for one that does not keep them.
 const LOOK: Duration = Duration::from_secs(20);
 
+/// What there is to tell of a migration that begins.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// What was found and keeps it from nothing, the worst first.
+    pub(crate) warnings: Vec<api::Finding>,
+    /// What could not be looked at.
+    pub(crate) not_checked: Vec<api::NotChecked>,
+}
+
 impl<W: World> Coordinator<W> {
-    /// Refused for what [`Coordinator::create`] is refused for, but for a lack of VFs and for findings, which the answer
-    /// tells. Changes nothing.
+    /// Whatever [`Coordinator::create`] would be refused for, but for a lack of VFs, is a finding. Refused where there is
+    /// nothing to look at. Changes nothing.
     pub(crate) async fn plan(&self, wanted: &Wanted) -> Result<api::PlanMigrationResponse, Refused> {
         let options = self.options(wanted)?;
         let destination = wanted.destination.as_str();
         let facts = self.guest(&wanted.guest).await?;
         self.check_destination(&facts.guest, destination)?;
         // What rests would be put on its standby first.
-        let rests = self
-            .stays(&facts.guest.uuid)
-            .is_some_and(|open| is_resting(&open));
-        if !rests {
+        if !self.rests(&facts) {
             self.check_idle(&facts.guest, Some(destination))?;
         }
-        let brief = self.brief_of(wanted, facts.clone(), options);
-        let brief = brief.map_err(Refusal::from)?;
+        let brief = self.planned_brief(wanted, facts.clone(), options);
         let Planned {
             pairs,
             findings,
-            not_checked,
+            mut not_checked,
             estimate,
             nics,
+            refused,
+            unasked,
             ..
-        } = self.seen(&brief, &facts).await.map_err(Refused::Cause)?;
+        } = self.seen(&brief, &facts).await;
         let complete = pairs.len() == brief.pairs.len() && pairs.iter().all(|pair| !pair.vf.is_empty());
         let blocked = findings.iter().any(|found| is_blocker(found, &wanted.ignore));
+        let mut all = refusals(&facts);
+        let never = refused || unasked.is_some() || !all.is_empty();
+        if let Some(cause) = unasked {
+            not_checked.push(unknown(destination, "it did not answer".into()));
+            all.push(words::refused(destination, Refused::Cause(cause).failure()));
+        }
+        all.extend(findings);
+        all.sort_by_key(|found| std::cmp::Reverse(found.severity));
         Ok(api::PlanMigrationResponse {
             guest: brief.guest.name,
             source: brief.source,
             destination: brief.destination,
             policy: words::policy(brief.policy).into(),
-            moves: !blocked && (complete || brief.policy != Policy::Require),
+            moves: !never && !blocked && (complete || brief.policy != Policy::Require),
             pairs,
-            findings,
+            findings: all,
             not_checked,
             estimate,
             keep: words::keep(brief.keep).into(),
@@ -57,7 +74,8 @@ impl<W: World> Coordinator<W> {
         })
     }
 
-    /// What is found before a migration begins, and does not keep it from that. What cannot be asked now is told by Reserve.
+    /// What is found before a migration begins, and does not keep it from that. A destination that does not answer is asked again by
+    /// Reserve, and one that lacks a VF too: alone they are that one's to tell.
     ///
     /// # Errors
     /// Whatever blocks, all of it; the first gives its word.
@@ -66,58 +84,76 @@ impl<W: World> Coordinator<W> {
         wanted: &Wanted,
         facts: &GuestFacts,
         options: &Options,
-    ) -> Result<Vec<api::Finding>, Refused> {
-        let rests = self
-            .stays(&facts.guest.uuid)
-            .is_some_and(|open| is_resting(&open));
+    ) -> Result<Ahead, Refused> {
+        let objections = preflight::objections(facts);
+        let rests = self.rests(facts);
         let idle = rests || self.check_idle(&facts.guest, Some(&wanted.destination)).is_ok();
-        let brief = self.brief_of(wanted, facts.clone(), options.clone());
-        let Some(brief) = brief.ok().filter(|_| idle) else {
-            // It is refused in a moment.
-            return Ok(Vec::new());
-        };
-        let seen = match tokio::time::timeout(LOOK, self.seen(&brief, facts)).await {
-            Ok(Ok(seen)) => seen,
-            Ok(Err(cause)) => return unseen(&brief, wanted, cause),
-            Err(_) => {
-                let (guest, destination) = (&brief.guest.name, &brief.destination);
-                let late = Cause {
-                    reason: "DEADLINE".into(),
-                    message: format!(
-                        "guest `{guest}` and {destination} were not looked at within {} s; the guest is where it was",
-                        LOOK.as_secs()
-                    ),
-                    hint: format!("godwit plan {guest} {destination}"),
-                    ..Cause::default()
-                };
-                return unseen(&brief, wanted, late);
-            }
-        };
-        let (blocking, others): (Vec<_>, Vec<_>) = seen
+        if !idle || (rests && !objections.is_empty()) {
+            // It is refused in a moment, or looked at again on its standby.
+            return Ok(Ahead::default());
+        }
+        let brief = self.planned_brief(wanted, facts.clone(), options.clone());
+        let look = tokio::time::timeout(LOOK, self.seen(&brief, facts));
+        let seen = look.await.unwrap_or_else(|_| late(&brief));
+        let (blocking, warnings): (Vec<_>, Vec<_>) = seen
             .findings
             .into_iter()
             .partition(|found| is_blocker(found, &wanted.ignore));
-        match blocked(blocking) {
-            Some(cause) => Err(Refused::Cause(cause)),
-            None => Ok(others),
+        let ignored = wanted.ignore.iter().any(|word| word == "FRAMES_NOT_KEPT");
+        let has_to_know = brief.keep == Keep::On && !ignored && seen.unasked.is_some();
+        if objections.is_empty() && blocking.is_empty() && !has_to_know {
+            let mut not_checked = seen.not_checked;
+            not_checked.extend(
+                seen.unasked
+                    .map(|cause| unknown(&brief.destination, cause.message)),
+            );
+            return Ok(Ahead {
+                warnings,
+                not_checked,
+            });
         }
+        let mut all: Vec<Refused> = objections
+            .into_iter()
+            .map(|refusal| Refused::Refusal(refusal.into()))
+            .collect();
+        all.extend(seen.unasked.map(Refused::Cause));
+        all.extend(blocking.into_iter().map(blocker));
+        all.extend(lacks(&brief, &seen.pairs).into_iter().map(Refused::Cause));
+        Refused::all(all).map_or_else(|| Ok(Ahead::default()), Err)
     }
 
     /// Both hosts and the guest's domain, looked at together; the worst first.
-    async fn seen(&self, brief: &Brief, facts: &GuestFacts) -> Result<Planned, Cause> {
+    async fn seen(&self, brief: &Brief, facts: &GuestFacts) -> Planned {
         let world = &self.0.world;
         let seen = facts.agent.as_deref().unwrap_or_default();
-        let both = world.plan(Planning::Leaving(brief, seen));
-        let (planned, mut domain) = tokio::join!(both, world.doctor(Some(facts)));
-        let mut planned = planned?;
+        let mut asked = brief.clone();
+        if asked.pairs.is_empty() {
+            // No pair of it is whole: nothing is asked for it, but what else it needs.
+            asked.policy = Policy::StandbyOnly;
+        }
+        let both = world.plan(Planning::Leaving(&asked, seen));
+        let clock = self.clock_of(&brief.destination);
+        let (planned, mut domain, clock) = tokio::join!(both, world.doctor(Some(facts)), clock);
+        let mut planned = planned.unwrap_or_else(|cause| Planned {
+            unasked: Some(cause),
+            ..Planned::default()
+        });
         domain.findings.extend(old_agent(facts));
+        if planned.unasked.is_none() {
+            domain = domain.and(clock);
+        }
         let (findings, not_checked) = words::diagnosis(domain);
         planned.findings.extend(findings);
         planned
             .findings
             .sort_by_key(|found| std::cmp::Reverse(found.severity));
         planned.not_checked.extend(not_checked);
-        Ok(planned)
+        planned
+    }
+
+    fn rests(&self, facts: &GuestFacts) -> bool {
+        self.stays(&facts.guest.uuid)
+            .is_some_and(|open| is_resting(&open))
     }
 
     pub(super) fn brief_of(
@@ -126,10 +162,16 @@ impl<W: World> Coordinator<W> {
         facts: GuestFacts,
         options: Options,
     ) -> Result<Brief, godwit_migration::GuestRefusal> {
-        Ok(Brief {
+        preflight::movable(&facts)?;
+        Ok(self.planned_brief(wanted, facts, options))
+    }
+
+    /// Of the pairs that are whole, whatever stands in the guest's way.
+    fn planned_brief(&self, wanted: &Wanted, facts: GuestFacts, options: Options) -> Brief {
+        Brief {
             id: String::new(),
             role: Role::Source,
-            pairs: preflight::movable(&facts)?,
+            pairs: preflight::whole_pairs(&facts),
             guest: facts.guest,
             source: self.host().into(),
             destination: wanted.destination.clone(),
@@ -140,18 +182,42 @@ impl<W: World> Coordinator<W> {
             probes: self.probes(wanted.probes),
             options,
             keep: self.keep(wanted.keep),
-        })
+        }
     }
 }
 
-/// Nobody could look. It keeps a move from nothing, but from one that is to be made only where frames are kept.
-fn unseen(brief: &Brief, wanted: &Wanted, cause: Cause) -> Result<Vec<api::Finding>, Refused> {
-    let ignored = wanted.ignore.iter().any(|word| word == "FRAMES_NOT_KEPT");
-    if brief.keep == Keep::On && !ignored {
-        return Err(Refused::Cause(cause));
+/// What a migration of the guest is refused for, as findings.
+fn refusals(facts: &GuestFacts) -> Vec<api::Finding> {
+    let diagnosis = Diagnosis {
+        findings: doctor::refusals(facts),
+        ..Diagnosis::default()
+    };
+    words::diagnosis(diagnosis).0
+}
+
+/// Nobody could look in time.
+fn late(brief: &Brief) -> Planned {
+    let (guest, destination) = (&brief.guest.name, &brief.destination);
+    let cause = Cause {
+        reason: "DEADLINE".into(),
+        message: format!(
+            "guest `{guest}` and {destination} were not looked at within {} s; the guest is where it was",
+            LOOK.as_secs()
+        ),
+        hint: format!("godwit plan {guest} {destination}"),
+        ..Cause::default()
+    };
+    Planned {
+        unasked: Some(cause),
+        ..Planned::default()
     }
-    debug!(guest = %brief.guest.name, "looking ahead: {}", cause.message);
-    Ok(Vec::new())
+}
+
+fn unknown(destination: &str, why: String) -> api::NotChecked {
+    api::NotChecked {
+        check: format!("what {destination} has for it"),
+        why,
+    }
 }
 
 fn is_blocker(found: &api::Finding, ignored: &[String]) -> bool {
@@ -163,20 +229,47 @@ fn is_blocker(found: &api::Finding, ignored: &[String]) -> bool {
     blocks(severity, &found.reason, ignored)
 }
 
-/// All of them as one: the first with its reason and what is to be done, the others as sentences.
-fn blocked(findings: Vec<api::Finding>) -> Option<Cause> {
-    let mut findings = findings.into_iter();
-    let first = findings.next()?;
-    let others = findings.map(|found| format!("and {} [{}]: {}", found.what, found.reason, found.fix));
-    Some(Cause {
-        reason: first.reason,
-        message: first.what,
-        causes: Some(first.why)
+fn blocker(found: api::Finding) -> Refused {
+    Refused::Cause(Cause {
+        reason: found.reason,
+        message: found.what,
+        causes: Some(found.why)
             .filter(|why| !why.is_empty())
             .into_iter()
-            .chain(others)
             .collect(),
-        hint: first.fix,
+        hint: found.fix,
         vf: None,
     })
+}
+
+/// The pairs that would get no VF, where each wants one: Reserve would say so next.
+fn lacks(brief: &Brief, pairs: &[api::PairPlan]) -> Vec<Cause> {
+    let wants = brief.policy == Policy::Require;
+    let fits = |pair: &&api::PairPlan| pair.candidates.iter().any(|candidate| candidate.fits);
+    let without = pairs.iter().filter(|pair| wants && !fits(pair));
+    let (guest, host) = (&brief.guest.name, &brief.destination);
+    let lack = |pair: &api::PairPlan| match pair.candidates.is_empty() {
+        true => {
+            let refusal = Refusal::from(HostRefusal::NoPool {
+                host: host.clone(),
+                pool: pair.pool.clone(),
+            });
+            (refusal.reason(), refusal.to_string(), refusal.hint())
+        }
+        false => (
+            "NO_FREE_VF",
+            format!(
+                "no VF of pool `{}` on {host} would do for the pair {}",
+                pair.pool, pair.mac
+            ),
+            format!("godwit plan {guest} {host}"),
+        ),
+    };
+    let cause = |(reason, message, hint): (&str, String, String)| Cause {
+        reason: reason.into(),
+        message,
+        hint,
+        ..Cause::default()
+    };
+    without.map(|pair| cause(lack(pair))).collect()
 }

@@ -13,19 +13,26 @@ impl<W: World> PeerDesk<W> {
     /// What it would hold, and what stands in the way here.
     pub(super) async fn plan_for(&self, asked: peer::PlanRequest) -> Result<peer::PlanResponse, Refused> {
         let reserve = asked.reserve.unwrap_or_default();
-        let pairs = self.planned(&reserve).await?;
+        let planned = self.planned(&reserve).await;
         let Some(needs) = asked.needs else {
             return Ok(peer::PlanResponse {
-                pairs,
+                pairs: planned?,
                 ..Default::default()
             });
+        };
+        let (pairs, refused) = match planned {
+            Ok(pairs) => (pairs, None),
+            // That is a fault of who asks, and none of the guest's.
+            Err(wrong @ (Refused::Invalid(_) | Refused::NotAllowed(_))) => return Err(wrong),
+            Err(refused) => (Vec::new(), Some(words::refused(self.0.host(), refused.failure()))),
         };
         let needs = words::needs_of(&reserve.guest, needs);
         let seen = self.0.world().plan(Planning::Arriving(&needs)).await?;
         let (port, host_name) = seen.port.unwrap_or_default();
         Ok(peer::PlanResponse {
             pairs,
-            findings: seen.findings,
+            refused: refused.is_some(),
+            findings: refused.into_iter().chain(seen.findings).collect(),
             not_checked: seen.not_checked,
             port: port.into(),
             host_name,

@@ -18,6 +18,22 @@ pub fn diagnosis(value: Diagnosis) -> (Vec<api::Finding>, Vec<api::NotChecked>) 
     )
 }
 
+/// What a host, or the way to it, would refuse a guest for.
+pub(crate) fn refused(about: &str, failure: api::Failure) -> api::Finding {
+    let why = match failure.causes.is_empty() {
+        true => "a migration is refused for it".into(),
+        false => failure.causes.join(": "),
+    };
+    api::Finding {
+        severity: api::Severity::Error.into(),
+        reason: failure.reason,
+        about: about.into(),
+        what: failure.message,
+        why,
+        fix: failure.hint,
+    }
+}
+
 fn finding(found: Finding) -> api::Finding {
     let severity = match found.severity {
         Severity::Hint => api::Severity::Hint,

@@ -2,7 +2,8 @@
 
 use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_migration::{
-    Brief,
+    Brief, Cause,
+    doctor::Fact,
     plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
 };
 
@@ -26,8 +27,16 @@ pub fn plan_request(brief: &Brief, needs: &Needs) -> peer::PlanRequest {
     }
 }
 
-/// What it answered, with what was found here, the worst first.
-pub fn planned(answer: peer::PlanResponse, own: Vec<api::Finding>, skipped: Vec<api::NotChecked>) -> Planned {
+/// What it answered, or why it did not, with what was found here, the worst first.
+pub fn planned(
+    answer: Result<peer::PlanResponse, Cause>,
+    own: Vec<api::Finding>,
+    skipped: Vec<api::NotChecked>,
+) -> Planned {
+    let (answer, unasked) = match answer {
+        Ok(answer) => (answer, None),
+        Err(cause) => (peer::PlanResponse::default(), Some(cause)),
+    };
     let mut findings = own;
     findings.extend(answer.findings.into_iter().take(MOST_FINDINGS));
     findings.sort_by_key(|found| std::cmp::Reverse(found.severity));
@@ -37,25 +46,38 @@ pub fn planned(answer: peer::PlanResponse, own: Vec<api::Finding>, skipped: Vec<
         pairs: answer.pairs,
         findings,
         not_checked,
+        refused: answer.refused,
+        unasked,
         ..Planned::default()
     }
 }
 
 /// What the destination does with frames that arrive in the pause, as it answered.
-pub fn offer(answer: &peer::PlanResponse) -> Offer {
-    match &answer.keep {
+pub fn offer(answer: &Result<peer::PlanResponse, Cause>) -> Fact<Offer> {
+    let answer = answer.as_ref().map_err(|cause| cause.message.clone())?;
+    Ok(match &answer.keep {
         None => Offer::Older,
         Some(peer::KeepOffer { room, why_not }) if *room > 0 && why_not.is_empty() => Offer::Taken,
         Some(offer) => Offer::Refused(word(&offer.why_not)),
-    }
+    })
 }
 
 /// Of each NIC whether they will be kept.
 pub fn nics(each: Vec<NicKept>) -> Vec<api::NicPlan> {
-    let nic = |nic: NicKept| api::NicPlan {
-        mac: nic.mac,
-        standby: nic.standby,
-        not_kept: nic.not_kept.unwrap_or_default(),
+    let nic = |nic: NicKept| {
+        let because = match (&nic.not_kept, &nic.loss) {
+            (None, _) => String::new(),
+            (Some(_), Ok(loss)) => format!("{} KiB/s arrive now", loss.rate >> 10),
+            (Some(_), Err(why)) => format!("how much is not known: {why}"),
+        };
+        api::NicPlan {
+            mac: nic.mac,
+            standby: nic.standby,
+            not_kept: nic.not_kept.unwrap_or_default(),
+            loss_least_bytes: nic.loss.as_ref().ok().map(|loss| loss.least),
+            loss_most_bytes: nic.loss.as_ref().ok().map(|loss| loss.most),
+            loss_because: because,
+        }
     };
     each.into_iter().map(nic).collect()
 }
@@ -66,6 +88,7 @@ fn wire(needs: &Needs) -> peer::ArrivalNeeds {
         path: disk.path.clone(),
         copied: disk.copied,
         incremental: disk.incremental,
+        own: disk.own,
         bytes: disk.bytes,
     };
     let nic = |nic: &NeededNic| peer::NeededNic {
@@ -105,6 +128,7 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
         path: word(&disk.path),
         copied: disk.copied,
         incremental: disk.incremental,
+        own: disk.own,
         bytes: disk.bytes,
     };
     let nic = |nic: peer::NeededNic| NeededNic {
@@ -192,6 +216,7 @@ mod tests {
                 path: "/srv/a".into(),
                 copied: true,
                 incremental: true,
+                own: true,
                 bytes: 7,
             }],
             nics: vec![NeededNic {

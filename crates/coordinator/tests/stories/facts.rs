@@ -4,7 +4,7 @@ use godwit_api::peer::v1 as peer;
 use godwit_migration::{
     Brief, Event, Guest, MacAddress, PciAddress, Policy, Verdict, Vf, VfUse,
     choice::Site,
-    preflight::{GuestFacts, PairFacts, PairSeen},
+    preflight::{GuestFacts, PairFacts, PairSeen, Stray},
 };
 
 pub const WEB: &str = "6f0e6a5e-0000-4000-8000-000000000001";
@@ -39,6 +39,15 @@ pub fn vf(function: u8, usage: VfUse) -> Vf {
         profile: None,
         site: Site::default(),
         mac: None,
+    }
+}
+
+/// A VF that only an emulator has.
+pub fn stray() -> Stray {
+    Stray {
+        vf: address(2),
+        pid: 77,
+        alias: "ua-vf0".into(),
     }
 }
 

@@ -59,6 +59,10 @@ pub struct Knobs {
     pub scrubs: bool,
     /// What a look before a move finds here.
     pub found: Vec<godwit_api::v1::Finding>,
+    /// How far every other host's clock is ahead, ms; none: nobody says how he is.
+    pub ahead_ms: Option<u64>,
+    /// The destination does not answer when it is asked before a move.
+    pub cut: bool,
     /// What the doctor finds of any guest's domain.
     pub domain: Diagnosis,
     /// What the transfer was to be like, the last time that one was tried.
@@ -361,13 +365,24 @@ impl World for Pretend {
             ..Needs::default()
         };
         let asked = words::plan_request(brief, &needs);
-        let answer = link.desk.plan(self.request(asked)).await;
-        let answer = answer.map_err(|_| cause("PEER"))?.into_inner();
+        let cut = self.knobs().cut;
+        let answer = match cut {
+            true => Err(cause("HOST_UNREACHABLE")),
+            false => {
+                let answer = link.desk.plan(self.request(asked)).await;
+                answer.map(tonic::Response::into_inner).map_err(|_| cause("PEER"))
+            }
+        };
         Ok(words::planned(answer, own, Vec::new()))
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
-        Err(Cause::default())
+        let ahead = self.knobs().ahead_ms.ok_or_else(Cause::default)?;
+        let now = std::time::SystemTime::now() + std::time::Duration::from_millis(ahead);
+        Ok(godwit_api::v1::Host {
+            clock: Some(now.into()),
+            ..Default::default()
+        })
     }
 
     async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {

@@ -52,6 +52,14 @@ impl Libvirt {
         .await
     }
 
+    /// Snapshots that libvirt has of the guest, of whatever kind: those that it counts before a migration.
+    pub(crate) async fn snapshots(&self, uuid: Uuid) -> Result<u32, LibvirtError> {
+        self.locked("snapshots", LOCKED, move |conn| {
+            Ok(find(conn, uuid)?.num_snapshots(0)?)
+        })
+        .await
+    }
+
     /// Bytes that the guest's CPUs write each second, rounded to MiB by QEMU, which looks at some pages for a second. None: not
     /// measured in time.
     pub(crate) async fn writes(&self, uuid: Uuid) -> Result<Option<u64>, LibvirtError> {

@@ -82,6 +82,24 @@ impl Machine {
         is_file && kind.is_ok_and(|kind| LOCAL.contains(&kind))
     }
 
+    /// Bytes that came for a guest by that end of a NIC of its: what a tap sends is what its guest receives, and a macvtap is the guest's own
+    /// interface (Linux `drivers/net/tun.c`, `drivers/net/macvlan.c`).
+    pub(crate) fn arrived(&self, end: &str) -> Fact<u64> {
+        // A name from XML, to be part of a path.
+        if end.is_empty() || end.contains('/') || end.starts_with('.') {
+            return Err(format!("`{end}` is no name of an interface"));
+        }
+        let folder = format!("sys/class/net/{end}");
+        let counter = match self.exists(&format!("{folder}/tun_flags"))? {
+            true => "tx_bytes",
+            false => "rx_bytes",
+        };
+        let text = self.read(&format!("{folder}/statistics/{counter}"))?;
+        text.trim()
+            .parse()
+            .map_err(|_| format!("{counter} of {end} is no number"))
+    }
+
     /// Ports at which libvirt lets QEMU receive guests, by its configuration: the first and the last.
     pub(crate) fn migration_ports(&self) -> (u16, u16) {
         let text = self.read("etc/libvirt/qemu.conf").unwrap_or_default();
@@ -146,6 +164,25 @@ mod tests {
         assert_eq!(tree.machine().memory(1_048_576).unwrap().huge, None);
         tree.file("proc/cpuinfo", "processor : 0\nflags\t\t: fpu sse2 avx\n");
         assert_eq!(tree.machine().cpu_flags().unwrap(), ["fpu", "sse2", "avx"]);
+    }
+
+    #[test]
+    fn what_arrives_for_a_guest_is_counted_where_it_goes_in() {
+        let tree = Tree::new();
+        for (end, flags) in [("vnet0", true), ("macvtap0", false)] {
+            let folder = format!("sys/class/net/{end}");
+            tree.file(&format!("{folder}/statistics/rx_bytes"), "17\n");
+            tree.file(&format!("{folder}/statistics/tx_bytes"), "42\n");
+            if flags {
+                tree.file(&format!("{folder}/tun_flags"), "0x1002\n");
+            }
+        }
+        let machine = tree.machine();
+        assert_eq!(
+            (machine.arrived("vnet0"), machine.arrived("macvtap0")),
+            (Ok(42), Ok(17))
+        );
+        assert!(machine.arrived("../x").is_err() && machine.arrived("vnet9").is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use godwit_migration::{
 };
 use tokio::{net::TcpStream, sync::Mutex, task::spawn_blocking, time::timeout};
 
-use super::{RealWorld, facts};
+use super::{RealWorld, facts, places::Places};
 use crate::{
     config::Peer,
     libvirt::{Libvirt, LibvirtError, XmlOf, examine, xml::examine::Examined},
@@ -38,6 +38,8 @@ pub(crate) struct Practice {
     pub(crate) machine: Machine,
     /// One look at the tree at a time: one that hangs keeps one thread, and not another with each question.
     pub(crate) turn: Arc<Mutex<()>>,
+    /// Places of disks are looked at by themselves.
+    pub(crate) places: Places,
 }
 
 /// What the tree showed.
@@ -164,14 +166,17 @@ impl RealWorld {
                 .map(|vf| vf.name.address)
                 .collect::<Vec<PciAddress>>())
         };
-        let (now, stored, vfs, tree) = tokio::join!(
+        let (now, stored, vfs, tree, snapshots) = tokio::join!(
             read(of),
             read(XmlOf::Persistent),
             in_time(vfs),
-            self.practice.look()
+            self.practice.look(),
+            in_time(async { self.libvirt.snapshots(id).await.map_err(told) })
         );
         let (now, vfs) = (now?, vfs.unwrap_or_default());
         let own = now.vfs(&vfs);
+        let pairs = guest.pairs.iter().filter_map(|pair| pair.vf);
+        let paired: Vec<PciAddress> = own.iter().copied().chain(pairs).collect();
         Ok(DomainFacts {
             machine: now.devices.machine.clone(),
             // Without its machine type nothing is known.
@@ -189,6 +194,8 @@ impl RealWorld {
                 false => Ok(None),
             },
             memlock: tree.memlock,
+            snapshots,
+            passed: now.passed(&paired),
         })
     }
 }
@@ -198,7 +205,7 @@ async fn versions(libvirt: &Libvirt) -> Fact<doctor::Versions> {
 }
 
 /// Whether somebody listens where guests are sent to; where that is no place at all, nothing is tried.
-async fn route(peer: &Peer) -> RouteFacts {
+pub(super) async fn route(peer: &Peer) -> RouteFacts {
     let place = doctor::endpoint(&peer.migrate_uri).ok();
     let reached = match place {
         None => None,
@@ -245,6 +252,7 @@ mod tests {
             libvirt: "qemu:///system".into(),
             machine: Machine::at(root),
             turn: Arc::default(),
+            places: Places::default(),
         }
     }
 

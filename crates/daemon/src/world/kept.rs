@@ -1,15 +1,21 @@
 //! Frames that arrive for a guest while it is paused on its way to another host.
 
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 use godwit_api::peer::v1::KeepOffer;
 use godwit_coordinator::Job;
 use godwit_migration::{Brief, Event, Keep, Kept, Pair, doctor::Fact, plan::NicSeen};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{RealWorld, arriving::carried_by_emulator, uuid};
 use crate::{
     keep::{self, Interface, Keeper},
     libvirt::xml::Nic,
 };
+
+/// So long it is counted what arrives for a guest.
+const MEASURE: Duration = Duration::from_secs(1);
 
 impl RealWorld {
     /// Begins to look on at the guest's taps; or why not.
@@ -35,24 +41,62 @@ impl RealWorld {
 
     /// Whether what arrives for the guest's NICs in its pause can be kept here.
     pub(super) async fn nics_seen(&self, brief: &Brief) -> Fact<Vec<NicSeen>> {
-        if brief.keep == Keep::Off {
-            return Ok(Vec::new());
-        }
         let told = |event: Event| match event {
             Event::Failed(cause) | Event::Left(cause) => cause.message,
             _ => "it does not run".to_owned(),
         };
         let devices = self.devices(brief).await.map_err(told)?;
-        let (root, pairs) = (self.keep.root.clone(), brief.pairs.clone());
+        let (root, off) = (self.keep.root.clone(), brief.keep == Keep::Off);
+        let rates = self.rates(brief, &devices.nics).await;
+        let pairs = brief.pairs.clone();
         let look = spawn_blocking(move || {
-            let nics = devices.nics.iter().map(|nic| NicSeen {
+            let nics = devices.nics.iter().zip(rates).map(|(nic, rate)| NicSeen {
                 mac: nic.mac.to_string(),
                 standby: pairs.iter().any(|pair| pair.mac == nic.mac),
-                unseen: keep::look(&root, nic.mac, nic.tap.as_deref()).err(),
+                unseen: match off {
+                    true => None,
+                    false => keep::look(&root, nic.mac, nic.tap.as_deref()).err(),
+                },
+                rate,
             });
             nics.collect()
         });
         look.await.map_err(|error| error.to_string())
+    }
+
+    /// Bytes that arrive for each of the NICs in a second.
+    async fn rates(&self, brief: &Brief, nics: &[Nic]) -> Vec<Fact<u64>> {
+        let begun = Instant::now();
+        let before = self.bytes_for(brief, nics).await;
+        sleep(MEASURE).await;
+        let after = self.bytes_for(brief, nics).await;
+        let took = begun.elapsed().as_millis().max(1) as u64;
+        let each = before.into_iter().zip(after);
+        let rate = |(before, after): (Fact<u64>, Fact<u64>)| {
+            Ok(after?.saturating_sub(before?).saturating_mul(1000) / took)
+        };
+        each.map(rate).collect()
+    }
+
+    /// Bytes that came for each of the NICs so far: by itself, and by the VF of its pair, whose traffic comes by it in a move.
+    async fn bytes_for(&self, brief: &Brief, nics: &[Nic]) -> Vec<Fact<u64>> {
+        let inventory = self.vfs.list().await;
+        let machine = &self.practice.machine;
+        let of_nic = async |nic: &Nic| {
+            let own = machine.arrived(nic.tap.as_deref().ok_or("it has no tap")?)?;
+            let pair = brief.pairs.iter().find(|pair| pair.mac == nic.mac);
+            let Some(vf) = pair.and_then(|pair| pair.source_vf) else {
+                return Ok(own);
+            };
+            let found = inventory.vfs.iter().find(|found| found.name.address == vf);
+            let counted = match found {
+                Some(found) => self.vfs.received(&found.name).await,
+                None => None,
+            };
+            let received = counted.ok_or("the driver of its VF does not count what that receives")?;
+            Ok(own.saturating_add(received))
+        };
+        join_all(nics.iter().map(of_nic)).await
     }
 
     /// What this host does with such frames for guests that come.

@@ -8,6 +8,7 @@
 mod accelerate;
 mod ahead;
 mod arriving;
+mod coming;
 mod counting;
 pub(crate) mod doctor;
 pub(crate) mod doubt;
@@ -19,6 +20,7 @@ mod leaving;
 mod locate;
 pub(crate) mod measure;
 mod networks;
+pub(crate) mod places;
 mod profile;
 mod steering;
 mod strays;
@@ -231,8 +233,8 @@ impl World for RealWorld {
 
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         match what {
-            Planning::Leaving(brief, seen) => self.plan_leaving(brief, seen).await,
-            Planning::Arriving(needs) => self.plan_arriving(needs).await,
+            Planning::Leaving(brief, seen) => Ok(self.plan_leaving(brief, seen).await),
+            Planning::Arriving(needs) => Ok(self.plan_arriving(needs).await),
         }
     }
 

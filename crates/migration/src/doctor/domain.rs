@@ -57,9 +57,46 @@ pub fn domain(guest: &GuestFacts, facts: &DomainFacts) -> Diagnosis {
             format!("virsh edit {name}: <memoryBacking><hugepages/></memoryBacking>; from its next start on");
         add(Severity::Hint, "GUEST_PINNED_SLOWLY", what, why, fix);
     }
+    held_here(name, facts, &mut diagnosis);
     memory(name, facts, &mut diagnosis);
     stored(name, facts, &mut diagnosis);
     diagnosis
+}
+
+/// What libvirt refuses a transfer for, whoever asks for it (`qemuMigrationSrcIsAllowed`): it looks only when the VF has gone.
+fn held_here(name: &str, facts: &DomainFacts, diagnosis: &mut Diagnosis) {
+    if !facts.passed.is_empty() {
+        let what = format!(
+            "guest `{name}` has devices of this host that are no VF of its pairs: {}",
+            facts.passed.join(", ")
+        );
+        let why = "QEMU migrates none whose driver cannot (vfio): libvirt would refuse the transfer, with the VF already taken";
+        diagnosis.add(Finding {
+            severity: Severity::Error,
+            reason: "GUEST_HOST_DEVICE",
+            about: name.into(),
+            what,
+            why: why.into(),
+            fix: format!(
+                "virsh edit {name}: take them out, from its next start on; or, where their driver can migrate: --ignore GUEST_HOST_DEVICE"
+            ),
+        });
+    }
+    let known = diagnosis.known(&format!("snapshots of `{name}`"), &facts.snapshots);
+    let Some(count) = known.copied().filter(|count| *count > 0) else {
+        return;
+    };
+    let several = if count == 1 { "snapshot" } else { "snapshots" };
+    diagnosis.add(Finding {
+        severity: Severity::Error,
+        reason: "GUEST_HAS_SNAPSHOTS",
+        about: name.into(),
+        what: format!("guest `{name}` has {count} {several}"),
+        why: "libvirt migrates no guest that has any: it would refuse the transfer, with the VF already taken".into(),
+        fix: format!(
+            "virsh snapshot-list {name}; for each: virsh snapshot-delete {name} NAME --metadata (libvirt forgets it, its files stay)"
+        ),
+    });
 }
 
 /// A VF that is there leaves its port free when it goes.

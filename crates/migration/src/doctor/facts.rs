@@ -258,6 +258,10 @@ pub struct DomainFacts {
     pub stored: Fact<Option<Vec<PciAddress>>>,
     /// What libvirtd may do about locked memory.
     pub memlock: Fact<Memlock>,
+    /// Snapshots that libvirt has of it.
+    pub snapshots: Fact<u32>,
+    /// Devices of the host that it has besides VFs and that are not migrated, in words.
+    pub passed: Vec<String>,
 }
 
 /// A guest's memory, and what its definition says of locking it.

@@ -74,6 +74,16 @@ pub fn old_agent(facts: &GuestFacts, daemon: &str) -> Option<Finding> {
     })
 }
 
+/// What a move of the guest is refused for, whatever else is found.
+pub fn refusals(facts: &GuestFacts) -> Vec<Finding> {
+    let objections = preflight::objections(facts).into_iter();
+    let told = objections.map(|refusal| {
+        let (_, why) = matters(&refusal);
+        Finding::refusal(Severity::Error, refusal, &facts.guest.name, why)
+    });
+    told.collect()
+}
+
 fn matters(refusal: &GuestRefusal) -> (Severity, &'static str) {
     match refusal {
         GuestRefusal::NotRunning { .. } => (

@@ -59,7 +59,8 @@ pub(super) fn certificate(days: i64, about: &str, whose: &str, fix: &str) -> Opt
     })
 }
 
-fn route(facts: &RouteFacts) -> Option<Finding> {
+/// What is wrong with the way to a peer's libvirt.
+pub fn route(facts: &RouteFacts) -> Option<Finding> {
     let RouteFacts {
         peer,
         migrate_uri,

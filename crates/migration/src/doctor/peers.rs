@@ -4,7 +4,7 @@ use super::{Diagnosis, Finding, PeerFacts, PeerSeen, Severity, own::certificate}
 use crate::HostRefusal;
 
 /// Clocks that differ by more than this are told of, milliseconds: less does not show in a timeline of seconds.
-const CLOCKS: i64 = 2_000;
+const CLOCKS: u64 = 2_000;
 
 /// What of this host its peers are compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,20 +83,34 @@ fn peer(here: &Here, name: &str, seen: &PeerSeen, diagnosis: &mut Diagnosis) {
         diagnosis.skip(format!("pools, clock and certificate of {name}"), too_old);
         return;
     };
-    if ahead.abs() > CLOCKS {
-        let seconds = format!("{}.{}", ahead.abs() / 1000, ahead.abs() % 1000 / 100);
-        let way = if ahead > 0 { "ahead of" } else { "behind" };
-        let what = format!("the clock of {name} is {seconds} s {way} that of {}", here.host);
-        let why = "a migration's timeline is of both hosts' clocks, and certificates are judged by them";
-        let fix = "on both: chronyc tracking; timedatectl set-ntp true".to_owned();
-        diagnosis.add(finding(Severity::Warning, "PEER_CLOCK", what, why, fix));
-    }
+    diagnosis.findings.extend(clock(&here.host, name, ahead));
     let whose = format!("the certificate of {name}");
     let fix = format!("on {name}: sign a new one, put it where [tls] has it; systemctl restart godwitd");
     let ends = seen
         .certificate_days
         .and_then(|days| certificate(days, name, &whose, &fix));
     diagnosis.findings.extend(ends);
+}
+
+/// The clock of a peer that is so far ahead of this host's, ms; less than 0: behind.
+pub fn clock(here: &str, name: &str, ahead_ms: i64) -> Option<Finding> {
+    let off = ahead_ms.unsigned_abs();
+    if off <= CLOCKS {
+        return None;
+    }
+    let way = if ahead_ms > 0 { "ahead of" } else { "behind" };
+    Some(Finding {
+        severity: Severity::Warning,
+        reason: "PEER_CLOCK",
+        about: name.into(),
+        what: format!(
+            "the clock of {name} is {}.{} s {way} that of {here}",
+            off / 1000,
+            off % 1000 / 100
+        ),
+        why: "a migration's timeline is of both hosts' clocks, and certificates are judged by them".into(),
+        fix: "on both: chronyc tracking; timedatectl set-ntp true".into(),
+    })
 }
 
 /// Pools are matched by their names alone.

@@ -247,6 +247,8 @@ fn locks(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
         return;
     };
     if there == needs.lock_manager {
+        let unlocked = there.is_none().then(|| unlocked(needs, host)).flatten();
+        diagnosis.findings.extend(unlocked);
         return;
     }
     let word = |manager: &Option<String>| manager.clone().unwrap_or_else(|| "no lock manager".into());
@@ -264,4 +266,29 @@ fn locks(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
         host,
         [what, why.into(), fix.into()],
     ));
+}
+
+/// Disks that both hosts have, and nothing that keeps two copies of the guest from them.
+fn unlocked(needs: &Needs, host: &str) -> Option<Finding> {
+    let shared = needs.disks.iter().filter(|disk| disk.own && !disk.copied);
+    let shared: Vec<&str> = shared.map(|disk| disk.target.as_str()).collect();
+    if shared.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "no lock manager of libvirt's, here or on {host}, keeps two copies from disk {} of guest `{}`",
+        shared.join(", "),
+        needs.guest
+    );
+    let why = format!(
+        "if {host} falls silent in the middle of the move, the copy here is paused until somebody knows where the guest runs, \
+         unless policy in [unknown] of godwitd.toml says `keep`"
+    );
+    let fix = "set the same lock_manager in `/etc/libvirt/qemu.conf` on both, and disk_locks = true under [unknown] in godwitd.toml";
+    Some(finding(
+        Severity::Hint,
+        "NO_DISK_LOCKS",
+        host,
+        [what, why, fix.into()],
+    ))
 }

@@ -88,12 +88,19 @@ fn transfer(guest: GuestSize, options: &Options, pages: Option<Pages>) -> Option
     })
 }
 
+/// How long a guest may stand still, ms: at least, and at most.
+pub fn pause_ms(options: &Options) -> (u64, u64) {
+    let aim = options.downtime_ms.unwrap_or(DOWNTIME_MS);
+    (50.min(aim), aim.saturating_mul(2).saturating_add(500))
+}
+
 fn pause(options: &Options) -> Estimated {
     let aim = options.downtime_ms.unwrap_or(DOWNTIME_MS);
+    let (least_ms, most_ms) = pause_ms(options);
     Estimated {
         step: "pause",
-        least_ms: 50.min(aim),
-        most_ms: Some(aim.saturating_mul(2).saturating_add(500)),
+        least_ms,
+        most_ms: Some(most_ms),
         because: format!("QEMU aims at {aim} ms; libvirt's own part comes on top"),
     }
 }

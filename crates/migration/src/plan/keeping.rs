@@ -16,7 +16,9 @@ pub struct KeepFacts {
     /// The guest's virtual NICs, where it is.
     pub nics: Fact<Vec<NicSeen>>,
     /// What the destination says.
-    pub offer: Offer,
+    pub offer: Fact<Offer>,
+    /// How long the guest may stand still, ms: at least, and at most.
+    pub pause_ms: (u64, u64),
 }
 
 /// A virtual NIC, where the guest is.
@@ -28,6 +30,8 @@ pub struct NicSeen {
     pub standby: bool,
     /// Why its host cannot look on at what goes to it; none: it can.
     pub unseen: Option<Unseen>,
+    /// Bytes that arrive for it each second, by its VF or by itself.
+    pub rate: Fact<u64>,
 }
 
 /// Why a host does not see what goes to a guest's NIC.
@@ -61,6 +65,19 @@ pub struct NicKept {
     pub standby: bool,
     /// Why what arrives for it in the pause will not be kept, one sentence; none: it will.
     pub not_kept: Option<String>,
+    /// What may be lost in the pause.
+    pub loss: Fact<Loss>,
+}
+
+/// What may be lost in a pause, if as much arrives in it as now; bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// At least.
+    pub least: u64,
+    /// At most.
+    pub most: u64,
+    /// Of this much each second.
+    pub rate: u64,
 }
 
 impl Unseen {
@@ -88,7 +105,14 @@ impl Unseen {
 pub fn keeping(guest: &str, facts: &KeepFacts) -> (Vec<NicKept>, Diagnosis) {
     let mut diagnosis = Diagnosis::default();
     let severity = match facts.keep {
-        Keep::Off => return (Vec::new(), diagnosis),
+        Keep::Off => {
+            let off = || Some("it is not to be kept (--keep off, or mode in [keep])".to_owned());
+            let nics = facts.nics.iter().flatten();
+            return (
+                nics.map(|nic| of_nic(nic, off(), facts.pause_ms)).collect(),
+                diagnosis,
+            );
+        }
         Keep::Auto => Severity::Warning,
         Keep::On => Severity::Error,
     };
@@ -106,7 +130,9 @@ pub fn keeping(guest: &str, facts: &KeepFacts) -> (Vec<NicKept>, Diagnosis) {
         }
     };
     let refused = refusal(&facts.offer, &facts.hosts.1);
-    if let Some((why, fix)) = &refused {
+    if let (Err(why), Keep::Auto) = (&facts.offer, facts.keep) {
+        diagnosis.skip(format!("whether {} takes frames", facts.hosts.1), why);
+    } else if let Some((why, fix)) = &refused {
         let words = (
             format!("what arrives for guest `{guest}`"),
             why.clone(),
@@ -124,26 +150,44 @@ pub fn keeping(guest: &str, facts: &KeepFacts) -> (Vec<NicKept>, Diagnosis) {
             diagnosis.add(unkept(severity, guest, words));
         }
     }
-    let each = nics.iter().map(|nic| NicKept {
-        mac: nic.mac.clone(),
-        standby: nic.standby,
-        not_kept: nic
-            .unseen
-            .as_ref()
-            .map(Unseen::why)
-            .or(refused.clone().map(|(why, _)| why)),
+    let each = nics.iter().map(|nic| {
+        let unseen = nic.unseen.as_ref().map(Unseen::why);
+        let not_kept = unseen.or(refused.clone().map(|(why, _)| why));
+        of_nic(nic, not_kept, facts.pause_ms)
     });
     (each.collect(), diagnosis)
 }
 
-fn refusal(offer: &Offer, there: &str) -> Option<(String, String)> {
+fn of_nic(nic: &NicSeen, not_kept: Option<String>, (least_ms, most_ms): (u64, u64)) -> NicKept {
+    let within = |rate: u64, ms: u64| rate.saturating_mul(ms) / 1000;
+    let lost = |rate: u64| Loss {
+        least: within(rate, least_ms),
+        most: within(rate, most_ms),
+        rate,
+    };
+    NicKept {
+        mac: nic.mac.clone(),
+        standby: nic.standby,
+        loss: match &not_kept {
+            None => Ok(Loss::default()),
+            Some(_) => nic.rate.clone().map(lost),
+        },
+        not_kept,
+    }
+}
+
+fn refusal(offer: &Fact<Offer>, there: &str) -> Option<(String, String)> {
     match offer {
-        Offer::Taken => None,
-        Offer::Refused(why) => Some((
+        Ok(Offer::Taken) => None,
+        Err(why) => Some((
+            format!("it is not known whether {there} takes frames: {why}"),
+            format!("on {there}: systemctl status godwitd"),
+        )),
+        Ok(Offer::Refused(why)) => Some((
             format!("{there} takes no frames: {why}"),
             format!("on {there}: [keep] in godwitd.toml, and CAP_NET_RAW for godwitd"),
         )),
-        Offer::Older => Some((
+        Ok(Offer::Older) => Some((
             format!("{there} does not say that it takes frames: its godwitd is older than this"),
             format!("upgrade godwitd on {there}"),
         )),
@@ -174,6 +218,7 @@ mod tests {
             mac: format!("52:54:00:aa:00:{last:02}"),
             standby,
             unseen,
+            rate: Ok(8 << 20),
         }
     }
 
@@ -182,7 +227,8 @@ mod tests {
             hosts: ("alpha".into(), "beta".into()),
             keep,
             nics: Ok(nics),
-            offer: Offer::Taken,
+            offer: Ok(Offer::Taken),
+            pause_ms: (50, 1100),
         }
     }
 
@@ -206,7 +252,31 @@ mod tests {
             assert_eq!(kept, (vec![None, None], vec![]));
         }
         let sick = vec![nic(10, true, Some(Unseen::Macvtap))];
-        assert_eq!(told(&facts(Keep::Off, sick)), (vec![], vec![]));
+        let off = "it is not to be kept (--keep off, or mode in [keep])";
+        assert_eq!(
+            told(&facts(Keep::Off, sick)),
+            (vec![Some(off.to_owned())], vec![])
+        );
+    }
+
+    #[test]
+    fn what_is_not_kept_is_lost_by_what_arrives_and_by_how_long_the_guest_stands_still() {
+        let loss = |facts: &KeepFacts| keeping("web-1", facts).0[0].loss.clone();
+        let mut facts = facts(Keep::Auto, vec![nic(10, true, None)]);
+        assert_eq!(loss(&facts), Ok(Loss::default()), "what is kept is not lost");
+        facts.keep = Keep::Off;
+        let (rate, ms) = (8 << 20, |ms: u64| (8 << 20) * ms / 1000);
+        let lost = Loss {
+            least: ms(50),
+            most: ms(1100),
+            rate,
+        };
+        assert_eq!(loss(&facts), Ok(lost));
+        facts.keep = Keep::Auto;
+        facts.offer = Ok(Offer::Older);
+        assert_eq!(loss(&facts), Ok(lost));
+        facts.nics.as_mut().unwrap()[0].rate = Err("nobody counts".into());
+        assert_eq!(loss(&facts), Err("nobody counts".into()));
     }
 
     #[test]
@@ -244,7 +314,7 @@ mod tests {
         ];
         for (offer, why) in offers {
             let mut facts = facts(Keep::On, vec![nic(10, true, None), nic(11, false, None)]);
-            facts.offer = offer;
+            facts.offer = Ok(offer);
             let (kept, found) = told(&facts);
             assert_eq!(kept, vec![Some(why.to_owned()); 2]);
             let what = "what arrives for guest `web-1` in its pause is not kept";
@@ -271,5 +341,21 @@ mod tests {
         assert_eq!(of(Keep::Auto), ["libvirt did not answer"]);
         assert!(of(Keep::On)[0].starts_with("Error [web-1]: "));
         assert_eq!(of(Keep::Off), [""; 0]);
+    }
+
+    #[test]
+    fn of_a_destination_that_did_not_answer_nothing_is_claimed() {
+        let of = |keep| {
+            let mut facts = facts(keep, vec![nic(10, true, None)]);
+            facts.offer = Err("no route".into());
+            told(&facts)
+        };
+        let why = "it is not known whether beta takes frames: no route";
+        assert_eq!(
+            of(Keep::Auto),
+            (vec![Some(why.to_owned())], vec!["no route".to_owned()])
+        );
+        let what = "what arrives for guest `web-1` in its pause is not kept";
+        assert_eq!(of(Keep::On).1, [format!("Error [beta]: {what}: {why}")]);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Needs, finding};
 use crate::{
     Options,
-    doctor::{Diagnosis, Fact, Finding, Severity, Version, Versions},
+    doctor::{self, Diagnosis, Fact, Finding, RouteFacts, Severity, Version, Versions},
     options::{AutoConverge, Compression, Tls},
 };
 
@@ -16,12 +16,15 @@ pub struct LeavingFacts {
     pub versions: Fact<Versions>,
     /// What the guest writes.
     pub pages: Fact<Pages>,
-    /// Disks that libvirt would call unsafe, by their names in the guest: files of this host alone that can be written.
-    pub local_disks: Fact<Vec<String>>,
+    /// Of each disk that the guest alone has and can write, by its name: libvirt would call it unsafe, because it is a file of this host
+    /// alone.
+    pub local_disks: Vec<(String, Fact<bool>)>,
     /// File of QEMU's certificates for transfers that is not there; none: all are.
     pub certificates: Fact<Option<String>>,
     /// Somebody was reached at a port where QEMU would receive the guest, or why not.
     pub port: Fact<Result<String, String>>,
+    /// The way to the destination's libvirt; none: the configuration has none.
+    pub route: Option<RouteFacts>,
 }
 
 /// How fast a guest's memory changes, bytes a second.
@@ -57,14 +60,20 @@ pub fn leaving(needs: &Needs, options: &Options, facts: &LeavingFacts) -> Diagno
             .findings
             .extend(too_old_or_new(options, *versions, here));
     }
-    if let Some(local) = diagnosis.known(&format!("disks of `{}`", needs.guest), &facts.local_disks) {
-        diagnosis.findings.extend(local_disks(needs, local));
+    for (disk, local) in &facts.local_disks {
+        let check = format!("disk {disk} of `{}` on {here}", needs.guest);
+        if diagnosis.known(&check, local) == Some(&true) {
+            diagnosis.findings.extend(local_disk(needs, disk));
+        }
     }
     if matches!(options.tls, Some(Tls::On { .. })) {
         let missing = diagnosis.known(&format!("QEMU's certificates on {here}"), &facts.certificates);
         diagnosis
             .findings
             .extend(missing.and_then(|file| certificates(file.as_deref(), here)));
+    }
+    if let Some(route) = &facts.route {
+        diagnosis.findings.extend(way(route));
     }
     let reached = diagnosis.known(&format!("a port of QEMU's on {}", facts.hosts.1), &facts.port);
     if let Some(Err(why)) = reached {
@@ -141,23 +150,20 @@ fn too_old_or_new(options: &Options, versions: Versions, here: &str) -> Vec<Find
 
 /// libvirt refuses a transfer that would leave a file behind (`qemuMigrationSrcIsSafe`). It knows more file systems than are looked
 /// for here, so it is not said for certain.
-fn local_disks(needs: &Needs, local: &[String]) -> Vec<Finding> {
-    let left = needs
+fn local_disk(needs: &Needs, name: &str) -> Option<Finding> {
+    let disk = needs
         .disks
         .iter()
-        .filter(|disk| !disk.copied && local.contains(&disk.target));
-    left.map(|disk| {
-        let words = [
-            format!(
-                "disk {} of guest `{}` is {}, on a file system of this host alone",
-                disk.target, needs.guest, disk.path
-            ),
-            "libvirt refuses a transfer that would leave a disk behind, with the VF already taken".into(),
-            "put it on storage that both hosts have, or have it copied: --copy-storage all".into(),
-        ];
-        finding(Severity::Warning, "DISK_LOCAL", &needs.guest, words)
-    })
-    .collect()
+        .find(|disk| disk.target == name && !disk.copied)?;
+    let words = [
+        format!(
+            "disk {} of guest `{}` is {}, on a file system of this host alone",
+            disk.target, needs.guest, disk.path
+        ),
+        "libvirt refuses a transfer that would leave a disk behind, with the VF already taken".into(),
+        "put it on storage that both hosts have, or have it copied: --copy-storage all".into(),
+    ];
+    Some(finding(Severity::Warning, "DISK_LOCAL", &needs.guest, words))
 }
 
 fn certificates(missing: Option<&str>, here: &str) -> Option<Finding> {
@@ -169,6 +175,11 @@ fn certificates(missing: Option<&str>, here: &str) -> Option<Finding> {
             .into(),
     ];
     Some(finding(Severity::Error, "TRANSFER_TLS", here, words))
+}
+
+/// As the doctor has it, but for what is no matter of this move.
+fn way(route: &RouteFacts) -> Option<Finding> {
+    doctor::route(route).filter(|found| found.severity > Severity::Hint)
 }
 
 fn port(why: &str, (here, there): &(String, String)) -> Finding {
@@ -202,7 +213,7 @@ fn slow(needs: &Needs, options: &Options, pages: Pages) -> Option<Finding> {
             mib(limit)
         ),
         "its transfer would not end by itself, with the guest on its standby all the while".into(),
-        "raise --bandwidth, or say what is to be done: --auto-converge, --post-copy, --timeout".into(),
+        "raise --bandwidth, or say what is to be done: --auto-converge, --post-copy, or --transfer-timeout 10min --timeout-action suspend".into(),
     ];
     Some(finding(
         Severity::Warning,

@@ -3,7 +3,7 @@ mod networks;
 use super::*;
 use crate::{
     Options,
-    doctor::{Diagnosis, Memlock, Version, Versions},
+    doctor::{Diagnosis, Memlock, RouteFacts, Version, Versions},
     options::{AutoConverge, Compression, Storage, Tls},
 };
 
@@ -28,6 +28,7 @@ fn needs() -> Needs {
             path: "/srv/web-1.qcow2".into(),
             copied: false,
             incremental: false,
+            own: false,
             bytes: 10 * GIB,
         }],
         nics: vec![NeededNic {
@@ -89,9 +90,14 @@ fn here() -> LeavingFacts {
             written: 50 << 20,
             received: Some(10 << 20),
         }),
-        local_disks: Ok(Vec::new()),
+        local_disks: vec![("vda".into(), Ok(false))],
         certificates: Ok(None),
         port: Ok(Ok("10.1.0.2:49215".into())),
+        route: Some(RouteFacts {
+            peer: "beta".into(),
+            migrate_uri: "qemu+tls://beta/system".into(),
+            reached: Some(Ok(())),
+        }),
     }
 }
 
@@ -277,7 +283,8 @@ fn what_could_not_be_looked_at_is_told_and_blocks_nothing() {
     (facts.memlock, facts.lock_manager) = (Err(late()), Err(late()));
     let mut leaves = here();
     (leaves.versions, leaves.pages, leaves.port) = (Err(late()), Err(late()), Err(late()));
-    (leaves.local_disks, leaves.certificates) = (Err(late()), Err(late()));
+    leaves.local_disks = vec![("vda".into(), Err(late()))];
+    leaves.certificates = Err(late());
     let tls = Options {
         tls: Some(Tls::On { destination: None }),
         ..Options::default()
@@ -341,7 +348,7 @@ fn disks_that_are_not_there_and_disks_that_would_be_left_behind() {
         goes(copied(&["vda", "vdz"]), |_, _| {}),
         "Error DISK_UNKNOWN: guest `web-1` has no disk vdz that could be copied: it has vda"
     );
-    let local = |here: &mut LeavingFacts| here.local_disks = Ok(vec!["vda".into()]);
+    let local = |here: &mut LeavingFacts| here.local_disks = vec![("vda".into(), Ok(true))];
     assert!(goes(Options::default(), |_, here| local(here)).starts_with("Warning DISK_LOCAL: disk vda"));
     let moves = goes(copied(&["vda"]), |needs, here| {
         needs.disks[0].copied = true;
@@ -380,6 +387,44 @@ fn a_port_that_is_shut_is_told() {
         told.starts_with("Warning MIGRATION_PORT: alpha does not reach beta at a port"),
         "{told}"
     );
+}
+
+#[test]
+fn a_libvirt_that_does_not_answer_where_guests_are_sent_is_an_error() {
+    let with = |uri: &str, reached| {
+        goes(Options::default(), |_, here| {
+            let route = here.route.as_mut().unwrap();
+            (route.migrate_uri, route.reached) = (uri.into(), reached);
+        })
+    };
+    let deaf = with("qemu+tls://beta/system", Some(Err("connection refused".into())));
+    assert_eq!(
+        deaf,
+        "Error MIGRATE_URI: nobody answers at beta port 16514, `migrate_uri` of peer beta: connection refused"
+    );
+    assert!(with("qemu:///system", None).starts_with("Error MIGRATE_URI: "));
+    // That it is not encrypted is the doctor's to tell.
+    assert_eq!(with("qemu+tcp://beta/system", Some(Ok(()))), "");
+}
+
+#[test]
+fn where_no_lock_manager_is_what_a_host_that_is_silent_means_for_the_guest_is_told() {
+    let written = |needs: &mut Needs| needs.disks[0].own = true;
+    let told = comes(|needs, _| written(needs));
+    assert!(told.starts_with("Hint NO_DISK_LOCKS: "), "{told}");
+    assert!(told.contains("disk vda of guest `web-1`"), "{told}");
+    let copied = comes(|needs, there| {
+        written(needs);
+        needs.disks[0].copied = true;
+        there.disks[0] = Ok(PlaceSeen::Missing { free: None });
+    });
+    assert_eq!(copied, "", "each host has its own");
+    let locked = comes(|needs, there| {
+        written(needs);
+        needs.lock_manager = Some("lockd".into());
+        there.lock_manager = Ok(Some("lockd".into()));
+    });
+    assert_eq!(locked, "");
 }
 
 #[test]

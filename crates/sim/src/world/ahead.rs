@@ -16,7 +16,7 @@ use godwit_migration::{
 
 use super::{
     PretendWorld,
-    doctor::{lock_manager, memlock},
+    doctor::{lock_manager, memlock, route},
 };
 use crate::{ills::Ill, model::Host};
 
@@ -24,29 +24,34 @@ use crate::{ills::Ill, model::Host};
 const MTU: u32 = 1500;
 /// Bytes of a pretend host's memory.
 const MEMORY: u64 = 1 << 40;
+/// What arrives for a guest each second.
+const ARRIVES: u64 = 1 << 20;
 /// What a guest writes each second.
 const WRITES: u64 = 20 << 20;
 
 impl PretendWorld {
-    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Result<Planned, Cause> {
+    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Planned {
         let (needs, size) = self.needs(brief, seen);
-        let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await?;
+        let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await;
         let (nics, findings, not_checked, parts) = {
             let model = self.model();
-            let facts = leaving(&model.hosts[self.host], brief, &answer);
+            let there = model.hosts.iter().find(|host| host.name == brief.destination);
+            let here = &model.hosts[self.host];
+            let facts = leaving(here, there.unwrap_or(here), brief, &answer);
             let parts = plan::estimate(size, &brief.options, facts.pages.clone().ok());
             let mut own = plan::leaving(&needs, &brief.options, &facts);
             let facts = keeping(&model.hosts[self.host], brief, &answer);
             let (nics, found) = plan::keeping(&needs.guest, &facts);
             own.findings.extend(found.findings);
+            own.not_checked.extend(found.not_checked);
             let (findings, not_checked) = words::diagnosis(own);
             (words::nics(nics), findings, not_checked, parts)
         };
-        Ok(Planned {
+        Planned {
             estimate: words::estimates(&parts),
             nics,
             ..words::planned(answer, findings, not_checked)
-        })
+        }
     }
 
     /// Whoever comes has one disk, and each standby on the bridge `br0`.
@@ -94,6 +99,7 @@ impl PretendWorld {
                 path: format!("/srv/{}.qcow2", brief.guest.name),
                 copied,
                 incremental: false,
+                own: host.ills.contains(&Ill::OwnDisks),
                 bytes: 1 << 30,
             }],
             nics: brief.pairs.iter().map(nic).collect(),
@@ -138,17 +144,22 @@ fn offer(host: &Host) -> Option<peer::KeepOffer> {
 }
 
 /// Every standby has a tap, if nothing else was ordered.
-fn keeping(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> KeepFacts {
+fn keeping(host: &Host, brief: &Brief, answer: &Result<peer::PlanResponse, Cause>) -> KeepFacts {
     let nic = |pair: &godwit_migration::Pair| NicSeen {
         mac: pair.mac.to_string(),
         standby: true,
         unseen: host.ills.contains(&Ill::Macvtaps).then_some(Unseen::Macvtap),
+        rate: match host.ills.contains(&Ill::BusyGuests) {
+            true => Ok(100 * ARRIVES),
+            false => Ok(ARRIVES),
+        },
     };
     KeepFacts {
         hosts: (host.name.clone(), brief.destination.clone()),
         keep: brief.keep,
         nics: Ok(brief.pairs.iter().map(nic).collect()),
         offer: words::offer(answer),
+        pause_ms: plan::pause_ms(&brief.options),
     }
 }
 
@@ -166,6 +177,10 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
     let disk = match ails(Ill::DiskMissing) {
         true => PlaceSeen::Missing { free: Some(MEMORY) },
         false => PlaceSeen::There,
+    };
+    let disk = match ails(Ill::StorageHangs) {
+        true => Err("no answer within 5 s".into()),
+        false => Ok(disk),
     };
     let nic = match ails(Ill::BridgeMissing) {
         true => NetworkSeen::Missing,
@@ -185,7 +200,7 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
             huge: None,
         }),
         memlock: Ok(memlock()),
-        disks: vec![Ok(disk); needs.disks.len()],
+        disks: vec![disk; needs.disks.len()],
         nics: vec![Ok(nic); needs.nics.len()],
         lock_manager: Ok(lock_manager(host)),
     }
@@ -212,13 +227,13 @@ fn bridge(host: &Host) -> Network {
     }
 }
 
-fn leaving(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> LeavingFacts {
+fn leaving(
+    host: &Host,
+    there: &Host,
+    brief: &Brief,
+    answer: &Result<peer::PlanResponse, Cause>,
+) -> LeavingFacts {
     let ails = |ill| host.ills.contains(&ill);
-    let local = if ails(Ill::LocalDisk) {
-        vec!["vda".into()]
-    } else {
-        Vec::new()
-    };
     LeavingFacts {
         hosts: (host.name.clone(), brief.destination.clone()),
         versions: Ok(Versions {
@@ -233,11 +248,15 @@ fn leaving(host: &Host, brief: &Brief, answer: &peer::PlanResponse) -> LeavingFa
             },
             received: None,
         }),
-        local_disks: Ok(local),
+        local_disks: vec![("vda".into(), Ok(ails(Ill::LocalDisk)))],
         certificates: Ok(None),
-        port: Ok(match answer.port {
-            1 => Err("no answer within 2 s".into()),
-            port => Ok(format!("{}:{port}", answer.host_name)),
-        }),
+        port: match answer {
+            Err(cause) => Err(cause.message.clone()),
+            Ok(answer) => Ok(match answer.port {
+                1 => Err("no answer within 2 s".into()),
+                port => Ok(format!("{}:{port}", answer.host_name)),
+            }),
+        },
+        route: Some(route(there)),
     }
 }

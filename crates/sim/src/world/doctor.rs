@@ -23,7 +23,10 @@ impl PretendWorld {
         let model = self.model();
         match guest {
             None => doctor::host(&facts(&model, &model.hosts[self.host])),
-            Some(guest) => doctor::domain(guest, &domain(&model, &guest.guest.uuid)),
+            Some(guest) => {
+                let facts = domain(&model, &model.hosts[self.host], &guest.guest.uuid);
+                doctor::domain(guest, &facts)
+            }
         }
     }
 }
@@ -87,11 +90,14 @@ pub(super) fn memlock() -> Memlock {
     }
 }
 
-fn route(peer: &Host) -> RouteFacts {
+pub(super) fn route(peer: &Host) -> RouteFacts {
     RouteFacts {
         peer: peer.name.clone(),
         migrate_uri: format!("qemu+tls://{}/system", peer.name),
-        reached: Some(Ok(())),
+        reached: Some(match peer.ills.contains(&Ill::LibvirtShut) {
+            true => Err("connection refused".into()),
+            false => Ok(()),
+        }),
     }
 }
 
@@ -121,7 +127,8 @@ fn pfs(host: &Host) -> Vec<PfFacts> {
     by_pf.into_iter().map(facts).collect()
 }
 
-fn domain(model: &Model, uuid: &str) -> DomainFacts {
+fn domain(model: &Model, host: &Host, uuid: &str) -> DomainFacts {
+    let ails = |ill| host.ills.contains(&ill);
     let guest = model.find(uuid).map(|guest| &model.guests[guest]);
     DomainFacts {
         machine: "pc-q35-10.0".into(),
@@ -135,5 +142,10 @@ fn domain(model: &Model, uuid: &str) -> DomainFacts {
         },
         stored: Ok(Some(Vec::new())),
         memlock: Ok(memlock()),
+        snapshots: Ok(if ails(Ill::Snapshots) { 2 } else { 0 }),
+        passed: match ails(Ill::PassedDevice) {
+            true => vec!["PCI device 0000:03:00.0".into()],
+            false => Vec::new(),
+        },
     }
 }

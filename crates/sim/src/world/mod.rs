@@ -318,7 +318,7 @@ impl World for PretendWorld {
 
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         match what {
-            Planning::Leaving(brief, seen) => self.living(self.plan_leaving(brief, seen)).await,
+            Planning::Leaving(brief, seen) => Ok(self.living(self.plan_leaving(brief, seen)).await),
             Planning::Arriving(needs) => Ok(self.plan_arriving(needs)),
         }
     }

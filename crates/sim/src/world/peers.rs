@@ -17,7 +17,7 @@ use godwit_migration::{
 use tonic::{Code, Request, Response, Status};
 
 use super::{PretendWorld, cause};
-use crate::stopwatch::What;
+use crate::{ills::Ill, stopwatch::What};
 
 /// One request is not waited for longer.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -107,7 +107,15 @@ impl PretendWorld {
     pub(super) async fn ask_greet(&self, peer: &str) -> Result<api::Host, Cause> {
         let ask = async |desk: PeerDesk<_>, request| desk.greet(request).await;
         let answer = self.ask_once(peer, GreetRequest {}, &ask).await;
-        let answer = answer.map_err(|status| told(peer, &status))?.into_inner();
+        let mut answer = answer.map_err(|status| told(peer, &status))?.into_inner();
+        let wrong = self.host_named(peer).is_some_and(|there| {
+            let model = self.model();
+            model.hosts[there].ills.contains(&Ill::ClockAhead)
+        });
+        let clock = answer.host.as_mut().and_then(|host| host.clock.as_mut());
+        if let Some(clock) = clock.filter(|_| wrong) {
+            clock.seconds += 60;
+        }
         answer
             .host
             .ok_or_else(|| cause("PEER_ANSWER", "it did not say how it is"))

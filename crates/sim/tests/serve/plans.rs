@@ -44,14 +44,19 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         ("lock-manager@beta", "WARNING LOCKS_DIFFER [beta]"),
         ("lock-manager@alpha", "WARNING LOCKS_DIFFER [beta]"),
         ("port-shut@beta", "WARNING MIGRATION_PORT [beta]"),
+        ("libvirt-shut@beta", "ERROR MIGRATE_URI [beta]"),
+        ("clock-ahead@beta", "WARNING PEER_CLOCK [beta]"),
+        ("own-disks@alpha", "HINT NO_DISK_LOCKS [beta]"),
         ("busy-guests@alpha", "WARNING SLOW_TO_CONVERGE [web-1]"),
         ("local-disk@alpha", "WARNING DISK_LOCAL [web-1]"),
+        ("snapshots@alpha", "ERROR GUEST_HAS_SNAPSHOTS [web-1]"),
+        ("passed-device@alpha", "ERROR GUEST_HOST_DEVICE [web-1]"),
         ("macvtaps@alpha", "WARNING FRAMES_NOT_KEPT [web-1]"),
         ("keeps-none@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
         ("keeps-unknown@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
     ] {
         let sick = ailing(Layout::new(2, 2), &[], &[ill]).await;
-        let moves = found.starts_with("WARNING");
+        let moves = !found.starts_with("ERROR");
         let wanted = (moves, vec![found.to_owned()]);
         assert_eq!(planned(&sick, "web-1", 100).await, wanted, "{ill}");
         // A move is refused for the same reason, or begins.
@@ -62,6 +67,47 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         }
         sick.sim.stop();
     }
+}
+
+/// A disk whose storage does not answer is not known, and hides nothing else; a migration says so too, and begins.
+#[tokio::test]
+async fn a_look_that_does_not_end_hides_no_other() {
+    let plan = async |sim: &Pretend| {
+        let request = api::PlanMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            ..Default::default()
+        };
+        let plan = sim.on(0).await.plan_migration(request).await.unwrap();
+        plan.into_inner()
+    };
+    let why = |skipped: &api::NotChecked| format!("{}: {}", skipped.check, skipped.why);
+    let not_known = ["disk vda on beta: no answer within 5 s"];
+    let both = ailing(Layout::new(2, 2), &[], &["storage-hangs@beta", "cpu-unfit@beta"]).await;
+    let planned = plan(&both).await;
+    assert_eq!(planned.not_checked.iter().map(why).collect::<Vec<_>>(), not_known);
+    assert_eq!(
+        (planned.moves, planned.findings[0].reason.as_str()),
+        (false, "CPU_UNFIT")
+    );
+    assert_eq!(both.create("web-1", "beta").await.unwrap_err(), "CPU_UNFIT");
+    both.sim.stop();
+    let sick = ailing(Layout::new(2, 2), &[], &["storage-hangs@beta"]).await;
+    assert!(plan(&sick).await.moves);
+    let request = CreateMigrationRequest {
+        guest: "web-1".into(),
+        destination: "beta".into(),
+        ..Default::default()
+    };
+    let begun = sick
+        .on(0)
+        .await
+        .create_migration(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(begun.not_checked.iter().map(why).collect::<Vec<_>>(), not_known);
+    sick.sim.stop();
 }
 
 #[tokio::test]
@@ -103,8 +149,13 @@ async fn a_guest_that_is_to_lose_nothing_in_its_pause_moves_only_where_that_can_
             plan.into_inner()
         };
         let (off, on) = (plan(api::Keep::Off).await, plan(api::Keep::On).await);
-        assert!(
-            off.moves && off.findings.is_empty() && off.nics.is_empty(),
+        assert!(off.moves && off.findings.is_empty(), "{ill:?}");
+        let lost = |plan: &api::PlanMigrationResponse| plan.nics[0].loss_most_bytes;
+        // 1 MiB/s, and 1.1 s at most.
+        let most = Some((1 << 20) * 1100 / 1000);
+        assert_eq!(
+            (lost(&off), lost(&on)),
+            (most, if kept { Some(0) } else { most }),
             "{ill:?}"
         );
         assert_eq!((on.moves, on.keep()), (kept, api::Keep::On), "{ill:?}");

@@ -44,6 +44,9 @@ struct Nic<'a> {
     standby: bool,
     /// Null: what arrives for it in the pause will be kept.
     not_kept: Option<&'a str>,
+    loss_least_bytes: Option<u64>,
+    loss_most_bytes: Option<u64>,
+    loss_because: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -96,6 +99,9 @@ fn nic(nic: &NicPlan) -> Nic<'_> {
         mac: &nic.mac,
         standby: nic.standby,
         not_kept: Some(nic.not_kept.as_str()).filter(|why| !why.is_empty()),
+        loss_least_bytes: nic.loss_least_bytes,
+        loss_most_bytes: nic.loss_most_bytes,
+        loss_because: Some(nic.loss_because.as_str()).filter(|why| !why.is_empty()),
     }
 }
 

@@ -4,7 +4,8 @@ use godwit_migration::{PciAddress, doctor::Memory};
 use roxmltree::{Document, Node};
 
 use super::{
-    DomainDevices, HostDev, HostDevForm, XmlError, child, child_attribute, domain, number, size_kib,
+    DomainDevices, HostDev, HostDevForm, XmlError, child, child_attribute, domain, number, pci_address,
+    size_kib,
 };
 
 /// A domain, examined.
@@ -18,6 +19,8 @@ pub(crate) struct Examined {
     pub(crate) fixed: Vec<PciAddress>,
     /// Its memory.
     pub(crate) memory: Memory,
+    /// Devices of the host that stay with it, in words, with the address of what is a PCI device.
+    passed: Vec<(String, Option<PciAddress>)>,
 }
 
 impl Examined {
@@ -47,8 +50,16 @@ impl Examined {
                 .map(|device| device.host_address)
                 .collect(),
             memory: memory(domain, devices.memory_kib)?,
+            passed: list.children().filter_map(passed).collect(),
             devices,
         })
+    }
+
+    /// The devices of its host that are none of these VFs and that no migration takes along, in words.
+    pub(crate) fn passed(&self, vfs: &[PciAddress]) -> Vec<String> {
+        let others = self.passed.iter();
+        let others = others.filter(|(_, address)| address.is_none_or(|address| !vfs.contains(&address)));
+        others.map(|(words, _)| words.clone()).collect()
     }
 
     /// Its VFs, as addresses on the host: what is written as an interface, and what is known as a VF.
@@ -58,6 +69,33 @@ impl Examined {
         };
         let vfs = self.devices.hostdevs.iter().filter(is_vf);
         vfs.map(|device| device.host_address).collect()
+    }
+}
+
+/// QEMU opens USB devices anew and asks SCSI devices nothing; what libvirt unplugs by itself (`<teaming>`) is in nobody's way.
+fn passed(node: Node<'_, '_>) -> Option<(String, Option<PciAddress>)> {
+    let teamed = child_attribute(node, "teaming", "type") == Some("transient");
+    if !node.has_tag_name("hostdev") || teamed {
+        return None;
+    }
+    let source = child(node, "source");
+    let address = source.and_then(|source| child(source, "address"));
+    match node.attribute("type")? {
+        "pci" => {
+            let address = address.and_then(pci_address)?;
+            Some((format!("PCI device {address}"), Some(address)))
+        }
+        "mdev" => {
+            let id = address
+                .and_then(|address| address.attribute("uuid"))
+                .unwrap_or("?");
+            Some((format!("mediated device {id}"), None))
+        }
+        "scsi_host" => {
+            let wwpn = source.and_then(|source| source.attribute("wwpn")).unwrap_or("?");
+            Some((format!("SCSI adapter {wwpn}"), None))
+        }
+        _ => None,
     }
 }
 
@@ -118,6 +156,29 @@ mod tests {
         let old = on("0x00").replace("model='pcie-root'", "model='pci-root'");
         let found = Examined::parse(&old).unwrap();
         assert!(!found.has_root_ports && found.fixed.is_empty());
+    }
+
+    #[test]
+    fn devices_of_the_host_that_are_no_vfs_are_named() {
+        let more = |more: &str| {
+            let xml = LIVE.replacen("</devices>", &format!("{more}</devices>"), 1);
+            Examined::parse(&xml).unwrap().passed(&[pci("0000:01:10.0")])
+        };
+        assert_eq!(more(""), [""; 0], "the VF of the guest's own pair is none");
+        let gpu = "<hostdev mode='subsystem' type='pci' managed='yes'><source><address domain='0x0000' bus='0x03' slot='0x00' function='0x0'/></source>";
+        assert_eq!(more(&format!("{gpu}</hostdev>")), ["PCI device 0000:03:00.0"]);
+        let teamed = format!("{gpu}<teaming type='transient' persistent='ua-net0'/></hostdev>");
+        assert_eq!(more(&teamed), [""; 0]);
+        let others = "<hostdev mode='subsystem' type='usb'><source><address bus='1' device='3'/></source></hostdev>
+            <hostdev mode='subsystem' type='mdev' model='vfio-pci'><source><address uuid='c2177883-f1bb-47f0-914d-32a22e3a8804'/></source></hostdev>
+            <hostdev mode='subsystem' type='scsi_host'><source protocol='vhost' wwpn='naa.500140'/></hostdev>";
+        assert_eq!(
+            more(others),
+            [
+                "mediated device c2177883-f1bb-47f0-914d-32a22e3a8804",
+                "SCSI adapter naa.500140"
+            ]
+        );
     }
 
     #[test]

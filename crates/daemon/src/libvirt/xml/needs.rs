@@ -110,10 +110,9 @@ fn needed_disk(disk: Node<'_, '_>, options: &Options, own: &[String]) -> Option<
     let name = target(disk)?.to_owned();
     let source = child(disk, "source")?;
     let path = source.attribute("file").or_else(|| source.attribute("dev"));
+    let is_own = own.contains(&name);
     let (copied, incremental) = match &options.storage {
-        Some(Storage::Copied { incremental, disks }) if disks.is_empty() => {
-            (own.contains(&name), *incremental)
-        }
+        Some(Storage::Copied { incremental, disks }) if disks.is_empty() => (is_own, *incremental),
         Some(Storage::Copied { incremental, disks }) => (disks.contains(&name), *incremental),
         Some(Storage::Shared) | None => (false, false),
     };
@@ -122,6 +121,7 @@ fn needed_disk(disk: Node<'_, '_>, options: &Options, own: &[String]) -> Option<
         path: path.unwrap_or_default().to_owned(),
         copied,
         incremental: copied && incremental,
+        own: is_own,
         bytes: 0,
     })
 }

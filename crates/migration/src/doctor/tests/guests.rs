@@ -120,7 +120,35 @@ fn whole_domain() -> DomainFacts {
             may_raise: true,
             limit: Some(8 << 20),
         }),
+        snapshots: Ok(0),
+        passed: Vec::new(),
     }
+}
+
+#[test]
+fn what_libvirt_would_refuse_a_transfer_for_is_found_before() {
+    let snapshots = |count| of_domain(|_, d| d.snapshots = Ok(count)).concat();
+    assert_eq!(snapshots(0), "");
+    let one = snapshots(1);
+    let fix = "virsh snapshot-delete web-1 NAME --metadata";
+    assert!(
+        one.starts_with("Error GUEST_HAS_SNAPSHOTS [web-1] guest `web-1` has 1 snapshot | ")
+            && one.contains(fix),
+        "{one}"
+    );
+    assert!(snapshots(2).contains("guest `web-1` has 2 snapshots | "));
+    let unknown = of_domain(|_, d| d.snapshots = Err("no answer within 5 s".into()));
+    assert_eq!(
+        unknown,
+        ["not checked: snapshots of `web-1`: no answer within 5 s"]
+    );
+    let passed = ["PCI device 0000:03:00.0", "mediated device 1"].map(str::to_owned);
+    let found = of_domain(|_, d| d.passed = passed.into()).concat();
+    assert!(found.starts_with("Error GUEST_HOST_DEVICE [web-1] "), "{found}");
+    assert!(
+        found.contains("no VF of its pairs: PCI device 0000:03:00.0, mediated device 1 | virsh edit web-1"),
+        "{found}"
+    );
 }
 
 fn of_domain(change: impl FnOnce(&mut GuestFacts, &mut DomainFacts)) -> Vec<String> {
