@@ -15,9 +15,9 @@ use crate::stage::{PATIENCE, Stage, refused};
 
 /// Datagrams a second, each way.
 const RATE: u32 = 50;
-/// One of the pause, where an emulator had read it; and around each switch the guest takes what comes by either port, so that none is
-/// lost while the network gives a frame to both: some tens of milliseconds each.
-const TWICE: u64 = 8;
+/// So many come twice, or behind a later one, at most, where the traffic is switched: the guest takes what comes by either port then, and
+/// one of the two is quicker. What is due to the pause is seen in a guest without a pair.
+const SWITCHED: u64 = 8;
 /// Before and after, so that a loss near the edges is seen.
 const MARGIN: Duration = Duration::from_secs(3);
 /// The guest stands still so long after a fault.
@@ -145,7 +145,7 @@ pub(crate) fn daemons_parted(stage: &Stage) -> Result<()> {
     let heard = traffic.end()?;
     let kept = kept(stage, &id, Host::Alpha)?;
     println!("  daemons that lost each other in the pause: {heard:?}, {kept:?}");
-    ensure!(heard.twice <= TWICE, "{heard:?}: {kept:?}");
+    ensure!(heard.twice <= SWITCHED, "{heard:?}: {kept:?}");
     ensure!(
         !kept.not_kept.is_empty(),
         "nobody says that frames were lost: {kept:?}"
@@ -188,7 +188,7 @@ pub(crate) fn daemon_killed(stage: &Stage) -> Result<()> {
     let heard = traffic.end()?;
     let kept = kept(stage, &id, Host::Alpha)?;
     println!("  a daemon killed in the pause: {heard:?}, {kept:?}");
-    ensure!(heard.twice <= TWICE, "{heard:?}: {kept:?}");
+    ensure!(heard.twice <= SWITCHED, "{heard:?}: {kept:?}");
     ensure!(
         kept.frames > 2 * u64::from(RATE) && heard.lost < kept.frames,
         "{heard:?}: {kept:?}"
@@ -260,7 +260,7 @@ pub(crate) fn no_room(stage: &Stage) -> Result<()> {
         kept.delivered + kept.no_room + kept.lost >= kept.frames,
         "{kept:?}"
     );
-    ensure!(heard.lost > 0 && heard.twice <= TWICE, "{heard:?}");
+    ensure!(heard.lost > 0 && heard.twice <= SWITCHED, "{heard:?}");
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
@@ -342,7 +342,8 @@ fn comes_whole(stage: &Stage, guest: Guest, from: Host, address: &str) -> Result
     let kept = kept(stage, &moving.last.id, from)?;
     println!("  {guest} from {from}: {heard:?}, {kept:?}");
     all_came(&heard)?;
-    ensure!(code == 0 || heard.twice <= 1, "nothing was switched: {heard:?}");
+    let as_sent = heard.twice <= 1 && heard.reordered == 0;
+    ensure!(code == 0 || as_sent, "nothing was switched: {heard:?}");
     ensure!(
         kept.not_kept.is_empty() && kept.delivered == kept.frames,
         "{kept:?}"
@@ -433,10 +434,10 @@ fn is_where_it_was(stage: &Stage, guest: Guest) -> Result<()> {
     stage.is_accelerated_on(guest, Host::Alpha)
 }
 
-/// Each datagram to the guest, in their order, and few of them twice.
+/// Each datagram to the guest; few of them twice, or behind a later one.
 fn all_came(heard: &Heard) -> Result<()> {
     let few = heard.sent < u64::from(RATE) * 5;
-    let whole = heard.lost == 0 && heard.twice <= TWICE && heard.reordered == 0;
+    let whole = heard.lost == 0 && heard.twice <= SWITCHED && heard.reordered <= SWITCHED;
     ensure!(!few && whole, "{heard:?}");
     Ok(())
 }
