@@ -7,8 +7,8 @@ use crate::kernel::{Address, Kernel, KernelError, Somebody};
 use crate::mac::Mac;
 use crate::pair::{Kind, Link, Tag};
 
-/// Bounds: addresses announced, and questions asked at once.
-const MAX_ANNOUNCED: usize = 256;
+/// Bounds: addresses announced (an IPv4 and an IPv6 one in each VLAN that there can be), and questions asked at once.
+const MAX_ANNOUNCED: usize = 8192;
 const MAX_QUESTIONS: usize = 8;
 
 /// A frame to be sent on an interface.
@@ -420,6 +420,31 @@ mod tests {
         );
         surroundings.neighbours.clear();
         assert_eq!(target(&surroundings, None), None);
+    }
+
+    #[test]
+    fn each_of_four_thousand_vlans_is_announced() {
+        let vlans = 100..4100;
+        let mut links = links();
+        links.extend(vlans.clone().map(|index| Link {
+            kind: Kind::Carrier(Some(Tag {
+                protocol: 0x8100,
+                id: index as u16 - 99,
+            })),
+            ..upper(index, Some(BOND), None)
+        }));
+        let addresses = vlans.clone().map(|index| {
+            let ip = Ipv4Addr::from_bits(0x0a00_0001 + (index << 8)).into();
+            Address {
+                interface: index,
+                ip,
+                prefix: 24,
+            }
+        });
+        let addresses: Vec<Address> = addresses.collect();
+        let told = announcements(&links, BOND, &addresses, |_| false);
+        let told: Vec<u32> = told.into_iter().map(|told| told.interface).collect();
+        assert_eq!(told, Vec::from_iter(vlans));
     }
 
     #[test]
