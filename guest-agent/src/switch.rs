@@ -5,6 +5,7 @@
 //! changes, then everybody is told, then somebody must be heard on the new port. If nobody is, the traffic goes
 //! back: an unproved path is never what the guest is left with while a better one may exist.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,18 +28,18 @@ use crate::witness::{Seen, Unseen, Witness};
 /// intervals.
 const BOND_NOTICES: Duration = Duration::from_secs(3);
 
-/// Moves the traffic of the pair to its port of that role.
+/// Moves the traffic of the pair to its port of that role, which somebody proves: who is wanted, or whom the guest knows.
 pub(crate) async fn switch(
     guest: &Arc<Guest>,
     standby: Mac,
-    to: PortRole,
+    (to, wanted): (PortRole, Option<IpAddr>),
     patience: &mut Patience,
 ) -> Result<Switched, Refusal> {
     let _still_accepting = guest.both_ports.keep();
     let (pair, target) = ready(guest, standby, to, patience).await?;
     let bond = pair.bond()?;
     let already = bond.active == Some(target.index);
-    let surroundings = Surroundings::read(guest.kernel).await?;
+    let surroundings = Surroundings::read(guest.kernel, wanted).await?;
     let broken = |error: &std::io::Error| guest.broken("listen on the port", error);
     let witness = Witness::open(target.index, pair.macs()).map_err(|error| broken(&error))?;
     let sender = Sender::open().map_err(|error| broken(&error))?;

@@ -118,7 +118,7 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Agents {
     turns: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
     faults: Arc<Faults>,
-    /// Whom a guest asks, to measure its outage; none: its gateway.
+    /// Whom a guest asks, to measure its outage and to prove a port; none: its gateway.
     asked: Option<IpAddr>,
 }
 
@@ -156,7 +156,10 @@ impl Agents {
         mac: MacAddress,
         within: Duration,
     ) -> Result<Switched, AgentError> {
-        let body = host_frame::Body::FailOver(FailOver { pair: pair(mac) });
+        let body = host_frame::Body::FailOver(FailOver {
+            pair: pair(mac),
+            target: self.target(),
+        });
         switched("FailOver", self.ask(path, body, within).await?)
     }
 
@@ -167,7 +170,10 @@ impl Agents {
         mac: MacAddress,
         within: Duration,
     ) -> Result<Switched, AgentError> {
-        let body = host_frame::Body::FailBack(FailBack { pair: pair(mac) });
+        let body = host_frame::Body::FailBack(FailBack {
+            pair: pair(mac),
+            target: self.target(),
+        });
         switched("FailBack", self.ask(path, body, within).await?)
     }
 
@@ -217,13 +223,17 @@ impl Agents {
             record: question.record.to_owned(),
             part: question.part.to_owned(),
             per_second: question.per_second,
-            target: self.asked.map(|asked| asked.to_string()).unwrap_or_default(),
+            target: self.target(),
             end: question.end,
         });
         match self.ask(path, body, within).await? {
             guest_frame::Body::Measured(measured) => Ok(measured),
             _ => Err(AgentError::Odd { verb: "Measure" }),
         }
+    }
+
+    fn target(&self) -> String {
+        self.asked.map(|asked| asked.to_string()).unwrap_or_default()
     }
 
     async fn ask(
