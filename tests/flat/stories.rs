@@ -222,13 +222,13 @@ fn agent_dies(flat: &mut Flat, driver: &str, active: &str) -> Result<()> {
 }
 
 /// By the kernel's word.
-fn is_on(flat: &Flat, driver: &str) -> Result<()> {
+pub(crate) fn is_on(flat: &Flat, driver: &str) -> Result<()> {
     let name = flat.state()?.active().to_owned();
     is_active(flat, driver, &name)
 }
 
 /// The agent's word, and the kernel's, by the rig's line.
-fn is_active(flat: &Flat, driver: &str, name: &str) -> Result<()> {
+pub(crate) fn is_active(flat: &Flat, driver: &str, name: &str) -> Result<()> {
     let state = flat.state()?;
     let nic = state.nics.iter().find(|nic| nic.name == state.active());
     let nic = nic.with_context(|| format!("no active port: {state:?}"))?;
