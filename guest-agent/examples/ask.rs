@@ -31,11 +31,18 @@ fn main() -> Result<(), Error> {
             standby_mac: mac.to_owned(),
         })
     };
+    let target = String::new();
     let (body, rest) = match (*verb, rest) {
         ("hello", rest) => (None, rest),
         ("inspect", rest) => (Some(Body::Inspect(Inspect {})), rest),
-        ("fail-over", [mac, rest @ ..]) => (Some(Body::FailOver(FailOver { pair: pair(mac) })), rest),
-        ("fail-back", [mac, rest @ ..]) => (Some(Body::FailBack(FailBack { pair: pair(mac) })), rest),
+        ("fail-over", [mac, rest @ ..]) => {
+            let pair = pair(mac);
+            (Some(Body::FailOver(FailOver { pair, target })), rest)
+        }
+        ("fail-back", [mac, rest @ ..]) => {
+            let pair = pair(mac);
+            (Some(Body::FailBack(FailBack { pair, target })), rest)
+        }
         ("release", [mac, rest @ ..]) => (
             Some(Body::ReleasePrimary(ReleasePrimary { pair: pair(mac) })),
             rest,

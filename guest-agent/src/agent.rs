@@ -284,7 +284,11 @@ mod tests {
         let pair = Some(PairRef {
             standby_mac: "02:00:00:00:00:99".to_owned(),
         });
-        host.say(3, 7, Body::FailOver(FailOver { pair })).await;
+        let over = FailOver {
+            pair,
+            ..FailOver::default()
+        };
+        host.say(3, 7, Body::FailOver(over)).await;
         assert_eq!(reason(&host.hear().await), Some(RefusalReason::UnknownPair));
     }
 

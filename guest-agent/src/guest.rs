@@ -59,9 +59,11 @@ impl Guest {
             Verb::AdoptPrimary { standby, primary } => primary::adopt(&self, standby, primary, &mut patience)
                 .await
                 .map(Answer::Adopted),
-            Verb::Switch { standby, to } => switch::switch(&self, standby, to, &mut patience)
-                .await
-                .map(Answer::Switched),
+            Verb::Switch { standby, to, target } => {
+                switch::switch(&self, standby, (to, target), &mut patience)
+                    .await
+                    .map(Answer::Switched)
+            }
             Verb::Measure { standby, ask } => measure::measure(&self, standby, &ask, &mut patience)
                 .await
                 .map(Answer::Measured),

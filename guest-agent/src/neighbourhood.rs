@@ -7,8 +7,8 @@ use crate::kernel::{Address, Kernel, KernelError, Somebody};
 use crate::mac::Mac;
 use crate::pair::{Kind, Link, Tag};
 
-/// Bounds: addresses announced, and questions asked at once.
-const MAX_ANNOUNCED: usize = 256;
+/// Bounds: addresses announced (an IPv4 and an IPv6 one in each VLAN that there can be), and questions asked at once.
+const MAX_ANNOUNCED: usize = 8192;
 const MAX_QUESTIONS: usize = 8;
 
 /// A frame to be sent on an interface.
@@ -53,6 +53,8 @@ pub(crate) struct Surroundings {
     pub(crate) addresses: Vec<Address>,
     pub(crate) gateways: Vec<Somebody>,
     pub(crate) neighbours: Vec<Somebody>,
+    /// Who is to prove a port, instead of these.
+    pub(crate) wanted: Option<IpAddr>,
 }
 
 /// The bond and what is built on it, as far as it passes frames on: VLANs, macvlans, bridges, and those
@@ -115,18 +117,30 @@ pub(crate) fn announcements(
 
 impl Surroundings {
     /// Read while the traffic still flows.
-    pub(crate) async fn read(kernel: Kernel) -> Result<Self, KernelError> {
+    pub(crate) async fn read(kernel: Kernel, wanted: Option<IpAddr>) -> Result<Self, KernelError> {
         Ok(Self {
+            wanted,
             addresses: kernel.addresses().await?,
             gateways: kernel.gateways().await?,
             neighbours: kernel.neighbours().await?,
         })
     }
 
-    /// Questions to those who should answer through the bond: gateways first, then neighbours.
+    /// Questions to those who should answer through the bond: who is wanted first, then gateways, then neighbours.
     pub(crate) fn questions(&self, links: &[Link], bond: u32) -> Vec<Question> {
         let carried = carried(links, bond);
-        let mut questions: Vec<Question> = Vec::new();
+        let wanted = self.wanted(&carried, bond).and_then(|(wanted, link)| {
+            let mac = link.mac?;
+            self.question(wanted, mac).or_else(|| {
+                let frame = frames::probe(mac, wanted.ip, &[]);
+                let interface = wanted.interface;
+                Some(Question {
+                    to: wanted.ip,
+                    ask: Outgoing { interface, frame },
+                })
+            })
+        });
+        let mut questions: Vec<Question> = wanted.into_iter().collect();
         for somebody in self.gateways.iter().chain(&self.neighbours) {
             if questions.len() >= MAX_QUESTIONS {
                 break;
@@ -142,11 +156,16 @@ impl Surroundings {
         questions
     }
 
-    /// Whom to ask through a port itself, past the bond and what is built on it: gateways first.
+    /// Whom to ask through a port itself, past the bond and what is built on it: who is wanted alone, or gateways first.
     pub(crate) fn near(&self, links: &[Link], bond: u32) -> Vec<Near> {
         let carried = carried(links, bond);
+        let known = || self.gateways.iter().chain(&self.neighbours).copied();
+        let asked: Vec<Somebody> = match self.wanted(&carried, bond) {
+            Some((wanted, _)) => vec![wanted],
+            None => known().collect(),
+        };
         let mut all: Vec<Near> = Vec::new();
-        for somebody in self.gateways.iter().chain(&self.neighbours) {
+        for somebody in asked {
             let there = carried.iter().find(|(link, _)| link.index == somebody.interface);
             let near = there.map(|(_, tags)| Near {
                 ip: somebody.ip,
@@ -155,6 +174,29 @@ impl Surroundings {
             all.extend(near.filter(|near| all.len() < MAX_QUESTIONS && !all.contains(near)));
         }
         all
+    }
+
+    /// Who is wanted, where it is: on a network of the guest's above the bond. Where the guest knows nobody there and has no address
+    /// of that family, on the bond itself. Not one that is the guest itself.
+    fn wanted<'a>(&self, carried: &[(&'a Link, Vec<Tag>)], bond: u32) -> Option<(Somebody, &'a Link)> {
+        let ip = self.wanted?;
+        let at = |interface| carried.iter().find(|(link, _)| link.index == interface);
+        let own = || self.addresses.iter().filter(|own| at(own.interface).is_some());
+        if own().any(|own| own.ip == ip) {
+            return None;
+        }
+        let on_link = own().find(|own| shares_prefix(own.ip, ip, own.prefix));
+        let lost = || {
+            let somebody = self.gateways.iter().chain(&self.neighbours);
+            somebody.clone().all(|known| at(known.interface).is_none())
+                && own().all(|own| own.ip.is_ipv4() != ip.is_ipv4())
+        };
+        let interface = match on_link {
+            Some(own) => own.interface,
+            None if lost() => bond,
+            None => return None,
+        };
+        Some((Somebody { interface, ip }, at(interface)?.0))
     }
 
     /// Whom to ask through the bond: the one that is wanted, or the first gateway, or the first neighbour.
@@ -339,6 +381,7 @@ mod tests {
                 somebody(BOND, "10.1.0.7"),
                 somebody(2, "10.0.0.1"),
             ],
+            ..Surroundings::default()
         };
         let questions = surroundings.questions(&links(), BOND);
         let expected = [
@@ -393,6 +436,7 @@ mod tests {
             addresses: vec![address(BOND, "10.77.0.100", 24), address(11, "10.0.11.2", 24)],
             gateways: vec![somebody(99, "10.9.0.1"), somebody(BOND, "10.77.0.1")],
             neighbours: vec![somebody(11, "10.0.11.7")],
+            ..Surroundings::default()
         };
         let target = |surroundings: &Surroundings, wanted: Option<&str>| {
             let wanted = wanted.map(|wanted| wanted.parse().unwrap());
@@ -420,6 +464,84 @@ mod tests {
         );
         surroundings.neighbours.clear();
         assert_eq!(target(&surroundings, None), None);
+    }
+
+    /// In a VLAN of the guest's it is asked with the tag.
+    #[test]
+    fn who_is_wanted_proves_a_port_alone() {
+        let tag = Tag {
+            protocol: 0x8100,
+            id: 7,
+        };
+        let mut links = links();
+        links[2].kind = Kind::Carrier(Some(tag));
+        let surroundings = |wanted: &str| Surroundings {
+            addresses: vec![address(BOND, "10.77.0.100", 24), address(10, "10.0.10.2", 24)],
+            gateways: vec![somebody(BOND, "10.77.0.1")],
+            wanted: Some(wanted.parse().unwrap()),
+            ..Surroundings::default()
+        };
+        let near = |wanted: &str| {
+            let near = surroundings(wanted).near(&links, BOND).into_iter();
+            near.map(|near| (near.ip.to_string(), near.tags))
+                .collect::<Vec<_>>()
+        };
+        let is = |ip: &str, tags| vec![(ip.to_owned(), tags)];
+        assert_eq!(near("10.77.0.9"), is("10.77.0.9", vec![]));
+        assert_eq!(near("10.0.10.9"), is("10.0.10.9", vec![tag]));
+        // Behind a router, of another family, or the guest itself: it proves no port.
+        for other in ["192.0.2.1", "fd00::1", "10.77.0.100"] {
+            assert_eq!(near(other), is("10.77.0.1", vec![]), "{other}");
+        }
+        // After the switch it is asked beside the others: any frame will do.
+        let asked = surroundings("10.77.0.9").questions(&links, BOND).into_iter();
+        let asked: Vec<String> = asked.map(|question| question.to.to_string()).collect();
+        assert_eq!(asked, ["10.77.0.9", "10.77.0.1"]);
+    }
+
+    #[test]
+    fn without_an_address_who_is_wanted_is_asked_by_nobody() {
+        let surroundings = Surroundings {
+            wanted: Some("10.77.0.9".parse().unwrap()),
+            ..Surroundings::default()
+        };
+        let near = surroundings.near(&links(), BOND);
+        let only = Near {
+            ip: "10.77.0.9".parse().unwrap(),
+            tags: vec![],
+        };
+        assert_eq!(near, [only]);
+        let ask = Outgoing {
+            interface: BOND,
+            frame: frames::probe(MAC, "10.77.0.9".parse().unwrap(), &[]),
+        };
+        let to = "10.77.0.9".parse().unwrap();
+        assert_eq!(surroundings.questions(&links(), BOND), [Question { to, ask }]);
+    }
+
+    #[test]
+    fn each_of_four_thousand_vlans_is_announced() {
+        let vlans = 100..4100;
+        let mut links = links();
+        links.extend(vlans.clone().map(|index| Link {
+            kind: Kind::Carrier(Some(Tag {
+                protocol: 0x8100,
+                id: index as u16 - 99,
+            })),
+            ..upper(index, Some(BOND), None)
+        }));
+        let addresses = vlans.clone().map(|index| {
+            let ip = Ipv4Addr::from_bits(0x0a00_0001 + (index << 8)).into();
+            Address {
+                interface: index,
+                ip,
+                prefix: 24,
+            }
+        });
+        let addresses: Vec<Address> = addresses.collect();
+        let told = announcements(&links, BOND, &addresses, |_| false);
+        let told: Vec<u32> = told.into_iter().map(|told| told.interface).collect();
+        assert_eq!(told, Vec::from_iter(vlans));
     }
 
     #[test]

@@ -248,11 +248,19 @@ pub(crate) fn find(links: &[Link], standby: Mac) -> Result<Pair, Refusal> {
         .into_iter()
         .find(|pair| pair.has_standby(standby))
         .ok_or_else(|| {
-            let detail = match links
+            let above = |link: &Link| {
+                let above = links.iter().find(|above| Some(above.index) == link.controller)?;
+                matches!(above.kind, Kind::Bond(bond) if !bond.active_backup).then_some(&above.name)
+            };
+            let found = links
                 .iter()
-                .find(|link| link.device.is_some() && link.has_address(standby))
-            {
-                Some(link) => format!(
+                .find(|link| link.device.is_some() && link.has_address(standby));
+            let detail = match found.map(|link| (link, above(link))) {
+                Some((link, Some(bond))) => format!(
+                    "{} has the address {standby}, and its bond {bond} is not in active-backup mode",
+                    link.name
+                ),
+                Some((link, None)) => format!(
                     "{} has the address {standby}, but is no standby in a pair",
                     link.name
                 ),
@@ -402,6 +410,14 @@ pub(crate) mod tests {
         let mut links = guest();
         links[2].kind = Kind::Bond(Bond::default());
         assert_eq!(pairs(&links), []);
+        let refusal = find(&links, MAC).unwrap_err();
+        assert_eq!(
+            (refusal.reason, refusal.detail.as_str()),
+            (
+                RefusalReason::UnknownPair,
+                "eth0 has the address 52:54:00:aa:00:10, and its bond bond0 is not in active-backup mode"
+            )
+        );
         let loose: Vec<_> = inspected(&links)
             .loose
             .into_iter()

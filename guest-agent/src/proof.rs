@@ -6,6 +6,8 @@
 //! the same way an answer may come in on either port: a NIC's own switch goes on giving the guest's frames to the VF. What
 //! an answer shows is that the question got out, and that somebody there hears the guest.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use godwit_api::agent::v1::RefusalReason;
@@ -29,8 +31,39 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// Answers to the small questions have ceased when none has come for so long: four times as long as the first one took, within these.
 const QUIET: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// Proves the port, if that can be done: somebody is known, and answers. `Ok(None)` where not. Then the same with frames as long as
-/// the bond's may be, if those are answered at all.
+/// What is known of a port before the traffic moves to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// The traffic is there already.
+    NotAsked,
+    /// Somebody answers through it; the first answer took so long.
+    Proved(Duration),
+    /// Nobody is known.
+    Nobody,
+    /// None of these answers, through whichever port: it may be as good as the other.
+    Silence(Vec<IpAddr>),
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Proof::NotAsked => Ok(()),
+            Proof::Proved(took) => write!(f, ", proved in {} ms before", took.as_millis()),
+            Proof::Nobody => write!(f, ", not proved before: nobody is known who could be asked"),
+            Proof::Silence(asked) => {
+                let names: Vec<String> = asked.iter().map(IpAddr::to_string).collect();
+                let names = names.join(", ");
+                write!(
+                    f,
+                    ", not proved before: of {names} nobody answers through either port"
+                )
+            }
+        }
+    }
+}
+
+/// Proves the port, if that can be done: somebody is known, and answers. Then the same with frames as long as the bond's may be, if
+/// those are answered at all.
 ///
 /// # Errors
 /// [`RefusalReason::NoAnswer`] if they answer through the active port alone, and [`RefusalReason::Deadline`] if the patience
@@ -41,9 +74,9 @@ pub(crate) async fn prove(
     asked: &[Near],
     sender: &Sender,
     patience: &mut Patience,
-) -> Result<Option<Duration>, Refusal> {
+) -> Result<Proof, Refusal> {
     if asked.is_empty() {
-        return Ok(None);
+        return Ok(Proof::Nobody);
     }
     let listeners = pair.ports.iter().map(|port| Listener::open(port.index));
     let listeners: Vec<Listener> = listeners
@@ -72,7 +105,8 @@ pub(crate) async fn prove(
         // Nobody answers such a question at all.
         break;
     }
-    Ok(proved)
+    let silence = || Proof::Silence(asked.iter().map(|near| near.ip).collect());
+    Ok(proved.map_or_else(silence, Proof::Proved))
 }
 
 /// How long the frames are that are asked with.
@@ -246,6 +280,20 @@ fn is_answer(arrived: Arrived, asked: &[Near]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_nobody_proves_is_told_with_whom_was_asked() {
+        let asked = ["10.77.0.1", "fe80::1"].map(|ip| ip.parse().unwrap());
+        assert_eq!(
+            Proof::Silence(asked.to_vec()).to_string(),
+            ", not proved before: of 10.77.0.1, fe80::1 nobody answers through either port"
+        );
+        assert_eq!(
+            Proof::Nobody.to_string(),
+            ", not proved before: nobody is known who could be asked"
+        );
+        assert_eq!(Proof::NotAsked.to_string(), "");
+    }
 
     #[test]
     fn every_question_has_its_answer_when_one_port_has_as_many() {

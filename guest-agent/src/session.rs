@@ -4,6 +4,7 @@
 //! number is refused and nothing is done: its sender is a host that this guest has left, or a daemon
 //! that has started again since.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use godwit_api::agent::v1::guest_frame::Body as Answer;
@@ -33,6 +34,8 @@ pub(crate) enum Verb {
     Switch {
         standby: Mac,
         to: PortRole,
+        /// Who proves the port, instead of whom the guest knows.
+        target: Option<IpAddr>,
     },
     ReleasePrimary {
         standby: Mac,
@@ -163,10 +166,12 @@ fn verb(body: Option<Body>) -> Result<Verb, Refusal> {
         Some(Body::FailOver(ask)) => Verb::Switch {
             standby: standby(ask.pair)?,
             to: PortRole::Standby,
+            target: target(&ask.target)?,
         },
         Some(Body::FailBack(ask)) => Verb::Switch {
             standby: standby(ask.pair)?,
             to: PortRole::Primary,
+            target: target(&ask.target)?,
         },
         Some(Body::ReleasePrimary(ask)) => Verb::ReleasePrimary {
             standby: standby(ask.pair)?,
@@ -190,22 +195,29 @@ fn verb(body: Option<Body>) -> Result<Verb, Refusal> {
 }
 
 fn measure(ask: Measure) -> Result<Ask, Refusal> {
-    let refused = |detail: &str| Err(Refusal::new(RefusalReason::NobodyKnown, detail));
     if ask.record.is_empty() || ask.record.len() > MOST_RECORD || ask.part.len() > MOST_PART {
-        return refused("a record's name has 1 to 64 bytes, and a part's 32 at most");
+        let detail = "a record's name has 1 to 64 bytes, and a part's 32 at most";
+        return Err(Refusal::new(RefusalReason::NobodyKnown, detail));
     }
-    let target = match ask.target.parse() {
-        Ok(ip) => Some(ip),
-        Err(_) if ask.target.is_empty() => None,
-        Err(_) => return refused("who is to be asked is no IP address"),
-    };
     Ok(Ask {
         record: ask.record,
         part: ask.part,
         per_second: ask.per_second.min(Ask::MOST),
-        target,
+        target: target(&ask.target)?,
         end: ask.end,
     })
+}
+
+/// Whom the host wants asked, if anybody.
+fn target(text: &str) -> Result<Option<IpAddr>, Refusal> {
+    match text.parse() {
+        Ok(ip) => Ok(Some(ip)),
+        Err(_) if text.is_empty() => Ok(None),
+        Err(_) => {
+            let detail = "who is to be asked is no IP address";
+            Err(Refusal::new(RefusalReason::NobodyKnown, detail))
+        }
+    }
 }
 
 fn standby(pair: Option<PairRef>) -> Result<Mac, Refusal> {
@@ -333,23 +345,39 @@ mod tests {
 
     #[test]
     fn fail_over_goes_to_the_standby_and_fail_back_to_the_primary() {
-        let pair = Some(PairRef {
-            standby_mac: "52:54:00:aa:00:10".to_owned(),
-        });
+        let pair = || {
+            Some(PairRef {
+                standby_mac: "52:54:00:aa:00:10".to_owned(),
+            })
+        };
+        let over = |target: &str| {
+            let (pair, target) = (pair(), target.to_owned());
+            Body::FailOver(FailOver { pair, target })
+        };
+        let back = |target: &str| {
+            let (pair, target) = (pair(), target.to_owned());
+            Body::FailBack(FailBack { pair, target })
+        };
         let mut session = open();
-        for (body, role) in [
-            (Body::FailOver(FailOver { pair: pair.clone() }), PortRole::Standby),
-            (Body::FailBack(FailBack { pair }), PortRole::Primary),
+        for (body, to, target) in [
+            (over(""), PortRole::Standby, None),
+            (back(""), PortRole::Primary, None),
+            (over("10.77.0.9"), PortRole::Standby, "10.77.0.9".parse().ok()),
+            (back("fd00::9"), PortRole::Primary, "fd00::9".parse().ok()),
         ] {
             let Received::Work(request) = session.receive(frame(7, body)) else {
                 panic!("no work")
             };
             let standby = Mac([0x52, 0x54, 0, 0xaa, 0, 0x10]);
-            assert_eq!(request.verb, Verb::Switch { standby, to: role });
+            assert_eq!(request.verb, Verb::Switch { standby, to, target });
             assert_eq!(
                 (request.id, request.session, request.time),
                 (3, 7, Duration::from_secs(5))
             );
+        }
+        for odd in [over("gateway"), back("10.77.0")] {
+            let refused = refused(session.receive(frame(7, odd)));
+            assert_eq!(refused.reason(), RefusalReason::NobodyKnown);
         }
     }
 
@@ -411,7 +439,7 @@ mod tests {
             refused(session.receive(frame(7, None))).reason(),
             RefusalReason::Unsupported
         );
-        let nowhere = Body::FailOver(FailOver { pair: None });
+        let nowhere = Body::FailOver(FailOver::default());
         assert_eq!(
             refused(session.receive(frame(7, nowhere))).reason(),
             RefusalReason::UnknownPair
@@ -438,7 +466,13 @@ mod tests {
         };
         let frames = [
             hello(7, (1, 1)),
-            frame(7, Body::FailOver(FailOver { pair })),
+            frame(
+                7,
+                Body::FailOver(FailOver {
+                    pair,
+                    target: "10.77.0.1".to_owned(),
+                }),
+            ),
             frame(7, Body::Measure(asked)),
             frame(6, Body::Inspect(Inspect {})),
         ];

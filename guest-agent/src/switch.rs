@@ -5,6 +5,7 @@
 //! changes, then everybody is told, then somebody must be heard on the new port. If nobody is, the traffic goes
 //! back: an unproved path is never what the guest is left with while a better one may exist.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::neighbourhood::{Question, Surroundings};
 use crate::packet::Sender;
 use crate::pair::{Bond, Link, Pair};
 use crate::patience::{Over, Patience};
-use crate::proof;
+use crate::proof::{self, Proof};
 use crate::refusal::Refusal;
 use crate::witness::{Seen, Unseen, Witness};
 
@@ -27,18 +28,18 @@ use crate::witness::{Seen, Unseen, Witness};
 /// intervals.
 const BOND_NOTICES: Duration = Duration::from_secs(3);
 
-/// Moves the traffic of the pair to its port of that role.
+/// Moves the traffic of the pair to its port of that role, which somebody proves: who is wanted, or whom the guest knows.
 pub(crate) async fn switch(
     guest: &Arc<Guest>,
     standby: Mac,
-    to: PortRole,
+    (to, wanted): (PortRole, Option<IpAddr>),
     patience: &mut Patience,
 ) -> Result<Switched, Refusal> {
     let _still_accepting = guest.both_ports.keep();
     let (pair, target) = ready(guest, standby, to, patience).await?;
     let bond = pair.bond()?;
     let already = bond.active == Some(target.index);
-    let surroundings = Surroundings::read(guest.kernel).await?;
+    let surroundings = Surroundings::read(guest.kernel, wanted).await?;
     let broken = |error: &std::io::Error| guest.broken("listen on the port", error);
     let witness = Witness::open(target.index, pair.macs()).map_err(|error| broken(&error))?;
     let sender = Sender::open().map_err(|error| broken(&error))?;
@@ -54,7 +55,7 @@ pub(crate) async fn switch(
         }
     };
     let proved = match already {
-        true => None,
+        true => Proof::NotAsked,
         false => match prove(guest, (standby, &pair, &target), &surroundings, &sender, patience).await {
             Ok(proved) => proved,
             Err(refusal) => return Err(refusal.with(now(guest, standby).await)),
@@ -68,7 +69,7 @@ pub(crate) async fn switch(
     let questions = surroundings.questions(&links, pair.master.index);
     match witness.see(&sender, &questions, patience).await {
         Ok(seen) => {
-            say_moved(&pair, &target, &seen, (already, proved));
+            say_moved(&pair, &target, &seen, (already, &proved));
             Ok(Switched {
                 pair: now(guest, standby).await,
                 active: target.name,
@@ -96,7 +97,7 @@ async fn prove(
     surroundings: &Surroundings,
     sender: &Sender,
     patience: &mut Patience,
-) -> Result<Option<Duration>, Refusal> {
+) -> Result<Proof, Refusal> {
     let asked = surroundings.near(&guest.links().await?, pair.master.index);
     let _hush = guest.measurements.hush(standby).await;
     let proved = proof::prove(guest, (pair, target), &asked, sender, patience).await;
@@ -209,15 +210,12 @@ fn unconfirmed(target: &Link, questions: &[Question], unseen: &Unseen) -> String
     }
 }
 
-fn say_moved(pair: &Pair, target: &Link, seen: &Seen, (already, proved): (bool, Option<Duration>)) {
-    let before = proved.map_or(String::new(), |took| {
-        format!(", proved in {} ms before", took.as_millis())
-    });
+fn say_moved(pair: &Pair, target: &Link, seen: &Seen, (already, proved): (bool, &Proof)) {
     let (bond, port, first) = (&pair.master.name, &target.name, seen.first.as_millis());
     let how = if already { "was" } else { "is now" };
     let evidence = if seen.to_us { "" } else { ", broadcasts only" };
     say!(
-        "{bond}: traffic {how} on {port}, confirmed after {first} ms by {} frames{evidence}{before}",
+        "{bond}: traffic {how} on {port}, confirmed after {first} ms by {} frames{evidence}{proved}",
         seen.frames
     );
 }

@@ -77,11 +77,18 @@ impl Agent {
 
     /// Confirmed by the agent: the port is active and a frame came on it.
     pub(crate) fn fail_over(&mut self) -> Result<Switched> {
-        self.switch(host_frame::Body::FailOver(FailOver { pair: pair() }))
+        self.fail_over_by("")
+    }
+
+    /// The same, with somebody who proves the port.
+    pub(crate) fn fail_over_by(&mut self, target: &str) -> Result<Switched> {
+        let (pair, target) = (pair(), target.into());
+        self.switch(host_frame::Body::FailOver(FailOver { pair, target }))
     }
 
     pub(crate) fn fail_back(&mut self) -> Result<Switched> {
-        self.switch(host_frame::Body::FailBack(FailBack { pair: pair() }))
+        let (pair, target) = (pair(), String::new());
+        self.switch(host_frame::Body::FailBack(FailBack { pair, target }))
     }
 
     pub(crate) fn release(&mut self) -> Result<()> {

@@ -2,6 +2,7 @@
 //! `cargo test -p godwit-rig --test flat [-- PART-OF-A-NAME... | -- --slice COMMIT]`.
 
 mod agent;
+mod odd;
 mod stories;
 mod traffic;
 
@@ -32,12 +33,18 @@ const AGENT: [Story; 4] = [
         stories::agent_dies_on_primary,
     ),
 ];
-const SWITCHES: [Story; 6] = [
+const SWITCHES: [Story; 9] = [
     ("fail_over_and_back_under_traffic", stories::over_and_back),
     (
         "a_port_that_carries_nothing_is_found_before_the_switch",
         stories::carries_nothing,
     ),
+    (
+        "a_gateway_that_does_not_answer_keeps_no_traffic",
+        odd::silent_gateway,
+    ),
+    ("a_guest_without_an_address_fails_over", odd::without_an_address),
+    ("a_bond_in_another_mode_is_no_pair", odd::another_mode),
     ("switches_that_follow_each_other_closely", stories::closely),
     (
         "the_agent_counts_what_a_cable_that_is_out_for_a_second_loses",

@@ -9,7 +9,7 @@ use godwit_rig::flat::Flat;
 use godwit_rig::guest::WEB_1;
 
 use crate::agent::Agent;
-use crate::traffic::{Traffic, lossless};
+use crate::traffic::Traffic;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,8 +56,7 @@ pub(crate) fn over_and_back(flat: &mut Flat) -> Result<()> {
     }
     let again = agent.fail_back()?;
     ensure!(again.already, "it was there already: {again:?}");
-    let losses = traffic.stop(flat)?;
-    lossless(&losses, "fail over")
+    traffic.loses_nothing(flat)
 }
 
 /// A cable that is out behind the port's own back is found before the traffic moves, whichever way it was to go.
@@ -77,10 +76,7 @@ pub(crate) fn carries_nothing(flat: &mut Flat) -> Result<()> {
     is_refused(refused?)?;
     is_on(flat, "virtio_net")?;
     traffic.step("fail back", || agent.fail_back())?;
-    let losses = traffic.stop(flat)?;
-    ["a dead standby", "fail over", "a dead primary"]
-        .into_iter()
-        .try_for_each(|step| lossless(&losses, step))
+    traffic.loses_nothing(flat)
 }
 
 fn is_refused(error: Option<anyhow::Error>) -> Result<()> {
@@ -100,8 +96,7 @@ pub(crate) fn closely(flat: &mut Flat) -> Result<()> {
         traffic.step_then("fail over", pause, || agent.fail_over())?;
         traffic.step_then("fail back", pause, || agent.fail_back())?;
     }
-    let losses = traffic.stop(flat)?;
-    lossless(&losses, "fail over")
+    traffic.loses_nothing(flat)
 }
 
 /// By the agent's own probes, asked for in a conversation of its own each time, as by hosts that come and go. In the guest of
@@ -191,11 +186,7 @@ pub(crate) fn unplugged_and_plugged(flat: &mut Flat) -> Result<()> {
     let back = traffic.step("fail back", || agent.fail_back())?;
     ensure!(back.active == adopted, "{back:?}");
     is_active(flat, "igb", &back.active)?;
-    let losses = traffic.stop(flat)?;
-    for step in ["fail over", "unplug", "on the standby"] {
-        lossless(&losses, step)?;
-    }
-    Ok(())
+    traffic.loses_nothing(flat)
 }
 
 pub(crate) fn agent_dies_on_standby(flat: &mut Flat) -> Result<()> {
@@ -227,19 +218,17 @@ fn agent_dies(flat: &mut Flat, driver: &str, active: &str) -> Result<()> {
     is_active(flat, driver, active)?;
     traffic.step("the next agent", || Agent::open(&flat.channel())?.inspect())?;
     is_active(flat, driver, active)?;
-    let losses = traffic.stop(flat)?;
-    lossless(&losses, "without an agent")?;
-    lossless(&losses, "the next agent")
+    traffic.loses_nothing(flat)
 }
 
 /// By the kernel's word.
-fn is_on(flat: &Flat, driver: &str) -> Result<()> {
+pub(crate) fn is_on(flat: &Flat, driver: &str) -> Result<()> {
     let name = flat.state()?.active().to_owned();
     is_active(flat, driver, &name)
 }
 
 /// The agent's word, and the kernel's, by the rig's line.
-fn is_active(flat: &Flat, driver: &str, name: &str) -> Result<()> {
+pub(crate) fn is_active(flat: &Flat, driver: &str, name: &str) -> Result<()> {
     let state = flat.state()?;
     let nic = state.nics.iter().find(|nic| nic.name == state.active());
     let nic = nic.with_context(|| format!("no active port: {state:?}"))?;

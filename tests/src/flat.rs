@@ -162,6 +162,11 @@ impl Flat {
         self.qmp.run("announce-self", &rounds).map(drop)
     }
 
+    /// The client outside, which is the guest's gateway, answers ARP, or nobody's.
+    pub fn gateway_answers(&self, answers: bool) -> Result<()> {
+        network::answer_arp(&self.place, answers)
+    }
+
     /// The client outside has that address for the guest, and does not check it.
     pub fn client_believes(&self, address: &str, mac: &str) -> Result<()> {
         network::set_neighbour(&self.place, address, mac)

@@ -146,6 +146,14 @@ pub fn forget_neighbours(place: &Place) -> Result<()> {
     ip(place, "neigh flush dev br-data")
 }
 
+/// Makes the client answer who asks for its address by ARP, or nobody.
+pub(crate) fn answer_arp(place: &Place, answers: bool) -> Result<()> {
+    // `arp_ignore` 8: for no local address (Linux Documentation/networking/ip-sysctl.rst).
+    let ignores = format!("net.ipv4.conf.br-data.arp_ignore={}", if answers { 0 } else { 8 });
+    let mut exec = command("ip", ["netns", "exec", &place.namespace()]);
+    run(exec.args(["sysctl", "-q", "-w", &ignores]))
+}
+
 /// Makes the client have a MAC for an IP address, without asking anybody.
 pub(crate) fn set_neighbour(place: &Place, address: &str, mac: &str) -> Result<()> {
     ip(

@@ -346,8 +346,12 @@ impl<W: World> Coordinator<W> {
 
     /// PFs or VFs of this host are not as they were: what rests for them is tried at once, and guests are looked after.
     pub async fn hardware_changed(&self) {
-        self.0.hardware.send_replace(());
+        self.devices_begin_anew();
         self.look_after_guests().await;
+    }
+
+    /// Devices of this host or of a guest are not as they were: what rests for them is tried at once.
+    pub fn devices_begin_anew(&self) {
     }
 
     pub(crate) fn hardware(&self) -> watch::Receiver<()> {

@@ -29,6 +29,7 @@ pub(crate) async fn look_after<W: World>(
     (mut events, wake): (Receiver<Event>, Arc<Notify>),
     vfs: Vfs,
 ) {
+    tokio::spawn(try_at_resets(coordinator.clone(), events.resubscribe()));
     let mut watch = Watch::begin(vfs).await;
     if let Err(error) = &watch {
         warn!(
@@ -61,6 +62,19 @@ pub(crate) async fn look_after<W: World>(
         match hardware {
             true => coordinator.hardware_changed().await,
             false => coordinator.look_after_guests().await,
+        }
+    }
+}
+
+/// For as long as the daemon lives: whatever rests with a VF plugged is tried in the moment in which a guest is reset. The
+/// first thing of such a try is the VF's MAC, which may be off (`world/steering.rs`), and which the guest's driver reads once, when
+/// it begins.
+async fn try_at_resets<W: World>(coordinator: Coordinator<W>, mut events: Receiver<Event>) {
+    loop {
+        match events.recv().await {
+            Ok(Event::Rebooted { .. }) | Err(RecvError::Lagged(_)) => coordinator.devices_begin_anew(),
+            Ok(_) => {}
+            Err(RecvError::Closed) => return,
         }
     }
 }

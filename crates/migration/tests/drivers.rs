@@ -19,8 +19,12 @@ fn the_page_shows_the_drivers_as_they_are() {
     let row = |driver: &Driver| {
         let lacks = driver.lacks.iter().map(|setting| format!("`{}`", setting.name()));
         let lacks: Vec<String> = lacks.collect();
-        let (name, lever, source) = (driver.name, driver.lever.name(), driver.source);
-        format!("| `{name}` | {} | {lever} | {source} |", lacks.join(", "))
+        let (name, lever) = (driver.name, driver.lever.name());
+        let (tried, source) = (driver.tried, driver.source);
+        format!(
+            "| `{name}` | {} | {lever} | {tried} | {source} |",
+            lacks.join(", ")
+        )
     };
     let rows = DRIVERS.iter().map(row);
     assert_eq!(shown, rows.collect());

@@ -248,6 +248,35 @@ mod tests {
         );
     }
 
+    /// Only the one mode in which one port carries the traffic and somebody may say which; not what is not understood.
+    #[test]
+    fn a_bond_in_another_mode() {
+        let kind = |data: Vec<InfoBond>| {
+            let info = vec![
+                LinkInfo::Kind(InfoKind::Bond),
+                LinkInfo::Data(InfoData::Bond(data)),
+            ];
+            link(&message(vec![LinkAttribute::LinkInfo(info)])).unwrap().kind
+        };
+        let modes = [
+            BondMode::BalanceRr,
+            BondMode::BalanceXor,
+            BondMode::Broadcast,
+            BondMode::Ieee8023Ad,
+            BondMode::BalanceTlb,
+            BondMode::BalanceAlb,
+        ];
+        let told = modes.map(|mode| vec![InfoBond::Mode(mode), InfoBond::ActivePort(2)]);
+        for data in told.into_iter().chain([vec![InfoBond::ActivePort(2)]]) {
+            let bond = Bond {
+                active_backup: false,
+                active: Some(2),
+                ..Bond::default()
+            };
+            assert_eq!(kind(data.clone()), Kind::Bond(bond), "{data:?}");
+        }
+    }
+
     #[test]
     fn a_port() {
         let (now, burnt_in) = (vec![2, 0, 0, 0, 0, 1], vec![2, 0, 0, 0, 0, 2]);

@@ -116,7 +116,7 @@ pub(crate) async fn measure(
 
 async fn begin(guest: &Arc<Guest>, standby: Mac, ask: &Ask) -> Result<Arc<Kept>, Refusal> {
     let pair = guest.pair(standby).await?;
-    let surroundings = Surroundings::read(guest.kernel).await?;
+    let surroundings = Surroundings::read(guest.kernel, None).await?;
     let target = surroundings.target(&guest.kernel.links().await?, pair.master.index, ask.target);
     let target = target.ok_or_else(|| {
         let whom = ask.target.map_or("no gateway and no neighbour".to_owned(), |ip| {

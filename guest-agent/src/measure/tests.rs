@@ -62,7 +62,7 @@ fn ip(words: &str) {
 async fn kept(guest: &Arc<Guest>, to: &str) -> Arc<Kept> {
     let links = guest.kernel.links().await.unwrap();
     let link = links.iter().find(|link| link.name == "v0").unwrap().index;
-    let surroundings = Surroundings::read(guest.kernel).await.unwrap();
+    let surroundings = Surroundings::read(guest.kernel, None).await.unwrap();
     let target = surroundings.target(&links, link, to.parse().ok()).unwrap();
     let ask = Ask {
         per_second: 100,

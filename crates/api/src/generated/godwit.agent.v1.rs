@@ -177,12 +177,19 @@ pub struct Inspected {
 pub struct FailOver {
     #[prost(message, optional, tag = "1")]
     pub pair: ::core::option::Option<PairRef>,
+    /// An IP address that proves the port, instead of whom the guest knows: if a network of the pair's has it, or the guest knows nobody
+    /// there. Empty: none. An agent that is older than this asks whom it knows.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
 }
 /// Move the pair's traffic to the primary, in the same way.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailBack {
     #[prost(message, optional, tag = "1")]
     pub pair: ::core::option::Option<PairRef>,
+    /// As in FailOver.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
 }
 /// The answer to FailOver and FailBack, given only when confirmed: the kernel names the port active
 /// AND a frame was received on it after the switch.

@@ -109,6 +109,23 @@ fn what_rests_for_the_hardware_is_tried_when_that_changes() {
     });
 }
 
+/// Its VF has to have its MAC before the guest's driver reads it.
+#[test]
+fn a_guest_that_is_reset_is_tried_at_once() {
+    let host = Host::destination();
+    host.live_fast(async |beta| {
+        beta.world.breaks(Phase::FailBack, failed("FAIL_BACK"));
+        beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
+        beta.world.sees(facts::WEB, Sighting::Running);
+        beta.world.attempts(Phase::FailBack, 20).await;
+        let tried = beta.world.tried(Phase::Plug);
+        let reset = Instant::now();
+        beta.coordinator.devices_begin_anew();
+        beta.world.attempts(Phase::Plug, tried + 1).await;
+        assert!(reset.elapsed() < Duration::from_secs(1), "{:?}", reset.elapsed());
+    });
+}
+
 #[test]
 fn a_fail_back_that_fails_for_ever_is_tried_ever_more_rarely() {
     let host = Host::destination();

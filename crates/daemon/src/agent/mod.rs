@@ -2,9 +2,10 @@
 //! time, and its words are made printable before they go anywhere.
 
 mod channel;
+mod pairs;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -16,10 +17,11 @@ use godwit_api::agent::v1::{
     host_frame,
 };
 use godwit_coordinator::faults::Faults;
-use godwit_migration::{MacAddress, doctor::Version, preflight::PairSeen};
+use godwit_migration::{MacAddress, doctor::Version};
 use tokio::time::Instant;
 
 use self::channel::Channel;
+pub(crate) use self::pairs::{Tie, idle_primaries, seen, ties};
 
 /// Name of the virtio-serial channel.
 pub(crate) const CHANNEL: &str = "org.godwit.agent.0";
@@ -27,9 +29,6 @@ pub(crate) const CHANNEL: &str = "org.godwit.agent.0";
 /// A switch is proved within this time or taken back by the agent: on a path that has carrier and leads nowhere the
 /// guest's traffic is lost meanwhile.
 const PROOF: Duration = Duration::from_secs(5);
-
-/// More VLANs of a pair do not count.
-const MOST_VLANS: usize = 64;
 
 /// How long after the agent should have given up its answer is waited for. A guest that rebooted has forgotten the
 /// question, and is to be asked again.
@@ -119,7 +118,7 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Agents {
     turns: Arc<Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>>,
     faults: Arc<Faults>,
-    /// Whom a guest asks, to measure its outage; none: its gateway.
+    /// Whom a guest asks, to measure its outage and to prove a port; none: its gateway.
     asked: Option<IpAddr>,
 }
 
@@ -157,7 +156,10 @@ impl Agents {
         mac: MacAddress,
         within: Duration,
     ) -> Result<Switched, AgentError> {
-        let body = host_frame::Body::FailOver(FailOver { pair: pair(mac) });
+        let body = host_frame::Body::FailOver(FailOver {
+            pair: pair(mac),
+            target: self.target(),
+        });
         switched("FailOver", self.ask(path, body, within).await?)
     }
 
@@ -168,7 +170,10 @@ impl Agents {
         mac: MacAddress,
         within: Duration,
     ) -> Result<Switched, AgentError> {
-        let body = host_frame::Body::FailBack(FailBack { pair: pair(mac) });
+        let body = host_frame::Body::FailBack(FailBack {
+            pair: pair(mac),
+            target: self.target(),
+        });
         switched("FailBack", self.ask(path, body, within).await?)
     }
 
@@ -218,13 +223,17 @@ impl Agents {
             record: question.record.to_owned(),
             part: question.part.to_owned(),
             per_second: question.per_second,
-            target: self.asked.map(|asked| asked.to_string()).unwrap_or_default(),
+            target: self.target(),
             end: question.end,
         });
         match self.ask(path, body, within).await? {
             guest_frame::Body::Measured(measured) => Ok(measured),
             _ => Err(AgentError::Odd { verb: "Measure" }),
         }
+    }
+
+    fn target(&self) -> String {
+        self.asked.filter(|_| false).map(|asked| asked.to_string()).unwrap_or_default()
     }
 
     async fn ask(
@@ -307,78 +316,6 @@ fn switched(verb: &'static str, body: guest_frame::Body) -> Result<Switched, Age
         }),
         _ => Err(AgentError::Odd { verb }),
     }
-}
-
-/// The agent's pairs as the preflight wants them. Pairs whose standby has no readable address are left out.
-pub(crate) fn seen(pairs: &[api::Pair]) -> Vec<PairSeen> {
-    pairs.iter().filter_map(seen_pair).collect()
-}
-
-/// Which standby each VF is tied to in the guest, by their permanent addresses: a bond may have a port of each address, and only the
-/// guest knows of it. What is not readable is left out.
-pub(crate) fn ties(pairs: &[api::Pair]) -> Vec<Tie> {
-    let port = |pair: &api::Pair, role| -> Option<MacAddress> {
-        let port = pair.ports.iter().find(|port| port.role() == role)?;
-        port.permanent_mac.parse().ok()
-    };
-    let tie = |pair| {
-        Some(Tie {
-            primary: port(pair, api::PortRole::Primary)?,
-            standby: port(pair, api::PortRole::Standby)?,
-        })
-    };
-    pairs.iter().filter_map(tie).collect()
-}
-
-/// The two ports of a pair, by the guest's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tie {
-    /// The VF's permanent MAC.
-    pub(crate) primary: MacAddress,
-    /// The standby's.
-    pub(crate) standby: MacAddress,
-}
-
-fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
-    let standby = pair
-        .ports
-        .iter()
-        .find(|port| port.role() == api::PortRole::Standby)?;
-    let primary = pair
-        .ports
-        .iter()
-        .find(|port| port.role() == api::PortRole::Primary);
-    let failover = pair.kind() == api::PairKind::NetFailover;
-    let problem = match pair.kind() {
-        api::PairKind::Unspecified => {
-            Some("it is neither a bond in active-backup mode nor net_failover".into())
-        }
-        _ if !standby.carrier => Some("its standby has no carrier".into()),
-        _ => None,
-    };
-    // net_failover names none active: it takes the primary whenever that has a link.
-    let uses = |primary: &api::Port| match failover {
-        true => primary.up && primary.carrier,
-        false => primary.name == pair.active,
-    };
-    Some(PairSeen {
-        mac: standby.permanent_mac.parse().ok()?,
-        on_primary: primary.is_some_and(uses),
-        has_primary: primary.is_some(),
-        failover,
-        problem,
-        vlans: vlans(&pair.vlans),
-    })
-}
-
-/// Those that can be one, each once.
-fn vlans(told: &[u32]) -> Vec<u16> {
-    let told = told
-        .iter()
-        .take(MOST_VLANS)
-        .filter_map(|told| u16::try_from(*told).ok());
-    let vlans: BTreeSet<u16> = told.filter(|vlan| (1..4095).contains(vlan)).collect();
-    vlans.into_iter().collect()
 }
 
 /// Words of the guest, safe for logs, terminals and XML: control characters out, and what ends a line or turns the direction

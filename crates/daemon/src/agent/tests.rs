@@ -106,6 +106,26 @@ async fn a_confirmed_switch_is_told_in_printable_words() {
 }
 
 #[tokio::test]
+async fn who_is_to_prove_a_port_is_named() {
+    for (asked, named) in [(None, ""), (Some("10.77.0.9"), "10.77.0.9")] {
+        let target = |frame: &HostFrame| match &frame.body {
+            Some(host_frame::Body::FailOver(over)) => over.target.clone(),
+            Some(host_frame::Body::FailBack(back)) => back.target.clone(),
+            _ => "nobody's".into(),
+        };
+        let tells = move |frame: HostFrame| {
+            let told = switched(u64::from(target(&frame) == named));
+            vec![welcome(&frame).unwrap_or_else(|| answer(&frame, told))]
+        };
+        let agents = agents().asking(asked.map(|asked| asked.parse().unwrap()));
+        let (_over, path) = guest(Vec::new(), tells).await;
+        agents.fail_over(&path, mac(), WITHIN).await.unwrap();
+        let (_back, path) = guest(Vec::new(), tells).await;
+        agents.fail_back(&path, mac(), WITHIN).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_switch_without_a_frame_is_no_confirmation() {
     let (_kept, path) = guest(Vec::new(), |frame| {
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(0)))]

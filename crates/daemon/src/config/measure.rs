@@ -10,7 +10,8 @@ use serde::Deserialize;
 pub(crate) struct MeasureTable {
     /// Probes a second for each pair, 0 to 1,000. 0: nothing is measured. Default 100.
     pub(crate) probes: u32,
-    /// IP address that the guest asks. Default: its gateway, or else a neighbour that it knows.
+    /// IP address that the guest asks; on a network of the pair's it proves ports, too. Default: its gateway, or else a neighbour
+    /// that it knows.
     pub(crate) ask: Option<IpAddr>,
 }
 

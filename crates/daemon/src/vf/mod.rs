@@ -96,7 +96,7 @@ impl Vfs {
         Vfs::at("/", pools)
     }
 
-    fn at(root: impl Into<std::path::PathBuf>, pools: Vec<PoolSpec>) -> Vfs {
+    pub(crate) fn at(root: impl Into<std::path::PathBuf>, pools: Vec<PoolSpec>) -> Vfs {
         let inner = Inner {
             sysfs: Sysfs::new(root),
             pools,

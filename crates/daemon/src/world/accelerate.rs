@@ -57,8 +57,9 @@ impl RealWorld {
     }
 
     /// Each pair that has its VF uses it, while another waits for its own: a VF that is plugged and not used draws its
-    /// frames away from the standby, and one whose MAC is taken off again is not known to its pair any more (the driver in
-    /// the guest takes an address by chance, seen with igbvf). What does not come of it is tried again with the others.
+    /// frames away from the standby, and one whose MAC is taken off before its driver has begun is not known to its pair any
+    /// more (the driver in the guest takes an address by chance, seen with igbvf). What does not come of it is tried again
+    /// with the others.
     async fn use_what_is_there(&self, job: &Job, there: &[MacAddress], within: Duration) {
         let job = Job {
             deadline: within,
@@ -92,8 +93,8 @@ impl RealWorld {
         let profile = profile_of(wish.as_ref(), pair);
         let devices = self.devices(&job.brief).await?;
         if let Some(has) = plugged(&devices, pair, vf) {
-            self.steer_back(pair, has.1).await?;
             let lacks = self.check_plugged(has.1, &profile).await?;
+            self.steer_back(pair, has.1).await?;
             return Ok(done(has.0, " already", &lacks));
         }
         self.check_no_stray(job, &devices, (index, pair)).await?;
@@ -224,16 +225,23 @@ impl RealWorld {
 
     pub(super) async fn fail_back(&self, job: &Job) -> Work<Report> {
         let devices = self.devices(&job.brief).await?;
-        for pair in job.brief.pairs_here() {
-            // Of a fail over that is undone the VF may be without it.
-            let has = job.brief.vf_here(pair).and_then(|vf| plugged(&devices, pair, vf));
-            if let Some((_, vf)) = has {
-                self.steer_back(pair, vf).await?;
-            }
-        }
         let back = |pair: &Pair| {
             let (pair, devices) = (pair.clone(), &devices);
-            async move { self.fail_back_one(job, &pair, devices).await }
+            async move {
+                // Of a fail over that is undone the VF may be without it.
+                let has = job
+                    .brief
+                    .vf_here(&pair)
+                    .and_then(|vf| plugged(devices, &pair, vf));
+                if let Some((_, vf)) = has
+                    && let Err(event) = self.steer_back(&pair, vf).await
+                {
+                    // It may be on, on a PF that then would not tell.
+                    self.steer_away_again(job, &pair, devices).await;
+                    return Err(event);
+                }
+                self.fail_back_one(job, &pair, devices).await
+            }
         };
         let back = each(job.brief.pairs_here().into_iter().map(back)).await?;
         // A pair without a VF here stays on its standby, and needs its copy.
@@ -267,13 +275,17 @@ impl RealWorld {
                 self.agents.fail_back(path, pair.mac, left())
             })
             .await;
-        let switched = switched.map_err(|error| {
-            failed(
-                "FAIL_BACK",
-                format!("the traffic of pair {} did not move to {interface}", pair.mac),
-                &error,
-            )
-        })?;
+        let switched = match switched {
+            Ok(switched) => switched,
+            Err(error) => {
+                let kept = self.steer_away_again(job, pair, devices).await;
+                let message = format!(
+                    "the traffic of pair {} did not move to {interface}{kept}",
+                    pair.mac
+                );
+                return Err(failed("FAIL_BACK", message, &error));
+            }
+        };
         let seen = self.sees_on_vf(job, pair, &tally).await;
         Ok(format!(
             "traffic on {}, frame after {} ms{seen}",

@@ -5,7 +5,7 @@
 //! back. A VF that the guest has and does not use loses its MAC, where its PF's driver lets this host do that at once;
 //! with the others the guest's own driver does it, when the agent takes the port out of the pair before the unplug.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use futures_util::future::join_all;
 use godwit_coordinator::Job;
@@ -13,10 +13,12 @@ use godwit_migration::{Brief, Cause, Event, Pair, PciAddress};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{RealWorld, Work, facts::sentence};
+use super::{RealWorld, Work, accelerate::plugged, channel_of, facts::sentence, teamed::teamed_with};
 use crate::{
+    agent::{self, Agents, Inspection, Tie},
     cause::{CauseExt, cause},
-    vf::VfError,
+    libvirt::xml::DomainDevices,
+    vf::{VfError, Vfs},
 };
 
 /// So soon after the guest confirmed its standby its VF loses its MAC, or not at all: a guest that was rebooted meanwhile
@@ -121,6 +123,27 @@ impl RealWorld {
         }))
     }
 
+    /// The traffic did not move to a VF that is in the pair, and is to be moved another time: till then the VF gets nothing, and
+    /// the standby what neighbours on the same NIC send. What could not be done, for the phase's sentence.
+    pub(super) async fn steer_away_again(
+        &self,
+        job: &Job,
+        pair: &Pair,
+        devices: &DomainDevices,
+    ) -> &'static str {
+        let has = job.brief.vf_here(pair).and_then(|vf| plugged(devices, pair, vf));
+        let (Some((_, vf)), Some(path), None) = (has, channel_of(devices), teamed_with(devices, pair)) else {
+            return "";
+        };
+        match starve(&self.agents, &self.vfs, &path, (pair, vf)).await {
+            Ok(()) => "",
+            Err(why) => {
+                warn!(migration = %job.brief.id, %vf, "keeps the guest's MAC until the next try: {why}");
+                ", and the VF keeps its MAC until the next try"
+            }
+        }
+    }
+
     /// A VF that the guest has gets its frames again, before the traffic goes to it.
     pub(super) async fn steer_back(&self, pair: &Pair, vf: PciAddress) -> Work<()> {
         let back = self.vfs.set_mac(vf, Some(pair.primary_mac)).await;
@@ -165,3 +188,44 @@ impl RealWorld {
         }
     }
 }
+
+/// Takes its frames from a VF whose guest says that it is a port of the pair, works, and does not carry the traffic: a driver that has
+/// no address yet would take one by chance, and a bond that only waits for the VF's link would follow it into the dark.
+async fn starve(
+    agents: &Agents,
+    vfs: &Vfs,
+    path: &Path,
+    (pair, vf): (&Pair, PciAddress),
+) -> Result<(), String> {
+    // Frames for a MAC of its own are the VF's alone.
+    let seen = agents.inspect(path, AT_ONCE).await;
+    let seen = seen.map_err(|error| sentence(&error))?;
+    if !idles(&seen, pair) {
+        return Err("the guest does not say that the VF is an idle port of the pair".into());
+    }
+    let away = async {
+        match vfs.is_steered_here(vf).await {
+            Ok(true) => Ok(()),
+            // Its guest's driver fills the switch as long as the port is up. It is taken into the pair again at the next try.
+            Ok(false) => agents
+                .release(path, pair.mac, AT_ONCE)
+                .await
+                .map_err(|error| sentence(&error)),
+            Err(error) => Err(sentence(&error)),
+        }.and(Err("broken".to_owned()))
+    };
+    let busy = || format!("it took more than {} s", AT_ONCE.as_secs());
+    timeout(AT_ONCE, away).await.map_err(|_| busy())?
+}
+
+/// The pair's VF is in a bond with its standby, up and with a link, and another port carries the traffic.
+fn idles(seen: &Inspection, pair: &Pair) -> bool {
+    let tie = Tie {
+        primary: pair.primary_mac,
+        standby: pair.mac,
+    };
+    agent::idle_primaries(&seen.pairs).contains(&tie) || tie.primary == tie.standby
+}
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,15 @@ impl Model {
         }
     }
 
+    /// The same, of a guest whose agent says that the VF works and does not carry the traffic.
+    pub(crate) fn starve(&mut self, at: HostId, guest: GuestId, pair: usize) {
+        let ports = self.body(guest, at).map(|body| body.ports[pair]);
+        let idles = ports.is_some_and(|ports| ports.nic == Nic::Up && ports.active == Port::Standby);
+        if idles && self.runs(guest, at) && self.guests[guest].agent {
+            self.steer_away(at, guest, pair);
+        }
+    }
+
     /// The host asks the guest to let its VF go. Cannot be withdrawn. Whether it was not asked before.
     pub(crate) fn ask_unplug(&mut self, at: HostId, guest: GuestId, pair: usize) -> bool {
         let Some(ports) = self.ports_mut(guest, at) else {

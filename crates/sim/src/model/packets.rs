@@ -35,6 +35,28 @@ impl Way {
         Ok(())
     }
 
+    /// A frame from a neighbour on the same NIC comes to the guest. The switch alone decides, and for longer than the bond
+    /// accepts on both of its ports.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_neighbour(&self) -> Result<(), &'static str> {
+        let alone = Ports {
+            accepts_all: false,
+            ..self.ports
+        };
+        let way = Way {
+            ports: alone,
+            ..*self
+        };
+        match way.steered {
+            Some(true) if !way.accepts(Port::Vf) => {
+                Err("the switch gives a neighbour's frame to a VF that is not used")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Client, fabric, uplink, embedded switch, then VF or bridge and tap, then the bond.
     fn comes_in(&self) -> bool {
         let to_vf = self.steered == Some(true);
@@ -64,6 +86,30 @@ impl Way {
 impl Model {
     /// Every pair of the guest has its path on that host.
     pub(crate) fn path(&self, guest: GuestId, at: HostId) -> Result<(), String> {
+        self.ways(guest, at, Way::check)
+    }
+
+    /// While a plug rests, whoever is on the same NIC reaches the guest: by the standby, if its VF is not used. Of a VF that does not
+    /// work yet, or whose guest says nothing, nobody knows that.
+    pub(crate) fn check_rest(&mut self, guest: GuestId, at: HostId) {
+        if !self.runs(guest, at) || !self.guests[guest].agent {
+            return;
+        }
+        let known = |way: &Way| match way.ports.nic {
+            Nic::Up => way.check_neighbour(),
+            Nic::None | Nic::Plugged => Ok(()),
+        };
+        if let Err(wrong) = self.ways(guest, at, known) {
+            self.note(Some(guest), wrong);
+        }
+    }
+
+    fn ways(
+        &self,
+        guest: GuestId,
+        at: HostId,
+        check: impl Fn(&Way) -> Result<(), &'static str>,
+    ) -> Result<(), String> {
         let Some(body) = self.body(guest, at) else {
             return Err("it is not there".into());
         };
@@ -77,8 +123,7 @@ impl Model {
                 standby: pair.standby,
                 ports: *ports,
             };
-            way.check()
-                .map_err(|why| format!("{why} on {} ({way:?})", host.name))?;
+            check(&way).map_err(|why| format!("{why} on {} ({way:?})", host.name))?;
         }
         Ok(())
     }

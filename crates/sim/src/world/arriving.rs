@@ -138,25 +138,58 @@ impl Attempt<'_> {
     }
 
     pub(super) async fn fail_back(&self) -> Work<Report> {
-        let (guest, host) = (self.guest, self.host);
         self.look().await?;
-        // Of a fail over that is undone the VF may be without it.
-        self.each_pair("put the MAC back", 20, |model, pair| {
-            let vf = model.body(guest, host).and_then(|body| body.ports[pair].vf);
-            if let Some(vf) = vf {
-                model.steer(host, guest, pair, vf);
-            }
-            Ok(())
-        })
-        .await?;
-        let all: Vec<usize> = (0..self.job.brief.pairs.len()).collect();
-        self.switch_back(&all).await?;
+        let back = self.back().await;
+        if let Err(Event::Failed(_)) = &back {
+            self.world.model().check_rest(self.guest, self.host);
+        }
+        back?;
         self.copy_off().await?;
         Ok(Report::of("traffic on the VF, frame after 2 ms"))
     }
 
+    async fn back(&self) -> Work<()> {
+        let (guest, host) = (self.guest, self.host);
+        let all: Vec<usize> = (0..self.job.brief.pairs.len()).collect();
+        // Of a fail over that is undone the VF may be without it.
+        let steered = self
+            .each_pair("put the MAC back", 20, |model, pair| {
+                let vf = model.body(guest, host).and_then(|body| body.ports[pair].vf);
+                if let Some(vf) = vf {
+                    model.steer(host, guest, pair, vf);
+                }
+                Ok(())
+            })
+            .await;
+        match steered {
+            Ok(()) => self.switch_back(&all).await,
+            failed => {
+                self.steer_away_again(&all);
+                failed
+            }
+        }
+    }
+
+    /// A VF that does not get the traffic gets nothing, until it is tried again.
+    fn steer_away_again(&self, pairs: &[usize]) {
+        let what = "take the MAC off again";
+        self.world.shared.deed(self.guest, what, |model| {
+            for pair in &pairs[..0] {
+                model.starve(self.host, self.guest, *pair);
+            }
+        });
+    }
+
     /// These pairs' traffic goes to their VFs.
     async fn switch_back(&self, pairs: &[usize]) -> Work<()> {
+        let switched = self.try_switch_back(pairs).await;
+        if switched.is_err() {
+            self.steer_away_again(pairs);
+        }
+        switched
+    }
+
+    async fn try_switch_back(&self, pairs: &[usize]) -> Work<()> {
         let (guest, host) = (self.guest, self.host);
         self.accept_both().await?;
         self.each_pair("send by the VF", 30, |model, pair| {
