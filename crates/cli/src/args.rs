@@ -114,6 +114,9 @@ pub(crate) enum Command {
     /// Show all about one migration
     Show(Show),
     /// Turn a migration round at its next phase boundary; refused once the guest has left
+    ///
+    /// On the destination of a guest that does not come: end the wait for it, and free what is held. Refused while the
+    /// guest shows there, or its source says that it is at it.
     Cancel {
         /// Id of a migration, or the first characters of it (at least 4)
         #[arg(value_parser = word)]

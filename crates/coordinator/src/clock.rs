@@ -35,6 +35,13 @@ pub(crate) fn now_ms() -> i64 {
     }
 }
 
+/// That time of the wall clock, for people.
+pub(crate) fn utc(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms)
+        .map(|at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+        .unwrap_or_default()
+}
+
 /// A new migration's id.
 pub(crate) fn new_id() -> String {
     let id = match (chance(), chance()) {

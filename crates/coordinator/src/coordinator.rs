@@ -1,6 +1,7 @@
 //! All operations of one host: begun, found, resumed after a restart.
 
 mod awaited;
+mod doubted;
 mod expected;
 mod guests;
 mod holding;
@@ -187,13 +188,16 @@ impl<W: World> Coordinator<W> {
         let (commands, received) = mpsc::channel(16);
         let (view, seen) = watch::channel(View::of(migration.clone()));
         let id = migration.brief.id.clone();
-        let expected = migration.brief.teamed && migration.state().phase() == Some(Phase::Await);
+        let waits = migration.state().phase() == Some(Phase::Await);
+        let expected = migration.brief.teamed;
         self.operations()
             .insert(id.clone(), Handle { commands, view: seen });
         self.0.door.turned();
         let operation = Operation::new(self.clone(), migration, taken_up, (received, view));
-        if expected {
-            self.give_up_in_time(&id);
+        match (waits, expected) {
+            (true, true) => self.give_up_in_time(&id),
+            (true, false) => self.doubt(&id),
+            (false, _) => {}
         }
         let coordinator = self.clone();
         tokio::spawn(async move {
@@ -265,9 +269,13 @@ impl<W: World> Coordinator<W> {
         }
     }
 
-    /// Turns the migration round at its next boundary.
+    /// Turns the migration round at its next boundary; at the destination, gives up the guest that has not come.
     pub(crate) async fn cancel(&self, id: &str) -> Result<View, Refused> {
-        let id = self.get(id).await?.migration.brief.id.clone();
+        let open = self.get(id).await?.migration;
+        if expected::is_awaited(&open) {
+            return self.give_up_by_hand(&open).await;
+        }
+        let id = open.brief.id.clone();
         let taken = self.tell(&id, Event::CancelAsked).await?;
         let view = self.get(&id).await?;
         if taken {

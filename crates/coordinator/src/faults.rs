@@ -10,8 +10,8 @@ use std::{fmt, future::pending, io, path::Path, pin::pin, sync::Arc, time::Durat
 
 use godwit_api::{peer::v1::ListMacsResponse, v1 as api};
 use godwit_migration::{
-    Brief, Cause, Event, Guest, Pair, PciAddress, Phase, Policy, Sighting, Vf, VfUse, doctor::Diagnosis,
-    preflight::GuestFacts,
+    Brief, Cause, Event, Guest, Pair, PciAddress, Phase, Policy, Sighting, State, Vf, VfUse,
+    doctor::Diagnosis, preflight::GuestFacts,
 };
 use tracing::warn;
 
@@ -32,6 +32,8 @@ pub struct Fault {
 pub enum Kind {
     /// Unplug: the guest is not asked, and is said to be silent.
     Silent,
+    /// Unplug: the guest is not asked, and that is said. Not where an earlier attempt may have asked it.
+    Refused,
     /// A question to a guest's agent is not put, and is said to have no answer. Strikes where [`Faults::no_agent`] is
     /// asked: [`Faulty`] itself knows no agents.
     NoAgent,
@@ -62,9 +64,9 @@ impl Fault {
     pub fn check(&self) -> Result<(), String> {
         match self.kind {
             _ if self.times == 0 => Err(format!("`{}` is to strike 0 times", self.kind)),
-            Kind::Fail(Phase::Unplug) => {
-                Err("an unplug cannot be said to have failed: say `kind = \"silent\"`".into())
-            }
+            Kind::Fail(Phase::Unplug) => Err(
+                "an unplug fails only if nothing was asked: say `kind = \"refused\"`, or \"silent\"".into(),
+            ),
             Kind::Fail(Phase::Hold) | Kind::Pause(Phase::Hold, _) | Kind::Die(Phase::Hold, _) => {
                 Err("hold is not the world's work: say `kind = \"no-vf\"`".into())
             }
@@ -78,6 +80,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Kind::Silent => write!(f, "a silent unplug"),
+            Kind::Refused => write!(f, "a refused unplug"),
             Kind::NoAgent => write!(f, "no agent"),
             Kind::NoVf => write!(f, "no free VF"),
             Kind::Fail(phase) => write!(f, "{phase} fails"),
@@ -177,9 +180,12 @@ impl Faults {
     }
 
     /// What the phase comes to without its work.
-    fn instead(&self, phase: Phase) -> Option<Event> {
+    fn instead(&self, phase: Phase, job: &Job) -> Option<Event> {
+        // Of what was perhaps asked before nobody can say that it was not.
+        let unasked = matches!(job.state, State::Work(..)) && !job.taken_up;
         let kind = self.strike(|kind| match kind {
             Kind::Silent => phase == Phase::Unplug,
+            Kind::Refused => phase == Phase::Unplug && unasked,
             Kind::Fail(at) => *at == phase,
             _ => false,
         })?;
@@ -248,7 +254,7 @@ impl<W: World> World for Faulty<W> {
         };
         self.faults.die(phase, |moment| *moment == Moment::Before).await;
         self.faults.pause(phase).await;
-        let event = match self.faults.instead(phase) {
+        let event = match self.faults.instead(phase, &job) {
             Some(event) => event,
             None => self.through(phase, job).await,
         };
@@ -299,6 +305,10 @@ impl<W: World> World for Faulty<W> {
 
     async fn macs(&self, peer: &str) -> Result<ListMacsResponse, Cause> {
         self.world.macs(peer).await
+    }
+
+    async fn record(&self, brief: &Brief) -> Result<Option<api::Migration>, Cause> {
+        self.world.record(brief).await
     }
 
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {

@@ -56,6 +56,11 @@ pub(crate) enum Command {
     },
     /// What rests is tried now.
     Retry { taken: oneshot::Sender<bool> },
+    /// Why it waits for somebody who may not come; none: there is no doubt any more.
+    Doubt {
+        doubt: Option<Cause>,
+        taken: oneshot::Sender<bool>,
+    },
 }
 
 /// The one owner of a migration's value.
@@ -252,6 +257,11 @@ impl<W: World> Operation<W> {
             // What is tried at this moment need not be tried again.
             Command::Retry { taken } => {
                 let _ = taken.send(matches!(state, State::Rest(..)));
+                return None;
+            }
+            Command::Doubt { doubt, taken } => {
+                self.doubts(doubt);
+                let _ = taken.send(true);
                 return None;
             }
         };

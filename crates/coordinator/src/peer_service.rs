@@ -143,7 +143,7 @@ impl<W: World> PeerService for PeerDesk<W> {
             id: id.clone(),
             more: " here",
         };
-        let view = self.record(&id, &caller).await?.ok_or_else(unknown)?;
+        let view = self.shared_record(&id, &caller).await?.ok_or_else(unknown)?;
         Ok(Response::new(api::ArrivalResponse {
             migration: Some(words::migration(&view)),
         }))
@@ -170,11 +170,22 @@ impl<W: World> PeerService for PeerDesk<W> {
 impl<W: World> PeerDesk<W> {
     /// This host's record of the migration, if the caller is its source.
     async fn record(&self, id: &str, caller: &str) -> Result<Option<View>, Refused> {
+        let record = self.shared_record(id, caller).await?;
+        match record {
+            Some(view) if !is_of(&view.migration, caller) => Err(Refused::NotAllowed(format!(
+                "migration {id} is not one from {caller} to this host"
+            ))),
+            record => Ok(record),
+        }
+    }
+
+    /// The same, also if the caller is its destination.
+    async fn shared_record(&self, id: &str, caller: &str) -> Result<Option<View>, Refused> {
         uuid(id)?;
         match self.0.get(id).await {
-            Ok(view) if is_of(&view.migration, caller) => Ok(Some(view)),
+            Ok(view) if is_of(&view.migration, caller) || is_to(&view.migration, caller) => Ok(Some(view)),
             Ok(_) => Err(Refused::NotAllowed(format!(
-                "migration {id} is not one from {caller} to this host"
+                "migration {id} is not one between {caller} and this host"
             ))),
             Err(Refused::UnknownMigration { .. }) => Ok(None),
             Err(other) => Err(other),
@@ -298,6 +309,10 @@ impl<W: World> PeerDesk<W> {
 
 pub(crate) fn is_of(migration: &Migration, caller: &str) -> bool {
     migration.brief.role == Role::Destination && migration.brief.source == caller
+}
+
+fn is_to(migration: &Migration, caller: &str) -> bool {
+    migration.brief.role == Role::Source && migration.brief.destination == caller
 }
 
 fn caller<T>(request: &Request<T>) -> Result<String, Refused> {

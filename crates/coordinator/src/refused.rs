@@ -90,6 +90,18 @@ pub enum NotNow {
         /// As it is seen.
         seen: &'static str,
     },
+    /// A guest that is waited for here cannot be given up.
+    #[error("migration {id} cannot be cancelled here: guest `{guest}` may still come: {seen}")]
+    MayCome {
+        /// The migration.
+        id: String,
+        /// Its guest.
+        guest: String,
+        /// As it is seen, here or by its source.
+        seen: String,
+        /// What to type.
+        hint: String,
+    },
 }
 
 impl NotNow {
@@ -99,6 +111,7 @@ impl NotNow {
             NotNow::NothingRests { .. } => "NOTHING_RESTS",
             NotNow::NothingToResolve { .. } => "NOTHING_TO_RESOLVE",
             NotNow::AgainstEvidence { .. } => "AGAINST_EVIDENCE",
+            NotNow::MayCome { .. } => "GUEST_MAY_COME",
         }
     }
 
@@ -107,7 +120,15 @@ impl NotNow {
             NotNow::TooLate { id, .. }
             | NotNow::NothingRests { id, .. }
             | NotNow::NothingToResolve { id, .. }
-            | NotNow::AgainstEvidence { id, .. } => id,
+            | NotNow::AgainstEvidence { id, .. }
+            | NotNow::MayCome { id, .. } => id,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            NotNow::MayCome { hint, .. } => hint.clone(),
+            other => format!("godwit show {}", other.id()),
         }
     }
 }
@@ -191,11 +212,7 @@ impl Refused {
             }
             Refused::Journal(_) => ("JOURNAL", "journalctl -u godwitd".into(), Vec::new()),
             Refused::UnknownMigration { .. } => ("MIGRATION_UNKNOWN", "godwit status".into(), Vec::new()),
-            Refused::NotNow(refusal) => (
-                refusal.reason(),
-                format!("godwit show {}", refusal.id()),
-                Vec::new(),
-            ),
+            Refused::NotNow(refusal) => (refusal.reason(), refusal.hint(), Vec::new()),
             Refused::Invalid(_) => ("INVALID", "godwit --help".into(), Vec::new()),
             Refused::NotAllowed(_) => (
                 "NOT_ALLOWED",

@@ -35,6 +35,11 @@ impl Policy {
         first: Duration::from_secs(1),
         most: Duration::from_secs(30),
     };
+    /// For a question whether what is waited for will come: 2 min to 5 min.
+    pub const DOUBT: Policy = Policy {
+        first: Duration::from_secs(120),
+        most: Duration::from_secs(300),
+    };
 
     /// A fresh sequence of pauses.
     pub fn pauses(self) -> Pauses {

@@ -248,7 +248,7 @@ fn phase(value: Phase) -> api::Phase {
     }
 }
 
-fn phase_back(value: api::Phase) -> Option<Phase> {
+pub(crate) fn phase_back(value: api::Phase) -> Option<Phase> {
     Phase::ALL.into_iter().find(|known| phase(*known) == value)
 }
 

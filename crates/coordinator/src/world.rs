@@ -104,6 +104,10 @@ pub trait World: Send + Sync + 'static {
     /// The MACs that the peer of that name has, by its own words; asked once.
     fn macs(&self, peer: &str) -> impl Future<Output = Result<ListMacsResponse, Cause>> + Send;
 
+    /// The record that the other host of a brief has of that migration, by its own words; none: it never heard of it. Asked
+    /// for as long as one request may take.
+    fn record(&self, brief: &Brief) -> impl Future<Output = Result<Option<api::Migration>, Cause>> + Send;
+
     /// What stands in the way of SR-IOV migration on this host by itself, or in the guest's domain. Changes nothing; what
     /// cannot be looked at in time is told, and hides nothing else. The facts are those of real hosts
     /// alone.

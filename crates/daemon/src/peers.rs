@@ -258,7 +258,7 @@ impl Peers {
         }
     }
 
-    /// The destination's record of the migration.
+    /// The other host's record of the migration.
     pub(crate) async fn arrival(&self, brief: &Brief, within: Duration) -> Result<api::Migration, Cause> {
         let request = ArrivalRequest {
             migration_id: brief.id.clone(),
@@ -271,6 +271,14 @@ impl Peers {
         response
             .migration
             .ok_or_else(|| cause("PEER_ANSWER", format!("{} has no record", brief.peer())))
+    }
+
+    /// The other host's record; none if it never heard of the migration.
+    pub(crate) async fn record(&self, brief: &Brief) -> Result<Option<api::Migration>, Cause> {
+        match self.arrival(brief, REQUEST).await {
+            Err(cause) if cause.reason == "MIGRATION_UNKNOWN" => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// How the peer is. Asked once: whoever wants to know waits in front of a screen, and says for how long.

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -31,7 +31,7 @@ const DAY_MS: i64 = 86_400_000;
 pub(crate) struct Cluster {
     pub(crate) shared: Arc<Shared>,
     names: Vec<String>,
-    journals: Vec<Journal>,
+    journals: Vec<Mutex<Journal>>,
     deadlines: Deadlines,
     /// One host starts at a time.
     starting: tokio::sync::Mutex<()>,
@@ -56,7 +56,7 @@ impl Cluster {
         let names: Vec<String> = model.hosts.iter().map(|host| host.name.clone()).collect();
         let journals = names
             .iter()
-            .map(|name| journals.open(name))
+            .map(|name| Ok(Mutex::new(journals.open(name)?)))
             .collect::<anyhow::Result<_>>()?;
         let deadlines = Deadlines::new([]);
         let compressed = |phase: &Phase| (*phase, pace.deadline(deadlines.of(*phase)));
@@ -108,7 +108,7 @@ impl Cluster {
         };
         let (life, dead) = watch::channel(false);
         let world = Arc::new(PretendWorld::new(Arc::clone(&self.shared), host, dead.clone()));
-        let journal = self.journals[host].until(dead);
+        let journal = self.journal(host).until(dead);
         let coordinator = Coordinator::start(settings, world, journal).await?;
         let life = Arc::new(life);
         let seat = Seat {
@@ -133,11 +133,10 @@ impl Cluster {
     pub(crate) async fn obey(self: Arc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Crash(host, down) => {
-                    self.crash(host);
-                    let cluster = Arc::clone(&self);
-                    let down = cluster.shared.pace.exactly(down);
-                    tokio::spawn(async move { cluster.start_after(host, down).await });
+                Order::Crash(host, down) => self.fall(host, down),
+                Order::Forget(host, down) => {
+                    self.fall(host, down);
+                    self.forget(host);
                 }
                 Order::Cancel(host, id) => {
                     let seat = self.shared.seat(host).clone();
@@ -147,6 +146,27 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// The host's daemon dies, and is back after a while.
+    fn fall(self: &Arc<Self>, host: HostId, down: Duration) {
+        self.crash(host);
+        let cluster = Arc::clone(self);
+        let down = cluster.shared.pace.exactly(down);
+        tokio::spawn(async move { cluster.start_after(host, down).await });
+    }
+
+    /// What the host's journal said is lost; the next daemon there begins with an empty one.
+    fn forget(&self, host: HostId) {
+        match Journal::in_memory() {
+            Ok(journal) => *self.journal(host) = journal,
+            Err(error) => self.shared.model().note(None, format!("no new journal: {error}")),
+        }
+        self.shared.model().forgot.insert(host);
+    }
+
+    fn journal(&self, host: HostId) -> MutexGuard<'_, Journal> {
+        self.journals[host].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn start_after(&self, host: HostId, down: Duration) {

@@ -24,6 +24,8 @@ pub enum Kind {
     Hang,
     /// The coordinator that works on it dies, and is started again after a while.
     Crash(Duration),
+    /// The same, and its journal is lost with it: in storms alone, on a source that has not touched its guest yet.
+    Forget(Duration),
     /// The host at the other end hears nobody for a while.
     Cut(Duration),
     /// The guest is shut down.
@@ -210,6 +212,7 @@ impl fmt::Display for Kind {
             Kind::Half => "half",
             Kind::Hang => "hang",
             Kind::Crash(_) => "crash",
+            Kind::Forget(_) => "forget",
             Kind::Cut(_) => "cut",
             Kind::Stop => "stop",
             Kind::Reboot => "reboot",

@@ -44,8 +44,9 @@ pub struct GuestFrame {
     /// The session of that request.
     #[prost(uint64, tag = "2")]
     pub session: u64,
-    /// The guest's boot id (/proc/sys/kernel/random/boot_id), in every frame: a confirmation is worth
-    /// nothing after a reboot.
+    /// The guest's boot id (/proc/sys/kernel/random/boot_id), in every frame. A confirmation is worth nothing after a reboot;
+    /// the host compares no boot ids for that: it asks for the standby once more just before each unplug, of whatever boot the
+    /// guest is in by then.
     #[prost(string, tag = "3")]
     pub boot_id: ::prost::alloc::string::String,
     #[prost(oneof = "guest_frame::Body", tags = "4, 5, 6, 7, 8, 9, 10")]

@@ -586,7 +586,8 @@ pub mod peer_service_client {
                 .insert(GrpcMethod::new("godwit.peer.v1.PeerService", "Look"));
             self.inner.unary(req, path, codec).await
         }
-        /// This host's record of the migration.
+        /// This host's record of the migration, of which the caller is the other host. A destination asks its source, too, when its
+        /// guest does not come: a source that answers MIGRATION_UNKNOWN never heard of it, and sends nobody.
         pub async fn arrival(
             &mut self,
             request: impl tonic::IntoRequest<super::ArrivalRequest>,
@@ -705,7 +706,8 @@ pub mod peer_service_server {
             &self,
             request: tonic::Request<super::LookRequest>,
         ) -> std::result::Result<tonic::Response<super::LookResponse>, tonic::Status>;
-        /// This host's record of the migration.
+        /// This host's record of the migration, of which the caller is the other host. A destination asks its source, too, when its
+        /// guest does not come: a source that answers MIGRATION_UNKNOWN never heard of it, and sends nobody.
         async fn arrival(
             &self,
             request: tonic::Request<super::ArrivalRequest>,

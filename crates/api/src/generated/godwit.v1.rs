@@ -1696,7 +1696,7 @@ pub mod migration_service_client {
             self.inner.server_streaming(req, path, codec).await
         }
         /// Turns the migration round at its next phase boundary; aborts a running transfer. Refused once the
-        /// guest has left.
+        /// guest has left. At the destination of a guest that does not come: ends the wait for it, unless it may still come.
         pub async fn cancel_migration(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelMigrationRequest>,
@@ -1841,7 +1841,7 @@ pub mod migration_service_server {
             tonic::Status,
         >;
         /// Turns the migration round at its next phase boundary; aborts a running transfer. Refused once the
-        /// guest has left.
+        /// guest has left. At the destination of a guest that does not come: ends the wait for it, unless it may still come.
         async fn cancel_migration(
             &self,
             request: tonic::Request<super::CancelMigrationRequest>,

@@ -10,6 +10,11 @@ pub(crate) async fn cancel(mut client: Client, id: &str, out: &mut Output) -> Re
     let migration = client.cancel(id.to_owned()).await?;
     if out.is_json() {
         out.json(&json::Migration::from(&migration))?;
+    } else if migration.ended {
+        let id = &migration.id;
+        out.line(&format!(
+            "Migration {id} is closed on this host: nothing is held here for its guest any more."
+        ))?;
     } else {
         // Not "it stays": a transfer that ends at this moment is not undone any more.
         let id = &migration.id;

@@ -90,6 +90,24 @@ fn every_command_as_text() {
     );
 }
 
+/// At a destination whose guest does not come.
+#[test]
+fn a_wait_that_is_given_up_is_over() {
+    let (_dir, socket) = place();
+    let closed = Migration {
+        ended: true,
+        settled: true,
+        ..transferring()
+    };
+    let script = Script {
+        cancel: vec![Answer::Yes(closed)],
+        ..Script::default()
+    };
+    let _daemon = Daemon::start(&socket, script);
+    let run = run(&socket, &["cancel", "0198"]);
+    insta::assert_snapshot!(run.out, @"Migration 0198c0de-1111-7222-8333-444455556666 is closed on this host: nothing is held here for its guest any more.");
+}
+
 #[test]
 fn history_is_what_has_ended() {
     let (_dir, socket) = place();

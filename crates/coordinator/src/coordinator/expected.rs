@@ -174,7 +174,7 @@ impl<W: World> Coordinator<W> {
     }
 }
 
-fn is_awaited(open: &Migration) -> bool {
+pub(super) fn is_awaited(open: &Migration) -> bool {
     open.brief.role == Role::Destination && open.state() == State::Work(Course::Arrive, Phase::Await)
 }
 

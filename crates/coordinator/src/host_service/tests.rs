@@ -99,6 +99,10 @@ impl World for Pretend {
         Err(older)
     }
 
+    async fn record(&self, _: &Brief) -> Result<Option<godwit_api::v1::Migration>, Cause> {
+        Ok(None)
+    }
+
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
         let mut diagnosis = Diagnosis::default();
         diagnosis.add(Finding {

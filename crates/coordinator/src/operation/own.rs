@@ -123,6 +123,11 @@ impl<W: World> Operation<W> {
 
     /// The rest goes on. Who looks at it sees why it does now, and the log has it when that changes.
     pub(super) fn failed_again(&mut self, cause: Cause) {
+        self.tell_why(&cause);
+        self.failed = Some(cause);
+    }
+
+    fn tell_why(&self, cause: &Cause) {
         let view = self.view.borrow();
         let known = view.failed.as_deref().or(self.migration.failure());
         let is_new =
@@ -135,7 +140,14 @@ impl<W: World> Operation<W> {
             let failed = Some(Arc::new(cause.clone()));
             self.view.send_modify(|view| view.failed = failed);
         }
-        self.failed = Some(cause);
+    }
+
+    /// It waits for somebody who may not come, and why; without a doubt nothing is told of that any more.
+    pub(super) fn doubts(&self, doubt: Option<Cause>) {
+        match doubt {
+            Some(cause) => self.tell_why(&cause),
+            None => _ = self.view.send_if_modified(|view| view.failed.take().is_some()),
+        }
     }
 
     /// For the log.

@@ -187,13 +187,16 @@ fn too_late_at_rest_and_answered_at_once() {
 }
 
 #[test]
-fn the_destination_does_not_cancel() {
+fn the_destination_does_not_cancel_what_has_come() {
     let host = Host::destination();
     host.live(async |beta| {
+        beta.world.hold(Phase::Plug);
         beta.reserve("alpha", facts::reserve(1, 1)).await.unwrap();
+        beta.world.sees(facts::WEB, Sighting::Running);
+        beta.world.attempts(Phase::Plug, 1).await;
         let no = beta.cancel(&facts::migration(1)).await.unwrap_err();
         assert_eq!(no.failure.reason, "TOO_LATE_TO_CANCEL");
-        beta.world.sees(facts::WEB, Sighting::Running);
+        beta.world.free(Phase::Plug);
         assert_eq!(beta.settled(&facts::migration(1)).await.moved(), Moved::Yes);
     });
 }

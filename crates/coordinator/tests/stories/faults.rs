@@ -139,6 +139,53 @@ fn a_silent_unplug_asks_no_guest() {
     assert_eq!(host.world.tried(Phase::Unplug), 1);
 }
 
+/// Nothing was asked of the guest, so nothing is waited for: it is an honest failure, and undone.
+#[test]
+fn a_refused_unplug_asks_no_guest_and_is_undone() {
+    let host = Host::source();
+    host.fault(Kind::Refused, 1);
+    host.live(async |alpha| {
+        let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+        let end = alpha.settled(&id).await;
+        assert!(end.ended);
+        assert_eq!(
+            (end.moved(), end.acceleration()),
+            (Moved::No, Acceleration::Accelerated)
+        );
+        let failure = end.failure.unwrap();
+        assert_eq!(failure.message, "a fault on purpose: a refused unplug");
+        assert_eq!(alpha.world.tried(Phase::Unplug), 0);
+        let again = alpha.migrate("web-1", "beta").await.unwrap().id;
+        assert_eq!(alpha.ended(&again).await.moved(), Moved::Yes);
+    });
+}
+
+/// An attempt that may have asked, by this process or one before, is no longer to be refused.
+#[test]
+fn an_unplug_that_may_have_been_asked_for_is_not_refused() {
+    let host = Host::source();
+    host.fault(Kind::Refused, 1);
+    host.fault(Kind::Silent, 1);
+    host.fault(Kind::Die(Phase::Unplug, Moment::Before), 1);
+    host.live(async |alpha| {
+        let asked = {
+            let alpha = alpha.clone();
+            tokio::spawn(async move { alpha.migrate("web-1", "beta").await })
+        };
+        host.died(1).await;
+        asked.abort();
+    });
+    let id = host.peek().migrations().pop().unwrap();
+    let end = host.live_fast(async |alpha| {
+        let rest = alpha.settled(&id).await;
+        assert_eq!(rest.phase(), godwit_api::v1::Phase::Unplug);
+        alpha.ended(&id).await
+    });
+    assert_eq!(end.moved(), Moved::No);
+    let counts = std::fs::read_to_string(host.directory().join("faults.json")).unwrap();
+    assert!(!counts.contains("refused"), "{counts}");
+}
+
 #[test]
 fn a_plug_fails_so_often_and_then_goes_well() {
     let host = Host::source();

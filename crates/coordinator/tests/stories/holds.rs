@@ -1,5 +1,6 @@
 //! Reserve: VFs set aside for a guest of another host, each for one.
 
+use godwit_api::v1::Moved;
 use godwit_coordinator::words;
 use godwit_migration::{Event, Outcome, Phase, Profile, Sighting, State, VfUse, profile::Vlan};
 use tonic::{Code, Request};
@@ -230,15 +231,22 @@ fn who_may_ask() {
 }
 
 #[test]
-fn a_source_does_not_answer_for_its_own_migrations() {
+fn a_source_tells_its_destination_alone_of_its_own_migrations_and_takes_nothing_from_it() {
     let host = Host::source();
     host.live(async |alpha| {
         alpha.world.hold(Phase::Unplug);
         let id = alpha.reach(Phase::Unplug).await;
-        assert_eq!(
-            alpha.arrival("beta", &id).await.unwrap_err().code,
-            Code::PermissionDenied
-        );
+        let told = alpha.arrival("beta", &id).await.unwrap();
+        assert_eq!((told.id.as_str(), told.moved()), (id.as_str(), Moved::Undecided));
+        let mut close = facts::close(1, 1);
+        close.migration_id = id.clone();
+        for code in [
+            alpha.arrival("gamma", &id).await.unwrap_err().code,
+            alpha.look("beta", close).await.unwrap_err().code,
+            alpha.admit("beta", &id).await.unwrap_err().code,
+        ] {
+            assert_eq!(code, Code::PermissionDenied);
+        }
     });
 }
 

@@ -8,6 +8,7 @@
 
 mod cancels;
 mod closings;
+mod doubts;
 mod expected;
 mod facts;
 mod failures;

@@ -264,3 +264,23 @@ fn a_debt_to_a_host_that_is_down_waits_for_nobody() {
         assert_eq!(alpha.ended(&debt).await.moved(), Moved::No);
     });
 }
+
+/// Its old VF may have its MAC still, and the switch give that its frames.
+#[test]
+fn a_guest_that_comes_home_early_is_let_in_when_its_old_vf_is_clean() {
+    let host = Host::source();
+    host.world.hold(Phase::Release);
+    host.world.hold(Phase::Follow);
+    host.live(async |alpha| {
+        alpha.reach(Phase::Release).await;
+        alpha.world.sees(facts::WEB, Sighting::Absent);
+        let early = alpha.reserve("beta", facts::reserve(2, 1)).await.unwrap_err();
+        assert_eq!(early.failure.reason, "GUEST_BUSY");
+        assert_eq!(alpha.peek().holds(), ["0000:01:10.1"], "still its old host's");
+        alpha.world.free(Phase::Release);
+        alpha.world.attempts(Phase::Follow, 1).await;
+        // That this host has not heard yet how it fared there is in nobody's way.
+        let home = alpha.reserve("beta", facts::reserve(2, 1)).await.unwrap();
+        assert_eq!(home, ["0000:01:10.1"]);
+    });
+}

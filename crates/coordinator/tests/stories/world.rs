@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use godwit_api::peer::v1::{ListMacsResponse, peer_service_server::PeerService};
+use godwit_api::peer::v1::{ArrivalRequest, ListMacsResponse, peer_service_server::PeerService};
 use godwit_coordinator::{Caller, Job, PeerDesk, Planned, Planning, World, faults::Faulty, words};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Options, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
@@ -51,6 +51,8 @@ pub struct Knobs {
     pub figures: Option<Figures>,
     pub asked_guests: usize,
     pub asked_vfs: usize,
+    /// The other host was asked what it knows of a migration.
+    pub asked_record: usize,
     /// VFs that were to be cleaned.
     pub cleaned: Vec<PciAddress>,
     /// Why none can be.
@@ -394,6 +396,26 @@ impl World for Pretend {
         } else {
             ListMacsResponse::default()
         })
+    }
+
+    async fn record(&self, brief: &Brief) -> Result<Option<godwit_api::v1::Migration>, Cause> {
+        self.set(|knobs| knobs.asked_record += 1);
+        let Some(link) = self.linked() else {
+            return Err(cause("HOST_UNREACHABLE"));
+        };
+        let asked = ArrivalRequest {
+            migration_id: brief.id.clone(),
+        };
+        match link.desk.arrival(self.request(asked)).await {
+            Ok(answer) => Ok(answer.into_inner().migration),
+            Err(status) => {
+                let cause = words::cause_of(godwit_api::status::failure(&status).unwrap());
+                match cause.reason.as_str() {
+                    "MIGRATION_UNKNOWN" => Ok(None),
+                    _ => Err(cause),
+                }
+            }
+        }
     }
 
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {

@@ -335,4 +335,4 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -61,7 +61,7 @@ fn answer(to: &HostFrame, body: guest_frame::Body) -> GuestFrame {
     }
 }
 
-fn welcome(to: &HostFrame) -> Option<GuestFrame> {
+pub(crate) fn welcome(to: &HostFrame) -> Option<GuestFrame> {
     let hello = matches!(to.body, Some(host_frame::Body::Hello(_)));
     hello.then(|| {
         answer(

@@ -16,6 +16,7 @@ const MOST_SECONDS: u64 = 86_400;
 #[serde(rename_all = "kebab-case")]
 pub(super) enum KindName {
     Silent,
+    Refused,
     NoAgent,
     NoVf,
     Fail,
@@ -56,6 +57,7 @@ fn fault(table: &FaultTable) -> Result<Fault, String> {
     check_keys(table)?;
     let kind = match table.kind {
         KindName::Silent => Kind::Silent,
+        KindName::Refused => Kind::Refused,
         KindName::NoAgent => Kind::NoAgent,
         KindName::NoVf => Kind::NoVf,
         KindName::Fail => Kind::Fail(phase(table)?),
@@ -130,6 +132,8 @@ mod tests {
 [[fault]]
 kind = "silent"
 [[fault]]
+kind = "refused"
+[[fault]]
 kind = "no-agent"
 times = 100
 [[fault]]
@@ -160,6 +164,7 @@ moment = "after"
         let during = Moment::During(Duration::from_millis(1500));
         let wanted = [
             (Kind::Silent, 1),
+            (Kind::Refused, 1),
             (Kind::NoAgent, 100),
             (Kind::NoVf, 1),
             (Kind::Fail(Phase::Plug), 3),
@@ -203,7 +208,7 @@ moment = "after"
         ] {
             assert_eq!(refused(table), sentence);
         }
-        assert!(refused("kind = \"fail\"\nphase = \"unplug\"").contains("say `kind = \"silent\"`"));
+        assert!(refused("kind = \"fail\"\nphase = \"unplug\"").contains("say `kind = \"refused\"`"));
         assert!(refused("kind = \"fail\"\nphase = \"await\"").contains("await cannot fail"));
         assert!(refused("kind = \"silent\"\noften = true").contains("unknown field `often`"));
     }

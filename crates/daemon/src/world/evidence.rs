@@ -8,7 +8,7 @@ use std::{
 };
 
 use godwit_migration::Sighting;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, error::RecvError};
 use uuid::Uuid;
 
 use crate::libvirt::{Event, JobStats, Libvirt, Lifecycle, Paused, RunState, Running, Stopped, Suspended};
@@ -55,8 +55,12 @@ pub(super) struct Evidence {
 impl Evidence {
     /// Watches libvirt's events from now on.
     pub(super) fn watch(libvirt: &Libvirt) -> Evidence {
+        Evidence::of_events(libvirt.events())
+    }
+
+    fn of_events(mut events: broadcast::Receiver<Event>) -> Evidence {
         let seen: Arc<Mutex<HashMap<Uuid, Seen>>> = Arc::default();
-        let (kept, mut events) = (Arc::clone(&seen), libvirt.events());
+        let kept = Arc::clone(&seen);
         tokio::spawn(async move {
             loop {
                 let event = events.recv().await;
@@ -119,6 +123,79 @@ fn note(kept: &mut HashMap<Uuid, Seen>, event: Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WEB: Uuid = Uuid::from_u128(0x60d0_1700_0000_4000_8000_0000_0000_0010);
+
+    fn change(change: Lifecycle) -> Event {
+        Event::Lifecycle {
+            uuid: WEB,
+            name: "web-1".into(),
+            change,
+        }
+    }
+
+    /// What is known of a transfer that began in this process, after these events.
+    async fn after(events: Vec<Event>) -> Seen {
+        // As many as there is room for: with more, one is missed.
+        let (told, heard) = broadcast::channel(2);
+        let evidence = Evidence::of_events(heard);
+        evidence.begin(WEB);
+        events
+            .into_iter()
+            .for_each(|event| assert!(told.send(event).is_ok()));
+        drop(told);
+        // The watcher ends when it has heard all.
+        while Arc::strong_count(&evidence.seen) > 1 {
+            tokio::task::yield_now().await;
+        }
+        evidence.of(WEB)
+    }
+
+    #[tokio::test]
+    async fn a_pause_for_the_switch_over_is_seen_by_its_reason() {
+        assert!(!after(Vec::new()).await.switched_over);
+        let paused = change(Lifecycle::Suspended(Suspended::Paused));
+        assert!(!after(vec![paused]).await.switched_over);
+        let switched = change(Lifecycle::Suspended(Suspended::Migrated));
+        assert!(after(vec![switched]).await.switched_over);
+        let other = Event::Lifecycle {
+            uuid: Uuid::from_u128(7),
+            name: "web-2".into(),
+            change: Lifecycle::Suspended(Suspended::Migrated),
+        };
+        assert!(!after(vec![other]).await.switched_over, "another guest's");
+    }
+
+    #[tokio::test]
+    async fn only_an_end_as_migrated_says_that_it_moved() {
+        let ended = change(Lifecycle::Stopped(Stopped::Migrated));
+        assert!(after(vec![ended]).await.ended_as_migrated);
+        let shut_down = change(Lifecycle::Stopped(Stopped::Shutdown));
+        assert!(!after(vec![shut_down]).await.ended_as_migrated);
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_missed_may_have_been_the_switch_over() {
+        let lost = Event::Lost {
+            why: "end of file".into(),
+        };
+        assert!(after(vec![lost]).await.switched_over, "the connection was lost");
+        let many = vec![Event::Connected; 3];
+        assert!(after(many).await.switched_over, "more events than were heard");
+        assert!(!after(vec![Event::Connected; 2]).await.switched_over);
+    }
+
+    #[tokio::test]
+    async fn of_a_transfer_that_did_not_begin_here_nothing_is_excluded() {
+        let (_told, heard) = broadcast::channel(2);
+        let evidence = Evidence::of_events(heard);
+        let seen = evidence.of(WEB);
+        assert!(seen.switched_over && !seen.ended_as_migrated);
+        evidence.begin(WEB);
+        assert!(!evidence.of(WEB).switched_over);
+        evidence.forget(WEB);
+        assert!(evidence.of(WEB).switched_over, "the next transfer is another one");
+    }
 
     #[test]
     fn what_post_copy_left_is_on_neither_side_a_guest_that_is_paused() {

@@ -391,6 +391,24 @@ mod tests {
           <alias name='hostdev0'/></interface>
         </devices></domain>";
 
+    /// Its XML would be waited for until it has come; its state is told at once.
+    #[test]
+    fn of_a_guest_that_arrives_only_its_state_is_read() {
+        use crate::libvirt::{Running, ShutOff};
+        for run in [Paused::Migration, Paused::StartingUp].map(RunState::Paused) {
+            assert!(is_arriving(run), "{run}");
+        }
+        for run in [
+            RunState::Paused(Paused::User),
+            RunState::Paused(Paused::PostCopy),
+            RunState::Running(Running::Migrated),
+            RunState::Running(Running::PostCopy),
+            RunState::ShutOff(ShutOff::Migrated),
+        ] {
+            assert!(!is_arriving(run), "{run}");
+        }
+    }
+
     fn standby_of(domain: &str, ties: &[(&str, &str)]) -> Option<String> {
         let ties: Vec<Tie> = ties
             .iter()

@@ -1,9 +1,9 @@
 //! The source's work: reserve, fail over, unplug, transfer, release, follow, unreserve.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use godwit_coordinator::{Job, retry::Policy, words};
-use godwit_migration::{Course, Event, Figures, MacAddress, Pair, Report, State};
+use godwit_migration::{Course, Event, Figures, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
 use tracing::debug;
 
@@ -13,7 +13,6 @@ use super::{
     uuid,
 };
 use crate::{
-    agent::{AgentError, Switched},
     cause::{CauseExt, cause},
     libvirt::{
         self, LibvirtError,
@@ -114,21 +113,6 @@ impl RealWorld {
         Ok(Report::of(each(job.brief.pairs.iter().map(switch)).await?))
     }
 
-    /// Asked again of a guest that reboots meanwhile.
-    async fn to_standby(
-        &self,
-        path: &Path,
-        mac: MacAddress,
-        within: Duration,
-    ) -> Result<Switched, AgentError> {
-        let end = Instant::now() + within;
-        let ask = || {
-            let left = end.saturating_duration_since(Instant::now());
-            self.agents.fail_over(path, mac, left)
-        };
-        Policy::NEAR.retry(within, AgentError::is_forgotten, ask).await
-    }
-
     /// A request that may have been made cannot be withdrawn: with one outstanding every failure is a silence, or
     /// the way back would put the traffic on a VF that then leaves.
     pub(super) async fn unplug(&self, job: &Job) -> Work<Report> {
@@ -221,31 +205,6 @@ impl RealWorld {
             }
             removal(events, &wanted.alias, end.min(Instant::now() + LOOK_AGAIN)).await;
         }
-    }
-
-    /// Just before the unplug: after a reboot of the guest its bond prefers the VF again.
-    pub(super) async fn let_go(&self, job: &Job, pair: &Pair) -> Work<()> {
-        let devices = self.devices(&job.brief).await?;
-        let path = channel_in(&devices, &job.brief)?;
-        let tally = self.tally(job, pair, &devices).await;
-        let told = |what: &str, error| {
-            failed(
-                "UNPLUG",
-                format!("{what} pair {} before the unplug", pair.mac),
-                &error,
-            )
-        };
-        let within = job.deadline / 2;
-        self.to_standby(&path, pair.mac, within)
-            .await
-            .map_err(|error| told("the agent did not confirm the standby of", error))?;
-        self.sees_on_standby(job, pair, &tally).await?;
-        self.agents
-            .release(&path, pair.mac, within)
-            .await
-            .map_err(|error| told("the agent did not let go of the primary of", error))?;
-        // A driver in the guest that was taken down may have put its MAC on again: igbvf does, at its reset.
-        self.steer_away(job, pair).await.map(drop)
     }
 
     /// One request. When the connection breaks nobody knows whether it was heard, so it is asked again: a repeated

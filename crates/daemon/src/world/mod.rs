@@ -17,6 +17,7 @@ mod facts;
 mod hooked;
 mod kept;
 mod leaving;
+mod let_go;
 mod locate;
 pub(crate) mod measure;
 mod networks;
@@ -246,6 +247,10 @@ impl World for RealWorld {
         self.peers.macs(peer).await
     }
 
+    async fn record(&self, brief: &Brief) -> Result<Option<api::Migration>, Cause> {
+        self.peers.record(brief).await
+    }
+
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
         self.diagnosis(guest).await
     }
@@ -311,4 +316,37 @@ async fn each<F: Future<Output = Work<String>>>(works: impl Iterator<Item = F>) 
 /// Waits until libvirt can be reached, so that a restart of libvirtd is a pause and not a failure.
 async fn reachable(libvirt: &Libvirt, within: Duration) -> Result<(), LibvirtError> {
     libvirt.connected(within).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    async fn after(seconds: u64, told: &str) -> Work<String> {
+        sleep(Duration::from_secs(seconds)).await;
+        match told {
+            "" => Err(Event::Failed(cause("FAIL_OVER", "no"))),
+            told => Ok(told.into()),
+        }
+    }
+
+    /// Of eight pairs each waits for its own guest's bond and frames, not for the other seven.
+    #[tokio::test(start_paused = true)]
+    async fn the_pairs_of_a_guest_are_worked_on_side_by_side() {
+        let begun = Instant::now();
+        let told = each((1..=8).map(|_| after(10, "so"))).await;
+        assert_eq!(told, Ok(["so"; 8].join("; ")));
+        assert_eq!(begun.elapsed(), Duration::from_secs(10));
+    }
+
+    /// What is under way with the others ends before it is said: nothing goes on behind the next phase's back.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_fails_is_told_when_all_have_ended() {
+        let begun = Instant::now();
+        let told = each([after(1, ""), after(20, "so")].into_iter()).await;
+        assert_eq!(told, Err(Event::Failed(cause("FAIL_OVER", "no"))));
+        assert_eq!(begun.elapsed(), Duration::from_secs(20));
+    }
 }

@@ -4,7 +4,7 @@
 use std::hash::{Hash, Hasher};
 
 use godwit_migration::{
-    DestinationView, Happening, Illegal, Outcome, Phase, Role, SourceView, State, Whereabouts,
+    Course, DestinationView, Happening, Illegal, Outcome, Phase, Role, SourceView, State, Whereabouts,
 };
 
 use crate::{
@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub(crate) doubts_events: bool,
     /// After a restart the daemon takes it that a transfer had been begun and is over.
     pub(crate) doubts_transfer: bool,
+    /// A destination whose guest does not come asks the source whether it sends it.
+    pub(crate) asks_source: bool,
 }
 
 impl Hash for Rules {
@@ -37,6 +39,7 @@ pub(crate) const RULES: Rules = Rules {
     doubts_unplug: true,
     doubts_events: true,
     doubts_transfer: true,
+    asks_source: true,
 };
 
 /// A micro-step: look, then make it so. Nothing can happen within it; anything can before and after.
@@ -178,7 +181,8 @@ impl Cluster {
     /// Not the migration's: once its record has ended, the host cleans a VF that a guest left by shutting down,
     /// or that a release failed on, and gives it back.
     fn clean_up(&mut self, at: usize) {
-        let due = self.daemons[at].ended() && (self.daemons[at].owes_release || self.world.stopped);
+        let over = self.daemons[at].ended() || !self.daemons[at].begun;
+        let due = over && (self.daemons[at].owes_release || self.world.stopped);
         let host = &mut self.world.hosts[at];
         let in_guest = host.domain == Domain::Running && host.guest.nic != Nic::None;
         if due && !in_guest && !host.vf.free {
@@ -271,6 +275,26 @@ impl Cluster {
         let life = self.daemons[at].life;
         self.write(at, happening);
         self.daemons[at].life = life;
+    }
+
+    /// The source's journal is lost, and it starts anew with an empty one.
+    pub(crate) fn forget_at_source(&mut self) {
+        self.daemons[SOURCE] = Daemon {
+            begun: false,
+            ..Daemon::new(Role::Source)
+        };
+        self.world.hosts[SOURCE].vf.held = false;
+    }
+
+    /// Where nothing moves any more and the source cannot be asked, a person gives up a guest that has not come.
+    pub(crate) fn give_up_by_hand(&mut self) {
+        let there = self.world.hosts[DESTINATION].domain;
+        let away = matches!(there, Domain::Absent | Domain::ShutOff);
+        let awaited = self.daemons[DESTINATION].begun
+            && self.daemons[DESTINATION].state == State::Work(Course::Arrive, Phase::Await);
+        if awaited && away && !self.connected() {
+            self.write(DESTINATION, Happening::Closed);
+        }
     }
 
     /// The daemons can ask each other.

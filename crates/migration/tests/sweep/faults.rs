@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use godwit_migration::Happening;
+use godwit_migration::{Happening, Phase};
 
 use crate::{
     driver::{Cluster, Fails},
@@ -32,13 +32,15 @@ pub(crate) enum Fault {
     SourceOff,
     /// Somebody asks the destination for the standby, while the guest is being accelerated there.
     StandbyAsked,
+    /// The source's journal is lost, before anything was done to the guest.
+    SourceForgets,
 }
 
 /// Rounds that a fault of some length lasts: longer than any wait of a phase.
 const LASTS: u8 = 9;
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 12] = [
+    pub(crate) const ALL: [Fault; 13] = [
         Fault::FailBefore,
         Fault::FailAfter,
         Fault::Crash,
@@ -51,6 +53,7 @@ impl Fault {
         Fault::DestinationDown,
         Fault::SourceOff,
         Fault::StandbyAsked,
+        Fault::SourceForgets,
     ];
 
     /// It can happen now, and is not the same as another fault, or the same a moment later.
@@ -80,6 +83,11 @@ impl Fault {
             Fault::SourceDown => turn > DESTINATION && cluster.works(SOURCE),
             Fault::DestinationDown => turn > DESTINATION && cluster.daemons[DESTINATION].running(),
             Fault::SourceOff => turn > DESTINATION && world.hosts[SOURCE].on && world.runs(DESTINATION),
+            Fault::SourceForgets => {
+                let phase = cluster.daemons[SOURCE].state.phase();
+                let early = matches!(phase, Some(Phase::Reserve | Phase::Queue));
+                turn > DESTINATION && cluster.works(SOURCE) && early
+            }
         }
     }
 
@@ -104,6 +112,7 @@ impl Fault {
             Fault::SourceDown => cluster.daemons[SOURCE].down = LASTS,
             Fault::DestinationDown => cluster.daemons[DESTINATION].down = LASTS,
             Fault::SourceOff => cluster.world.switch_off_source(),
+            Fault::SourceForgets => cluster.forget_at_source(),
         }
     }
 }

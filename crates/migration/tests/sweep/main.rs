@@ -119,6 +119,14 @@ fn cancel_is_asked_at_every_point() {
     println!("cancel: {} runs, {} micro-steps", tally.runs, tally.steps);
 }
 
+/// What is held for a guest that nobody sends any more is held by nobody: the destination asks, and is told so.
+#[test]
+fn the_source_loses_its_journal_before_the_transfer() {
+    let faults = [Fault::SourceForgets, Crash, LinkLost, DestinationDown, Stop];
+    let tally = sweep(Fate::Success, &faults, 3);
+    assert!(tally.ends.contains("Leave/Reserve | Closed"), "{:?}", tally.ends);
+}
+
 #[test]
 fn the_source_is_switched_off_and_the_destination_finishes_alone() {
     for fate in [Fate::Success, Fate::MovedButError, Fate::Split] {
@@ -132,14 +140,13 @@ fn the_source_is_switched_off_and_the_destination_finishes_alone() {
 }
 
 /// From any moment on they never hear each other again. Nobody ends well, but nothing is broken, and each rests
-/// where it says why.
+/// where it says why; what the destination still holds for a guest that has not come, a person gives up.
 #[test]
 fn the_hosts_never_hear_each_other_again() {
     let rests = [
         State::Rest(Course::Leave, Phase::Locate),
         State::Rest(Course::Return, Phase::Unreserve),
         State::Rest(Course::Quit, Phase::Unreserve),
-        State::Work(Course::Arrive, Phase::Await),
     ];
     let mut tally = Tally::default();
     for mut start in FATES.into_iter().flat_map(|fate| moments(cluster(fate))) {
@@ -163,10 +170,7 @@ fn moments(mut cluster: Cluster) -> Vec<Cluster> {
 /// The guest answers the unplug late: it goes on, or returns once the VF has left. Never: it rests, and says so.
 #[test]
 fn the_guest_is_silent() {
-    let rests = [
-        State::Rest(Course::Return, Phase::Unplug),
-        State::Work(Course::Arrive, Phase::Await),
-    ];
+    let rests = [State::Rest(Course::Return, Phase::Unplug)];
     for rounds in [1, 3, 25, 60, FOR_EVER] {
         let mut start = cluster(Fate::Success);
         start.world.silent = rounds;
@@ -250,7 +254,6 @@ fn standby_is_asked_for_while_the_guest_is_accelerated() {
         let rests = [
             State::Rest(Course::Return, Phase::Unplug),
             State::Rest(Course::Withdraw, Phase::Unplug),
-            State::Work(Course::Arrive, Phase::Await),
         ];
         let sweep = Sweep::new(start, &faults, 2);
         sweep

@@ -90,6 +90,20 @@ fn cancel_is_taken_after_the_transfer() {
 #[test]
 fn the_way_back_forgets_the_destinations_hold() {
     let rules = table_with!((Work(Course::Return, Phase::FailBack), H::Done) => Done(Outcome::Aborted));
+    // The destination's own question would end what it holds all the same, only later.
+    let rules = Rules {
+        asks_source: false,
+        ..rules
+    };
+    finds(rules, Fate::Success, "it never ends: beta at Arrive/Await");
+}
+
+#[test]
+fn the_destination_asks_no_source_whether_it_sends_its_guest() {
+    let rules = Rules {
+        asks_source: false,
+        ..RULES
+    };
     finds(rules, Fate::Success, "it never ends: beta at Arrive/Await");
 }
 

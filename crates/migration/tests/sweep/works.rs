@@ -8,7 +8,7 @@ use godwit_migration::{
 
 use crate::{
     driver::{Answer, Cluster, Step},
-    world::{DESTINATION, Domain, FOR_EVER, Job, Nic, Port},
+    world::{DESTINATION, Domain, FOR_EVER, Job, Nic, Port, SOURCE},
 };
 use Answer::{Fail, Next, Tell, Wait};
 
@@ -367,8 +367,23 @@ fn await_guest(cluster: &mut Cluster, at: usize) -> Answer {
     match cluster.world.hosts[at].domain {
         Domain::Running => Tell(Happening::Done),
         Domain::ShutOff => Tell(Happening::Left),
+        Domain::Absent if cluster.daemons[at].life.waited >= PATIENCE && sends_nobody(cluster) => {
+            Tell(Happening::Closed)
+        }
         _ => Wait,
     }
+}
+
+/// The source is asked about a guest that does not come: it never heard of the migration, or its guest stays.
+fn sends_nobody(cluster: &Cluster) -> bool {
+    let source = &cluster.daemons[SOURCE];
+    let stays = matches!(
+        source.state,
+        State::Work(Course::Return | Course::Stay | Course::Quit, _)
+            | State::Rest(Course::Return | Course::Quit, _)
+            | State::Done(Outcome::Aborted | Outcome::Gone)
+    );
+    cluster.rules.asks_source && cluster.connected() && (!source.begun || stays)
 }
 
 pub(crate) fn attach(cluster: &mut Cluster, at: usize) -> Answer {

@@ -56,6 +56,10 @@ impl World for Empty {
         Err(Cause::default())
     }
 
+    async fn record(&self, _: &Brief) -> Result<Option<godwit_api::v1::Migration>, Cause> {
+        Ok(None)
+    }
+
     async fn doctor(&self, _: Option<&GuestFacts>) -> Diagnosis {
         Diagnosis::default()
     }

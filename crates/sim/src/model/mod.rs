@@ -173,6 +173,8 @@ pub struct Model {
     pub wrongs: u64,
     /// Guests whose agents say of the switch that they are asked for next that it is made, and make none.
     pub(crate) liars: BTreeSet<GuestId>,
+    /// Hosts whose journal was lost.
+    pub(crate) forgot: BTreeSet<HostId>,
     /// Where a migration's guest ran as it arrived.
     pub(crate) arrivals: BTreeMap<String, HostId>,
     /// What the guests' agents count.

@@ -147,10 +147,14 @@ impl Storm {
         self.tally().requests += 1;
         let answer = self.request(&ask).await;
         info!("{} for guest {}: {answer:?}", ask.request, ask.guest);
+        let asked_of = self.requests().get(&ask.request).map(|asked| asked.of);
+        // A host that has lost its journal knows no request of before.
+        let forgot = asked_of.is_some_and(|of| self.cluster.shared.model().forgot.contains(&of));
         let made = self
             .requests()
             .get(&ask.request)
-            .and_then(|asked| asked.made.clone());
+            .and_then(|asked| asked.made.clone())
+            .filter(|_| !forgot);
         let wrong = match (answer, made) {
             (Ok(id), Some(made)) if id != made => format!("it made two migrations, {made} and {id}"),
             (Ok(id), _) => {
@@ -223,7 +227,10 @@ impl Storm {
             let Ok(migrations) = self.migrations(host, &uuid).await else {
                 continue;
             };
-            let open = migrations.iter().find(|migration| !migration.ended);
+            // At the destination a person gives up what is certain not to come: that is not for chance to say.
+            let open = migrations
+                .iter()
+                .find(|migration| !migration.ended && migration.role() != api::Role::Destination);
             let seat = self.cluster.shared.seat(host).clone();
             if let (Some(migration), Some(seat)) = (open, seat) {
                 self.tally().cancels += 1;

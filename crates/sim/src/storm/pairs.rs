@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use godwit_migration::Phase;
 
-use super::plan::{Act, Ask, FATES, Plan, To};
+use super::plan::{Act, Ask, FATES, FORGETS, Plan, To};
 use crate::{
     Layout,
     faults::{Fault, Kind},
@@ -40,6 +40,8 @@ pub(super) fn catalogue() -> Vec<Fault> {
 fn hosts_of(phase: Phase) -> &'static [usize] {
     match phase {
         Phase::Await => &[1],
+        // The coordinator's own work: the world has no part in it that could go wrong, nor a moment that is not another phase's.
+        Phase::Hold => &[],
         Phase::Plug | Phase::FailBack | Phase::Release => &[0, 1],
         _ => &[0],
     }
@@ -60,6 +62,12 @@ fn kinds_of(phase: Phase) -> Vec<Kind> {
     // Where there is a deadline: as in the random storms.
     if !matches!(phase, Phase::Await | Phase::Transfer | Phase::Queue) {
         kinds.push(Kind::Hang);
+    }
+    if FORGETS.contains(&phase) {
+        kinds.push(Kind::Forget(while_));
+    }
+    if phase == Phase::FailOver {
+        kinds.push(Kind::Lie);
     }
     if phase == Phase::Unplug {
         kinds.extend([Kind::Silent(None), Kind::Silent(Some(Duration::from_secs(90)))]);
@@ -102,5 +110,50 @@ pub(super) fn plan(number: u64) -> Plan {
         faults: vec![faults[first].clone(), faults[first + left as usize].clone()],
         acts: vec![(0, Act::Migrate(ask, 1))],
         seed: number,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storm::one;
+
+    /// A catalogue of faults that never strike would prove nothing.
+    #[test]
+    fn each_fault_that_a_move_meets_strikes() {
+        let meets = |fault: &Fault| match fault.host {
+            Some(0) => matches!(
+                fault.phase,
+                Phase::Reserve
+                    | Phase::Queue
+                    | Phase::FailOver
+                    | Phase::Unplug
+                    | Phase::Transfer
+                    | Phase::Locate
+                    | Phase::Release
+                    | Phase::Follow
+            ),
+            _ => matches!(fault.phase, Phase::Await | Phase::Plug | Phase::FailBack),
+        };
+        let mut words = Vec::new();
+        for fault in catalogue().into_iter().filter(meets) {
+            let word = format!("{} {}", fault.phase, fault.kind);
+            let plan = Plan {
+                faults: vec![fault],
+                ..plan(0)
+            };
+            let tally = one::run(plan).unwrap_or_else(|wrong| panic!("{word}: {wrong}"));
+            assert!(tally.struck.contains_key(&word), "{word} did not strike");
+            words.push(word);
+        }
+        for wanted in [
+            "reserve forget",
+            "queue forget",
+            "fail-over lie",
+            "await crash",
+            "plug half",
+        ] {
+            assert!(words.iter().any(|word| word == wanted), "{wanted}");
+        }
     }
 }

@@ -98,9 +98,14 @@ impl Plan {
             ));
         }
         acts.sort_by_key(|(at, _)| *at);
+        let forgets = layout.guests == 1 && chance.one_in(4);
         Plan {
+            faults: if forgets {
+                vec![forget(&mut chance)]
+            } else {
+                faults
+            },
             layout,
-            faults,
             acts,
             seed,
         }
@@ -172,6 +177,14 @@ fn fault(chance: &mut Chance, layout: &Layout) -> Fault {
     }
 }
 
+/// Of one guest alone: what else a lost journal knew of others is lost with it, and nobody promises anything of that.
+fn forget(chance: &mut Chance) -> Fault {
+    Fault {
+        step: chance.below(9) as u8,
+        ..Fault::new(chance.pick(&FORGETS), Kind::Forget(seconds(chance, 30)))
+    }
+}
+
 fn kind(chance: &mut Chance, phase: Phase) -> Kind {
     if phase == Phase::Transfer && !chance.one_in(3) {
         return Kind::Fate(chance.pick(&FATES));
@@ -201,6 +214,9 @@ fn kind(chance: &mut Chance, phase: Phase) -> Kind {
     };
     chance.pick(possible)
 }
+
+/// Where a source's journal may be lost: nothing was done to the guest yet.
+pub(super) const FORGETS: [Phase; 2] = [Phase::Reserve, Phase::Queue];
 
 pub(super) const FATES: [Fate; 6] = [
     Fate::MovedButError,

@@ -88,7 +88,7 @@ impl<'a> Attempt<'a> {
             Kind::Hang => pending().await,
             other => {
                 self.world.happens(other, self.guest, &self.job.brief);
-                if matches!(other, Kind::Crash(_)) {
+                if matches!(other, Kind::Crash(_) | Kind::Forget(_)) {
                     pending().await
                 }
             }

@@ -76,6 +76,8 @@ impl Seat {
 pub(crate) enum Order {
     /// The host's coordinator dies now and comes back after a while.
     Crash(HostId, std::time::Duration),
+    /// The same, and its journal is lost.
+    Forget(HostId, std::time::Duration),
     /// Somebody cancels the migration.
     Cancel(HostId, String),
 }
@@ -331,6 +333,10 @@ impl World for PretendWorld {
         self.living(self.ask_macs(peer)).await
     }
 
+    async fn record(&self, brief: &Brief) -> Result<Option<api::Migration>, Cause> {
+        self.living(self.ask_record(brief)).await
+    }
+
     async fn doctor(&self, guest: Option<&GuestFacts>) -> Diagnosis {
         self.living(tokio::time::sleep(self.shared.pace.of(20))).await;
         self.diagnosis(guest)
@@ -350,6 +356,7 @@ impl PretendWorld {
     fn happens(&self, kind: Kind, guest: GuestId, brief: &Brief) {
         let order = match kind {
             Kind::Crash(down) => Order::Crash(self.host, down),
+            Kind::Forget(down) => Order::Forget(self.host, down),
             Kind::Cancel => match self.host_named(&brief.source) {
                 Some(source) => Order::Cancel(source, brief.id.clone()),
                 None => return,

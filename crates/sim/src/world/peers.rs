@@ -103,6 +103,14 @@ impl PretendWorld {
             .ok_or_else(|| cause("PEER_ANSWER", "it has no record"))
     }
 
+    /// The same; none if it never heard of the migration.
+    pub(super) async fn ask_record(&self, brief: &Brief) -> Result<Option<api::Migration>, Cause> {
+        match self.ask_arrival(brief, REQUEST).await {
+            Err(cause) if cause.reason == "MIGRATION_UNKNOWN" => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
     /// Asked once: whoever asks wants to know how it is now.
     pub(super) async fn ask_greet(&self, peer: &str) -> Result<api::Host, Cause> {
         let ask = async |desk: PeerDesk<_>, request| desk.greet(request).await;
