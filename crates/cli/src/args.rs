@@ -30,7 +30,7 @@ use self::looks::{FEW, limit};
 pub(crate) use self::looks::{Holds, List, Show};
 pub(crate) use self::more::{Asked, Bundle};
 use self::more::{BUNDLE_MORE, COMPLETIONS_MORE, DOCTOR_MORE, MAN_MORE, MORE};
-pub(crate) use self::moves::{Keep, Migrate, Plan};
+pub(crate) use self::moves::{Keep, Migrate, Move};
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::place::{PlaceArgs, Wanted};
 use self::run::RUN_MORE;
@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Say what stands in the way of a move, and which VFs the guest would get there now; nothing is held or changed
     #[command(after_help = PLAN_MORE)]
-    Plan(Plan),
+    Plan(Move),
     /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until Godwit moves it
     #[command(after_help = STANDBY_MORE)]
     Standby(Stay),

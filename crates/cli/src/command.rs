@@ -41,8 +41,11 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
     match &args.command {
         Command::Guests => guests::guests(daemon().await?, out).await,
         Command::Adopt { guest, policy } => adopt::adopt(daemon().await?, guest, *policy, out).await,
+        Command::Migrate(options) if options.dry_run => {
+            plan::plan(daemon().await?, options.what.planned(), out).await
+        }
         Command::Migrate(options) => migrate::migrate(daemon().await?, options, out).await,
-        Command::Plan(wanted) => plan::plan(daemon().await?, wanted, out).await,
+        Command::Plan(wanted) => plan::plan(daemon().await?, wanted.planned(), out).await,
         Command::Standby(wanted) => stay::standby(daemon().await?, wanted, out).await,
         Command::Accelerate(wanted) => stay::accelerate(daemon().await?, wanted, out).await,
         Command::Run(wanted) => {

@@ -245,9 +245,13 @@ impl MigrationService for Fake {
         let keep = keep(request.get_ref().keep());
         let transfer = transfer(request.get_ref().transfer.as_ref());
         let PlanMigrationRequest {
-            guest, destination, ..
+            guest,
+            destination,
+            ignore,
+            ..
         } = request.into_inner();
-        let question = format!("plan {guest} {destination}{policy}{keep}{transfer}");
+        let ignore: String = ignore.iter().map(|reason| format!(" ignore {reason}")).collect();
+        let question = format!("plan {guest} {destination}{policy}{keep}{transfer}{ignore}");
         Ok(Response::new(self.answer(question, &self.script.plan).await?))
     }
 
