@@ -27,7 +27,7 @@ use self::context::CONTEXT_MORE;
 pub(crate) use self::context::{ContextAct, Given};
 pub(crate) use self::hook::HookAct;
 use self::looks::{FEW, limit};
-pub(crate) use self::looks::{Holds, List, Show};
+pub(crate) use self::looks::{Holds, List, Listed, Show};
 pub(crate) use self::more::{Asked, Bundle};
 use self::more::{BUNDLE_MORE, COMPLETIONS_MORE, DOCTOR_MORE, MAN_MORE, MORE};
 pub(crate) use self::moves::{Keep, Migrate, Move};
@@ -110,7 +110,7 @@ pub(crate) enum Command {
     /// Show the newest migrations of this host
     List(List),
     /// Show the migrations that have ended, newest first: outcome, when, how long, and why if it failed
-    History(List),
+    History(Listed),
     /// Show all about one migration
     Show(Show),
     /// Turn a migration round at its next phase boundary; refused once the guest has left
@@ -155,6 +155,8 @@ pub(crate) enum Command {
     },
     /// Show this host and its peers, each asked now
     Hosts,
+    /// Show the pools of this host: their PFs, and how many VFs are free, held, in guests and in quarantine
+    Pools,
     /// Show the VFs of this host's pools, and who uses them; check them, keep one from everybody, or give it out again
     Vfs {
         #[command(subcommand)]
@@ -308,11 +310,13 @@ mod tests {
         for wrong in [
             vec!["godwit", "adopt", ""],
             vec!["godwit", "status", "--limit", "0"],
-            vec!["godwit", "status", "--limit", "1001"],
+            vec!["godwit", "status", "--limit", "10001"],
             vec!["godwit", "status", "0198", "--limit", "5"],
-            vec!["godwit", "list", "--limit", "1001"],
+            vec!["godwit", "list", "--limit", "10001"],
+            vec!["godwit", "list", "--limit", "5", "--all"],
             vec!["godwit", "list", "--guest", ""],
             vec!["godwit", "history", "--limit", "0"],
+            vec!["godwit", "history", "--open"],
             vec!["godwit", "history", "--state", "/tmp"],
             vec!["godwit", "show"],
             vec!["godwit", "show", "0198", "--state", "/tmp"],

@@ -117,6 +117,70 @@ fn history_is_what_has_ended() {
     assert_eq!(daemon.asked(), ["history 7 web-1", "history 20"]);
 }
 
+fn many(number: usize) -> Script {
+    let list = (0..number).map(|n| Migration {
+        id: format!("{n:08}"),
+        ..Migration::default()
+    });
+    Script {
+        list: list.collect(),
+        ..Script::default()
+    }
+}
+
+#[test]
+fn those_that_are_open_alone() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(&socket, everything());
+    let open = run(&socket, &["list", "--open", "--guest", "web-1"]);
+    assert_eq!((open.code, open.out.lines().count()), (0, 3));
+    let _ = run(&socket, &["list", "--open", "--all", "--json"]);
+    assert_eq!(daemon.asked(), ["open 20 web-1", "open 1000"]);
+    drop(daemon);
+    let _daemon = Daemon::start(&socket, Script::default());
+    let none = run(&socket, &["list", "--open", "--guest", "web-1"]);
+    assert_eq!(
+        (none.code, none.out.as_str()),
+        (0, "No migration of web-1 is open.\n")
+    );
+}
+
+#[test]
+fn a_list_goes_on_over_all_pages_and_has_an_end() {
+    let (_dir, socket) = place();
+    let ids = |args: &[&str]| {
+        let all = run(&socket, &[args, &["--json"]].concat()).json().remove(0);
+        let ids = all["migrations"].as_array().unwrap().iter();
+        let ids: Vec<String> = ids.map(|one| one["id"].as_str().unwrap().into()).collect();
+        (ids, all["more"].as_bool().unwrap())
+    };
+    let named = |number: usize| Vec::from_iter((0..number).map(|n| format!("{n:08}")));
+    {
+        let daemon = Daemon::start(&socket, many(2500));
+        assert_eq!(ids(&["list", "--all"]), (named(2500), false));
+        assert_eq!(ids(&["history", "--limit", "1500"]), (named(1500), true));
+        assert_eq!(
+            daemon.asked(),
+            [
+                "list 1000",
+                "list 1000 from 1000",
+                "list 1000 from 2000",
+                "history 1000",
+                "history 500 from 1000"
+            ]
+        );
+        let few = run(&socket, &["list", "--limit", "2"]);
+        let last = few.out.lines().last();
+        assert_eq!(
+            last,
+            Some("There are older ones: --limit N, or --all, shows more.")
+        );
+    }
+    let daemon = Daemon::start(&socket, many(10_001));
+    assert_eq!(ids(&["list", "--all"]), (named(10_000), true));
+    assert_eq!(daemon.asked().len(), 10);
+}
+
 #[test]
 fn status_is_list_and_show_in_one_word() {
     let (_dir, socket) = place();
@@ -162,7 +226,10 @@ fn nothing_there() {
     assert_eq!(run(&socket, &["list"]).out, "There are no migrations.\n");
     let of = run(&socket, &["list", "--guest", "web-1"]);
     assert_eq!(of.out, "There are no migrations of web-1.\n");
-    assert_eq!(run(&socket, &["list", "--json"]).out, "{\"migrations\":[]}\n");
+    assert_eq!(
+        run(&socket, &["list", "--json"]).out,
+        "{\"migrations\":[],\"more\":false}\n"
+    );
     assert_eq!(run(&socket, &["history"]).out, "No migration has ended yet.\n");
     let of = run(&socket, &["history", "--guest", "web-1"]);
     assert_eq!(of.out, "No migration of web-1 has ended yet.\n");
