@@ -2,7 +2,7 @@
 
 use crate::fake::{Answer, Daemon, Script};
 use crate::story::{ID, accelerated, failure, guest, on_standby, place, rolled_back, run, transferring};
-use godwit_api::v1::Migration;
+use godwit_api::v1::{Failure, Migration};
 use tonic::Code;
 
 fn everything() -> Script {
@@ -366,5 +366,43 @@ fn a_reader_that_goes_away_ends_every_command_quietly() {
             .unwrap();
         let run = crate::story::finish(child);
         assert_eq!((run.code, run.err.as_str()), (141, ""), "{args:?}");
+    }
+}
+
+/// What an older daemon says of a call that it has not heard of: gRPC alone, or its door in words of that time.
+#[test]
+fn a_daemon_that_is_older_than_a_command_is_named_with_what_to_upgrade() {
+    let (_dir, socket) = place();
+    let old = Failure {
+        reason: "UNIMPLEMENTED".into(),
+        message: "godwitd does not know this call".into(),
+        hint: "are godwit and godwitd of the same version? `godwitd --version`".into(),
+        ..Failure::default()
+    };
+    for pools in [Vec::new(), vec![Answer::No(Code::Unimplemented, old)]] {
+        let script = Script {
+            pools,
+            ..Script::default()
+        };
+        let _daemon = Daemon::start(&socket, script);
+        let told = run(&socket, &["pools"]);
+        assert_eq!(told.code, 1);
+        let lines: Vec<_> = told
+            .err
+            .lines()
+            .filter(|line| !line.starts_with("Caused by"))
+            .collect();
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            lines,
+            [
+                &format!(
+                    "Error: godwitd does not know this request: it is older than this godwit, which is {version}"
+                ),
+                "Hint: upgrade godwitd there; which version each host has: godwit hosts"
+            ]
+        );
+        let json = run(&socket, &["pools", "--json"]).json().remove(0);
+        assert_eq!(json["error"]["reason"], "UNIMPLEMENTED");
     }
 }
