@@ -1,12 +1,16 @@
-// Moves a guest, once, and follows it until nothing more is to be expected: move TARGET GUEST DESTINATION
+// Moves a guest, once, and follows it until nothing more is to be expected: move [OPTIONS] TARGET GUEST DESTINATION
 //
-// TARGET is where the daemon of the host is that the guest is on: unix:/run/godwit/godwitd.sock. The exit code is 0 if the guest moved.
+// TARGET is where the daemon of the host is that the guest is on: unix:/run/godwit/godwitd.sock, or HOST:PORT with -ca, -certificate and -key, files
+// in PEM as `godwit certs init` makes them; -server-name where the certificate has another name than HOST. The exit code is 0 if the guest moved.
 // Package godwit/v1 is made from proto/ by protoc-gen-go and protoc-gen-go-grpc.
 package main
 
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +21,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -107,24 +112,57 @@ func move(client godwit.MigrationServiceClient, guest, destination string) (*god
 	})
 }
 
+var (
+	ca          = flag.String("ca", "", "the authority of both sides' certificates")
+	certificate = flag.String("certificate", "", "the certificate of an operator")
+	key         = flag.String("key", "", "its key")
+	serverName  = flag.String("server-name", "", "the name in the host's certificate [default: HOST]")
+)
+
+// The socket, or mutual TLS: both sides show a certificate of the same authority.
+func connect(target string) (*grpc.ClientConn, error) {
+	options := grpc.WithDefaultCallOptions(grpc.ForceCodec(codec{}))
+	if *ca == "" {
+		socket := strings.TrimPrefix(target, "unix:")
+		dial := func(ctx context.Context, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}
+		return grpc.Dial("passthrough:///godwit", grpc.WithInsecure(), grpc.WithContextDialer(dial), options)
+	}
+	authority, err := os.ReadFile(*ca)
+	if err != nil {
+		return nil, err
+	}
+	own, err := tls.LoadX509KeyPair(*certificate, *key)
+	if err != nil {
+		return nil, err
+	}
+	known := x509.NewCertPool()
+	if !known.AppendCertsFromPEM(authority) {
+		return nil, fmt.Errorf("%s: no certificate in it", *ca)
+	}
+	keys := &tls.Config{
+		RootCAs:      known,
+		Certificates: []tls.Certificate{own},
+		ServerName:   *serverName,
+		MinVersion:   tls.VersionTLS13,
+	}
+	return grpc.Dial(target, grpc.WithTransportCredentials(credentials.NewTLS(keys)), options)
+}
+
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: move TARGET GUEST DESTINATION")
+	flag.Parse()
+	if flag.NArg() != 3 {
+		fmt.Fprintln(os.Stderr, "usage: move [OPTIONS] TARGET GUEST DESTINATION")
 		os.Exit(2)
 	}
-	socket := strings.TrimPrefix(os.Args[1], "unix:")
-	dial := func(ctx context.Context, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}
-	// Over the network: grpc.WithTransportCredentials, with the certificates, and no dialer.
-	options := grpc.WithDefaultCallOptions(grpc.ForceCodec(codec{}))
-	connection, err := grpc.Dial("passthrough:///godwit", grpc.WithInsecure(), grpc.WithContextDialer(dial), options)
+	connection, err := connect(flag.Arg(0))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	defer connection.Close()
-	migration, err := move(godwit.NewMigrationServiceClient(connection), os.Args[2], os.Args[3])
+	migration, err := move(godwit.NewMigrationServiceClient(connection), flag.Arg(1), flag.Arg(2))
 	if err != nil {
 		refused := status.Convert(err)
 		for _, detail := range refused.Details() {

@@ -1,9 +1,10 @@
 """Moves a guest, once, and follows it until nothing more is to be expected: python move.py TARGET GUEST DESTINATION
 
-TARGET is where gRPC finds the daemon of the host that the guest is on: unix:/run/godwit/godwitd.sock, or HOST:PORT with certificates.
-The exit code is 0 if the guest moved.
+TARGET is where gRPC finds the daemon of the host that the guest is on: unix:/run/godwit/godwitd.sock, or HOST:PORT with --ca, --certificate and
+--key, files in PEM as `godwit certs init` makes them; --server-name where the certificate has another name than HOST. The exit code is 0 if the guest moved.
 """
 
+import argparse
 import sys
 import time
 import uuid
@@ -71,12 +72,37 @@ def move(channel, guest, destination):
     return migration.moved == godwit.MOVED_YES
 
 
+def connected(asked):
+    """The socket, or mutual TLS: both sides show a certificate of the same authority."""
+    if not asked.ca:
+        return grpc.insecure_channel(asked.target, options=[("grpc.default_authority", "godwit")])
+
+    def pem(path):
+        with open(path, "rb") as file:
+            return file.read()
+
+    keys = grpc.ssl_channel_credentials(pem(asked.ca), pem(asked.key), pem(asked.certificate))
+    name = [("grpc.ssl_target_name_override", asked.server_name)] if asked.server_name else []
+    return grpc.secure_channel(asked.target, keys, options=name)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Moves a guest, once, and follows it.")
+    for name in ("target", "guest", "destination"):
+        parser.add_argument(name, metavar=name.upper())
+    for name in ("ca", "certificate", "key", "server-name"):
+        parser.add_argument(f"--{name}")
+    asked = parser.parse_args()
+    if bool(asked.ca) != bool(asked.certificate and asked.key):
+        parser.error("--ca, --certificate and --key go together")
+    return asked
+
+
 def main():
-    target, guest, destination = sys.argv[1:]
-    # Over the network: grpc.secure_channel(target, grpc.ssl_channel_credentials(ca, key, certificate)).
-    with grpc.insecure_channel(target, options=[("grpc.default_authority", "godwit")]) as channel:
+    asked = arguments()
+    with connected(asked) as channel:
         try:
-            moved = move(channel, guest, destination)
+            moved = move(channel, asked.guest, asked.destination)
         except grpc.RpcError as error:
             info = detail(error, error_details_pb2.ErrorInfo)
             help = detail(error, error_details_pb2.Help)

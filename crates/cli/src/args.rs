@@ -27,10 +27,10 @@ use self::context::CONTEXT_MORE;
 pub(crate) use self::context::{ContextAct, Given};
 pub(crate) use self::hook::HookAct;
 use self::looks::{FEW, limit};
-pub(crate) use self::looks::{Holds, List, Show};
+pub(crate) use self::looks::{Holds, List, Listed, Show};
 pub(crate) use self::more::{Asked, Bundle};
 use self::more::{BUNDLE_MORE, COMPLETIONS_MORE, DOCTOR_MORE, MAN_MORE, MORE};
-pub(crate) use self::moves::{Keep, Migrate, Plan};
+pub(crate) use self::moves::{Keep, Migrate, Move};
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::place::{PlaceArgs, Wanted};
 use self::run::RUN_MORE;
@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Say what stands in the way of a move, and which VFs the guest would get there now; nothing is held or changed
     #[command(after_help = PLAN_MORE)]
-    Plan(Plan),
+    Plan(Move),
     /// Put a guest, or all guests of a PF, on standby and take the VF; so it stays until accelerate, or until Godwit moves it
     #[command(after_help = STANDBY_MORE)]
     Standby(Stay),
@@ -110,7 +110,7 @@ pub(crate) enum Command {
     /// Show the newest migrations of this host
     List(List),
     /// Show the migrations that have ended, newest first: outcome, when, how long, and why if it failed
-    History(List),
+    History(Listed),
     /// Show all about one migration
     Show(Show),
     /// Turn a migration round at its next phase boundary; refused once the guest has left
@@ -158,6 +158,8 @@ pub(crate) enum Command {
     },
     /// Show this host and its peers, each asked now
     Hosts,
+    /// Show the pools of this host: their PFs, and how many VFs are free, held, in guests and in quarantine
+    Pools,
     /// Show the VFs of this host's pools, and who uses them; check them, keep one from everybody, or give it out again
     Vfs {
         #[command(subcommand)]
@@ -314,11 +316,13 @@ mod tests {
         for wrong in [
             vec!["godwit", "adopt", ""],
             vec!["godwit", "status", "--limit", "0"],
-            vec!["godwit", "status", "--limit", "1001"],
+            vec!["godwit", "status", "--limit", "10001"],
             vec!["godwit", "status", "0198", "--limit", "5"],
-            vec!["godwit", "list", "--limit", "1001"],
+            vec!["godwit", "list", "--limit", "10001"],
+            vec!["godwit", "list", "--limit", "5", "--all"],
             vec!["godwit", "list", "--guest", ""],
             vec!["godwit", "history", "--limit", "0"],
+            vec!["godwit", "history", "--open"],
             vec!["godwit", "history", "--state", "/tmp"],
             vec!["godwit", "show"],
             vec!["godwit", "show", "0198", "--state", "/tmp"],

@@ -13,7 +13,7 @@ use godwit_api::v1::{
     AccelerateGuestRequest, AcceleratePfRequest, AdoptGuestRequest, CancelMigrationRequest, CheckVfsRequest,
     CleanVfRequest, CreateMigrationRequest, CreateMigrationResponse, DoctorRequest, DoctorResponse, Failure,
     GetMigrationRequest, Guest, Hold, Host, ListGuestsRequest, ListHoldsRequest, ListHostsRequest,
-    ListMigrationsRequest, ListPoolsRequest, ListVfsRequest, Migration, MigrationFilter,
+    ListMigrationsRequest, ListMigrationsResponse, ListPoolsRequest, ListVfsRequest, Migration,
     PlanMigrationRequest, PlanMigrationResponse, Pool, QuarantineVfRequest, ReleaseVfRequest,
     ResolveMigrationRequest, RetryMigrationRequest, StandbyGuestRequest, StandbyPfRequest, Vf, VfCheck,
     WatchMigrationRequest, WatchMigrationResponse,
@@ -94,23 +94,12 @@ impl Client {
         answer.migration.ok_or(Error::Ended("it named the migration"))
     }
 
-    /// The newest migrations, of one guest or, when it is empty, of all.
+    /// The newest migrations, or those of the next page.
     pub(crate) async fn list(
         &mut self,
-        guest: String,
-        filter: MigrationFilter,
-        limit: u32,
-    ) -> Result<Vec<Migration>, Error> {
-        let filter = filter.into();
-        let request = ListMigrationsRequest {
-            limit,
-            guest,
-            filter,
-            page_token: String::new(),
-        };
-        Ok(within(DEADLINE, request, |r| self.migrations.list_migrations(r))
-            .await?
-            .migrations)
+        request: ListMigrationsRequest,
+    ) -> Result<ListMigrationsResponse, Error> {
+        within(DEADLINE, request, |r| self.migrations.list_migrations(r)).await
     }
 
     pub(crate) async fn cancel(&mut self, id: String) -> Result<Migration, Error> {

@@ -19,6 +19,7 @@ mod migrate;
 mod names;
 mod offline;
 mod plan;
+mod pools;
 mod resolve;
 mod retry;
 mod run;
@@ -29,7 +30,7 @@ mod waiting;
 mod watch;
 
 use self::list::Listing;
-use crate::args::{Args, Command, List, PlaceArgs, Wanted};
+use crate::args::{Args, Command, Listed, PlaceArgs, Wanted};
 use crate::client::Client;
 use crate::failure::Error;
 use crate::output::Output;
@@ -41,8 +42,11 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
     match &args.command {
         Command::Guests => guests::guests(daemon().await?, out).await,
         Command::Adopt { guest, policy } => adopt::adopt(daemon().await?, guest, *policy, out).await,
+        Command::Migrate(options) if options.dry_run => {
+            plan::plan(daemon().await?, options.what.planned(), out).await
+        }
         Command::Migrate(options) => migrate::migrate(daemon().await?, options, out).await,
-        Command::Plan(wanted) => plan::plan(daemon().await?, wanted, out).await,
+        Command::Plan(wanted) => plan::plan(daemon().await?, wanted.planned(), out).await,
         Command::Standby(wanted) => stay::standby(daemon().await?, wanted, out).await,
         Command::Accelerate(wanted) => stay::accelerate(daemon().await?, wanted, out).await,
         Command::Run(wanted) => {
@@ -52,7 +56,10 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Retry { id } => retry::retry(daemon().await?, id, out).await,
         Command::Resolve(wanted) => resolve::resolve(daemon().await?, wanted, out).await,
         Command::Watch { id, timeout } => watch::watch(daemon().await?, id, *timeout, out).await,
-        Command::List(wanted) => listed(&args.place, Listing::All, wanted, out).await,
+        Command::List(wanted) => {
+            let listing = if wanted.open { Listing::Open } else { Listing::All };
+            listed(&args.place, listing, &wanted.which, out).await
+        }
         Command::History(wanted) => listed(&args.place, Listing::Ended, wanted, out).await,
         Command::Show(wanted) => match wanted.from.journal() {
             Some(directory) => offline::show(directory, &wanted.id, out),
@@ -68,6 +75,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         Command::Explain { reason } => explain::explain(reason.as_deref(), out),
         Command::Context { act } => context::context(act, &wanted_place(&args.place), out),
         Command::Hosts => hosts::hosts(daemon().await?, out).await,
+        Command::Pools => pools::pools(daemon().await?, out).await,
         Command::Vfs { act } => vfs::vfs(daemon().await?, act.as_ref(), out).await,
         Command::Holds(wanted) => match wanted.from.journal() {
             Some(directory) => offline::holds(directory, out),
@@ -91,10 +99,10 @@ fn wanted_place(place: &PlaceArgs) -> Wanted {
     place.wanted().unwrap_or(Wanted::Unsaid)
 }
 
-async fn listed(place: &PlaceArgs, listing: Listing, wanted: &List, out: &mut Output) -> Result<u8, Error> {
+async fn listed(place: &PlaceArgs, listing: Listing, wanted: &Listed, out: &mut Output) -> Result<u8, Error> {
     if let Some(directory) = wanted.from.journal() {
         return offline::list(directory, listing, wanted, out);
     }
     let client = connect(place).await?;
-    list::list(client, listing, wanted.guest.as_deref(), wanted.limit, out).await
+    list::list(client, listing, wanted.guest.as_deref(), wanted.most(), out).await
 }

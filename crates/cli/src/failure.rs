@@ -58,14 +58,15 @@ impl From<Failure> for Error {
 }
 
 impl From<Status> for Error {
-    /// The details are the daemon's failure; without them only gRPC's code and words are known.
+    /// The details are the daemon's failure; without them only gRPC's code and words are known. What a daemon says of a call that it
+    /// does not know was written before there was that call.
     fn from(status: Status) -> Error {
         let code = status.code();
         match godwit_api::status::failure(&status) {
-            Some(failure) => Error::Refused {
+            Some(failure) if code != Code::Unimplemented => Error::Refused {
                 failure: Box::new(failure),
             },
-            None => Error::Status {
+            _ => Error::Status {
                 code,
                 message: words_of(&status),
             },
@@ -157,7 +158,7 @@ impl Error {
             Error::Status {
                 code: Code::Unimplemented,
                 ..
-            } => "are godwit and godwitd of the same version? godwit --version; godwitd --version".into(),
+            } => "upgrade godwitd there; which version each host has: godwit hosts".into(),
             Error::Status { .. } | Error::Silent { .. } | Error::Ended(_) => {
                 "what does the daemon say? journalctl --unit godwitd --since -5min".into()
             }
@@ -196,7 +197,12 @@ fn sentence(code: Code) -> &'static str {
         Code::FailedPrecondition => "this cannot be done now",
         Code::PermissionDenied | Code::Unauthenticated => "this is not allowed",
         Code::ResourceExhausted => "godwitd has too much to do",
-        Code::Unimplemented => "godwitd does not know this command",
+        Code::Unimplemented => {
+            concat!(
+                "godwitd does not know this request: it is older than this godwit, which is ",
+                env!("CARGO_PKG_VERSION")
+            )
+        }
         Code::Unavailable | Code::Cancelled | Code::Aborted => "godwitd broke off",
         Code::DeadlineExceeded => "godwitd did not answer in time",
         Code::Internal | Code::Unknown | Code::DataLoss | Code::Ok => "the connection to godwitd failed",

@@ -7,6 +7,7 @@
 mod ballast;
 mod disk;
 mod error;
+mod health;
 mod history;
 mod kept;
 mod open;

@@ -5,6 +5,7 @@ mod bus;
 mod caretaker;
 mod cause;
 mod config;
+mod health;
 mod hook;
 mod keep;
 mod libvirt;
@@ -22,7 +23,7 @@ use godwit_coordinator::{
     Coordinator, Expiry, Journal, Settings, Unasked, World,
     faults::{Faults, Faulty},
 };
-use godwit_server::{Audit, Keys, Known};
+use godwit_server::{Audit, Health, Keys, Known};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -130,7 +131,7 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let vfs = Vfs::new(config.pools.iter().map(PoolTable::spec).collect());
     vfs.ensure().await;
     let world = Arc::new(real_world(&config, keys.as_ref(), &faults, vfs.clone())?);
-    let events = world.events();
+    let (events, libvirt) = (world.events(), world.libvirt_open());
     let faulty = Arc::new(Faulty::new(Arc::clone(&world), faults));
     let settings = settings(&config, keys.as_ref());
     let coordinator = Coordinator::start(settings.clone(), faulty, journal).await?;
@@ -156,8 +157,13 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(answers.serve(hooks, stopped.clone()));
     let socket = (socket, config.socket);
+    let health = Health::default();
+    let (told, journal) = (health.clone(), coordinator.clone());
+    tokio::spawn(health::keep_told(told, libvirt, async move || {
+        journal.can_be_written().await.map_err(|error| error.to_string())
+    }));
     let local = server::local(
-        coordinator.clone(),
+        (coordinator.clone(), health.clone()),
         socket,
         groups,
         audit.clone(),
@@ -166,7 +172,7 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let peers = async {
         match (config.listen, keys) {
             (Some(address), Some(keys)) => {
-                let routes = for_network(coordinator, config.keep.settings()).await;
+                let routes = for_network((coordinator, &health), config.keep.settings()).await;
                 server::network(routes, address, (keys, known), audit, stopped).await
             }
             _ => std::future::pending().await,
@@ -185,17 +191,21 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
 }
 
 /// What other hosts and operators elsewhere may ask.
-async fn for_network<W: World>(coordinator: Coordinator<W>, keep: keep::Settings) -> Routes {
+async fn for_network<W: World>(
+    (coordinator, health): (Coordinator<W>, &Health),
+    keep: keep::Settings,
+) -> Routes {
     let desk = KeepDesk::new(coordinator.clone(), keep);
-    let routes = godwit_server::for_network(coordinator).await;
+    let routes = godwit_server::for_network(coordinator, health).await;
     godwit_server::and_kept_frames(routes, desk)
 }
 
 fn audit(config: &Config) -> anyhow::Result<Audit> {
-    match config.audit.keep() {
-        Some(keep) => Audit::to_file(keep).context("[audit]"),
-        None => Ok(Audit::to_log()),
-    }
+    let audit = match config.audit.keep() {
+        Some(keep) => Audit::to_file(keep).context("[audit]")?,
+        None => Audit::to_log(),
+    };
+    Ok(audit.with_looks(config.audit.looks))
 }
 
 fn settings(config: &Config, keys: Option<&Arc<Keys>>) -> Settings {

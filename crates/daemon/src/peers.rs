@@ -36,7 +36,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 const ADMIT: Duration = Duration::from_secs(30);
 
 /// As `told` says it of a call that a peer does not know.
-const UNKNOWN_CALL: &str = "does not know this call";
+const UNKNOWN_CALL: &str = "is older than this host's";
 
 /// Every host that this one may ask.
 #[derive(Debug, Clone)]
@@ -334,7 +334,10 @@ fn is_passing(status: &Status) -> bool {
 /// The peer's own words if it refused, or that it cannot be reached.
 fn told(host: &str, status: &Status) -> Cause {
     if status.code() == Code::Unimplemented {
-        return peer_refused(host, UNKNOWN_CALL);
+        let message = format!("{host} does not know what it was asked for: its godwitd {UNKNOWN_CALL}");
+        return cause("PEER_REFUSED", message).hint(format!(
+            "upgrade godwitd on {host}; `godwit hosts` shows the version of each host"
+        ));
     }
     if let Some(failure) = godwit_api::status::failure(status) {
         return said_by(host, words::cause_of(failure));
@@ -381,26 +384,4 @@ fn sighting(wire: WireSighting) -> Sighting {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peers_words_say_whose_they_are() {
-        let full = Cause {
-            reason: "JOURNAL_FULL".into(),
-            message: "journal /var/lib/godwit/godwit.db: there is no space".into(),
-            hint: "df -h /var/lib/godwit".into(),
-            ..Cause::default()
-        };
-        let told = said_by("alpha", full.clone());
-        assert_eq!(told.message, format!("on alpha: {}", full.message));
-        assert_eq!(told.hint, "on alpha: df -h /var/lib/godwit");
-        assert_eq!(told.reason, full.reason);
-        // Named already, or nothing to say.
-        let named = Cause {
-            message: "host alpha has no free VF in pool `fabric`".into(),
-            ..Cause::default()
-        };
-        assert_eq!(said_by("alpha", named.clone()), named);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use godwit_coordinator::{Coordinator, World};
-use godwit_server::{Audit, Door, Gate, Groups, Keys, Known, Limits, for_this_host};
+use godwit_server::{Audit, Door, Gate, Groups, Health, Keys, Known, Limits, for_this_host};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -54,7 +54,7 @@ pub(crate) fn bind(path: &Path, mode: u32) -> anyhow::Result<UnixListener> {
 
 /// Serves this host's operators until told to stop.
 pub(crate) async fn local<W: World>(
-    coordinator: Coordinator<W>,
+    (coordinator, health): (Coordinator<W>, Health),
     (listener, path): (UnixListener, PathBuf),
     groups: Groups,
     audit: Audit,
@@ -62,7 +62,7 @@ pub(crate) async fn local<W: World>(
 ) -> anyhow::Result<()> {
     info!(socket = %path.display(), "listening for operators");
     let limits = Limits::of_this_host();
-    let gate = Gate::new(for_this_host(coordinator).await, audit, &limits);
+    let gate = Gate::new(for_this_host(coordinator, &health).await, audit, &limits);
     Door::new(gate, limits, stop).local(listener, groups).await;
     let _ = fs::remove_file(&path);
     Ok(())

@@ -1,6 +1,7 @@
 //! Who asked for what, on what, from where, and what came of it: one JSON object on a line.
 //!
-//! Every request that changes something is written down, and every one that was refused, whatever it asked for. Names from
+//! Every request that changes something is written down, and every one that was refused, whatever it asked for; those that only look where
+//! that is wanted. Names from
 //! outside are clipped, and JSON escapes what could end a line, so nobody writes one of their own. Keys, certificates and
 //! the contents of requests are never in it. A request is answered only when its line has been handed over: who floods
 //! the log waits for it. Of one caller's refusals only so many are written down; the others are counted, and that is.
@@ -44,6 +45,8 @@ pub struct Keep {
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
     lines: Option<mpsc::Sender<String>>,
+    /// What only looks is written down as well.
+    looks: bool,
     refusals: Arc<Refusals>,
 }
 
@@ -103,8 +106,18 @@ impl Audit {
         })?;
         Ok(Audit {
             lines: Some(sender),
-            refusals: Arc::default(),
+            ..Audit::default()
         })
+    }
+
+    /// Whether what only looks is written down as well.
+    #[must_use]
+    pub fn with_looks(self, looks: bool) -> Audit {
+        Audit { looks, ..self }
+    }
+
+    pub(crate) fn looks(&self) -> bool {
+        self.looks
     }
 
     /// Writes down what another door let in, or with which reason and why it did not.

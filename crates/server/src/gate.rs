@@ -101,7 +101,7 @@ impl Gate {
             Some(status) if status.details().is_empty() => complete(status),
             _ => response,
         };
-        if refused.is_some() || kind == Some(Kind::Change) {
+        if refused.is_some() || kind == Some(Kind::Change) || self.audit.looks() {
             let line = line(who, &path, &subject, refused.as_ref(), begun);
             self.audit.note(&line).await;
         }
@@ -166,7 +166,9 @@ fn complete(bare: &Status) -> Response<Body> {
         _ => "INTERNAL",
     };
     let hint = match bare.code() {
-        Code::Unimplemented => "are godwit and godwitd of the same version? `godwitd --version`",
+        Code::Unimplemented => {
+            "who asks is newer than this godwitd: upgrade it. `godwitd --version` says what it is"
+        }
         _ => "",
     };
     let message = match bare.message() {

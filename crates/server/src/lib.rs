@@ -29,5 +29,5 @@ pub use gate::Gate;
 pub use keys::{Files, Keys, KeysError};
 pub use limits::Limits;
 pub use local::Groups;
-pub use services::{and_kept_frames, for_network, for_this_host};
+pub use services::{Health, and_kept_frames, for_network, for_this_host};
 pub use who::Who;

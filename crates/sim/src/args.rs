@@ -1,13 +1,13 @@
 //! The command line, and its help.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use godwit_sim::{
     Layout, bench,
     faults::Wanted,
     ills::WantedIll,
-    serve::{self, Options, Sim},
+    serve::{self, Network, Options, Sim},
     storm::{self, Wanted as Storms},
 };
 
@@ -69,6 +69,8 @@ pub(crate) struct Args {
     /// Keep the journals here; the world itself starts anew each time
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    network: Listen,
     /// End with exit code 1 if a rule of the world was broken
     #[arg(long)]
     pub(crate) check: bool,
@@ -94,6 +96,26 @@ struct World {
     /// Leave out the guests on alpha that each lack something, and so cannot be moved
     #[arg(long)]
     plain: bool,
+}
+
+/// Doors to the network, as real hosts have them.
+#[derive(Debug, clap::Args)]
+struct Listen {
+    /// Listen for TLS at IP:PORT too; alpha has this port, beta the next, and so on [default: at sockets alone]
+    #[arg(long, value_name = "ADDRESS", requires = "tls_dir")]
+    listen: Option<SocketAddr>,
+    /// Directory of `godwit certs init`: hosts with a certificate there listen, and its operators may do all
+    #[arg(long, value_name = "DIR", requires = "listen")]
+    tls_dir: Option<PathBuf>,
+}
+
+impl Listen {
+    fn network(&self) -> Option<Network> {
+        Some(Network {
+            address: self.listen?,
+            tls: self.tls_dir.clone()?,
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -160,6 +182,7 @@ impl Args {
             ills: self.ills.clone(),
             sockets: self.sockets.clone().unwrap_or_else(serve::default_directory),
             state: self.state.clone(),
+            network: self.network.network(),
         }
     }
 
@@ -178,6 +201,11 @@ impl Args {
         say("  godwit guests")?;
         if hosts > 1 && guests > 0 {
             say("  godwit migrate web-1 beta --wait")?;
+        }
+        for (host, name) in sim.hosts().iter().enumerate() {
+            if let Some(address) = sim.address(host) {
+                say(&format!("{name} listens at {address}, TLS"))?;
+            }
         }
         Ok(())
     }
@@ -229,6 +257,10 @@ mod tests {
         assert!(Args::try_parse_from(["godwit-sim", "--fault", "plug=silent"]).is_err());
         assert!(Args::try_parse_from(["godwit-sim", "--ill", "no-vfio@beta", "--ill", "link-down"]).is_ok());
         assert!(Args::try_parse_from(["godwit-sim", "--ill", "iommu"]).is_err());
+        let listens = ["godwit-sim", "--listen", "127.0.0.1:7716"];
+        assert!(Args::try_parse_from(listens).is_err(), "with which keys?");
+        let with_keys = [&listens[..], &["--tls-dir", "ca"]].concat();
+        assert!(Args::try_parse_from(with_keys).is_ok());
         assert!(Args::try_parse_from(["godwit-sim", "storm", "--pairs", "--replay", "7"]).is_ok());
     }
 }

@@ -1,7 +1,11 @@
-//! The pretend hosts' sockets: one for each host, in a directory that is this user's alone.
+//! The pretend hosts' sockets: one for each host, in a directory that is this user's alone; and their doors to the network, if they
+//! are to have any.
+
+mod network;
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,10 +14,15 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use godwit_coordinator::{Coordinator, World};
-use godwit_server::{Audit, Door, Gate, Groups, Limits, for_this_host};
-use tokio::{net::UnixListener, sync::watch};
+use godwit_server::{Audit, Door, Gate, Groups, Health, Limits, for_network, for_this_host};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+};
 use tracing::{info, warn};
 
+use self::network::Listening;
+pub use self::network::Network;
 use crate::{
     Layout,
     cluster::{Cluster, Journals},
@@ -42,6 +51,8 @@ pub struct Options {
     pub sockets: PathBuf,
     /// Where the journals are kept; none: in a directory that ends with the process.
     pub state: Option<PathBuf>,
+    /// Doors to the network.
+    pub network: Option<Network>,
 }
 
 /// A sim that serves.
@@ -49,6 +60,8 @@ pub struct Sim {
     cluster: Arc<Cluster>,
     sockets: PathBuf,
     names: Vec<String>,
+    /// Of each host that listens on the network.
+    addresses: Vec<Option<SocketAddr>>,
     _state: Option<tempfile::TempDir>,
 }
 
@@ -123,16 +136,30 @@ impl Sim {
             false,
         )?;
         tokio::spawn(Arc::clone(&cluster).obey(orders));
-        let sim = Sim {
+        let mut sim = Sim {
             cluster,
             sockets: options.sockets,
             names,
+            addresses: Vec::new(),
             _state: temporary,
         };
         for host in 0..sim.names.len() {
+            let network = match &options.network {
+                Some(network) => network.open((host, &sim.names)).await?,
+                None => None,
+            };
+            let (door, first) = network.unzip();
+            sim.addresses.push(door.as_ref().map(|door| door.address));
             let listener = bind(&sim.socket(host))?;
             sim.cluster.start(host).await?;
-            tokio::spawn(serve(Arc::clone(&sim.cluster), host, sim.socket(host), listener));
+            let doors = Doors {
+                socket: sim.socket(host),
+                network: door,
+            };
+            tokio::spawn(doors.serve(Arc::clone(&sim.cluster), host, (listener, first)));
+        }
+        if let Some(network) = &options.network {
+            network.check(&sim.names, sim.addresses.iter().flatten().count())?;
         }
         tokio::spawn(keep_looking(Arc::clone(&sim.cluster)));
         Ok(sim)
@@ -141,6 +168,11 @@ impl Sim {
     /// The socket of a host.
     pub fn socket(&self, host: HostId) -> PathBuf {
         self.sockets.join(format!("{}.sock", self.names[host]))
+    }
+
+    /// Where a host listens on the network; none if it does not.
+    pub fn address(&self, host: HostId) -> Option<SocketAddr> {
+        self.addresses[host]
     }
 
     /// Names of the hosts.
@@ -180,33 +212,69 @@ fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     UnixListener::bind(path).with_context(|| format!("socket {}", path.display()))
 }
 
-/// Serves a host, life after life; while its coordinator is dead there is no socket.
-async fn serve(cluster: Arc<Cluster>, host: HostId, path: PathBuf, first: UnixListener) {
-    let mut listener = Some(first);
-    loop {
-        let seat = cluster.shared.seat(host).clone();
-        let Some(seat) = seat else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
-        let bound = listener.take().map_or_else(|| bind(&path), Ok);
-        match bound {
-            Ok(listener) => serve_life(seat, listener).await,
-            Err(error) => return warn!("{error:#}"),
-        }
-        let _ = fs::remove_file(&path);
-    }
+/// By which a host can be asked.
+struct Doors {
+    socket: PathBuf,
+    network: Option<Listening>,
 }
 
-/// Ends at once with the coordinator: connections break off, as they do when a daemon dies. The door is a daemon's own.
-async fn serve_life(seat: Seat, listener: UnixListener) {
-    let limits = Limits::of_this_host();
-    let services = for_this_host(seat.coordinator.clone()).await;
-    let (_open, stop) = watch::channel(false);
-    let door = Door::new(Gate::new(services, Audit::to_log(), &limits), limits, stop);
-    tokio::select! {
-        () = seat.death() => {}
-        () = door.local(listener, Groups::default()) => {}
+impl Doors {
+    /// Serves a host, life after life; while its coordinator is dead nobody listens.
+    async fn serve(self, cluster: Arc<Cluster>, host: HostId, first: (UnixListener, Option<TcpListener>)) {
+        let mut listeners = Some(first);
+        loop {
+            let seat = cluster.shared.seat(host).clone();
+            let Some(seat) = seat else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let bound = match listeners.take() {
+                Some(first) => Ok(first),
+                None => self.bind().await,
+            };
+            match bound {
+                Ok(listeners) => self.serve_life(seat, listeners).await,
+                Err(error) => return warn!("{error:#}"),
+            }
+            let _ = fs::remove_file(&self.socket);
+        }
+    }
+
+    async fn bind(&self) -> anyhow::Result<(UnixListener, Option<TcpListener>)> {
+        let network = match &self.network {
+            Some(door) => Some(network::listen(door.address).await?),
+            None => None,
+        };
+        Ok((bind(&self.socket)?, network))
+    }
+
+    /// Ends at once with the coordinator: connections break off, as they do when a daemon dies. The doors are a daemon's own.
+    async fn serve_life(&self, seat: Seat, (socket, network): (UnixListener, Option<TcpListener>)) {
+        let (_open, stop) = watch::channel(false);
+        let health = Health::default();
+        let (limits, elsewhere) = (Limits::of_this_host(), Limits::default());
+        let services = for_this_host(seat.coordinator.clone(), &health).await;
+        let local = Door::new(
+            Gate::new(services, Audit::to_log(), &limits),
+            limits,
+            stop.clone(),
+        );
+        let away = async {
+            let (Some(door), Some(listener)) = (&self.network, network) else {
+                return std::future::pending().await;
+            };
+            let services = for_network(seat.coordinator.clone(), &health).await;
+            let gate = Gate::new(services, Audit::to_log(), &elsewhere);
+            let (keys, known) = (Arc::clone(&door.keys), Arc::clone(&door.known));
+            Door::new(gate, elsewhere, stop)
+                .network(listener, keys, known)
+                .await;
+        };
+        tokio::select! {
+            () = seat.death() => {}
+            () = local.local(socket, Groups::default()) => {}
+            () = away => {}
+        }
     }
 }
 

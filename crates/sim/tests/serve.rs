@@ -46,6 +46,7 @@ async fn paced(speed: f64, layout: Layout, faults: &[&str], ills: &[&str]) -> Pr
         ills: ills.iter().map(|ill| ill.parse().unwrap()).collect(),
         sockets: directory.path().join("sockets"),
         state: None,
+        network: None,
     };
     let sim = Sim::start(options).await.unwrap();
     Pretend { sim, directory }
@@ -479,6 +480,7 @@ async fn a_directory_that_others_can_enter_is_refused() {
         ills: Vec::new(),
         sockets: directory.path().to_owned(),
         state: None,
+        network: None,
     };
     let error = Sim::start(options).await.err().unwrap().to_string();
     assert!(error.contains("open to others"), "{error}");

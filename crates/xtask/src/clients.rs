@@ -25,7 +25,7 @@ const GO: [&str; 7] = [
     "protoc-gen-go-grpc",
 ];
 
-/// A simulator with a guest on alpha; it ends with this.
+/// A simulator with a guest on alpha, which listens at its socket and for TLS; it ends with this.
 struct Sim {
     process: Child,
     directory: PathBuf,
@@ -37,9 +37,16 @@ impl Sim {
         // What an earlier run left.
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory)?;
+        let mut certs = limited(&target(steps).join("debug/godwit"));
+        certs
+            .args(["certs", "init", "--host", "alpha", "--host", "beta"])
+            .args(["--operator", "me", "--dir"]);
+        run(certs.arg(directory.join("ca")))?;
         let mut sim = Command::new(target(steps).join("debug/godwit-sim"));
-        sim.args(["--plain", "--speed", "10", "--sockets"])
-            .arg(directory.join("sockets"));
+        sim.args(["--plain", "--speed", "10", "--guests", "3", "--sockets"])
+            .arg(directory.join("sockets"))
+            .args(["--listen", "127.0.0.1:0", "--tls-dir"])
+            .arg(directory.join("ca"));
         let log = fs::File::create(directory.join("godwit-sim.log"))?;
         sim.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let sim = Sim {
@@ -59,6 +66,33 @@ impl Sim {
 
     fn target(&self) -> String {
         format!("unix:{}", self.socket().display())
+    }
+
+    /// Where alpha listens for TLS, as it says.
+    fn address(&self) -> Result<String> {
+        let log = self.directory.join("godwit-sim.log");
+        let said = || {
+            let log = fs::read_to_string(&log)?;
+            let line = log
+                .lines()
+                .find_map(|line| line.strip_prefix("alpha listens at "));
+            Ok(line.and_then(|line| Some(line.split_once(',')?.0.to_owned())))
+        };
+        wait_for("godwit-sim's address", std::time::Duration::from_secs(60), said)
+    }
+
+    /// Options of the examples: the operator's keys. Each begins with so many dashes.
+    fn keys(&self, dashes: &str) -> Vec<String> {
+        let ca = self.directory.join("ca");
+        let file =
+            |option: &str, name: &str| [format!("{dashes}{option}"), ca.join(name).display().to_string()];
+        [
+            file("ca", "ca.pem"),
+            file("certificate", "me.pem"),
+            file("key", "me.key"),
+            [format!("{dashes}server-name"), "alpha".to_owned()],
+        ]
+        .concat()
     }
 }
 
@@ -81,7 +115,7 @@ fn limited(program: &Path) -> Command {
     command
 }
 
-/// The Python examples, and `buf curl`. Before it godwit-sim has been built.
+/// The Python examples, and `buf curl`. Before it godwit and godwit-sim have been built.
 pub(crate) fn python(steps: &Steps) -> Result<()> {
     let checkout = &steps.rig.place.checkout;
     let (examples, python) = (checkout.join("docs/examples"), python_with_packages(steps)?);
@@ -96,17 +130,25 @@ pub(crate) fn python(steps: &Steps) -> Result<()> {
         compile.arg(format!("{out}{}", stubs.display()));
     }
     run(compile.arg("godwit/v1/godwit.proto"))?;
-    let example = |file: &str| {
+    let example = |file: &str, target: String| {
         let mut example = limited(&python);
         example
             .env("PYTHONPATH", &stubs)
             .arg(examples.join(file))
-            .arg(sim.target());
+            .arg(target);
         example
     };
-    run(&mut example("look.py"))?;
-    run(example("move.py").args(["web-1", "beta"]))?;
-    refused(example("move.py").args(["nobody", "beta"]))?;
+    run(&mut example("look.py", sim.target()))?;
+    run(example("move.py", sim.target()).args(["web-1", "beta"]))?;
+    refused(example("move.py", sim.target()).args(["nobody", "beta"]))?;
+    // By TLS: the other guest of alpha.
+    let by_tls = || -> Result<Command> {
+        let mut example = example("move.py", sim.address()?);
+        example.args(sim.keys("--"));
+        Ok(example)
+    };
+    refused(by_tls()?.args(["nobody", "beta"]))?;
+    run(by_tls()?.args(["web-3", "beta"]))?;
     let mut curl = limited(&tools::buf_program(&steps.rig.place)?);
     curl.args([
         "curl",
@@ -119,7 +161,7 @@ pub(crate) fn python(steps: &Steps) -> Result<()> {
     run(curl.args(["--data", "{}", "http://godwit/godwit.v1.HostService/ListHosts"]))
 }
 
-/// The Go example, with Debian's packages alone. Before it godwit-sim has been built.
+/// The Go example, with Debian's packages alone. Before it godwit and godwit-sim have been built.
 pub(crate) fn go(steps: &Steps) -> Result<()> {
     let mut install = command("apt-get", ["-q", "install", "-y", "--no-install-recommends"]);
     run(install.args(GO).env("DEBIAN_FRONTEND", "noninteractive"))?;
@@ -150,7 +192,10 @@ pub(crate) fn go(steps: &Steps) -> Result<()> {
         example
     };
     run(example().args(["web-1", "beta"]))?;
-    refused(example().args(["nobody", "beta"]))
+    refused(example().args(["nobody", "beta"]))?;
+    let mut by_tls = limited(&program);
+    by_tls.args(sim.keys("-")).arg(sim.address()?);
+    run(by_tls.args(["web-3", "beta"]))
 }
 
 /// It ends with exit code 1, and not because it broke.

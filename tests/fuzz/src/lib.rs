@@ -9,6 +9,7 @@
 //! | `GODWIT_FUZZ_SECONDS` | how long a target runs [default: 500 inputs, or what 2 seconds allow] |
 //! | `GODWIT_FUZZ_SEED` | the seed [default: 1, or by the clock where there are seconds; it is printed] |
 //! | `GODWIT_FUZZ_INPUT` | a file: this input alone |
+//! | `GODWIT_FUZZ_KEEP` | 1: of each kind of outcome that neither seeds nor corpus had, an input is made small and written to `tests/fuzz/corpus/TARGET/kept-...` |
 //!
 //! An input that fails is made smaller and written to `tests/fuzz/corpus/TARGET/failed-...`. It belongs into the commit that mends it: every
 //! run of the target begins with all of its corpus, so a plain `cargo test` is its replay.
@@ -20,7 +21,7 @@ mod mutate;
 mod watch;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fmt::Debug,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
@@ -97,7 +98,10 @@ impl Target<'_> {
         let mut pool = corpus(&directory(self.name));
         pool.extend(seeds);
         pool.push(Vec::new());
-        fuzz.all(pool, Budget::of_environment());
+        let new = fuzz.all(pool, Budget::of_environment());
+        if std::env::var("GODWIT_FUZZ_KEEP").is_ok_and(|keep| keep == "1") {
+            fuzz.keep(new);
+        }
     }
 }
 
@@ -109,9 +113,10 @@ struct Fuzz<'a, T> {
 }
 
 impl<T: Debug> Fuzz<'_, T> {
-    fn all(&self, mut pool: Vec<Vec<u8>>, budget: Budget) {
+    /// Inputs that led to a kind of outcome that was new, by that kind.
+    fn all(&self, mut pool: Vec<Vec<u8>>, budget: Budget) -> BTreeMap<u64, Vec<u8>> {
         let begun = Instant::now();
-        let mut seen = HashSet::new();
+        let (mut seen, mut new) = (HashSet::new(), BTreeMap::new());
         for input in &pool {
             seen.insert(self.input(input));
         }
@@ -119,7 +124,9 @@ impl<T: Debug> Fuzz<'_, T> {
         let mut tried = 0;
         while tried < budget.inputs && begun.elapsed() < budget.time {
             let input = mutated(&pool, &self.target, &mut chance);
-            if seen.insert(self.input(&input)) {
+            let kind = self.input(&input);
+            if seen.insert(kind) {
+                new.insert(kind, input.clone());
                 if pool.len() >= POOL {
                     let old = chance.below(pool.len());
                     pool.swap_remove(old);
@@ -134,6 +141,15 @@ impl<T: Debug> Fuzz<'_, T> {
             first + tried,
             seen.len()
         ));
+        new
+    }
+
+    /// Writes them down, each without whatever its outcome does not need.
+    fn keep(&self, new: BTreeMap<u64, Vec<u8>>) {
+        for (kind, input) in new {
+            let small = self.smaller(input, |shorter| self.input(shorter) == kind);
+            keep(self.target.name, "kept", &small);
+        }
     }
 
     /// The outcome's kind.
@@ -155,7 +171,7 @@ impl<T: Debug> Fuzz<'_, T> {
     }
 
     fn failed(&self, input: &[u8], panic: &str) -> ! {
-        let small = self.smaller(input.to_owned());
+        let small = self.smaller(input.to_owned(), |shorter| self.outcome(shorter).is_err());
         let file = keep(self.target.name, "failed", &small);
         panic!(
             "{}: {panic}\nThe input, {} bytes, is in {}; every run of this target tries it first.",
@@ -165,8 +181,8 @@ impl<T: Debug> Fuzz<'_, T> {
         );
     }
 
-    /// Without whatever it fails without.
-    fn smaller(&self, mut input: Vec<u8>) -> Vec<u8> {
+    /// Without whatever is not needed for it to be so still.
+    fn smaller(&self, mut input: Vec<u8>, so: impl Fn(&[u8]) -> bool) -> Vec<u8> {
         let (mut left, mut size) = (SMALLER, input.len() / 2);
         while size > 0 && left > 0 {
             let mut at = 0;
@@ -174,9 +190,9 @@ impl<T: Debug> Fuzz<'_, T> {
                 let mut shorter = input.clone();
                 shorter.drain(at..(at + size).min(input.len()));
                 left -= 1;
-                match self.outcome(&shorter) {
-                    Err(_) => input = shorter,
-                    Ok(_) => at += size,
+                match so(&shorter) {
+                    true => input = shorter,
+                    false => at += size,
                 }
             }
             size /= 2;

@@ -60,7 +60,21 @@ fn what_fails_deep_inside_is_found_and_made_small() {
     let fails = |input: &[u8]| assert!(steps(input) < 3);
     let mut input = b"x".repeat(100);
     input.extend("deadline 4096 \u{202e} and more".bytes());
-    assert_eq!(fuzz(&fails).smaller(input).len(), "deadline4096\u{202e}".len());
+    let one = fuzz(&fails);
+    let small = one.smaller(input, |shorter| one.outcome(shorter).is_err());
+    assert_eq!(small.len(), "deadline4096\u{202e}".len());
+}
+
+#[test]
+fn what_led_to_something_new_is_handed_over_to_be_kept() {
+    let one = |input: &[u8]| String::from_utf8_lossy(input).contains("deadline");
+    let new = fuzz(&one).all(vec![b"10".to_vec()], budget(1));
+    let [(kind, input)] = &Vec::from_iter(new)[..] else {
+        panic!("one kind is new, and that of the seed is not");
+    };
+    let one = fuzz(&one);
+    let small = one.smaller(input.clone(), |shorter| one.input(shorter) == *kind);
+    assert_eq!(small, b"deadline");
 }
 
 #[test]

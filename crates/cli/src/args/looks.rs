@@ -6,14 +6,33 @@ use super::word;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
+    /// Only those that have not ended: at work, or resting
+    #[arg(long)]
+    pub(crate) open: bool,
+    #[command(flatten)]
+    pub(crate) which: Listed,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Listed {
     /// Only those of this guest: its name or UUID
     #[arg(long, value_parser = word)]
     pub(crate) guest: Option<String>,
-    /// Show at most this many migrations
+    /// Show at most this many migrations, 10000 at most
     #[arg(long, value_name = "N", default_value_t = FEW, value_parser = limit())]
-    pub(crate) limit: u32,
+    limit: u32,
+    /// Show all of them, as --limit 10000
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
     #[command(flatten)]
     pub(crate) from: From,
+}
+
+impl Listed {
+    /// At most this many.
+    pub(crate) fn most(&self) -> u32 {
+        if self.all { MOST } else { self.limit }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,7 +75,9 @@ impl From {
 
 /// A screenful.
 pub(super) const FEW: u32 = 20;
+/// More than a host keeps, if its configuration does not say otherwise; bounded, because all of it is kept in memory.
+const MOST: u32 = 10_000;
 
 pub(super) fn limit() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1..=1000)
+    clap::value_parser!(u32).range(1..=i64::from(MOST))
 }

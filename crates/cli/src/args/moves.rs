@@ -1,6 +1,6 @@
 //! What is typed to move a guest, or to see what would come of it.
 
-use godwit_api::v1 as api;
+use godwit_api::v1::{self as api, PlanMigrationRequest};
 
 use super::{Policy, Wait, request_id, transfer::Transfer, word};
 
@@ -8,7 +8,8 @@ pub(super) const MIGRATE_MORE: &str = "\
 Without --wait the command ends when the daemon has accepted the migration; `godwit show ID` shows it.
 With --wait it ends when nothing more is to be expected; its exit code is the outcome (see godwit --help).
 ctrl-C ends the watching, not the migration; `godwit watch ID` takes it up again. On a terminal it asks first, and the migration can be
-cancelled then; a second ctrl-C, or no answer for 30 s, leaves it running.";
+cancelled then; a second ctrl-C, or no answer for 30 s, leaves it running.
+With --dry-run nothing is begun, held or changed: it is `godwit plan` with the same options, answer and exit code.";
 
 pub(super) const PLAN_MORE: &str = "\
 Exit code 0: it would move and be accelerated; 3: it would move, on its standby; 1: it would not move.
@@ -37,18 +38,19 @@ impl Keep {
     }
 }
 
+/// Which guest, where to, and how.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Plan {
+pub(crate) struct Move {
     /// Name or UUID of a guest that runs on this host
     #[arg(value_parser = word)]
     pub(crate) guest: String,
     /// Name of the destination host, as the daemon's configuration has it
     #[arg(value_name = "HOST", value_parser = word)]
     pub(crate) destination: String,
-    /// As of migrate [default: the guest's own policy]
+    /// Whether it must have a VF at the destination [default: the guest's own policy]
     #[arg(long, value_enum)]
     pub(crate) policy: Option<Policy>,
-    /// As of migrate [default: as the daemon's configuration has it]
+    /// Whether frames that arrive in the guest's pause are kept, and delivered where it runs next [default: as the daemon's configuration has it]
     #[arg(long, value_enum)]
     pub(crate) keep: Option<Keep>,
     /// Go on in spite of errors with this reason, as CPU_UNFIT; may be given again
@@ -58,31 +60,33 @@ pub(crate) struct Plan {
     pub(crate) transfer: Transfer,
 }
 
+impl Move {
+    /// What would come of it?
+    pub(crate) fn planned(&self) -> PlanMigrationRequest {
+        PlanMigrationRequest {
+            guest: self.guest.clone(),
+            destination: self.destination.clone(),
+            policy: Policy::wire(self.policy),
+            transfer: self.transfer.wire(),
+            ignore: self.ignore.clone(),
+            keep: Keep::wire(self.keep),
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Migrate {
-    /// Name or UUID of a guest that runs on this host
-    #[arg(value_parser = word)]
-    pub(crate) guest: String,
-    /// Name of the destination host, as the daemon's configuration has it
-    #[arg(value_name = "HOST", value_parser = word)]
-    pub(crate) destination: String,
+    #[command(flatten)]
+    pub(crate) what: Move,
+    /// Begin nothing: say what stands in its way, and which VFs it would get there, as plan does
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) wait: Wait,
-    /// Whether it must have a VF at the destination [default: the guest's own policy]
-    #[arg(long, value_enum)]
-    pub(crate) policy: Option<Policy>,
     /// Probes a second that the guest sends, to measure its outage, 0 to 1000; 0: none [default: as the daemon's configuration has it]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub(crate) probes: Option<u32>,
-    /// Whether frames that arrive in the guest's pause are kept, and delivered where it runs next [default: as the daemon's configuration has it]
-    #[arg(long, value_enum)]
-    pub(crate) keep: Option<Keep>,
     /// Name this request, 1 to 128 bytes: the same name gives the same migration again [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub(crate) request_id: Option<String>,
-    /// Go on in spite of errors with this reason, as CPU_UNFIT; may be given again
-    #[arg(long, value_name = "REASON", value_parser = word)]
-    pub(crate) ignore: Vec<String>,
-    #[command(flatten)]
-    pub(crate) transfer: Transfer,
 }

@@ -141,7 +141,7 @@ mod tests {
             .map_err(|error| error.to_string())?
             .command
         {
-            Command::Migrate(migrate) => Ok(migrate.transfer.wire()),
+            Command::Migrate(migrate) => Ok(migrate.what.transfer.wire()),
             other => panic!("{other:?}"),
         }
     }

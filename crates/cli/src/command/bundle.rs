@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use godwit_api::v1::{Failure, Migration, MigrationFilter};
+use godwit_api::v1::{Failure, ListMigrationsRequest, ListMigrationsResponse};
 use godwit_coordinator::{Which, offline};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
+use super::list::Found;
 use crate::args::{Bundle, Wanted};
 use crate::bundle::{self, Part, archive, host};
 use crate::client::Client;
@@ -89,16 +90,9 @@ async fn answers(client: &Client, about: Option<&str>) -> Vec<Part> {
         d.vfs(),
         e.holds(),
         f.guests(),
-        g.list(String::new(), MigrationFilter::Unspecified, NEWEST),
+        g.list(newest_of("")),
         records(each(), about),
     );
-    let pools = pools.map(|pools| {
-        let rows = pools.iter().map(|pool| {
-            json!({ "name": pool.name, "pfs": pool.pfs, "vfs": pool.vfs, "free": pool.free_vfs, "held": pool.held_vfs,
-                "guests": pool.guest_vfs, "quarantined": pool.quarantined_vfs })
-        });
-        json!({ "pools": rows.collect::<Vec<_>>() })
-    });
     let [
         doctor_name,
         hosts_name,
@@ -118,7 +112,10 @@ async fn answers(client: &Client, about: Option<&str>) -> Vec<Part> {
             hosts_name,
             hosts.as_ref().map(|hosts| text(&json::Hosts::from(&hosts[..]))),
         ),
-        part(pools_name, pools.as_ref().map(text)),
+        part(
+            pools_name,
+            pools.as_ref().map(|pools| text(&json::Pools::from(&pools[..]))),
+        ),
         part(vfs_name, vfs.as_ref().map(|vfs| text(&json::Vfs::from(&vfs[..])))),
         part(
             holds_name,
@@ -132,41 +129,57 @@ async fn answers(client: &Client, about: Option<&str>) -> Vec<Part> {
         ),
         part(
             list_name,
-            newest.as_ref().map(|all| text(&json::Migrations::from(&all[..]))),
+            newest.as_ref().map(|page| text(&json::Migrations::from(page))),
         ),
     ];
     if let Some(records) = records {
         parts.push(part(
             records_name,
-            records
-                .as_ref()
-                .map(|all| text(&json::Migrations::from(&all[..]))),
+            records.as_ref().map(|page| text(&json::Migrations::from(page))),
         ));
     }
     parts
 }
 
 /// Those that were asked for: of a guest by its name, or one by its id.
-async fn records(mut client: Client, about: Option<&str>) -> Option<Result<Vec<Migration>, Error>> {
-    let about = about?.to_owned();
-    let guests = client
-        .list(about.clone(), MigrationFilter::Unspecified, NEWEST)
-        .await;
+async fn records(mut client: Client, about: Option<&str>) -> Option<Result<ListMigrationsResponse, Error>> {
+    let about = about?;
+    let guests = client.list(newest_of(about)).await;
     match guests {
-        Ok(all) if !all.is_empty() => Some(Ok(all)),
-        _ => Some(client.get(about).await.map(|migration| vec![migration])),
+        Ok(page) if !page.migrations.is_empty() => Some(Ok(page)),
+        _ => Some(
+            client
+                .get(about.into())
+                .await
+                .map(|migration| ListMigrationsResponse {
+                    migrations: vec![migration],
+                    next_page_token: String::new(),
+                }),
+        ),
+    }
+}
+
+/// Of one guest or, where it is empty, of all.
+fn newest_of(guest: &str) -> ListMigrationsRequest {
+    ListMigrationsRequest {
+        limit: NEWEST,
+        guest: guest.into(),
+        ..ListMigrationsRequest::default()
     }
 }
 
 /// The journal itself, where no daemon answers for it.
 fn journal(directory: &Path) -> [Part; 2] {
-    let list = offline::list(directory, "", Which::All, NEWEST);
+    // One more says whether there are more.
+    let list = offline::list(directory, "", Which::All, NEWEST + 1);
     let holds = offline::holds(directory);
     [
         Part::new(
             "offline-migrations.json",
-            list.map_err(|error| error.to_string())
-                .and_then(|look| text(&json::Migrations::from(&look.found[..]))),
+            list.map_err(|error| error.to_string()).and_then(|look| {
+                let found = Found::at_most(NEWEST as usize, look.found);
+                text(&json::Migrations::of(&found.migrations, found.more))
+            }),
         ),
         Part::new(
             "offline-holds.json",

@@ -14,18 +14,19 @@ use crate::view::{doctor, json, plan, transfer, words};
 use crate::watch::{PATIENCE, Retry};
 
 pub(crate) async fn migrate(client: Client, options: &Migrate, out: &mut Output) -> Result<u8, Error> {
+    let what = &options.what;
     let request = CreateMigrationRequest {
-        guest: options.guest.clone(),
-        destination: options.destination.clone(),
+        guest: what.guest.clone(),
+        destination: what.destination.clone(),
         request_id: options
             .request_id
             .clone()
             .unwrap_or_else(|| Uuid::new_v4().to_string()),
-        policy: Policy::wire(options.policy),
+        policy: Policy::wire(what.policy),
         probes_per_second: options.probes,
-        keep: Keep::wire(options.keep),
-        transfer: options.transfer.wire(),
-        ignore: options.ignore.clone(),
+        keep: Keep::wire(what.keep),
+        transfer: what.transfer.wire(),
+        ignore: what.ignore.clone(),
     };
     if !options.wait.wait {
         return begin(client, &request, out).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use godwit_api::v1::MigrationFilter;
+use godwit_api::v1::{ListMigrationsRequest, Migration, MigrationFilter};
 use tokio::time::timeout;
 
 use super::explain;
@@ -95,8 +95,7 @@ async fn hosts(client: &mut Client) -> Option<BTreeSet<String>> {
     if let Ok(Ok(hosts)) = timeout(HOSTS, client.hosts()).await {
         return Some(hosts.into_iter().map(|host| host.name).collect());
     }
-    let lately = client.list(String::new(), MigrationFilter::Unspecified, NEWEST);
-    let lately = lately.await.ok()?.into_iter();
+    let lately = newest(client, MigrationFilter::Unspecified).await?.into_iter();
     Some(
         lately
             .flat_map(|migration| [migration.source, migration.destination])
@@ -105,8 +104,17 @@ async fn hosts(client: &mut Client) -> Option<BTreeSet<String>> {
 }
 
 async fn migrations(client: &mut Client, filter: MigrationFilter) -> Option<BTreeSet<String>> {
-    let migrations = client.list(String::new(), filter, NEWEST).await.ok()?;
+    let migrations = newest(client, filter).await?;
     Some(migrations.into_iter().map(|migration| migration.id).collect())
+}
+
+async fn newest(client: &mut Client, filter: MigrationFilter) -> Option<Vec<Migration>> {
+    let request = ListMigrationsRequest {
+        limit: NEWEST,
+        filter: filter.into(),
+        ..ListMigrationsRequest::default()
+    };
+    Some(client.list(request).await.ok()?.migrations)
 }
 
 #[cfg(test)]

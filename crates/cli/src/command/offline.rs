@@ -7,26 +7,28 @@ use jiff::Timestamp;
 
 use super::{
     holds,
-    list::{self, Listing},
+    list::{self, Found, Listing},
     show,
 };
-use crate::args::List;
+use crate::args::Listed;
 use crate::exit;
 use crate::failure::Error;
 use crate::output::Output;
 use crate::view::words;
 
-pub(super) fn list(directory: &Path, listing: Listing, wanted: &List, out: &mut Output) -> Result<u8, Error> {
+pub(super) fn list(
+    directory: &Path,
+    listing: Listing,
+    wanted: &Listed,
+    out: &mut Output,
+) -> Result<u8, Error> {
     let guest = wanted.guest.as_deref();
-    let look = offline::list(
-        directory,
-        guest.unwrap_or_default(),
-        listing.which(),
-        wanted.limit,
-    );
+    let most = wanted.most();
+    // One more says whether there are more.
+    let look = offline::list(directory, guest.unwrap_or_default(), listing.which(), most + 1);
     let look = look.map_err(refused)?;
     out.note(&origin(&look, Timestamp::now()))?;
-    list::tell(&look.found, listing, guest, out)?;
+    list::tell(&Found::at_most(most as usize, look.found), listing, guest, out)?;
     Ok(tell_damage(&look.damaged, out))
 }
 

@@ -1,8 +1,8 @@
-//! What `godwit hosts`, `godwit vfs` and `godwit holds` print for people.
+//! What `godwit hosts`, `godwit pools`, `godwit vfs` and `godwit holds` print for people.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use godwit_api::v1::{Hold, Host, Vf, VfUsage};
+use godwit_api::v1::{Hold, Host, Pool, Vf, VfUsage};
 
 use super::table::{Fit, Table};
 use super::text::or_dash;
@@ -33,6 +33,34 @@ pub(crate) fn hosts(hosts: &[Host], width: Option<usize>) -> Vec<String> {
             known(format!("{} of {}", host.free_vfs, host.vfs)).into(),
             known(host.migrations.to_string()).into(),
             host.problem.as_str().into(),
+        ]);
+    }
+    table.lines(width)
+}
+
+/// `godwit pools`.
+pub(crate) fn pools(pools: &[Pool], width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new([
+        ("POOL", Fit::Cut),
+        ("PFS", Fit::Wrap),
+        ("VFS", Fit::Keep),
+        ("FREE", Fit::Keep),
+        ("HELD", Fit::Keep),
+        ("IN GUESTS", Fit::Keep),
+        ("QUARANTINED", Fit::Keep),
+        ("OTHERS", Fit::Keep),
+    ]);
+    for pool in pools {
+        let counted = pool.free_vfs + pool.held_vfs + pool.guest_vfs + pool.quarantined_vfs;
+        table.row([
+            pool.name.as_str().into(),
+            or_dash(&pool.pfs.join(", ")),
+            pool.vfs.to_string().into(),
+            pool.free_vfs.to_string().into(),
+            pool.held_vfs.to_string().into(),
+            pool.guest_vfs.to_string().into(),
+            pool.quarantined_vfs.to_string().into(),
+            pool.vfs.saturating_sub(counted).to_string().into(),
         ]);
     }
     table.lines(width)

@@ -16,7 +16,7 @@ mod plan;
 pub(crate) use checks::Checks;
 pub(crate) use doctor::Doctor;
 pub(crate) use hook::{HookChecked, HookInstalled};
-pub(crate) use hosts::{Holds, Hosts, Vfs};
+pub(crate) use hosts::{Holds, Hosts, Pools, Vfs};
 use measured::Measurement;
 pub(crate) use plan::Plan;
 
@@ -92,6 +92,8 @@ struct Pair<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Migrations<'a> {
     migrations: Vec<Migration<'a>>,
+    /// There are older ones.
+    more: bool,
 }
 
 /// `godwit standby --pf` and `accelerate --pf`.
@@ -260,11 +262,18 @@ impl<'a> From<&'a api::PairStatus> for Pair<'a> {
     }
 }
 
-impl<'a> From<&'a [api::Migration]> for Migrations<'a> {
-    fn from(migrations: &'a [api::Migration]) -> Migrations<'a> {
+impl<'a> Migrations<'a> {
+    pub(crate) fn of(migrations: &'a [api::Migration], more: bool) -> Migrations<'a> {
         Migrations {
             migrations: migrations.iter().map(Migration::from).collect(),
+            more,
         }
+    }
+}
+
+impl<'a> From<&'a api::ListMigrationsResponse> for Migrations<'a> {
+    fn from(page: &'a api::ListMigrationsResponse) -> Migrations<'a> {
+        Migrations::of(&page.migrations, !page.next_page_token.is_empty())
     }
 }
 

@@ -42,6 +42,7 @@ impl Stage {
                     ills: Vec::new(),
                     sockets,
                     state: None,
+                    network: None,
                 };
                 let sim = Sim::start(options).await.unwrap();
                 told.send(sim.socket(0)).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::fake::{Answer, Daemon, Script};
 use crate::story::{ID, accelerated, failure, guest, on_standby, place, rolled_back, run, transferring};
-use godwit_api::v1::Migration;
+use godwit_api::v1::{Failure, Migration};
 use tonic::Code;
 
 fn everything() -> Script {
@@ -135,6 +135,70 @@ fn history_is_what_has_ended() {
     assert_eq!(daemon.asked(), ["history 7 web-1", "history 20"]);
 }
 
+fn many(number: usize) -> Script {
+    let list = (0..number).map(|n| Migration {
+        id: format!("{n:08}"),
+        ..Migration::default()
+    });
+    Script {
+        list: list.collect(),
+        ..Script::default()
+    }
+}
+
+#[test]
+fn those_that_are_open_alone() {
+    let (_dir, socket) = place();
+    let daemon = Daemon::start(&socket, everything());
+    let open = run(&socket, &["list", "--open", "--guest", "web-1"]);
+    assert_eq!((open.code, open.out.lines().count()), (0, 3));
+    let _ = run(&socket, &["list", "--open", "--all", "--json"]);
+    assert_eq!(daemon.asked(), ["open 20 web-1", "open 1000"]);
+    drop(daemon);
+    let _daemon = Daemon::start(&socket, Script::default());
+    let none = run(&socket, &["list", "--open", "--guest", "web-1"]);
+    assert_eq!(
+        (none.code, none.out.as_str()),
+        (0, "No migration of web-1 is open.\n")
+    );
+}
+
+#[test]
+fn a_list_goes_on_over_all_pages_and_has_an_end() {
+    let (_dir, socket) = place();
+    let ids = |args: &[&str]| {
+        let all = run(&socket, &[args, &["--json"]].concat()).json().remove(0);
+        let ids = all["migrations"].as_array().unwrap().iter();
+        let ids: Vec<String> = ids.map(|one| one["id"].as_str().unwrap().into()).collect();
+        (ids, all["more"].as_bool().unwrap())
+    };
+    let named = |number: usize| Vec::from_iter((0..number).map(|n| format!("{n:08}")));
+    {
+        let daemon = Daemon::start(&socket, many(2500));
+        assert_eq!(ids(&["list", "--all"]), (named(2500), false));
+        assert_eq!(ids(&["history", "--limit", "1500"]), (named(1500), true));
+        assert_eq!(
+            daemon.asked(),
+            [
+                "list 1000",
+                "list 1000 from 1000",
+                "list 1000 from 2000",
+                "history 1000",
+                "history 500 from 1000"
+            ]
+        );
+        let few = run(&socket, &["list", "--limit", "2"]);
+        let last = few.out.lines().last();
+        assert_eq!(
+            last,
+            Some("There are older ones: --limit N, or --all, shows more.")
+        );
+    }
+    let daemon = Daemon::start(&socket, many(10_001));
+    assert_eq!(ids(&["list", "--all"]), (named(10_000), true));
+    assert_eq!(daemon.asked().len(), 10);
+}
+
 #[test]
 fn status_is_list_and_show_in_one_word() {
     let (_dir, socket) = place();
@@ -180,7 +244,10 @@ fn nothing_there() {
     assert_eq!(run(&socket, &["list"]).out, "There are no migrations.\n");
     let of = run(&socket, &["list", "--guest", "web-1"]);
     assert_eq!(of.out, "There are no migrations of web-1.\n");
-    assert_eq!(run(&socket, &["list", "--json"]).out, "{\"migrations\":[]}\n");
+    assert_eq!(
+        run(&socket, &["list", "--json"]).out,
+        "{\"migrations\":[],\"more\":false}\n"
+    );
     assert_eq!(run(&socket, &["history"]).out, "No migration has ended yet.\n");
     let of = run(&socket, &["history", "--guest", "web-1"]);
     assert_eq!(of.out, "No migration of web-1 has ended yet.\n");
@@ -317,5 +384,43 @@ fn a_reader_that_goes_away_ends_every_command_quietly() {
             .unwrap();
         let run = crate::story::finish(child);
         assert_eq!((run.code, run.err.as_str()), (141, ""), "{args:?}");
+    }
+}
+
+/// What an older daemon says of a call that it has not heard of: gRPC alone, or its door in words of that time.
+#[test]
+fn a_daemon_that_is_older_than_a_command_is_named_with_what_to_upgrade() {
+    let (_dir, socket) = place();
+    let old = Failure {
+        reason: "UNIMPLEMENTED".into(),
+        message: "godwitd does not know this call".into(),
+        hint: "are godwit and godwitd of the same version? `godwitd --version`".into(),
+        ..Failure::default()
+    };
+    for pools in [Vec::new(), vec![Answer::No(Code::Unimplemented, old)]] {
+        let script = Script {
+            pools,
+            ..Script::default()
+        };
+        let _daemon = Daemon::start(&socket, script);
+        let told = run(&socket, &["pools"]);
+        assert_eq!(told.code, 1);
+        let lines: Vec<_> = told
+            .err
+            .lines()
+            .filter(|line| !line.starts_with("Caused by"))
+            .collect();
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            lines,
+            [
+                &format!(
+                    "Error: godwitd does not know this request: it is older than this godwit, which is {version}"
+                ),
+                "Hint: upgrade godwitd there; which version each host has: godwit hosts"
+            ]
+        );
+        let json = run(&socket, &["pools", "--json"]).json().remove(0);
+        assert_eq!(json["error"]["reason"], "UNIMPLEMENTED");
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use godwit_server::{Audit, Door, Files, Gate, Keys, Known, Limits, Operator, Role, for_network};
+use godwit_server::{Audit, Door, Files, Gate, Health, Keys, Known, Limits, Operator, Role, for_network};
 use godwit_sim::Layout;
 use godwit_sim::serve::{Options, Sim};
 use tokio::net::TcpListener;
@@ -67,7 +67,7 @@ impl Alpha {
                     operators: vec![operator("mover", Role::Operate), operator("watcher", Role::View)],
                 };
                 let limits = Limits::default();
-                let services = for_network(sim.coordinator(0).unwrap()).await;
+                let services = for_network(sim.coordinator(0).unwrap(), &Health::default()).await;
                 let (_open, stop) = watch::channel(false);
                 let door = Door::new(Gate::new(services, Audit::to_log(), &limits), limits, stop);
                 tokio::select! {
@@ -160,6 +160,7 @@ fn options(place: &Path) -> Options {
         ills: Vec::new(),
         sockets: place.join("sockets"),
         state: None,
+        network: None,
     }
 }
 

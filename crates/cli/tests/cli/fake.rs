@@ -43,6 +43,7 @@ pub(crate) struct Script {
     pub(crate) guests: Vec<Guest>,
     pub(crate) adopt: Vec<Answer<Guest>>,
     pub(crate) hosts: Vec<Host>,
+    pub(crate) pools: Vec<Answer<Vec<Pool>>>,
     pub(crate) vfs: Vec<Vf>,
     /// Of both that can be done with one.
     pub(crate) vf: Vec<Answer<Vf>>,
@@ -247,9 +248,13 @@ impl MigrationService for Fake {
         let keep = keep(request.get_ref().keep());
         let transfer = transfer(request.get_ref().transfer.as_ref());
         let PlanMigrationRequest {
-            guest, destination, ..
+            guest,
+            destination,
+            ignore,
+            ..
         } = request.into_inner();
-        let question = format!("plan {guest} {destination}{policy}{keep}{transfer}");
+        let ignore: String = ignore.iter().map(|reason| format!(" ignore {reason}")).collect();
+        let question = format!("plan {guest} {destination}{policy}{keep}{transfer}{ignore}");
         Ok(Response::new(self.answer(question, &self.script.plan).await?))
     }
 
@@ -272,15 +277,23 @@ impl MigrationService for Fake {
             MigrationFilter::Open => "open",
             MigrationFilter::Ended => "history",
         };
-        let question = format!("{verb} {} {}", asked.limit, asked.guest)
-            .trim_end()
-            .to_owned();
-        let migrations = self
+        let from = match &asked.page_token[..] {
+            "" => String::new(),
+            token => format!(" from {token}"),
+        };
+        let question = format!("{verb} {} {}", asked.limit, asked.guest);
+        let question = format!("{}{from}", question.trim_end());
+        let all = self
             .answer(question, &[Answer::Yes(self.script.list.clone())])
             .await?;
+        let begin: usize = asked.page_token.parse().unwrap_or(0);
+        let end = all.len().min(begin + asked.limit as usize);
         Ok(Response::new(ListMigrationsResponse {
-            migrations,
-            next_page_token: String::new(),
+            migrations: all[begin..end].to_vec(),
+            next_page_token: match end == all.len() {
+                true => String::new(),
+                false => end.to_string(),
+            },
         }))
     }
 
@@ -408,11 +421,9 @@ impl HostService for Fake {
         Ok(Response::new(ListVfsResponse { vfs }))
     }
 
-    async fn list_pools(
-        &self,
-        _: Request<godwit_api::v1::ListPoolsRequest>,
-    ) -> Result<Response<godwit_api::v1::ListPoolsResponse>, Status> {
-        Err(Status::unimplemented("pools"))
+    async fn list_pools(&self, _: Request<ListPoolsRequest>) -> Result<Response<ListPoolsResponse>, Status> {
+        let pools = self.answer("pools".into(), &self.script.pools).await?;
+        Ok(Response::new(ListPoolsResponse { pools }))
     }
 
     async fn list_holds(&self, _: Request<ListHoldsRequest>) -> Result<Response<ListHoldsResponse>, Status> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "guests",
     "adopt",
     "migrate",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 26] = [
     "explain",
     "context",
     "hosts",
+    "pools",
     "vfs",
     "holds",
     "hook",

@@ -281,3 +281,46 @@ fn what_arrives_in_the_pause_is_told_of_each_nic() {
     assert!(json.out.contains(nics), "{}", json.out);
     assert_eq!(daemon.asked(), ["plan web-1 beta KEEP_ON", "plan web-1 beta"]);
 }
+
+#[test]
+fn a_dry_run_of_a_move_is_its_plan_and_begins_nothing() {
+    let (_dir, socket) = place();
+    let options = [
+        "web-1",
+        "beta",
+        "--policy",
+        "prefer",
+        "--keep",
+        "on",
+        "--bandwidth",
+        "2GiB/s",
+        "--parallel",
+        "4",
+        "--ignore",
+        "CPU_UNFIT",
+    ];
+    // What is only about a move that is begun may stand there too.
+    let more = [
+        "--dry-run",
+        "--wait",
+        "--timeout",
+        "5m",
+        "--probes",
+        "10",
+        "--request-id",
+        "x",
+    ];
+    let without = |plan: &mut PlanMigrationResponse| plan.pairs[0].vf.clear();
+    let alike: [(Script, u8); 3] = [(script(|_| {}), 0), (script(without), 3), (script(troubled), 1)];
+    for (script, code) in alike {
+        let daemon = Daemon::start(&socket, script);
+        for json in [&[][..], &["--json"]] {
+            let plan = run(&socket, &[&["plan"], &options[..], json].concat());
+            let dry = run(&socket, &[&["migrate"], &options[..], &more, json].concat());
+            assert_eq!((plan.code, dry.code), (i32::from(code), i32::from(code)));
+            assert_eq!((plan.out, plan.err), (dry.out, dry.err));
+        }
+        let asked = "plan web-1 beta POLICY_PREFER KEEP_ON at 2048 MiB/s by 4 ignore CPU_UNFIT";
+        assert_eq!(daemon.asked(), [asked; 4]);
+    }
+}

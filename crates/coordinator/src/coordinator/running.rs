@@ -7,7 +7,7 @@ use godwit_api::v1 as api;
 use tokio::sync::watch;
 
 use super::Coordinator;
-use crate::{Refused, World, operation::View, words};
+use crate::{JournalError, Refused, World, operation::View, words};
 
 /// Through it operations come and go.
 #[derive(Default)]
@@ -64,6 +64,14 @@ impl<W: World> Coordinator<W> {
     /// Changes when an operation begins or ends.
     pub fn turns(&self) -> watch::Receiver<()> {
         self.0.door.turns.subscribe()
+    }
+
+    /// Whether what begins a migration could be written down now.
+    ///
+    /// # Errors
+    /// Why not: a full disk, for example.
+    pub async fn can_be_written(&self) -> Result<(), JournalError> {
+        self.0.journal.can_be_written().await
     }
 
     /// From now on nothing new begins here (`why`, after the host's name: "is shutting down"), or it does again (none). What

@@ -89,3 +89,22 @@ async fn a_full_database_gets_the_space_that_was_set_aside_and_begins_nothing() 
     assert_eq!(found[0].entries().len(), 1);
     assert!(matches!(found[0].state(), State::Work(..)));
 }
+
+#[tokio::test]
+async fn that_it_cannot_be_written_is_known_before_something_is_to_be() {
+    let place = tempfile::tempdir().unwrap();
+    let ballast = place.path().join("godwit.ballast");
+    let journal = Journal::open(place.path()).unwrap();
+    journal.can_be_written().await.unwrap();
+    // What is in the way of the space that is set aside.
+    std::fs::remove_file(&ballast).unwrap();
+    std::fs::create_dir(&ballast).unwrap();
+    let error = journal.can_be_written().await.unwrap_err();
+    assert!(matches!(error, JournalError::Full { .. }), "{error}");
+    std::fs::remove_dir(&ballast).unwrap();
+    journal.can_be_written().await.unwrap();
+    let read_only = |disk: &mut Disk| disk.connection.execute_batch("PRAGMA query_only = 1");
+    journal.ask(read_only).await.unwrap().unwrap();
+    let error = journal.can_be_written().await.unwrap_err();
+    assert!(matches!(error, JournalError::Database { .. }), "{error}");
+}

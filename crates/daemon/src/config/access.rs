@@ -37,6 +37,8 @@ pub(crate) struct AuditTable {
     pub(crate) megabytes: u64,
     /// So many older files are kept, at most 100. Default 4.
     pub(crate) kept: u32,
+    /// What only looks is written down as well. Default false.
+    pub(crate) looks: bool,
 }
 
 impl Default for AuditTable {
@@ -45,6 +47,7 @@ impl Default for AuditTable {
             file: None,
             megabytes: 64,
             kept: 4,
+            looks: false,
         }
     }
 }

@@ -39,6 +39,7 @@ const WORDS: &[&str] = &[
     "[audit]\n",
     "file = ",
     "megabytes = 1\n",
+    "looks = true\n",
     "[measure]\n",
     "probes = 100\n",
     "ask = \"10.0.0.1\"\n",

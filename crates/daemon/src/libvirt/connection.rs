@@ -82,6 +82,13 @@ struct Current {
     why: String,
 }
 
+impl super::Libvirt {
+    /// Whether the connection for all but migrate calls is open, and each change of that.
+    pub(crate) fn open(&self) -> watch::Receiver<bool> {
+        self.inner.main.watch()
+    }
+}
+
 impl Slot {
     /// A connection, being opened. With `events`, libvirt's events and the connection's own go there.
     pub(super) fn open(uri: &str, name: &str, events: Option<broadcast::Sender<Event>>) -> Arc<Slot> {

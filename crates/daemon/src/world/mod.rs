@@ -37,7 +37,7 @@ use godwit_migration::{
     Brief, Cause, Event, Guest, GuestRefusal, Pair, PciAddress, Phase, Policy, Sighting, Vf,
     doctor::Diagnosis, preflight::GuestFacts, profile::MustMatch,
 };
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
 use self::{doctor::Practice, doubt::Doubt, evidence::Evidence, hooked::Remembered};
@@ -107,6 +107,11 @@ impl RealWorld {
     /// With what the doctor knows of this daemon.
     pub(crate) fn examined(self, practice: Practice) -> RealWorld {
         RealWorld { practice, ..self }
+    }
+
+    /// Whether libvirt's connection is open, and each change of that.
+    pub(crate) fn libvirt_open(&self) -> watch::Receiver<bool> {
+        self.libvirt.open()
     }
 
     /// What libvirt tells on its own.

@@ -6,7 +6,8 @@ use godwit_api::status;
 use godwit_coordinator::{Coordinator, Deadlines, Expiry, History, Journal, Limits as Transfers, Settings};
 use godwit_migration::profile::MustMatch;
 use godwit_server::{
-    Audit, Door, Gate, Groups, Keys, Known, Limits, Operator, Role, audit::Keep, for_network, for_this_host,
+    Audit, Door, Gate, Groups, Health, Keys, Known, Limits, Operator, Role, audit::Keep, for_network,
+    for_this_host,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -27,7 +28,16 @@ pub(crate) struct Beta {
     pub(crate) socket: PathBuf,
     pub(crate) audit: PathBuf,
     pub(crate) directory: tempfile::TempDir,
+    pub(crate) health: Health,
     _stop: watch::Sender<bool>,
+}
+
+/// What its configuration has besides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    None,
+    Revokes,
+    Looks,
 }
 
 pub(crate) fn patient() -> Limits {
@@ -43,15 +53,20 @@ impl Beta {
     }
 
     pub(crate) async fn with(limits: Limits, slow: Duration) -> Beta {
-        Beta::made(limits, slow, false).await
+        Beta::made(limits, slow, Extra::None).await
+    }
+
+    /// What only looks is written down, too.
+    pub(crate) async fn with_looks() -> Beta {
+        Beta::made(patient(), Duration::ZERO, Extra::Looks).await
     }
 
     /// With a list of revoked certificates, `revoked.pem`; there is none in it yet.
     pub(crate) async fn revoking() -> Beta {
-        Beta::made(patient(), Duration::ZERO, true).await
+        Beta::made(patient(), Duration::ZERO, Extra::Revokes).await
     }
 
-    async fn made(limits: Limits, slow: Duration, revokes: bool) -> Beta {
+    async fn made(limits: Limits, slow: Duration, extra: Extra) -> Beta {
         let authority = Authority::new();
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings {
@@ -69,7 +84,7 @@ impl Beta {
         let coordinator = Coordinator::start(settings, Arc::new(Empty { slow }), journal);
         let coordinator = coordinator.await.unwrap();
         let mut files = authority.files(directory.path(), "beta", 2099);
-        if revokes {
+        if extra == Extra::Revokes {
             let crl = directory.path().join("revoked.pem");
             std::fs::write(&crl, authority.list(&[])).unwrap();
             files.crl = Some(crl);
@@ -90,14 +105,19 @@ impl Beta {
             most: 1 << 20,
             kept: 1,
         });
-        let log = log.unwrap();
+        let log = log.unwrap().with_looks(extra == Extra::Looks);
+        let health = Health::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gate = Gate::new(for_network(coordinator.clone()).await, log.clone(), &limits);
+        let gate = Gate::new(
+            for_network(coordinator.clone(), &health).await,
+            log.clone(),
+            &limits,
+        );
         let door = Door::new(gate, limits, stopped.clone());
         tokio::spawn(door.network(listener, Arc::new(keys), Arc::new(known)));
         let socket = directory.path().join("godwitd.sock");
-        let gate = Gate::new(for_this_host(coordinator).await, log, &limits);
+        let gate = Gate::new(for_this_host(coordinator, &health).await, log, &limits);
         let door = Door::new(gate, limits, stopped);
         tokio::spawn(door.local(UnixListener::bind(&socket).unwrap(), Groups::default()));
         Beta {
@@ -106,6 +126,7 @@ impl Beta {
             socket,
             audit,
             directory,
+            health,
             _stop: stop,
         }
     }

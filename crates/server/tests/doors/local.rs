@@ -126,3 +126,60 @@ async fn tls_or_http_1_on_the_plain_socket_is_put_out() {
         assert!(rest.is_empty(), "{rest:?}");
     }
 }
+
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The next frame: its kind, stream and payload.
+async fn next(stream: &mut UnixStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    (head[3], number, payload)
+}
+
+#[tokio::test]
+async fn a_connection_has_only_so_many_requests_at_once_and_one_more_is_refused() {
+    let mut limits = patient();
+    limits.streams = 3;
+    let beta = Beta::with(limits, Duration::from_secs(60)).await;
+    let mut stream = UnixStream::connect(&beta.socket).await.unwrap();
+    // Who heeds nothing of what it is told: five requests whose bodies never end.
+    let path = "/godwit.v1.HostService/ListVfs";
+    let mut block = vec![0x83, 0x86, 0x44, u8::try_from(path.len()).unwrap()];
+    block.extend(path.bytes());
+    let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    hello.extend(frame(SETTINGS, 0, 0, &[]));
+    for request in [1, 3, 5, 7, 9] {
+        // END_HEADERS alone.
+        hello.extend(frame(HEADERS, 4, request, &block));
+    }
+    stream.write_all(&hello).await.unwrap();
+    let (mut told, mut refused) = (None, Vec::new());
+    while refused.len() < 2 {
+        let frame = tokio::time::timeout(Duration::from_secs(5), next(&mut stream)).await;
+        match frame.expect("two of them are refused") {
+            (SETTINGS, 0, settings) => {
+                let most = settings.chunks(6).find(|setting| setting[..2] == [0, 3]);
+                told = told.or(most.map(|most| most[5]));
+            }
+            (RESET, request, code) => refused.push((request, code)),
+            _ => {}
+        }
+    }
+    assert_eq!(told, Some(3), "MAX_CONCURRENT_STREAMS");
+    // REFUSED_STREAM: it was not begun, and may be asked again.
+    assert_eq!(refused, [(7, vec![0, 0, 0, 7]), (9, vec![0, 0, 0, 7])]);
+}

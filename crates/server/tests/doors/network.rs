@@ -169,6 +169,25 @@ async fn what_was_asked_is_written_down_and_no_name_writes_more_than_its_own_lin
 }
 
 #[tokio::test]
+async fn who_looked_is_written_down_where_that_is_wanted() {
+    let beta = Beta::with_looks().await;
+    HostServiceClient::new(beta.channel_as("watcher"))
+        .list_holds(ListHoldsRequest {})
+        .await
+        .unwrap();
+    let lines = beta.audited().await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(
+        (&lines[0]["who"], &lines[0]["call"], &lines[0]["accepted"]),
+        (
+            &"operator watcher".into(),
+            &"/godwit.v1.HostService/ListHolds".into(),
+            &true.into()
+        )
+    );
+}
+
+#[tokio::test]
 async fn new_keys_are_used_without_a_restart_and_broken_ones_are_not() {
     let beta = Beta::new().await;
     assert_eq!(ask(beta.channel_as("alpha")).await.code(), Code::NotFound);
@@ -220,14 +239,55 @@ async fn who_is_revoked_comes_in_no_more_from_the_next_connection_on() {
     );
 }
 
+/// The first message of a client that speaks TLS 1.2 and nothing newer: no supported_versions among its extensions.
+fn hello_of_tls_1_2() -> Vec<u8> {
+    let extensions: [&[u8]; 3] = [
+        // supported_groups: secp256r1
+        &[0, 10, 0, 4, 0, 2, 0, 23],
+        // ec_point_formats: uncompressed
+        &[0, 11, 0, 2, 1, 0],
+        // signature_algorithms: ecdsa_secp256r1_sha256, rsa_pss_rsae_sha256
+        &[0, 13, 0, 6, 0, 4, 4, 3, 8, 4],
+    ];
+    let extensions = extensions.concat();
+    let mut hello = vec![3, 3];
+    hello.extend([7; 32]);
+    // No session; ECDHE with ECDSA or RSA, AES-128-GCM; no compression.
+    hello.extend([0, 0, 4, 0xc0, 0x2b, 0xc0, 0x2f, 1, 0]);
+    hello.extend([0, u8::try_from(extensions.len()).unwrap()]);
+    hello.extend(extensions);
+    let length = u8::try_from(hello.len()).unwrap();
+    [&[22, 3, 1, 0, length + 4, 1, 0, 0, length], &hello[..]].concat()
+}
+
 #[tokio::test]
-async fn a_thousand_silent_connections_keep_no_peer_out() {
+async fn who_speaks_tls_1_2_alone_is_refused_with_the_version() {
+    let beta = Beta::new().await;
+    let mut stream = TcpStream::connect(beta.address).await.unwrap();
+    stream.write_all(&hello_of_tls_1_2()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    read.expect("it is closed").unwrap();
+    // A fatal alert, protocol_version (RFC 8446, 6.2).
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 70], "{answer:?}");
+    let audited = beta.audited().await;
+    assert!(
+        audited
+            .iter()
+            .any(|line| line["call"] == "TLS" && line["accepted"] == false),
+        "{audited:?}"
+    );
+}
+
+/// They come from one address, which has 64 places; who comes from many is tried at `godwit-sim`'s door.
+#[tokio::test]
+async fn a_thousand_silent_connections_of_one_address_keep_no_peer_out() {
     let beta = Beta::with(patient(), Duration::ZERO).await;
     let mut crowd = Vec::new();
     for _ in 0..1000 {
         crowd.push(TcpStream::connect(beta.address).await.unwrap());
     }
-    // All of one address's places are taken for half a second at most.
+    // The peer comes from the same address: its places are taken for half a second at most.
     let begun = Instant::now();
     loop {
         match ask(beta.channel_as("alpha")).await.code() {

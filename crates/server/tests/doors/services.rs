@@ -41,6 +41,37 @@ async fn health_is_told_to_whoever_is_known_for_all_and_for_each_service() {
 }
 
 #[tokio::test]
+async fn a_host_that_cannot_do_what_it_is_asked_says_so_at_both_doors_until_it_can() {
+    let beta = Beta::new().await;
+    for channel in [beta.local(), beta.channel_as("watcher")] {
+        let mut health = HealthClient::new(channel);
+        for service in [
+            "",
+            "godwit.v1.MigrationService",
+            "godwit.v1.GuestService",
+            "godwit.v1.HostService",
+        ] {
+            let request = HealthCheckRequest {
+                service: service.into(),
+            };
+            let mut watch = health.watch(request.clone()).await.unwrap().into_inner();
+            let mut becomes = async |status: ServingStatus| {
+                while watch.message().await.unwrap().unwrap().status() != status {}
+            };
+            for (well, status) in [
+                (true, ServingStatus::Serving),
+                (false, ServingStatus::NotServing),
+                (true, ServingStatus::Serving),
+            ] {
+                beta.health.tell(well);
+                let told = tokio::time::timeout(std::time::Duration::from_secs(5), becomes(status)).await;
+                assert!(told.is_ok(), "{service} does not become {status:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn reflection_tells_the_whole_wire() {
     let beta = Beta::new().await;
     let mut client = ServerReflectionClient::new(beta.channel_as("watcher"));

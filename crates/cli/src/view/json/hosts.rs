@@ -1,4 +1,4 @@
-//! The JSON of `godwit hosts`, `godwit vfs` and `godwit holds`.
+//! The JSON of `godwit hosts`, `godwit pools`, `godwit vfs` and `godwit holds`.
 
 use godwit_api::v1 as api;
 use serde::Serialize;
@@ -25,6 +25,23 @@ struct Host<'a> {
     pools: &'a [String],
     clock: Option<String>,
     certificate_ends: Option<String>,
+}
+
+/// `godwit pools`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pools<'a> {
+    pools: Vec<Pool<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pool<'a> {
+    name: &'a str,
+    pfs: &'a [String],
+    vfs: u32,
+    free: u32,
+    held: u32,
+    guests: u32,
+    quarantined: u32,
 }
 
 /// `godwit vfs`.
@@ -90,6 +107,23 @@ impl<'a> From<&'a [api::Host]> for Hosts<'a> {
         };
         Hosts {
             hosts: hosts.iter().map(host).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a [api::Pool]> for Pools<'a> {
+    fn from(pools: &'a [api::Pool]) -> Pools<'a> {
+        let pool = |pool: &'a api::Pool| Pool {
+            name: &pool.name,
+            pfs: &pool.pfs,
+            vfs: pool.vfs,
+            free: pool.free_vfs,
+            held: pool.held_vfs,
+            guests: pool.guest_vfs,
+            quarantined: pool.quarantined_vfs,
+        };
+        Pools {
+            pools: pools.iter().map(pool).collect(),
         }
     }
 }

@@ -107,7 +107,7 @@ fn a_full_migration() {
 
 #[test]
 fn an_empty_migration_has_every_field() {
-    insta::assert_snapshot!(pretty(&Migrations::from(&[api::Migration::default()][..])), @r#"
+    insta::assert_snapshot!(pretty(&Migrations::of(&[api::Migration::default()], false)), @r#"
     {
       "migrations": [
         {
@@ -137,7 +137,8 @@ fn an_empty_migration_has_every_field() {
           "kept": null,
           "transfer": null
         }
-      ]
+      ],
+      "more": false
     }
     "#);
 }

@@ -83,6 +83,7 @@ pub(super) async fn place(speed: f64) -> Place {
         ills: Vec::new(),
         sockets: directory.path().join("sockets"),
         state: None,
+        network: None,
     };
     Place {
         mocks: Vec::new(),
