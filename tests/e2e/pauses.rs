@@ -15,8 +15,9 @@ use crate::stage::{PATIENCE, Stage, refused};
 
 /// Datagrams a second, each way.
 const RATE: u32 = 50;
-/// So many come twice, or behind a later one, at most, where the traffic is switched: the guest takes what comes by either port then, and
-/// one of the two is quicker. What is due to the pause is seen in a guest without a pair.
+/// So many come twice at most where the traffic is switched: the guest takes what comes by either port then. One of the two is quicker, so
+/// some come behind later ones, as many as wait for an emulator whose main loop plugs a VF. What is due to the pause alone is seen in a guest
+/// without a pair.
 const SWITCHED: u64 = 8;
 /// Before and after, so that a loss near the edges is seen.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -434,11 +435,10 @@ fn is_where_it_was(stage: &Stage, guest: Guest) -> Result<()> {
     stage.is_accelerated_on(guest, Host::Alpha)
 }
 
-/// Each datagram to the guest; few of them twice, or behind a later one.
+/// Each datagram to the guest, few of them twice.
 fn all_came(heard: &Heard) -> Result<()> {
     let few = heard.sent < u64::from(RATE) * 5;
-    let whole = heard.lost == 0 && heard.twice <= SWITCHED && heard.reordered <= SWITCHED;
-    ensure!(!few && whole, "{heard:?}");
+    ensure!(!few && heard.lost == 0 && heard.twice <= SWITCHED, "{heard:?}");
     Ok(())
 }
 

@@ -212,7 +212,8 @@ async fn starve(
                 .await
                 .map_err(|error| sentence(&error)),
             Err(error) => Err(sentence(&error)),
-        }.and(Err("broken".to_owned()))
+        }
+        .and(Err("broken".to_owned()))
     };
     let busy = || format!("it took more than {} s", AT_ONCE.as_secs());
     timeout(AT_ONCE, away).await.map_err(|_| busy())?
