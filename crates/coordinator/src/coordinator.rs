@@ -359,7 +359,9 @@ impl<W: World> Coordinator<W> {
     }
 
     /// Devices of this host or of a guest are not as they were: what rests for them is tried at once.
-    pub fn devices_begin_anew(&self) {}
+    pub fn devices_begin_anew(&self) {
+        self.0.hardware.send_replace(());
+    }
 
     pub(crate) fn hardware(&self) -> watch::Receiver<()> {
         self.0.hardware.subscribe()

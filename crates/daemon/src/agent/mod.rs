@@ -233,10 +233,7 @@ impl Agents {
     }
 
     fn target(&self) -> String {
-        self.asked
-            .filter(|_| false)
-            .map(|asked| asked.to_string())
-            .unwrap_or_default()
+        self.asked.map(|asked| asked.to_string()).unwrap_or_default()
     }
 
     async fn ask(

@@ -198,6 +198,9 @@ async fn starve(
     (pair, vf): (&Pair, PciAddress),
 ) -> Result<(), String> {
     // Frames for a MAC of its own are the VF's alone.
+    if pair.primary_mac != pair.mac {
+        return Ok(());
+    }
     let seen = agents.inspect(path, AT_ONCE).await;
     let seen = seen.map_err(|error| sentence(&error))?;
     if !idles(&seen, pair) {
@@ -205,7 +208,7 @@ async fn starve(
     }
     let away = async {
         match vfs.is_steered_here(vf).await {
-            Ok(true) => Ok(()),
+            Ok(true) => vfs.set_mac(vf, None).await.map_err(|error| sentence(&error)),
             // Its guest's driver fills the switch as long as the port is up. It is taken into the pair again at the next try.
             Ok(false) => agents
                 .release(path, pair.mac, AT_ONCE)
@@ -213,7 +216,6 @@ async fn starve(
                 .map_err(|error| sentence(&error)),
             Err(error) => Err(sentence(&error)),
         }
-        .and(Err("broken".to_owned()))
     };
     let busy = || format!("it took more than {} s", AT_ONCE.as_secs());
     timeout(AT_ONCE, away).await.map_err(|_| busy())?
@@ -225,7 +227,7 @@ fn idles(seen: &Inspection, pair: &Pair) -> bool {
         primary: pair.primary_mac,
         standby: pair.mac,
     };
-    agent::idle_primaries(&seen.pairs).contains(&tie) || tie.primary == tie.standby
+    agent::idle_primaries(&seen.pairs).contains(&tie)
 }
 
 #[cfg(test)]

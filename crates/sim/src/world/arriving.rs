@@ -174,7 +174,7 @@ impl Attempt<'_> {
     fn steer_away_again(&self, pairs: &[usize]) {
         let what = "take the MAC off again";
         self.world.shared.deed(self.guest, what, |model| {
-            for pair in &pairs[..0] {
+            for pair in pairs {
                 model.starve(self.host, self.guest, *pair);
             }
         });
