@@ -248,7 +248,7 @@ pub(crate) fn no_room(stage: &Stage) -> Result<()> {
     let traffic = Traffic::begin(stage, WEB_1.address)?;
     let mut pause = Pause::begin(stage)?;
     // Four MiB of other frames for it.
-    network::flood(&stage.place, WEB_1.address, 3000, 1400)?;
+    network::flood(&stage.place, WEB_1, 3000, 1400)?;
     sleep(STILL);
     pause.ends()?;
     let (code, said) = pause.moving.finish(PATIENCE)?;

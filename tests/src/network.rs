@@ -10,6 +10,7 @@ use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::command::{command, finish, output, run, succeeds};
+use crate::guest::Guest;
 use crate::{Host, Place, ssh};
 
 /// The address of the client outside the hosts.
@@ -125,8 +126,14 @@ pub fn client_has(place: &Place, address: &str, has: bool) -> Result<()> {
     ip(place, &format!("addr {word} {address} dev br-data"))
 }
 
-/// Sends that many echo requests of that many bytes to an address, two milliseconds apart, and asks for no answer.
-pub fn flood(place: &Place, address: &str, count: u32, bytes: u32) -> Result<()> {
+/// Sends that many echo requests of that many bytes to a guest, two milliseconds apart, and asks for no answer. The client has no doubts of its
+/// neighbour meanwhile, which may stand still.
+pub fn flood(place: &Place, guest: Guest, count: u32, bytes: u32) -> Result<()> {
+    let Guest { address, mac, .. } = guest;
+    ip(
+        place,
+        &format!("neigh replace {address} lladdr {mac} nud reachable dev br-data"),
+    )?;
     let (count, bytes) = (count.to_string(), bytes.to_string());
     let mut ping = command("ip", ["netns", "exec", &place.namespace(), "ping", "-q"]);
     ping.args([
