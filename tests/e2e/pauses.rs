@@ -16,8 +16,8 @@ use crate::stage::{PATIENCE, Stage, refused};
 /// Datagrams a second, each way.
 const RATE: u32 = 50;
 /// So many come twice at most where the traffic is switched: the guest takes what comes by either port then. One of the two is quicker, so
-/// some come behind later ones, as many as wait for an emulator whose main loop plugs a VF. What is due to the pause alone is seen in a guest
-/// without a pair.
+/// some come behind later ones, as many as wait for an emulator whose main loop plugs a VF. In a guest without a pair nothing comes twice
+/// but one of the pause, and what comes behind later ones is what was between the hosts when the network moved.
 const SWITCHED: u64 = 8;
 /// Before and after, so that a loss near the edges is seen.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -343,8 +343,11 @@ fn comes_whole(stage: &Stage, guest: Guest, from: Host, address: &str) -> Result
     let kept = kept(stage, &moving.last.id, from)?;
     println!("  {guest} from {from}: {heard:?}, {kept:?}");
     all_came(&heard)?;
-    let as_sent = heard.twice <= 1 && heard.reordered == 0;
-    ensure!(code == 0 || as_sent, "nothing was switched: {heard:?}");
+    ensure!(code == 0 || heard.twice <= 1, "nothing was switched: {heard:?}");
+    ensure!(
+        code == 0 || heard.reordered <= kept.late + SWITCHED,
+        "more came behind later ones than the record says: {heard:?}"
+    );
     ensure!(
         kept.not_kept.is_empty() && kept.delivered == kept.frames,
         "{kept:?}"

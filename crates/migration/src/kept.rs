@@ -50,7 +50,7 @@ pub struct Kept {
     pub no_room: u64,
     /// The destination refused them, or did not say what became of them.
     pub lost: u64,
-    /// Of those that were delivered: after the guest ran there, and so perhaps after newer ones.
+    /// Of those that were delivered: after the guest ran there, or behind newer ones that its network there had brought.
     pub late: u64,
     /// The destination's own network brought them as well: they were not delivered a second time.
     #[serde(default)]

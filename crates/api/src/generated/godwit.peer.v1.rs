@@ -49,7 +49,7 @@ pub struct KeepResponse {
     /// Not for this guest, or not to be understood.
     #[prost(uint64, tag = "3")]
     pub refused: u64,
-    /// Of those that were delivered: after the guest ran here.
+    /// Of those that were delivered: after the guest ran here, or behind newer ones of this network.
     #[prost(uint64, tag = "4")]
     pub late: u64,
     /// The longest time that one was kept by both hosts, milliseconds.

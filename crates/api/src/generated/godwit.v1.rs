@@ -405,7 +405,7 @@ pub struct Kept {
     /// The destination refused them, or did not say what became of them.
     #[prost(uint64, tag = "5")]
     pub lost: u64,
-    /// Of those that were delivered: after the guest ran there, and so perhaps after newer ones.
+    /// Of those that were delivered: after the guest ran there, or behind newer ones that its network there had brought.
     #[prost(uint64, tag = "6")]
     pub late: u64,
     /// The longest time that one was kept, milliseconds.

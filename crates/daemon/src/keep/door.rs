@@ -229,6 +229,6 @@ impl<W: World> Taking<W> {
             self.answer.no_room += 1;
             return;
         }
-        way.add(frame, held);
+        way.add(frame, seen);
     }
 }

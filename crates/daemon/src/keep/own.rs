@@ -28,6 +28,11 @@ impl Own {
         self.0.push_back((at, Likeness::of(frame).content));
     }
 
+    /// It brought one after that time.
+    pub(super) fn is_ahead_of(&self, seen: Instant) -> bool {
+        self.0.back().is_some_and(|(at, _)| *at > seen)
+    }
+
     /// Whether it brought this one, which the source saw then. Each that was brought stands for one alone.
     pub(super) fn has(&mut self, frame: &Frame, seen: Instant) -> bool {
         if self.0.is_empty() {
@@ -57,6 +62,7 @@ mod tests {
         assert!(!own.has(&frame(1), now));
         own.brought(&frame(1), now + ms(1000));
         own.brought(&frame(2), now + ms(1001));
+        assert!(own.is_ahead_of(now + ms(1000)) && !own.is_ahead_of(now + ms(1001)));
         // Of the same content, and another time.
         assert!(!own.has(&frame(1), now + ms(799)) && !own.has(&frame(1), now + ms(1201)));
         assert!(own.has(&frame(1), now + ms(1100)));

@@ -204,9 +204,15 @@ impl Way {
         brought
     }
 
-    /// It waits for room; the source has had it for so long.
-    pub(super) fn add(&mut self, frame: Frame, held: Duration) {
-        self.first.get_or_insert((Instant::now(), held));
+    /// It waits for room; the source saw it then. The network moves when the emulator here announces its guest, which is before the guest runs:
+    /// what was on its way between the hosts then stands behind newer ones.
+    pub(super) fn add(&mut self, frame: Frame, seen: Instant) {
+        let now = Instant::now();
+        self.first
+            .get_or_insert((now, now.saturating_duration_since(seen)));
+        if self.ran.is_none() && self.own.is_ahead_of(seen) {
+            self.tally.late += 1;
+        }
         self.feed.add(frame);
     }
 
