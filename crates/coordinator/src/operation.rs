@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use godwit_migration::{Cause, Course, Entry, Event, Figures, Happening, Migration, Phase, State, table};
+use godwit_migration::{Cause, Course, Entry, Event, Happening, Migration, Phase, State, table};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -16,35 +16,13 @@ use crate::{
 };
 
 mod own;
+mod view;
 
 use self::own::patience;
+pub(crate) use self::view::View;
 
 /// What the loop gives a phase beyond its deadline before it stops waiting for the work's own answer.
 const GRACE: Duration = Duration::from_secs(15);
-
-/// A migration as it is now.
-#[derive(Clone, Debug)]
-pub(crate) struct View {
-    pub(crate) migration: Arc<Migration>,
-    /// Of a running transfer.
-    pub(crate) progress: Option<Figures>,
-    /// In a queue, from 1; 0: it does not wait there.
-    pub(crate) place: u32,
-    /// Of a rest: why its last attempt failed, if for another reason than the journal has.
-    pub(crate) failed: Option<Arc<Cause>>,
-}
-
-impl View {
-    /// One with no transfer running.
-    pub(crate) fn of(migration: Migration) -> View {
-        View {
-            migration: Arc::new(migration),
-            progress: None,
-            place: 0,
-            failed: None,
-        }
-    }
-}
 
 /// Asks of a running operation. The answer tells whether it was taken.
 #[derive(Debug)]

@@ -156,15 +156,10 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
 
     let (stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(answers.serve(hooks, stopped.clone()));
-    let socket = (socket, config.socket);
-    let health = Health::default();
-    let (told, journal) = (health.clone(), coordinator.clone());
-    tokio::spawn(health::keep_told(told, libvirt, async move || {
-        journal.can_be_written().await.map_err(|error| error.to_string())
-    }));
+    let health = kept_told(libvirt, coordinator.clone());
     let local = server::local(
         (coordinator.clone(), health.clone()),
-        socket,
+        (socket, config.socket),
         groups,
         audit.clone(),
         stopped.clone(),
@@ -188,6 +183,16 @@ async fn serve(config: Config, keys: Option<Arc<Keys>>) -> anyhow::Result<()> {
     let _ = tokio::time::timeout(GOODBYE, local).await;
     info!("stopped; what was begun goes on at the next start");
     Ok(())
+}
+
+/// Whether this host can do what it is asked, as long as it runs.
+fn kept_told<W: World>(libvirt: tokio::sync::watch::Receiver<bool>, coordinator: Coordinator<W>) -> Health {
+    let health = Health::default();
+    tokio::spawn(health::keep_told(health.clone(), libvirt, async move || {
+        let written = coordinator.can_be_written().await;
+        written.map_err(|error| error.to_string())
+    }));
+    health
 }
 
 /// What other hosts and operators elsewhere may ask.

@@ -162,7 +162,7 @@ impl Cluster {
             Ok(journal) => *self.journal(host) = journal,
             Err(error) => self.shared.model().note(None, format!("no new journal: {error}")),
         }
-        self.shared.model().forgot.insert(host);
+        self.shared.model().hosts[host].forgot = true;
     }
 
     fn journal(&self, host: HostId) -> MutexGuard<'_, Journal> {

@@ -156,6 +156,8 @@ pub struct Host {
     pub cut_until: Option<Instant>,
     /// What the doctor is to find.
     pub ills: BTreeSet<Ill>,
+    /// Its journal was lost.
+    pub(crate) forgot: bool,
 }
 
 /// All of it.
@@ -173,8 +175,6 @@ pub struct Model {
     pub wrongs: u64,
     /// Guests whose agents say of the switch that they are asked for next that it is made, and make none.
     pub(crate) liars: BTreeSet<GuestId>,
-    /// Hosts whose journal was lost.
-    pub(crate) forgot: BTreeSet<HostId>,
     /// Where a migration's guest ran as it arrived.
     pub(crate) arrivals: BTreeMap<String, HostId>,
     /// What the guests' agents count.
@@ -203,6 +203,7 @@ impl Host {
             guests: BTreeSet::new(),
             cut_until: None,
             ills: BTreeSet::new(),
+            forgot: false,
         }
     }
 

@@ -149,7 +149,7 @@ impl Storm {
         info!("{} for guest {}: {answer:?}", ask.request, ask.guest);
         let asked_of = self.requests().get(&ask.request).map(|asked| asked.of);
         // A host that has lost its journal knows no request of before.
-        let forgot = asked_of.is_some_and(|of| self.cluster.shared.model().forgot.contains(&of));
+        let forgot = asked_of.is_some_and(|of| self.cluster.shared.model().hosts[of].forgot);
         let made = self
             .requests()
             .get(&ask.request)

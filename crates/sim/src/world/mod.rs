@@ -13,6 +13,7 @@ mod facts;
 mod leaving;
 mod locate;
 mod measure;
+mod order;
 mod peers;
 mod transfer;
 
@@ -30,6 +31,7 @@ use godwit_migration::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use self::attempt::Attempt;
+pub(crate) use self::order::Order;
 use crate::{
     faults::Kind,
     model::{Domain, GuestId, HostId, Model},
@@ -69,17 +71,6 @@ impl Seat {
         // The sender is in this very hand.
         let _ = self.life.subscribe().wait_for(|dead| *dead).await;
     }
-}
-
-/// Asked of whoever runs the world.
-#[derive(Clone, Debug)]
-pub(crate) enum Order {
-    /// The host's coordinator dies now and comes back after a while.
-    Crash(HostId, std::time::Duration),
-    /// The same, and its journal is lost.
-    Forget(HostId, std::time::Duration),
-    /// Somebody cancels the migration.
-    Cancel(HostId, String),
 }
 
 /// One life of one host's daemon.
