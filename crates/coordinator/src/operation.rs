@@ -51,7 +51,7 @@ pub(crate) struct Operation<W> {
     view: watch::Sender<View>,
     /// Room for its transfer.
     slot: Option<Slot>,
-    /// Why the last attempt of a rest failed; it is not worth a line in the journal.
+    /// As the view has it; it is not worth a line in the journal.
     failed: Option<Cause>,
     /// PFs and VFs, as they were when the last attempt began.
     hardware: watch::Receiver<()>,

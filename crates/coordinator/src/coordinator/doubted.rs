@@ -20,12 +20,18 @@ use crate::{
 enum Word {
     /// It is at work there, at that phase: the guest may still come.
     Comes(&'static str),
-    /// It does not come, and why.
-    Stays(&'static str),
-    /// It has come, by that word.
-    Came,
+    /// It is at work with it no more.
+    Over(Over),
     /// None.
     Silence(Cause),
+}
+
+/// How a wait for a guest ends that is not here.
+enum Over {
+    /// It does not come, and why.
+    Stays(&'static str),
+    /// By its source's word it came, so it left again.
+    Came,
 }
 
 impl<W: World> Coordinator<W> {
@@ -60,7 +66,7 @@ impl<W: World> Coordinator<W> {
             true => match self.word_of_source(&open.brief).await {
                 Word::Comes(_) => None,
                 Word::Silence(cause) => Some(unheard(open, cause)),
-                word => return self.end_wait(open, word).await.map(drop),
+                Word::Over(over) => return self.end_wait(open, over).await.map(drop),
             },
         };
         self.command(&open.brief.id, |taken| Command::Doubt { doubt, taken })
@@ -71,13 +77,15 @@ impl<W: World> Coordinator<W> {
     async fn word_of_source(&self, brief: &Brief) -> Word {
         let record = match self.world().record(brief).await {
             Ok(Some(record)) => record,
-            Ok(None) => return Word::Stays("it never heard of this migration"),
+            Ok(None) => return Word::Over(Over::Stays("it never heard of this migration")),
             Err(cause) => return Word::Silence(cause),
         };
         match record.moved() {
-            Moved::No => Word::Stays("its guest stayed there"),
-            Moved::Gone => Word::Stays("its guest runs there no more, and did not leave by this migration"),
-            Moved::Yes => Word::Came,
+            Moved::No => Word::Over(Over::Stays("its guest stayed there")),
+            Moved::Gone => Word::Over(Over::Stays(
+                "its guest runs there no more, and did not leave by this migration",
+            )),
+            Moved::Yes => Word::Over(Over::Came),
             Moved::Undecided | Moved::Unknown | Moved::Unspecified => {
                 Word::Comes(words::phase_back(record.phase()).map_or("work", Phase::name))
             }
@@ -87,11 +95,12 @@ impl<W: World> Coordinator<W> {
     /// A person gives up a guest that this host waits for. Its id is closed here from then on: what still comes of it is refused.
     pub(super) async fn give_up_by_hand(&self, open: &Migration) -> Result<View, Refused> {
         let brief = &open.brief;
+        let by_hand = || Over::Stays("a person said that it does not come");
         let word = match brief.teamed {
-            true => Word::Stays("a person said that it does not come"),
+            true => Word::Over(by_hand()),
             false => self.word_of_source(brief).await,
         };
-        let word = match word {
+        let over = match word {
             Word::Comes(phase) => {
                 return Err(self.may_come(
                     brief,
@@ -101,11 +110,11 @@ impl<W: World> Coordinator<W> {
             }
             Word::Silence(cause) => {
                 warn!(migration = %brief.id, "{}, and a person said that its guest does not come", cause.message);
-                Word::Stays("a person said that it does not come")
+                by_hand()
             }
-            word => word,
+            Word::Over(over) => over,
         };
-        match self.end_wait(open, word).await? {
+        match self.end_wait(open, over).await? {
             seen if is_away(seen) => self.get(&brief.id).await,
             seen => {
                 let seen = match seen {
@@ -129,8 +138,8 @@ impl<W: World> Coordinator<W> {
         .into()
     }
 
-    /// Ends the wait by that word, if the guest is not here; what is seen of it.
-    async fn end_wait(&self, open: &Migration, word: Word) -> Result<Sighting, Refused> {
+    /// Ends the wait, if the guest is not here; what is seen of it.
+    async fn end_wait(&self, open: &Migration, over: Over) -> Result<Sighting, Refused> {
         let (id, guest, source) = (&open.brief.id, &open.brief.guest, &open.brief.source);
         // What is seen must not be older than the promise that the id is closed, so it is looked for under the lock.
         let _alone = self.alone().await;
@@ -138,12 +147,12 @@ impl<W: World> Coordinator<W> {
         if !is_away(seen) {
             return Ok(seen);
         }
-        let event = match word {
-            Word::Stays(why) => {
+        let event = match over {
+            Over::Stays(why) => {
                 info!(migration = %id, guest = %guest.name, source, why, "it does not come: its VFs are free");
                 Event::Closed
             }
-            _ => Event::Left(Cause {
+            Over::Came => Event::Left(Cause {
                 reason: "GUEST_LEFT".into(),
                 message: format!(
                     "guest `{}` came from {source}, by its word, and does not run here any more",

@@ -118,7 +118,7 @@ impl<W: World> Coordinator<W> {
             .collect();
         all.extend(seen.unasked.map(Refused::Cause));
         all.extend(blocking.into_iter().map(blocker));
-        all.extend(lacks(&brief, &seen.pairs).into_iter().map(Refused::Cause));
+        all.extend(lacks(&brief, &seen.pairs));
         Refused::all(all).map_or_else(|| Ok(Ahead::default()), Err)
     }
 
@@ -243,33 +243,26 @@ fn blocker(found: api::Finding) -> Refused {
 }
 
 /// The pairs that would get no VF, where each wants one: Reserve would say so next.
-fn lacks(brief: &Brief, pairs: &[api::PairPlan]) -> Vec<Cause> {
+fn lacks(brief: &Brief, pairs: &[api::PairPlan]) -> Vec<Refused> {
     let wants = brief.policy == Policy::Require;
     let fits = |pair: &&api::PairPlan| pair.candidates.iter().any(|candidate| candidate.fits);
     let without = pairs.iter().filter(|pair| wants && !fits(pair));
     let (guest, host) = (&brief.guest.name, &brief.destination);
     let lack = |pair: &api::PairPlan| match pair.candidates.is_empty() {
-        true => {
-            let refusal = Refusal::from(HostRefusal::NoPool {
-                host: host.clone(),
-                pool: pair.pool.clone(),
-            });
-            (refusal.reason(), refusal.to_string(), refusal.hint())
-        }
-        false => (
-            "NO_FREE_VF",
-            format!(
+        true => Refusal::from(HostRefusal::NoPool {
+            host: host.clone(),
+            pool: pair.pool.clone(),
+        })
+        .into(),
+        false => Refused::Cause(Cause {
+            reason: "NO_FREE_VF".into(),
+            message: format!(
                 "no VF of pool `{}` on {host} would do for the pair {}",
                 pair.pool, pair.mac
             ),
-            format!("godwit plan {guest} {host}"),
-        ),
+            hint: format!("godwit plan {guest} {host}"),
+            ..Cause::default()
+        }),
     };
-    let cause = |(reason, message, hint): (&str, String, String)| Cause {
-        reason: reason.into(),
-        message,
-        hint,
-        ..Cause::default()
-    };
-    without.map(|pair| cause(lack(pair))).collect()
+    without.map(lack).collect()
 }

@@ -12,7 +12,7 @@ pub(crate) struct View {
     pub(crate) progress: Option<Figures>,
     /// In a queue, from 1; 0: it does not wait there.
     pub(crate) place: u32,
-    /// Of a rest: why its last attempt failed, if for another reason than the journal has.
+    /// Of a rest: why its last attempt failed, if for another reason than the journal has. Of a wait: why its source cannot be asked.
     pub(crate) failed: Option<Arc<Cause>>,
 }
 

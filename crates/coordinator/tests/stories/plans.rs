@@ -221,6 +221,7 @@ fn a_destination_that_refuses_hides_nothing_and_what_it_finds_is_told() {
         let asked = api::PlanMigrationRequest {
             guest: "web-1".into(),
             destination: "beta".into(),
+            policy: api::Policy::Prefer.into(),
             ignore: ["TRANSFER_OPTION", "HOST_HAS_GUEST", "CPU_UNFIT"]
                 .map(String::from)
                 .to_vec(),
