@@ -197,7 +197,9 @@ impl<W: World> Taking<W> {
             if let Some(way) = mac.and_then(|mac| self.ways.to(mac)) {
                 way.look();
             }
-            if let Some(mac) = mac.filter(|_| frames.frames.iter().any(frame::told_is_tagged)) {
+            if let Some(mac) =
+                mac.filter(|_| frames.frames.iter().any(|told| frame::tag(&told.data).is_some()))
+            {
                 self.ways.find_tags(mac).await;
             }
             for told in frames.frames {
@@ -219,11 +221,11 @@ impl<W: World> Taking<W> {
             self.answer.refused += 1;
             return;
         }
-        let seen = Instant::now().checked_sub(held).unwrap_or_else(Instant::now);
+        let now = Instant::now();
+        let seen = now.checked_sub(held).unwrap_or(now);
         if way.was_brought(&frame, seen) {
             return;
         }
-        let now = Instant::now();
         let mut rate = self.taker.rate.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting + bytes > self.room || !rate.admits(bytes, now) {
             self.answer.no_room += 1;

@@ -19,6 +19,11 @@ const NEEDS_CHECKSUM: u8 = 1;
 const SEGMENT_TYPES: [u8; 5] = [0, 1, 3, 4, 5];
 const ECN: u8 = 0x80;
 
+/// A VLAN's tag: kind (TPID), and the VLAN without its priority.
+pub(super) type Tag = (u16, u16);
+
+const TAG_KINDS: [u16; 2] = [0x8100, 0x88a8];
+
 /// What a sender left to the NIC: to fill in the checksum, or to cut it into pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offload {
@@ -125,12 +130,12 @@ impl Frame {
     }
 
     /// With another VLAN tag before all that it has inside, or with none.
-    pub(super) fn retagged(self, tag: Option<(u16, u16)>) -> Frame {
+    pub(super) fn retagged(self, new: Option<Tag>) -> Frame {
         let Frame { mut data, offload } = self;
-        let had = is_tagged(&data);
-        let new = tag.map(|(protocol, tag)| [protocol.to_be_bytes(), tag.to_be_bytes()].concat());
-        data.splice(12..if had { 16 } else { 12 }, new.unwrap_or_default());
-        let offload = match (had, tag.is_some()) {
+        let had = tag(&data).is_some();
+        let bytes = new.map(|(kind, vlan)| [kind.to_be_bytes(), vlan.to_be_bytes()].concat());
+        data.splice(12..if had { 16 } else { 12 }, bytes.unwrap_or_default());
+        let offload = match (had, new.is_some()) {
             (false, true) => offload.moved(4),
             (true, false) => offload.moved(-4),
             (true, true) | (false, false) => offload,
@@ -138,13 +143,8 @@ impl Frame {
         Frame { data, offload }
     }
 
-    /// Its VLAN tag (IEEE 802.1Q or 802.1ad): kind (TPID) and VLAN.
-    pub(super) fn tag(&self) -> Option<(u16, u16)> {
-        let [kind, number] = [12, 14].map(|at| {
-            let bytes = self.data.get(at..at + 2)?.first_chunk::<2>()?;
-            Some(u16::from_be_bytes(*bytes))
-        });
-        is_tagged(&self.data).then_some((kind?, number? & 0xfff))
+    pub(super) fn tag(&self) -> Option<Tag> {
+        tag(&self.data)
     }
 
     pub(super) fn told(self, held_us: u64) -> KeptFrame {
@@ -187,13 +187,14 @@ impl Frame {
     }
 }
 
-/// So is one that is on its way.
-pub(super) fn told_is_tagged(told: &KeptFrame) -> bool {
-    is_tagged(&told.data)
-}
-
-fn is_tagged(data: &[u8]) -> bool {
-    matches!(data.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8]))
+/// The VLAN tag of a frame's bytes (IEEE 802.1Q or 802.1ad), the outermost.
+pub(super) fn tag(data: &[u8]) -> Option<Tag> {
+    let [kind, number] = [12, 14].map(|at| {
+        let bytes = data.get(at..at + 2)?.first_chunk::<2>()?;
+        Some(u16::from_be_bytes(*bytes))
+    });
+    let kind = kind.filter(|kind| TAG_KINDS.contains(kind))?;
+    Some((kind, number? & 0xfff))
 }
 
 /// Whom a frame is for; of one that is cut off, nobody.

@@ -5,10 +5,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::frame::Frame;
-
-/// A VLAN's tag: TPID, and the VLAN without its priority.
-pub(super) type Tag = (u16, u16);
+use super::frame::{Frame, Tag};
 
 /// What is the same in all copies of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +57,8 @@ pub(super) fn flow(frame: &Frame) -> (u64, Option<Tag>) {
 impl Parts<'_> {
     fn of(frame: &Frame) -> Parts<'_> {
         let (addresses, rest) = frame.data.split_at(ADDRESSES.min(frame.data.len()));
-        let (tag, rest) = match rest {
-            [a, b, c, d, rest @ ..] if frame.tag().is_some() => {
-                let number = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-                (Some((number(*a, *b), number(*c, *d) & 0x0fff)), rest)
-            }
-            rest => (None, rest),
-        };
+        let tag = frame.tag();
+        let rest = if tag.is_some() { &rest[4..] } else { rest };
         Parts {
             addresses,
             tag,

@@ -8,7 +8,10 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{frame::Frame, tap::Tap};
-use crate::{machine::Machine, vf::tagged_vlans};
+use crate::{
+    machine::Machine,
+    vf::{Sysfs, tagged_vlans},
+};
 
 /// The kernel and a database that is well answer at once; the guest waits.
 const WITHIN: Duration = Duration::from_millis(500);
@@ -29,19 +32,20 @@ pub(super) enum Tags {
 impl Tags {
     /// Of the port that this tap is. What cannot be found out is none.
     pub(super) async fn of(root: &Path, tap: &Tap) -> Tags {
-        match tap.bridge() {
+        let sysfs = Sysfs::new(root);
+        match sysfs.bridge_of(&tap.name) {
             // A switch of Open vSwitch in user space is nobody's master to the kernel.
             None => of_switch_or(&Machine::at(root), &tap.name, Tags::All).await,
             Some(bridge) if bridge == "ovs-system" => {
                 of_switch_or(&Machine::at(root), &tap.name, none(None)).await
             }
+            Some(_) if sysfs.bridge_ports(&tap.name).plain => Tags::All,
             Some(bridge) => {
-                let folder = root.join("sys/class/net").join(&bridge).join("bridge");
-                let read = |name| fs::read_to_string(folder.join(name)).unwrap_or_default();
-                if read("vlan_filtering").trim() == "0" {
-                    return Tags::All;
-                }
-                let kind = read("vlan_protocol");
+                let file = root
+                    .join("sys/class/net")
+                    .join(bridge)
+                    .join("bridge/vlan_protocol");
+                let kind = fs::read_to_string(file).unwrap_or_default();
                 let kind = u16::from_str_radix(kind.trim().trim_start_matches("0x"), 16).ok();
                 match timeout(WITHIN, tagged_vlans(&tap.name)).await {
                     Ok(Ok(vlans)) => Tags::These { vlans, kind },

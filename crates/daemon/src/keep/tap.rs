@@ -69,12 +69,6 @@ impl Tap {
             .count();
         count.max(1)
     }
-
-    /// The bridge that it is a port of. All bridges of Open vSwitch are one `ovs-system` to the kernel.
-    pub(super) fn bridge(&self) -> Option<String> {
-        let master = fs::read_link(self.folder.join("master")).ok()?;
-        Some(master.file_name()?.to_string_lossy().into_owned())
-    }
 }
 
 fn number(file: &File) -> io::Result<u64> {

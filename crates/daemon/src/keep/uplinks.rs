@@ -17,8 +17,8 @@ use tracing::debug;
 
 use super::{
     ffi::Only,
-    frame::{self, Frame},
-    likeness::{self, Likeness, Tag},
+    frame::{self, Frame, Tag},
+    likeness::{self, Likeness},
     socket::{Next, Watcher},
 };
 use crate::vf::{BridgePorts, Sysfs};

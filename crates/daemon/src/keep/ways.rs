@@ -204,23 +204,22 @@ impl Way {
         brought
     }
 
-    /// It waits for room; the source saw it then. The network moves when the emulator here announces its guest, which is before the guest runs:
-    /// what was on its way between the hosts then stands behind newer ones.
+    /// It waits for room; the source saw it then.
     pub(super) fn add(&mut self, frame: Frame, seen: Instant) {
         let now = Instant::now();
         self.first
             .get_or_insert((now, now.saturating_duration_since(seen)));
-        if self.ran.is_none() && self.own.is_ahead_of(seen) {
-            self.tally.late += 1;
-        }
-        self.feed.add(frame);
+        self.feed.add(frame, seen);
     }
 
+    /// The network moves when the emulator here announces its guest, which is before the guest runs: what was on its way between the hosts
+    /// then stands behind newer ones.
     fn feed(&mut self) {
         self.look();
         let fed = self.feed.go(&self.tap, |frame| self.gate.send(frame));
-        self.tally.delivered += fed;
-        self.tally.late += if self.ran.is_some() { fed } else { 0 };
+        let late = |seen: &&Instant| self.ran.is_some() || self.own.is_ahead_of(**seen);
+        self.tally.late += fed.iter().filter(late).count() as u64;
+        self.tally.delivered += fed.len() as u64;
     }
 
     /// Whether somebody reads the tap, and what the host's own network has brought.

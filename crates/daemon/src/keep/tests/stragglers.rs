@@ -94,3 +94,38 @@ fn what_reaches_both_hosts_comes_once() {
         },
     );
 }
+
+/// What a source brings is late if the destination's network has brought newer frames before, also while the guest does not run.
+#[test]
+fn what_stands_behind_newer_frames_is_late() {
+    in_a_network(
+        "keep::tests::stragglers::what_stands_behind_newer_frames_is_late",
+        async || {
+            let (place, _source, destination) = place().await;
+            place.sends_by("fab");
+            let (sender, requests) = tokio::sync::mpsc::channel(8);
+            let mut client = KeepServiceClient::new(place.channel.clone());
+            let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+            let answers =
+                tokio::spawn(async move { client.keep(requests).await?.into_inner().message().await });
+            let mac = MAC.parse::<godwit_migration::MacAddress>().unwrap().bytes();
+            let seen = async |held: Duration| {
+                let frame = KeptFrame {
+                    held_us: held.as_micros() as u64,
+                    ..frame(mac, [8, 0])
+                };
+                sender.send(request(MAC, vec![frame])).await.unwrap();
+                pass(300).await;
+            };
+            seen(Duration::ZERO).await;
+            place.burst(0..1).await;
+            pass(300).await;
+            seen(Duration::from_secs(60)).await;
+            seen(Duration::ZERO).await;
+            drop(sender);
+            let answer = answers.await.unwrap().unwrap().unwrap();
+            assert_eq!((answer.delivered, answer.late), (3, 1), "{answer:?}");
+            drop(destination);
+        },
+    );
+}

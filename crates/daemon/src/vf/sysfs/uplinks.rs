@@ -115,7 +115,7 @@ impl Sysfs {
     }
 
     /// The bridge that it is a port of. All bridges of Open vSwitch are one `ovs-system` to the kernel.
-    fn bridge_of(&self, name: &str) -> Option<String> {
+    pub(crate) fn bridge_of(&self, name: &str) -> Option<String> {
         let master = link_name(&self.folder(name).join("master"))?;
         let is_bridge = master == "ovs-system" || self.folder(&master).join("bridge").exists();
         is_bridge.then_some(master)
