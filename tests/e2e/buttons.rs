@@ -13,14 +13,11 @@ const BLINKS: f64 = 5_000.0;
 const ONE_PRESS: f64 = 30_000.0;
 
 pub(crate) fn moves(stage: &Stage) -> Result<()> {
-    NATIVE_1.start(&stage.place, Host::Alpha)?;
+    stage.starts(NATIVE_1)?;
     // Each of its slots is Linux' own affair, and ACPI knows of none.
     let look = "[ -n \"$(ls -d /sys/bus/pci_express/drivers/pciehp/0000:* 2>/dev/null)\" ]";
     let native = NATIVE_1.shell(&stage.place, Host::Alpha, look)?;
     ensure!(native.status == 0, "{NATIVE_1} has no slot with a button");
-    wait_for("the guest's adoption", PATIENCE, || {
-        godwit::adopt(&stage.place, Host::Alpha, NATIVE_1.name).map(Some)
-    })?;
     stage.is_accelerated_on(NATIVE_1, Host::Alpha)?;
 
     let id = ready::move_guest(&stage.place, NATIVE_1, Host::Beta)?;

@@ -58,10 +58,7 @@ pub(crate) fn one_of_two_does_not_plug(stage: &Stage) -> Result<()> {
 
 /// The VF's address is not the standby's, so the bond has that of the port in use. Only the agent knows that the two are a pair.
 pub(crate) fn two_macs(stage: &Stage) -> Result<()> {
-    MACS_1.start(&stage.place, Host::Alpha)?;
-    wait_for("the guest's adoption", PATIENCE, || {
-        godwit::adopt(&stage.place, Host::Alpha, MACS_1.name).map(Some)
-    })?;
+    stage.starts(MACS_1)?;
     for host in [Host::Beta, Host::Alpha] {
         ready::move_guest(&stage.place, MACS_1, host)?;
         stage.is_accelerated_on(MACS_1, host)?;
@@ -81,10 +78,7 @@ pub(crate) fn two_macs(stage: &Stage) -> Result<()> {
 fn begin(stage: &Stage) -> Result<()> {
     stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
     stage.guest_is_on_standby_on(Host::Alpha)?;
-    PAIRS_1.start(&stage.place, Host::Alpha)?;
-    wait_for("the guest's adoption", PATIENCE, || {
-        godwit::adopt(&stage.place, Host::Alpha, PAIRS_1.name).map(Some)
-    })?;
+    stage.starts(PAIRS_1)?;
     both_on_their_vfs(stage, Host::Alpha)
 }
 

@@ -181,6 +181,14 @@ impl Stage {
         guest::domain_state(&self.place, host, WEB_1.name)
     }
 
+    /// Starts another guest on alpha, and it is adopted.
+    pub(crate) fn starts(&self, guest: Guest) -> Result<()> {
+        guest.start(&self.place, Host::Alpha)?;
+        wait_for(&format!("the adoption of {guest}"), PATIENCE, || {
+            godwit::adopt(&self.place, Host::Alpha, guest.name).map(Some)
+        })
+    }
+
     /// Waits until the guest runs on a host, and only there, with its traffic on its VF, and answers.
     pub(crate) fn guest_is_accelerated_on(&self, host: Host) -> Result<()> {
         self.is_accelerated_on(WEB_1, host)

@@ -128,10 +128,7 @@ pub(crate) fn ovs(stage: &Stage) -> Result<()> {
 /// A guest of its own goes there and back, and loses what its pauses cost.
 fn under_traffic(stage: &Stage, guest: Guest) -> Result<()> {
     let place = &stage.place;
-    guest.start(place, Host::Alpha)?;
-    wait_for("the guest's adoption", PATIENCE, || {
-        godwit::adopt(place, Host::Alpha, guest.name).map(Some)
-    })?;
+    stage.starts(guest)?;
     let probe = build::build_static(place, "godwit-probe")?;
     let prober = Prober::start_with_stream(place, &probe, guest, 50, 10)?;
     for host in [Host::Beta, Host::Alpha] {

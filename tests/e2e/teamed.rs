@@ -122,10 +122,7 @@ pub(crate) fn deaf(stage: &Stage) -> Result<()> {
 
 /// The guest is on alpha, adopted, on its VF.
 pub(crate) fn begin(stage: &Stage) -> Result<()> {
-    TEAM_1.start(&stage.place, Host::Alpha)?;
-    wait_for("the guest's adoption", PATIENCE, || {
-        godwit::adopt(&stage.place, Host::Alpha, TEAM_1.name).map(Some)
-    })
+    stage.starts(TEAM_1)
 }
 
 /// On its VF there, and its domain has the pair's other half: its emulator takes it for no other, nor does `virsh migrate`.

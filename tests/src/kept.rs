@@ -12,9 +12,9 @@ pub struct Kept {
     pub delivered: u64,
     /// For them there was no room.
     pub no_room: u64,
-    /// Of these, nobody knows.
+    /// The destination refused them, or did not say what became of them.
     pub lost: u64,
-    /// Of those that were delivered, after the guest ran.
+    /// Of those that were delivered, after the guest ran, or behind newer ones.
     pub late: u64,
     /// The longest time that one was kept.
     pub longest_ms: u64,

@@ -18,41 +18,48 @@ fn agents() -> Agents {
 }
 
 /// A guest that answers each frame with what `answer` makes of it, after `first` bytes of its own.
-async fn guest<F>(first: Vec<u8>, answer: F) -> (tempfile::TempDir, PathBuf)
+pub(crate) fn guest<F>(first: Vec<u8>, answer: F) -> (tempfile::TempDir, PathBuf)
 where
-    F: Fn(HostFrame) -> Vec<GuestFrame> + Send + 'static,
+    F: Fn(HostFrame) -> Vec<GuestFrame> + Send + Sync + 'static,
 {
-    serve(move |mut stream| async move {
-        stream.write_all(&first).await.ok()?;
-        let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
-        loop {
-            let count = stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
-            let mut input = &buffer[..count];
-            while let Some(frame) = decoder.take_message::<HostFrame>(&mut input) {
-                for frame in answer(frame.ok()?) {
-                    stream.write_all(&encode(&frame).ok()?).await.ok()?;
+    let of = Arc::new((first, answer));
+    serve(move |mut stream| {
+        let of = Arc::clone(&of);
+        async move {
+            let (first, answer) = &*of;
+            stream.write_all(first).await.ok()?;
+            let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
+            loop {
+                let count = stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
+                let mut input = &buffer[..count];
+                while let Some(frame) = decoder.take_message::<HostFrame>(&mut input) {
+                    for frame in answer(frame.ok()?) {
+                        stream.write_all(&encode(&frame).ok()?).await.ok()?;
+                    }
                 }
             }
         }
     })
 }
 
+/// One connection after the other.
 fn serve<F, S>(talk: S) -> (tempfile::TempDir, PathBuf)
 where
     F: Future<Output = Option<()>> + Send,
-    S: FnOnce(UnixStream) -> F + Send + 'static,
+    S: Fn(UnixStream) -> F + Send + 'static,
 {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("agent");
     let listener = UnixListener::bind(&path).unwrap();
     tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        talk(stream).await
+        while let Ok((stream, _)) = listener.accept().await {
+            talk(stream).await;
+        }
     });
     (directory, path)
 }
 
-fn answer(to: &HostFrame, body: guest_frame::Body) -> GuestFrame {
+pub(crate) fn answer(to: &HostFrame, body: guest_frame::Body) -> GuestFrame {
     GuestFrame {
         request_id: to.request_id,
         session: to.session,
@@ -92,8 +99,7 @@ fn mac() -> MacAddress {
 async fn a_confirmed_switch_is_told_in_printable_words() {
     let (_kept, path) = guest(Vec::new(), |frame| {
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(3)))]
-    })
-    .await;
+    });
     let told = agents().fail_over(&path, mac(), WITHIN).await.unwrap();
     assert_eq!(
         told,
@@ -118,9 +124,9 @@ async fn who_is_to_prove_a_port_is_named() {
             vec![welcome(&frame).unwrap_or_else(|| answer(&frame, told))]
         };
         let agents = agents().asking(asked.map(|asked| asked.parse().unwrap()));
-        let (_over, path) = guest(Vec::new(), tells).await;
+        let (_over, path) = guest(Vec::new(), tells);
         agents.fail_over(&path, mac(), WITHIN).await.unwrap();
-        let (_back, path) = guest(Vec::new(), tells).await;
+        let (_back, path) = guest(Vec::new(), tells);
         agents.fail_back(&path, mac(), WITHIN).await.unwrap();
     }
 }
@@ -129,8 +135,7 @@ async fn who_is_to_prove_a_port_is_named() {
 async fn a_switch_without_a_frame_is_no_confirmation() {
     let (_kept, path) = guest(Vec::new(), |frame| {
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, switched(0)))]
-    })
-    .await;
+    });
     let told = agents().fail_over(&path, mac(), WITHIN).await;
     assert!(
         matches!(told, Err(AgentError::Odd { verb: "FailOver" })),
@@ -158,8 +163,7 @@ async fn garbage_torn_frames_and_other_sessions_are_passed_over() {
         };
         let right = welcome(&frame).unwrap_or_else(|| answer(&frame, switched(1)));
         vec![stale, early, right]
-    })
-    .await;
+    });
     agents().fail_over(&path, mac(), WITHIN).await.unwrap();
 }
 
@@ -174,8 +178,7 @@ async fn a_refusal_keeps_its_reason_and_loses_its_control_characters() {
             pair: None,
         });
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
-    })
-    .await;
+    });
     let told = agents().release(&path, mac(), WITHIN).await.unwrap_err();
     let AgentError::Refused { reason, detail, .. } = &told else {
         panic!("{told:?}")
@@ -190,7 +193,7 @@ async fn a_refusal_keeps_its_reason_and_loses_its_control_characters() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_guest_costs_the_deadline_and_no_more() {
-    let (_kept, path) = guest(Vec::new(), |_| Vec::new()).await;
+    let (_kept, path) = guest(Vec::new(), |_| Vec::new());
     let told = agents().inspect(&path, WITHIN).await.unwrap_err();
     assert!(
         matches!(told, AgentError::Silent { .. }) && told.is_passing(),
@@ -201,7 +204,7 @@ async fn a_silent_guest_costs_the_deadline_and_no_more() {
 /// It answered the hello and rebooted: the switch is not waited for to the end, or nobody could ask again in time.
 #[tokio::test(start_paused = true)]
 async fn a_switch_that_is_forgotten_is_given_up_before_the_deadline() {
-    let (_kept, path) = guest(Vec::new(), |frame| welcome(&frame).into_iter().collect()).await;
+    let (_kept, path) = guest(Vec::new(), |frame| welcome(&frame).into_iter().collect());
     let started = Instant::now();
     let told = agents()
         .fail_over(&path, mac(), Duration::from_secs(30))
@@ -377,8 +380,7 @@ async fn what_is_to_be_measured_is_asked_as_it_is_and_told_as_it_is() {
             ..Default::default()
         });
         vec![answer(&frame, body)]
-    })
-    .await;
+    });
     let agents = agents().asking("10.77.0.1".parse().ok());
     let told = agents.measure(&path, question(), WITHIN).await.unwrap();
     assert_eq!(
@@ -396,8 +398,7 @@ async fn an_agent_that_is_too_old_is_known_by_its_refusal() {
             ..Default::default()
         });
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
-    })
-    .await;
+    });
     let told = agents().measure(&path, question(), WITHIN).await.unwrap_err();
     assert!(told.is_unsupported() && !told.is_passing(), "{told:?}");
 }
@@ -428,8 +429,7 @@ async fn an_agent_of_another_version_is_understood_as_far_as_both_know() {
             loose: Vec::new(),
         };
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, guest_frame::Body::Inspected(inspected)))]
-    })
-    .await;
+    });
     let Inspection { pairs, version } = agents().inspect(&path, WITHIN).await.unwrap();
     assert_eq!(version, Some(Version(0, 0, 7)));
     // Of a pair whose kind is not known nothing is promised, and what is no standby is none.
@@ -445,8 +445,7 @@ async fn an_agent_of_another_version_is_understood_as_far_as_both_know() {
             pair: None,
         });
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, refused))]
-    })
-    .await;
+    });
     let told = agents().release(&path, mac(), WITHIN).await.unwrap_err();
     assert!(told.to_string().ends_with("for a reason of tomorrow"), "{told}");
     assert!(!told.is_passing() && !told.is_unsupported());
@@ -461,8 +460,7 @@ async fn without_a_common_version_that_is_what_is_said() {
             pair: None,
         };
         vec![answer(&frame, guest_frame::Body::Refused(refused))]
-    })
-    .await;
+    });
     let told = agents().inspect(&path, WITHIN).await.unwrap_err().to_string();
     assert!(
         told.contains("NO_COMMON_VERSION") && told.contains("version 2 only"),
@@ -474,8 +472,7 @@ async fn without_a_common_version_that_is_what_is_said() {
             agent_version: "9.0.0".into(),
         };
         vec![answer(&frame, guest_frame::Body::Welcome(welcome))]
-    })
-    .await;
+    });
     let told = agents().inspect(&path, WITHIN).await.unwrap_err();
     assert!(matches!(told, AgentError::Version { version: 2, .. }), "{told:?}");
     assert!(told.to_string().contains("9.0.0") && !told.is_passing(), "{told}");

@@ -73,70 +73,43 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use godwit_api::agent::v1::{GuestFrame, HostFrame, Released, Switched, guest_frame, host_frame};
+    use godwit_api::agent::v1::{HostFrame, Released, Switched, guest_frame, host_frame};
     use godwit_coordinator::faults::Faults;
     use godwit_migration::Event;
-    use godwit_wire::{Decoder, encode};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::{UnixListener, UnixStream},
-    };
 
     use super::*;
-    use crate::{agent::tests::welcome, cause::cause};
+    use crate::{
+        agent::tests::{self, answer, welcome},
+        cause::cause,
+    };
 
     type Asked = Arc<Mutex<Vec<&'static str>>>;
 
     /// A guest whose standby received so many frames after the switch, and what it was asked for.
     fn guest(frames_received: u64) -> (tempfile::TempDir, PathBuf, Asked) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("agent");
-        let listener = UnixListener::bind(&path).unwrap();
         let asked = Asked::default();
         let notes = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                talk(stream, frames_received, &notes).await;
-            }
-        });
-        (directory, path, asked)
-    }
-
-    async fn talk(mut stream: UnixStream, frames_received: u64, asked: &Asked) -> Option<()> {
-        let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
-        loop {
-            let count = stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
-            let mut input = &buffer[..count];
-            while let Some(frame) = decoder.take_message::<HostFrame>(&mut input) {
-                let frame = frame.ok()?;
-                let answer = welcome(&frame).or_else(|| answer(&frame, frames_received, asked))?;
-                stream.write_all(&encode(&answer).ok()?).await.ok()?;
-            }
-        }
-    }
-
-    fn answer(frame: &HostFrame, frames_received: u64, asked: &Asked) -> Option<GuestFrame> {
-        let (verb, body) = match frame.body.as_ref()? {
-            host_frame::Body::FailOver(_) => (
-                "fail over",
-                guest_frame::Body::Switched(Switched {
-                    active: "eth0".into(),
-                    frames_received,
-                    ..Switched::default()
-                }),
-            ),
-            host_frame::Body::ReleasePrimary(_) => {
-                ("release", guest_frame::Body::Released(Released::default()))
-            }
-            _ => return None,
+        let told = move |frame: &HostFrame| {
+            let (verb, body) = match frame.body.as_ref()? {
+                host_frame::Body::FailOver(_) => (
+                    "fail over",
+                    guest_frame::Body::Switched(Switched {
+                        active: "eth0".into(),
+                        frames_received,
+                        ..Switched::default()
+                    }),
+                ),
+                host_frame::Body::ReleasePrimary(_) => {
+                    ("release", guest_frame::Body::Released(Released::default()))
+                }
+                _ => return None,
+            };
+            notes.lock().unwrap().push(verb);
+            Some(answer(frame, body))
         };
-        asked.lock().unwrap().push(verb);
-        Some(GuestFrame {
-            request_id: frame.request_id,
-            session: frame.session,
-            boot_id: "after the reboot".into(),
-            body: Some(body),
-        })
+        let tells = move |frame: HostFrame| Vec::from_iter(welcome(&frame).or_else(|| told(&frame)));
+        let (directory, path) = tests::guest(Vec::new(), tells);
+        (directory, path, asked)
     }
 
     /// What came of it, and what the guest was asked for.

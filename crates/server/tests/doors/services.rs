@@ -13,17 +13,20 @@ use tonic_reflection::pb::v1::{
 
 use crate::host::Beta;
 
+/// All together, and each.
+const SERVICES: [&str; 4] = [
+    "",
+    "godwit.v1.MigrationService",
+    "godwit.v1.GuestService",
+    "godwit.v1.HostService",
+];
+
 #[tokio::test]
 async fn health_is_told_to_whoever_is_known_for_all_and_for_each_service() {
     let beta = Beta::new().await;
     for channel in [beta.local(), beta.channel_as("alpha"), beta.channel_as("watcher")] {
         let mut health = HealthClient::new(channel);
-        for service in [
-            "",
-            "godwit.v1.MigrationService",
-            "godwit.v1.GuestService",
-            "godwit.v1.HostService",
-        ] {
+        for service in SERVICES {
             let request = HealthCheckRequest {
                 service: service.into(),
             };
@@ -45,12 +48,7 @@ async fn a_host_that_cannot_do_what_it_is_asked_says_so_at_both_doors_until_it_c
     let beta = Beta::new().await;
     for channel in [beta.local(), beta.channel_as("watcher")] {
         let mut health = HealthClient::new(channel);
-        for service in [
-            "",
-            "godwit.v1.MigrationService",
-            "godwit.v1.GuestService",
-            "godwit.v1.HostService",
-        ] {
+        for service in SERVICES {
             let request = HealthCheckRequest {
                 service: service.into(),
             };

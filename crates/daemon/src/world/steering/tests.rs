@@ -4,19 +4,16 @@
 use std::{fs, os::unix::fs::symlink, path::PathBuf, sync::Arc};
 
 use godwit_api::agent::v1::{
-    GuestFrame, HostFrame, Inspected, Pair as Told, PairKind, Port, PortRole, Released, Welcome, guest_frame,
-    host_frame,
+    HostFrame, Inspected, Pair as Told, PairKind, Port, PortRole, Released, guest_frame, host_frame,
 };
 use godwit_coordinator::faults::Faults;
-use godwit_wire::{Decoder, encode};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixListener, UnixStream},
-};
 
 use super::*;
-use crate::vf::PoolSpec;
+use crate::{
+    agent::tests::{answer, guest, welcome},
+    vf::PoolSpec,
+};
 
 const MAC: &str = "52:54:00:aa:00:10";
 const VF: &str = "0000:01:10.0";
@@ -25,6 +22,7 @@ const VF: &str = "0000:01:10.0";
 struct Place {
     folder: TempDir,
     vfs: Vfs,
+    _agent: TempDir,
     channel: PathBuf,
 }
 
@@ -47,16 +45,13 @@ impl Place {
             pfs: vec!["pf0".into()],
             ..PoolSpec::default()
         };
-        let channel = folder.path().join("agent");
-        let listener = UnixListener::bind(&channel).unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let _ = talk(stream, &told).await;
-            }
+        let (agent, channel) = guest(Vec::new(), move |frame| {
+            vec![welcome(&frame).unwrap_or_else(|| answer(&frame, tells(&frame, &told)))]
         });
         Place {
             vfs: Vfs::at(folder.path(), vec![pool]),
             folder,
+            _agent: agent,
             channel,
         }
     }
@@ -75,35 +70,16 @@ impl Place {
 }
 
 /// Answers what it is asked.
-async fn talk(mut stream: UnixStream, told: &Told) -> Option<()> {
-    let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
-    loop {
-        let count = stream.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
-        let mut input = &buffer[..count];
-        while let Some(frame) = decoder.take_message::<HostFrame>(&mut input) {
-            let frame = frame.ok()?;
-            let body = match frame.body? {
-                host_frame::Body::Hello(_) => guest_frame::Body::Welcome(Welcome {
-                    protocol: 1,
-                    agent_version: "0.0.7".into(),
-                }),
-                host_frame::Body::Inspect(_) => guest_frame::Body::Inspected(Inspected {
-                    pairs: vec![told.clone()],
-                    loose: Vec::new(),
-                }),
-                host_frame::Body::ReleasePrimary(_) => {
-                    guest_frame::Body::Released(Released { had_primary: true })
-                }
-                other => panic!("{other:?} is asked of a guest whose fail back failed"),
-            };
-            let answer = GuestFrame {
-                request_id: frame.request_id,
-                session: frame.session,
-                boot_id: "boot".into(),
-                body: Some(body),
-            };
-            stream.write_all(&encode(&answer).ok()?).await.ok()?;
+fn tells(frame: &HostFrame, told: &Told) -> guest_frame::Body {
+    match &frame.body {
+        Some(host_frame::Body::Inspect(_)) => guest_frame::Body::Inspected(Inspected {
+            pairs: vec![told.clone()],
+            loose: Vec::new(),
+        }),
+        Some(host_frame::Body::ReleasePrimary(_)) => {
+            guest_frame::Body::Released(Released { had_primary: true })
         }
+        other => panic!("{other:?} is asked of a guest whose fail back failed"),
     }
 }
 
