@@ -178,8 +178,8 @@ pub struct Inspected {
 pub struct FailOver {
     #[prost(message, optional, tag = "1")]
     pub pair: ::core::option::Option<PairRef>,
-    /// An IP address that proves the port, instead of whom the guest knows: if a network of the pair's has it, or the guest knows nobody
-    /// there. Empty: none. An agent that is older than this asks whom it knows.
+    /// An IP address that proves the port, instead of whom the guest knows: if it is on a network of the guest's above the bond, or the
+    /// guest knows nobody there and has no address of that family. Empty: none. An agent that is older than this asks whom it knows.
     #[prost(string, tag = "2")]
     pub target: ::prost::alloc::string::String,
 }
