@@ -32,6 +32,9 @@ const MOST_FLOWS: usize = 65_536;
 /// A frame that came so long before the tap was seen to be gone was offered to it.
 const OFFERED: Duration = Duration::from_millis(20);
 
+/// The ports and the tap are looked at one after the other: what comes meanwhile may be seen at the tap first, so long before.
+const TURN: Duration = Duration::from_secs(1);
+
 /// The network has moved if the guest was heard from elsewhere, and nothing came for it here for so long.
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -41,9 +44,12 @@ pub(super) struct Uplinks {
     macs: Vec<MacAddress>,
     /// Opened when the guest stops.
     ports: Vec<Watcher>,
+    looks: bool,
     known: Known,
     /// While the tap is there: the newest, each until it was seen at the tap.
     recent: VecDeque<Seen>,
+    /// Those that were seen at the tap and at no port yet.
+    early: VecDeque<(Instant, Likeness)>,
     gone: bool,
     stragglers: Stragglers,
     /// When the guest was heard from elsewhere, and when something came for it last.
@@ -83,8 +89,10 @@ impl Uplinks {
             bridge_ports: Sysfs::new(root).bridge_ports(tap),
             macs: macs.to_vec(),
             ports: Vec::new(),
+            looks: false,
             known: Known::default(),
             recent: VecDeque::new(),
+            early: VecDeque::new(),
             gone: false,
             stragglers: Stragglers {
                 queue: VecDeque::new(),
@@ -99,9 +107,10 @@ impl Uplinks {
 
     /// Begins to look on, if it has not.
     pub(super) fn watch(&mut self) {
-        if !self.ports.is_empty() {
+        if self.looks {
             return;
         }
+        self.looks = true;
         let open = |port: &String| {
             let opened = Watcher::of(port, &Only::Arriving(&self.macs));
             opened
@@ -121,18 +130,26 @@ impl Uplinks {
         if self.known.flows.len() < MOST_FLOWS {
             self.known.flows.insert(likeness::flow(frame));
         }
-        if self.recent.is_empty() {
+        if !self.looks {
             return;
         }
         let alike = Likeness::of(frame);
-        let twin = |seen: &Seen| seen.alike.content == alike.content;
-        if let Some(seen) = self
+        let twin = self
             .recent
             .iter()
-            .position(twin)
-            .and_then(|at| self.recent.remove(at))
-        {
-            self.known.tags.insert((seen.port, seen.alike.tag), alike.tag);
+            .position(|seen| seen.alike.content == alike.content);
+        match twin.and_then(|at| self.recent.remove(at)) {
+            Some(seen) => {
+                self.known.tags.insert((seen.port, seen.alike.tag), alike.tag);
+            }
+            None => {
+                while self.early.len() >= MOST_AT_ONCE
+                    || self.early.front().is_some_and(|(at, _)| at.elapsed() > TURN)
+                {
+                    self.early.pop_front();
+                }
+                self.early.push_back((Instant::now(), alike));
+            }
         }
     }
 
@@ -190,10 +207,17 @@ impl Uplinks {
         if !frame::is_for(frame.destination(), &self.macs) {
             return;
         }
+        let alike = Likeness::of(&frame);
+        let twin = |(at, early): &(Instant, Likeness)| early.content == alike.content && at.elapsed() <= TURN;
+        let early = self.early.iter().position(twin);
+        if let Some((_, early)) = early.and_then(|at| self.early.remove(at)) {
+            self.known.tags.insert((port, alike.tag), early.tag);
+            return;
+        }
         let seen = Seen {
             at,
             port,
-            alike: Likeness::of(&frame),
+            alike,
             frame,
         };
         match self.gone {
@@ -257,6 +281,7 @@ mod tests {
         };
         Uplinks {
             bridge_ports,
+            looks: true,
             ..Uplinks::of(
                 Path::new("/nowhere"),
                 "vnet0",
@@ -298,14 +323,32 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_at_the_tap_before_its_port_was_looked_at_does_not_follow() {
+        let mut uplinks = uplinks(false);
+        uplinks.at_tap(&frame(1, 1, None));
+        uplinks.tap_has_gone();
+        uplinks.came(0, frame(1, 1, Some(7)));
+        assert_eq!(all(&mut uplinks), []);
+        // It has proved its port and tag, and stands for one.
+        uplinks.came(0, frame(1, 1, Some(7)));
+        assert_eq!(all(&mut uplinks), [frame(1, 1, None)]);
+        // Nor does one that came while the tap was there, however soon it went.
+        let mut uplinks = super::tests::uplinks(true);
+        uplinks.at_tap(&frame(1, 1, None));
+        uplinks.came(0, frame(1, 1, None));
+        uplinks.tap_has_gone();
+        assert_eq!(all(&mut uplinks), []);
+    }
+
+    #[test]
     fn what_no_frame_to_the_guest_is_like_does_not_follow() {
         let mut uplinks = uplinks(true);
         uplinks.at_tap(&frame(1, 1, None));
         uplinks.tap_has_gone();
-        uplinks.came(0, frame(2, 1, None));
+        uplinks.came(0, frame(2, 2, None));
         // In another network than the guest had it from.
-        uplinks.came(0, frame(1, 1, Some(9)));
-        let mut other = frame(1, 1, None);
+        uplinks.came(0, frame(1, 2, Some(9)));
+        let mut other = frame(1, 2, None);
         other.data[0] = 0xff;
         uplinks.came(0, other);
         assert_eq!(all(&mut uplinks), []);
@@ -333,7 +376,7 @@ mod tests {
     #[test]
     fn it_has_bounds_and_an_end() {
         let mut uplinks = uplinks(true);
-        uplinks.at_tap(&frame(1, 1, None));
+        uplinks.at_tap(&frame(1, 9, None));
         uplinks.tap_has_gone();
         for content in 0..5 {
             uplinks.came(0, frame(1, content, None));
