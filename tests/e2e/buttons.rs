@@ -1,11 +1,10 @@
 //! Stories of a guest that is asked for a device by the button of its slot alone.
 
 use anyhow::{Context, Result, ensure};
-use godwit_rig::command::wait_for;
 use godwit_rig::guest::NATIVE_1;
 use godwit_rig::{Host, godwit, ready, timeline};
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::Stage;
 
 /// In which Linux lets a person change their mind: no removal by a button is faster.
 const BLINKS: f64 = 5_000.0;

@@ -363,6 +363,10 @@ const UNPLUGS: &[Told] = &[
         troubles::answers_to_nothing,
     ),
     ("an_agent_that_lies_is_found_before_the_unplug", troubles::lies),
+    (
+        "faults_of_the_configuration_strike_as_they_are_told",
+        troubles::on_purpose,
+    ),
 ];
 
 const CUTS: &[Told] = &[
@@ -417,6 +421,10 @@ const DOUBTS: &[Told] = &[
         doubts::suspended_and_resolved,
     ),
     ("a_wrong_word_about_a_guest_is_found_out", doubts::wrong_word),
+    (
+        "a_guest_that_libvirt_runs_on_both_hosts_goes_on_at_one",
+        doubts::split_by_libvirt,
+    ),
 ];
 
 const HARDWARE: &[Told] = &[

@@ -249,11 +249,12 @@ fn is_gone_after(stage: &Stage, end: &str) -> Result<()> {
     guest::WEB_1.start(&stage.place, Host::Alpha)
 }
 
-/// Until libvirt says that the guest runs on beta, asked again without a pause.
+/// Until libvirt on beta tells the event that the guest runs there.
 pub(crate) fn arrival(stage: &Stage, moving: &mut godwit_rig::godwit::Move) -> Result<()> {
     moving.until("the transfer", PATIENCE, |migration| {
         migration.has_begun("transfer")
     })?;
-    let look = "for n in $(seq 2400); do [ \"$(virsh -q domstate web-1 2>/dev/null)\" = running ] && exit 0; done; exit 1";
-    stage.on(Host::Beta, look).map(drop)
+    let listen = "exec 3< <(exec stdbuf -oL virsh -q event --event lifecycle --loop --timeout 240); \
+                  grep -m1 -q \"'web-1': Resumed\" <&3; came=$?; kill $!; exit $came";
+    stage.on(Host::Beta, listen).map(drop)
 }

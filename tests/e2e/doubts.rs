@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
 use godwit_rig::godwit;
 use godwit_rig::guest::{self, WEB_1};
-use godwit_rig::{Host, network};
+use godwit_rig::{Host, network, timeline};
 
 use crate::cuts;
 use crate::stage::{PATIENCE, Stage};
+use crate::troubled::Troubled;
 
 /// libvirt may run the source's copy on or leave it paused; as soon as the hosts hear each other, everything goes on by
 /// itself.
@@ -80,6 +81,62 @@ pub(crate) fn wrong_word(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
+/// libvirt's answer that the guest runs at the destination never comes: alpha's libvirt takes that for a failure once its keepalive
+/// has ended, and runs its own copy on as well. The daemons hear each other, so that copy is paused, and the guest goes on at the destination.
+pub(crate) fn split_by_libvirt(stage: &Stage) -> Result<()> {
+    let troubled = Troubled::begin(stage)?;
+    let moving = stage.begin_slow_move()?;
+    let id = moving.last.id.clone();
+    last_of_the_memory(stage)?;
+    // From here on nothing is on its way that alpha's libvirt needs before it asks for the end.
+    let mute = Mute::now(stage)?;
+    let migration = stage.migration(Host::Alpha, &id, |migration| {
+        migration.ended && migration.moved == "yes"
+    })?;
+    drop(mute);
+    drop(moving);
+    let losses = troubled.losses()?;
+    ensure!(
+        migration.has_begun("suspend"),
+        "alpha's libvirt has not run its copy: {migration:?}"
+    );
+    let copy = stage.guest_on(Host::Alpha)?;
+    ensure!(copy == "paused", "alpha's copy is {copy:?}");
+    let spans = timeline::spans(&migration, |_| 0.0)?;
+    let alphas = |name: &str| {
+        spans
+            .iter()
+            .find(|span| span.name == name && span.host == "alpha")
+    };
+    let both = alphas("transfer")
+        .zip(alphas("suspend"))
+        .context("alpha's phases")?;
+    println!(
+        "figure split by libvirt: alpha's copy was paused {:.1} s after libvirt's word; {losses}",
+        both.1.to - both.0.to
+    );
+    ends_the_copy(stage)?;
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// Beta's libvirtd answers nobody from elsewhere, until this is dropped.
+struct Mute<'a>(&'a Stage);
+
+impl<'a> Mute<'a> {
+    fn now(stage: &'a Stage) -> Result<Mute<'a>> {
+        network::mute_libvirtd(&stage.place, Host::Beta, true)?;
+        Ok(Mute(stage))
+    }
+}
+
+impl Drop for Mute<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = network::mute_libvirtd(&self.0.place, Host::Beta, false) {
+            godwit_rig::say(format!("beta's libvirtd stays mute: {error:#}"));
+        }
+    }
+}
+
 /// Whether alpha's libvirt ran or kept its copy, so that a person could be wrong about it.
 fn is_split_by_a_word(stage: &Stage, id: &str) -> Result<bool> {
     let settled = wait_for("what alpha makes of it", Duration::from_secs(400), || {
@@ -122,8 +179,14 @@ fn doubt(stage: &Stage) -> Result<(String, Deaf<'_>)> {
     let moving = stage.begin_slow_move()?;
     let deaf = Deaf { stage };
     stage.on(Host::Beta, "kill -STOP $(cat /run/libvirtd.pid)")?;
-    // The pause is long enough to be cut: were libvirt's word that all has come on its way already, beta would run the guest when the
-    // link is back.
+    // Were libvirt's word that all has come on its way already, beta would run the guest when the link is back.
+    last_of_the_memory(stage)?;
+    network::part(&stage.place, true)?;
+    Ok((moving.last.id.clone(), deaf))
+}
+
+/// The slow transfer comes to the guest's pause, which is long enough to do something in it.
+fn last_of_the_memory(stage: &Stage) -> Result<()> {
     stage.on(
         Host::Alpha,
         &format!("virsh -q migrate-setmaxdowntime {WEB_1} 3000"),
@@ -132,9 +195,7 @@ fn doubt(stage: &Stage) -> Result<(String, Deaf<'_>)> {
     let paused = format!(
         "for n in $(seq 1200); do [ \"$(virsh -q domstate {WEB_1})\" = paused ] && exit 0; done; exit 1"
     );
-    stage.on(Host::Alpha, &paused)?;
-    network::part(&stage.place, true)?;
-    Ok((moving.last.id.clone(), deaf))
+    stage.on(Host::Alpha, &paused).map(drop)
 }
 
 /// Alpha cannot say where the guest is. libvirt takes half a minute to give its transfer up, and has been seen to take four.

@@ -109,11 +109,13 @@ impl AtRandom {
     }
 }
 
-fn whereabouts(stage: &Stage) -> Result<Host> {
+/// The host that the guest is on.
+pub(crate) fn whereabouts(stage: &Stage) -> Result<Host> {
     WEB_1.locate(&stage.place)?.context("the guest runs nowhere")
 }
 
-fn ids(place: &Place, host: Host) -> Result<Vec<String>> {
+/// Of all that a host knows.
+pub(crate) fn ids(place: &Place, host: Host) -> Result<Vec<String>> {
     let all = godwit::migrations(place, host)?;
     Ok(all.into_iter().map(|migration| migration.id).collect())
 }
@@ -177,27 +179,24 @@ impl Kill {
         );
         stage.guest_is_accelerated_on(host)?;
         let losses = troubled.losses()?;
-        self.figure(stage, (host, &id), (died, &losses))
-    }
-
-    /// Prints how long after the death the guest was on its VF, by the clock of its host, and what was lost.
-    fn figure(self, stage: &Stage, (host, id): (Host, &str), (died, losses): (f64, &str)) -> Result<()> {
-        let migration = godwit::status(&stage.place, host, id)?;
-        let ahead = clock::offset(&stage.place, host)?;
-        let spans = timeline::spans(&migration, |_| ahead)?;
-        let back = spans
-            .iter()
-            .rev()
-            .find(|span| span.name == "fail-back" && span.host == host.name());
-        let name = self.name();
-        match back {
-            Some(back) if back.to < died => println!("figure {name}: on its VF on {host} already; {losses}"),
-            Some(back) => println!(
-                "figure {name}: on its VF on {host} {:.1} s after the death; {losses}",
-                back.to - died
-            ),
-            None => println!("figure {name}: never off its VF on {host}; {losses}"),
-        }
+        let when = when_on_its_vf(place, host, &id, died)?;
+        println!("figure {}: {when}; {losses}", self.name());
         Ok(())
     }
+}
+
+/// How long after a death the guest was on its VF, by the clock of its host, in words.
+pub(crate) fn when_on_its_vf(place: &Place, host: Host, id: &str, died: f64) -> Result<String> {
+    let migration = godwit::status(place, host, id)?;
+    let ahead = clock::offset(place, host)?;
+    let spans = timeline::spans(&migration, |_| ahead)?;
+    let back = spans
+        .iter()
+        .rev()
+        .find(|span| span.name == "fail-back" && span.host == host.name());
+    Ok(match back {
+        Some(back) if back.to < died => format!("on its VF on {host} already"),
+        Some(back) => format!("on its VF on {host} {:.1} s after the death", back.to - died),
+        None => format!("never off its VF on {host}"),
+    })
 }

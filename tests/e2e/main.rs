@@ -7,6 +7,7 @@ mod buttons;
 mod calls;
 mod classes;
 mod cuts;
+mod deaths;
 mod doctor;
 mod doubts;
 mod fabrics;
@@ -38,6 +39,7 @@ use godwit_rig::rig::Up;
 use godwit_rig::{Host, Rig, host, invariants, logs, told};
 
 use crate::classes::{CLASSES, Told};
+use crate::deaths::Death;
 use crate::kills::{AtRandom, Kill};
 use crate::stage::Stage;
 
@@ -73,8 +75,15 @@ fn all_stories() -> Vec<Story> {
         anywhere: true,
         tell: Box::new(move |stage| kill.tell(stage)),
     };
+    let death = |death: Death| Story {
+        class: "kills",
+        name: death.name(),
+        anywhere: true,
+        tell: Box::new(move |stage| death.tell(stage)),
+    };
     written
         .chain(Kill::all().map(kill))
+        .chain(Death::all().map(death))
         .chain(AtRandom::all().map(at_random))
         .collect()
 }

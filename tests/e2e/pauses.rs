@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
-use godwit_rig::godwit::{self, Migration, Move};
+use godwit_rig::godwit::{Migration, Move};
 use godwit_rig::guest::{Guest, TAP_1, VHOST_1, VLAN_1, WEB_1, WEB_2, domain_state};
 use godwit_rig::kept::Kept;
 use godwit_rig::prober::{Line, Prober};
@@ -243,9 +243,8 @@ pub(crate) fn no_room(stage: &Stage) -> Result<()> {
     }
     let traffic = Traffic::begin(stage, WEB_1.address)?;
     let mut pause = Pause::begin(stage)?;
-    // Four MiB of other frames for it.
-    network::flood(&stage.place, WEB_1, 3000, 1400)?;
-    sleep(STILL);
+    // Two MiB of other frames for it, in some three seconds: libvirt gives a transfer up whose other side says nothing for half a minute.
+    network::flood(&stage.place, WEB_1, 1500, 1400)?;
     pause.ends()?;
     let (code, said) = pause.moving.finish(PATIENCE)?;
     ensure!(code == 0, "exit code {code}: {said}");
@@ -340,8 +339,10 @@ fn comes_whole(stage: &Stage, guest: Guest, from: Host, address: &str) -> Result
     println!("  {guest} from {from}: {heard:?}, {kept:?}");
     all_came(&heard)?;
     ensure!(code == 0 || heard.twice <= 1, "nothing was switched: {heard:?}");
+    // A host that is busy sees what its network brings a moment later than the guest's tap does.
+    let unseen = u64::from(RATE / 10);
     ensure!(
-        code == 0 || heard.reordered <= kept.late,
+        code == 0 || heard.reordered <= kept.late + unseen,
         "more came behind later ones than the record says: {heard:?}"
     );
     ensure!(

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(400);
 /// What is measured of one fault.
 pub(crate) struct Troubled<'a> {
     stage: &'a Stage,
+    /// Where the guest was.
+    from: Option<Host>,
     prober: Prober,
     struck: f64,
 }
@@ -28,6 +30,7 @@ impl<'a> Troubled<'a> {
         let probe = build::build_static(&stage.place, "godwit-probe")?;
         Ok(Troubled {
             stage,
+            from: WEB_1.locate(&stage.place)?,
             prober: Prober::start(&stage.place, &probe, RATE)?,
             struck: clock::now(),
         })
@@ -45,8 +48,12 @@ impl<'a> Troubled<'a> {
             Ok(WEB_1.state(place, host)?.is_on_vf().then_some(()))
         })?;
         let seconds = clock::now() - self.struck;
+        let from = self.from;
         let losses = self.losses()?;
         println!("figure {what}: on its VF on {host} {seconds:.1} s after the fault; {losses}");
+        if from == Some(host) {
+            println!("figure {what}: rollback_ms {:.0}", seconds * 1e3);
+        }
         Ok(())
     }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use godwit_rig::Host;
 use godwit_rig::command::wait_for;
+use godwit_rig::faults::{Fault, Faults};
 use godwit_rig::godwit::{Migration, Move};
 use godwit_rig::guest::WEB_1;
+use godwit_rig::{Host, timeline};
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, refused};
 use crate::troubled::Troubled;
 
 pub(crate) fn deaf_until_reboot(stage: &Stage) -> Result<()> {
@@ -39,6 +40,51 @@ pub(crate) fn answers_to_nothing(stage: &Stage) -> Result<()> {
     agent("CONT")?;
     WEB_1.heed_unplugs(&stage.place, Host::Alpha)?;
     stays_accelerated(stage, &id)
+}
+
+/// What an operator orders to see how a host bears it, one after the other.
+pub(crate) fn on_purpose(stage: &Stage) -> Result<()> {
+    let order = |host, fault| Faults::order(&stage.place, host, &[fault]);
+    let before = stage.live_xml()?;
+    let faults = order(Host::Alpha, Fault::NoAgent(100))?;
+    refused(&stage.godwit("migrate web-1 beta --wait")?, "agent")?;
+    drop(faults);
+    let faults = order(Host::Beta, Fault::NoVf(100))?;
+    refused(&stage.godwit("migrate web-1 beta --wait")?, "VF")?;
+    drop(faults);
+    stage.nothing_changed(&before)?;
+
+    let faults = order(Host::Alpha, Fault::Refused)?;
+    let (code, id) = moved(stage)?;
+    drop(faults);
+    ensure!(code == 4, "exit code {code} instead of 4");
+    stays_accelerated(stage, &id)?;
+
+    let faults = order(Host::Alpha, Fault::Silent)?;
+    let (code, id) = moved(stage)?;
+    drop(faults);
+    ensure!(code == 5, "exit code {code} instead of 5");
+    stays_accelerated(stage, &id)?;
+
+    let faults = order(Host::Alpha, Fault::Pause("queue", 5))?;
+    let (code, id) = moved(stage)?;
+    drop(faults);
+    ensure!(code == 0, "exit code {code} instead of 0");
+    let migration = stage.migration(Host::Alpha, &id, |migration| migration.ended)?;
+    let spans = timeline::spans(&migration, |_| 0.0)?;
+    let queue = spans.iter().find(|span| span.name == "queue");
+    ensure!(
+        queue.is_some_and(|queue| queue.ms() >= 5_000.0),
+        "the queue was not longer: {migration:?}"
+    );
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// The exit code and the migration's id.
+fn moved(stage: &Stage) -> Result<(i32, String)> {
+    let mut moving = stage.begin_move()?;
+    let (code, _) = moving.finish(PATIENCE)?;
+    Ok((code, moving.last.id.clone()))
 }
 
 /// An agent that says of every switch that it is made, and makes none: its host counts no frame of the guest by the standby, and the

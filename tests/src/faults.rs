@@ -19,6 +19,16 @@ pub enum Fault {
     Die(Moment, &'static str),
     /// The phase fails that many times.
     Fail(&'static str, u32),
+    /// An unplug that the guest does not answer.
+    Silent,
+    /// An unplug that is refused.
+    Refused,
+    /// So many questions to agents have no answer.
+    NoAgent(u32),
+    /// So many looks at the host's VFs find none free.
+    NoVf(u32),
+    /// The phase's work begins so many seconds later.
+    Pause(&'static str, u32),
 }
 
 /// When in a phase.
@@ -58,6 +68,13 @@ impl fmt::Display for Fault {
             }
             Fault::Fail(phase, times) => {
                 writeln!(f, "kind = \"fail\"\nphase = \"{phase}\"\ntimes = {times}")
+            }
+            Fault::Silent => writeln!(f, "kind = \"silent\""),
+            Fault::Refused => writeln!(f, "kind = \"refused\""),
+            Fault::NoAgent(times) => writeln!(f, "kind = \"no-agent\"\ntimes = {times}"),
+            Fault::NoVf(times) => writeln!(f, "kind = \"no-vf\"\ntimes = {times}"),
+            Fault::Pause(phase, seconds) => {
+                writeln!(f, "kind = \"pause\"\nphase = \"{phase}\"\nseconds = {seconds}")
             }
         }
     }
@@ -116,5 +133,10 @@ mod tests {
         assert!(text.ends_with("moment = \"after\"\n"), "{text}");
         let text = Fault::Fail("plug", 2).to_string();
         assert_eq!(text, "[[fault]]\nkind = \"fail\"\nphase = \"plug\"\ntimes = 2\n");
+        let text = Fault::Pause("queue", 5).to_string();
+        assert_eq!(
+            text,
+            "[[fault]]\nkind = \"pause\"\nphase = \"queue\"\nseconds = 5\n"
+        );
     }
 }

@@ -19,6 +19,8 @@ pub const CLIENT: &str = "10.77.0.1";
 pub const CLIENT_OF_SECOND: &str = "10.77.1.1";
 /// The port at which the hosts' daemons hear each other (`listen` in `rig/godwitd.toml`).
 const DAEMONS: u16 = 7716;
+/// The port of `qemu+tcp` (libvirt's `LIBVIRTD_TCP_PORT`).
+const LIBVIRTD: u16 = 16509;
 
 const BRIDGES: [(&str, &str); 3] = [
     ("br-data", "10.77.0.1/24"),
@@ -120,13 +122,20 @@ pub fn part_daemons(place: &Place, parted: bool) -> Result<()> {
     Ok(())
 }
 
+/// Keeps a host's libvirtd from answering who has come over the network, or lets it again; it hears all the while.
+pub fn mute_libvirtd(place: &Place, host: Host, mute: bool) -> Result<()> {
+    let word = if mute { "add" } else { "del" };
+    let rule = format!("ip rule {word} pref 1 ipproto tcp sport {LIBVIRTD} blackhole");
+    ssh::run(place, host, &rule)
+}
+
 /// Gives the client one more address, with its length, or takes it back.
 pub fn client_has(place: &Place, address: &str, has: bool) -> Result<()> {
     let word = if has { "replace" } else { "del" };
     ip(place, &format!("addr {word} {address} dev br-data"))
 }
 
-/// Sends that many echo requests of that many bytes to a guest, two milliseconds apart, and asks for no answer. The client has no doubts of its
+/// Sends that many echo requests of that many bytes to a guest, two milliseconds apart, and waits for no answer. The client has no doubts of its
 /// neighbour meanwhile, which may stand still.
 pub fn flood(place: &Place, guest: Guest, count: u32, bytes: u32) -> Result<()> {
     let Guest { address, mac, .. } = guest;
@@ -136,9 +145,7 @@ pub fn flood(place: &Place, guest: Guest, count: u32, bytes: u32) -> Result<()> 
     )?;
     let (count, bytes) = (count.to_string(), bytes.to_string());
     let mut ping = command("ip", ["netns", "exec", &place.namespace(), "ping", "-q"]);
-    ping.args([
-        "-i", "0.002", "-w", "20", "-W", "1", "-c", &count, "-s", &bytes, address,
-    ]);
+    ping.args(["-i", "0.002", "-W", "1", "-c", &count, "-s", &bytes, address]);
     // Without an answer it says that it failed.
     finish(&mut ping).map(drop)
 }
