@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use crate::stage::Stage;
 use crate::{
-    arrivals, buttons, calls, cuts, doctor, doubts, fabrics, hardware, hooks, measures, moves, operators,
-    options, pairs, pauses, policies, refusals, stays, steering, teamed, troubles,
+    arrivals, buttons, calls, cuts, doctor, doubts, fabrics, hardware, hooks, measures, modular, moves,
+    operators, options, pairs, pauses, policies, refusals, stays, steering, teamed, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -251,6 +251,10 @@ const HOOKS: &[Told] = &[
     (
         "libvirtd_restarted_with_the_hook_kills_no_guest",
         hooks::libvirtd_restarted,
+    ),
+    (
+        "a_guest_moves_where_libvirt_is_a_daemon_for_each_driver",
+        modular::there_and_back,
     ),
     ("the_hook_is_called_for_ten_guests_at_once", calls::many_at_once),
     (

@@ -268,7 +268,7 @@ fn refusal(stage: &Stage) -> Result<String> {
 }
 
 /// How often beta's daemon was told so, since its host is new.
-fn heard(stage: &Stage, what: &str) -> Result<u32> {
+pub(crate) fn heard(stage: &Stage, what: &str) -> Result<u32> {
     let line = format!("grep -c \"libvirt's hook: {what}\" /var/log/godwitd.log || true");
     Ok(stage.on(Host::Beta, &line)?.trim().parse()?)
 }

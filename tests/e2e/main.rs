@@ -15,6 +15,7 @@ mod hardware;
 mod hooks;
 mod kills;
 mod measures;
+mod modular;
 mod moves;
 mod operators;
 mod options;

@@ -7,7 +7,7 @@ use godwit_rig::command::wait_for;
 use godwit_rig::godwit::{self, Answer, Migration, Move};
 use godwit_rig::guest::{self, Guest, WEB_1};
 use godwit_rig::vf::NUMVFS;
-use godwit_rig::{Host, Place, Rig, faults, network, ready, ssh};
+use godwit_rig::{Host, Place, Rig, faults, modular, network, ready, ssh};
 
 /// How long anything may take that is not a measurement: on a busy machine everything is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
@@ -36,6 +36,7 @@ impl Stage {
         network::part(&self.place, false)?;
         for host in Host::ALL {
             faults::none(&self.place, host)?;
+            modular::switch_off(&self.place, host)?;
             self.on(host, &usual_vfs())?;
         }
         self.usual_configuration()

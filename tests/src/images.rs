@@ -19,6 +19,7 @@ pub struct Images {
     root: PathBuf,
     host: PathBuf,
     guest: PathBuf,
+    modular: PathBuf,
 }
 
 impl Images {
@@ -55,7 +56,7 @@ pub fn build(place: &Place) -> Result<Images> {
     let modules = assets.join("image/modules.sh");
 
     let script = assets.join("image/root.sh");
-    let key = Key::new().text(SUITE).files([&script])?;
+    let key = root_key(place)?;
     let root = made(place, "root", key, |out| {
         show(command(&script, [mirror()?, SUITE.into()]).arg(out)).context("the root file system")
     })?;
@@ -65,6 +66,8 @@ pub fn build(place: &Place) -> Result<Images> {
     let guest = made(place, "guest", guest_key, |out| {
         run(command(&script, [&root, &assets]).arg(out))
     })?;
+    // Only one story wants it.
+    let modular = place_of(place, "modular", modular_key(place, key)?);
 
     let script = assets.join("image/host.sh");
     let public = place.key().with_extension("pub");
@@ -77,6 +80,7 @@ pub fn build(place: &Place) -> Result<Images> {
             root: root.clone(),
             host: out.to_owned(),
             guest: guest.clone(),
+            modular: modular.clone(),
         };
         qemu::bake(
             &images,
@@ -85,14 +89,46 @@ pub fn build(place: &Place) -> Result<Images> {
             &out.join("bake.console"),
         )
     })?;
-    Ok(Images { root, host, guest })
+    Ok(Images {
+        root,
+        host,
+        guest,
+        modular,
+    })
+}
+
+/// libvirt's daemons of one driver each, made of Debian's source, which is packaged as `libvirtd` alone; the folder of the
+/// programs. From nothing it takes some minutes.
+pub fn modular(place: &Place) -> Result<PathBuf> {
+    let images = build(place)?;
+    let script = modular_script(place);
+    let key = modular_key(place, root_key(place)?)?;
+    made(place, "modular", key, |out| {
+        let mut make = command(&script, [mirror()?, SUITE.into()]);
+        show(make.arg(&images.root).arg(out)).context("libvirt's daemons")
+    })
+}
+
+fn modular_script(place: &Place) -> PathBuf {
+    place.assets().join("image/modular.sh")
+}
+
+fn modular_key(place: &Place, root: Key) -> Result<Key> {
+    root.files([modular_script(place)])
+}
+
+fn root_key(place: &Place) -> Result<Key> {
+    Key::new()
+        .text(SUITE)
+        .files([place.assets().join("image/root.sh")])
 }
 
 /// Removes images nothing is made from any more.
 pub fn prune(place: &Place, images: &Images) -> Result<()> {
     for entry in fs::read_dir(place.images())? {
         let path = entry?.path();
-        if ![&images.root, &images.host, &images.guest].contains(&&path) {
+        let used = [&images.root, &images.host, &images.guest, &images.modular];
+        if !used.contains(&&path) {
             fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
@@ -101,7 +137,7 @@ pub fn prune(place: &Place, images: &Images) -> Result<()> {
 
 /// A directory that is renamed to its final name once it is whole, so that a crash leaves none half made.
 fn made(place: &Place, kind: &str, key: Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let done = place.images().join(format!("{kind}-{:016x}", key.0));
+    let done = place_of(place, kind, key);
     if done.is_dir() {
         return Ok(done);
     }
@@ -120,6 +156,10 @@ fn made(place: &Place, kind: &str, key: Key, make: impl FnOnce(&Path) -> Result<
         started.elapsed().as_secs_f64()
     ));
     Ok(done)
+}
+
+fn place_of(place: &Place, kind: &str, key: Key) -> PathBuf {
+    place.images().join(format!("{kind}-{:016x}", key.0))
 }
 
 fn login_key(place: &Place) -> Result<()> {

@@ -20,8 +20,8 @@
 //! itself, and up0 is idle: `cargo xtask rig topology pf`, see [`topology`]. Hosts and guests stay up meanwhile.
 //!
 //! Trouble to be had: a guest that hears of no unplug until it reboots ([`guest::Guest::ignore_unplugs`]), a daemon
-//! or a libvirtd that is stopped, killed or restarted (`rig-service` on the hosts), a daemon with faults on purpose
-//! ([`faults`]), a host without power.
+//! or a libvirtd that is stopped, killed or restarted (`rig-service` on the hosts), or that is several daemons
+//! ([`modular`]), a daemon with faults on purpose ([`faults`]), a host without power.
 //!
 //! The flat arm (`flat`) is the same guest alone, on this machine's own QEMU process: for tests of agent and bond
 //! that need no host, at ten times the packets.
@@ -48,6 +48,7 @@ pub mod line;
 pub mod logs;
 pub mod losses;
 pub mod measure;
+pub mod modular;
 pub mod network;
 pub mod part;
 pub mod place;

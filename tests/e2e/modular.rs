@@ -1,0 +1,51 @@
+//! The story of hosts whose libvirt is a daemon for each driver.
+
+use anyhow::{Result, ensure};
+use godwit_rig::command::wait_for;
+use godwit_rig::godwit;
+use godwit_rig::guest::{WEB_1, WEB_2};
+use godwit_rig::modular::Modular;
+use godwit_rig::{Host, ready};
+
+use crate::hooks::{Hook, heard, migrate};
+use crate::stage::{PATIENCE, Stage};
+use crate::{doctor, moves};
+
+/// Nothing of Godwit's is configured for it. One guest is started and adopted there, and moved; the other was there before, and
+/// is brought by plain libvirt.
+pub(crate) fn there_and_back(stage: &Stage) -> Result<()> {
+    let _hook = Hook::install(stage)?;
+    let modular = Modular::switch_on(&stage.place)?;
+    for host in Host::ALL {
+        stage.on(host, "rig-modular status")?;
+        let old = stage.on(host, "rig-service status libvirtd || true")?;
+        ensure!(old.contains("does not run"), "{host}: {old}");
+    }
+    wait_for("hosts that know their libvirt", PATIENCE, || {
+        doctor::healthy(stage).map(Some)
+    })?;
+    let asked = heard(stage, "migrate begin")?;
+    moves::there_and_back(stage)?;
+    ensure!(
+        heard(stage, "migrate begin")? > asked,
+        "virtqemud has not asked beta's daemon"
+    );
+    stage.starts(WEB_2)?;
+    for host in [Host::Beta, Host::Alpha] {
+        ready::move_guest(&stage.place, WEB_2, host)?;
+        stage.is_accelerated_on(WEB_2, host)?;
+    }
+    WEB_2.stop(&stage.place)?;
+    stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
+    stage.on(Host::Alpha, &migrate(WEB_1.name, "--persistent --undefinesource"))?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    stage.stored_domain_is_right(Host::Beta)?;
+    drop(modular);
+    wait_for("hosts that know their libvirtd", PATIENCE, || {
+        let answers = Host::ALL.map(|host| godwit::run(&stage.place, host, "guests")?.done());
+        answers.into_iter().collect::<Result<()>>().map(Some)
+    })?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    ready::move_to(&stage.place, Host::Alpha)?;
+    stage.guest_is_accelerated_on(Host::Alpha)
+}
