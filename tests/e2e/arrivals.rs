@@ -5,8 +5,9 @@ use godwit_rig::command::wait_for;
 use godwit_rig::faults::{Fault, Faults};
 use godwit_rig::godwit::{self, Migration};
 use godwit_rig::guest::WEB_1;
-use godwit_rig::{Host, ssh};
+use godwit_rig::{Host, ready, ssh};
 
+use crate::hooks::no_holds;
 use crate::stage::{PATIENCE, Stage};
 
 pub(crate) fn by_plain_virsh(stage: &Stage) -> Result<()> {
@@ -101,6 +102,60 @@ fn moved_on_its_standby(stage: &Stage, options: &str) -> Result<()> {
     stage.stored_domain_is_right(Host::Beta)?;
     ensure!(stage.guest_on(Host::Alpha)?.is_empty(), "alpha knows the guest");
     Ok(())
+}
+
+/// Neither `--persistent` nor `--undefinesource`: at the destination it lives as long as it runs, and it stays stored, without
+/// a VF, where it came from. There Godwit brings it back to what is stored, and there it is started when it has ended.
+pub(crate) fn stored_where_it_was(stage: &Stage) -> Result<()> {
+    leave_the_definition(stage)?;
+    no_holds(stage, Host::Alpha)?;
+    godwit::run(&stage.place, Host::Beta, &format!("plan {WEB_1} alpha"))?.done()?;
+    ready::move_to(&stage.place, Host::Alpha)?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    ensure!(
+        is_persistent(stage, Host::Alpha)?,
+        "alpha has lost what was stored"
+    );
+    ensure!(stage.guest_on(Host::Beta)?.is_empty(), "beta knows the guest");
+    stage.stored_domain_is_right(Host::Alpha)?;
+    leave_the_definition(stage)?;
+    stage.on(Host::Beta, &format!("virsh -q destroy {WEB_1}"))?;
+    ensure!(
+        stage.guest_on(Host::Beta)?.is_empty(),
+        "beta knows a guest that it never stored"
+    );
+    let here = known(stage, Host::Alpha)?;
+    stage.on(Host::Alpha, &format!("virsh -q start {WEB_1}"))?;
+    wait_for("the agent", PATIENCE, || {
+        Ok(WEB_1.state(&stage.place, Host::Alpha)?.agent)
+    })?;
+    stage.guest_is_on_standby_on(Host::Alpha)?;
+    ensure!(
+        known(stage, Host::Alpha)? == here,
+        "alpha has not left it where it was put"
+    );
+    stage.godwit(&format!("accelerate {WEB_1} --wait"))?.done()?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    stage.stored_domain_is_right(Host::Alpha)
+}
+
+/// It runs on beta, accelerated and stored nowhere but on alpha.
+fn leave_the_definition(stage: &Stage) -> Result<()> {
+    let there = known(stage, Host::Beta)?;
+    stage.godwit(&format!("standby {WEB_1} --wait"))?.done()?;
+    stage.on(Host::Alpha, &migrate_with("--live --p2p"))?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    was_accelerated(stage, Host::Beta, &there)?;
+    ensure!(!is_persistent(stage, Host::Beta)?, "beta has stored it");
+    let left = stage.guest_on(Host::Alpha)?;
+    ensure!(left == "shut off", "on alpha it is {left:?}");
+    stage.stored_domain_is_right(Host::Alpha)
+}
+
+fn is_persistent(stage: &Stage, host: Host) -> Result<bool> {
+    let told = stage.on(host, &format!("virsh -q dominfo {WEB_1}"))?;
+    let line = told.lines().find_map(|line| line.strip_prefix("Persistent:"));
+    Ok(line.context("libvirt does not say whether it is stored")?.trim() == "yes")
 }
 
 /// Only its definition moves. What it had on alpha is clean there: every story's end looks at that.

@@ -82,7 +82,7 @@ fn call(stage: &Stage, all: &[String]) -> Result<Vec<Answer>> {
         .collect()
 }
 
-fn nothing_is_held(stage: &Stage) -> Result<()> {
+pub(crate) fn nothing_is_held(stage: &Stage) -> Result<()> {
     wait_for("no VF of a guest that did not come", GIVEN_UP, || {
         Ok(no_holds(stage, Host::Beta).is_ok().then_some(()))
     })

@@ -193,6 +193,10 @@ const ARRIVALS: &[Told] = &[
         arrivals::from_standby,
     ),
     (
+        "a_guest_moved_by_plain_virsh_alone_stays_stored_where_it_was",
+        arrivals::stored_where_it_was,
+    ),
+    (
         "a_guest_that_its_client_moves_is_accelerated",
         arrivals::by_the_client,
     ),
@@ -247,6 +251,10 @@ const HOOKS: &[Told] = &[
     (
         "a_daemon_that_hangs_is_not_waited_for_by_libvirts_hook",
         hooks::daemon_hangs,
+    ),
+    (
+        "the_hook_is_killed_half_way_and_the_next_move_succeeds",
+        hooks::killed_half_way,
     ),
     (
         "libvirtd_restarted_with_the_hook_kills_no_guest",

@@ -1,5 +1,6 @@
 //! Stories of libvirt's hook: guests that plain `virsh migrate` brings, with and without a daemon that answers.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -238,6 +239,43 @@ pub(crate) fn daemon_hangs(stage: &Stage) -> Result<()> {
         stage.on(Host::Alpha, &migrate(WEB_1.name, "--persistent --undefinesource"))?;
     }
     stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// Somebody ends the hook while beta's daemon is asked for a VF. libvirt refuses the migration with the signal's number, before
+/// anything was done to the guest, and the daemon holds nothing for it; asked again, it is as if that had not been.
+pub(crate) fn killed_half_way(stage: &Stage) -> Result<()> {
+    stage.configure(Host::Beta, "[hook]\ndeadline = 60\n")?;
+    let _hook = Hook::install(stage)?;
+    crate::teamed::begin(stage)?;
+    stage.godwit(&format!("standby {TEAM_1} --wait"))?.done()?;
+    stage.godwit(&format!("accelerate {TEAM_1} --wait"))?.done()?;
+    let line = migrate(TEAM_1.name, "--persistent --undefinesource");
+    {
+        let _hung = Hung::hang(stage, Host::Beta)?;
+        let mut ssh = ssh::command(&stage.place, Host::Alpha, &line);
+        let moving = ssh.stderr(Stdio::piped()).spawn()?;
+        let asking = format!("pgrep -f '^{PLACE} {TEAM_1} migrate begin -'");
+        let hook = wait_for("the hook's question", PATIENCE, || {
+            stage.on(Host::Beta, &asking).map(Some)
+        })?;
+        stage.on(Host::Beta, &format!("kill -KILL {}", hook.trim()))?;
+        let ended = moving.wait_with_output()?;
+        let told = String::from_utf8_lossy(&ended.stderr);
+        ensure!(!ended.status.success(), "it was taken");
+        ensure!(
+            told.contains("Hook script execution failed") && told.contains("signal 9"),
+            "{told}"
+        );
+    }
+    crate::teamed::is_whole(stage, Host::Alpha)?;
+    let there = guest::domain_state(&stage.place, Host::Beta, TEAM_1.name)?;
+    ensure!(there.is_empty(), "on beta it is {there:?}");
+    crate::calls::nothing_is_held(stage)?;
+    stage.on(Host::Alpha, &line)?;
+    crate::teamed::is_whole(stage, Host::Beta)?;
+    brought(stage, TEAM_1.name)?;
+    invariants::hold(&stage.place)?;
+    TEAM_1.stop(&stage.place)
 }
 
 /// libvirt kills a running guest whose hook fails when it connects to it again.
