@@ -2,6 +2,7 @@
 
 mod certs;
 mod context;
+mod dbus;
 mod hook;
 mod looks;
 mod more;
@@ -25,6 +26,7 @@ use self::certs::CERTS_MORE;
 pub(crate) use self::certs::Certs;
 use self::context::CONTEXT_MORE;
 pub(crate) use self::context::{ContextAct, Given};
+pub(crate) use self::dbus::DbusAct;
 pub(crate) use self::hook::HookAct;
 use self::looks::{FEW, limit};
 pub(crate) use self::looks::{Holds, List, Listed, Show};
@@ -171,6 +173,11 @@ pub(crate) enum Command {
     Hook {
         #[command(subcommand)]
         act: HookAct,
+    },
+    /// Install the files by which the bus and polkit know godwitd, or check them
+    Dbus {
+        #[command(subcommand)]
+        act: DbusAct,
     },
     /// Write all that somebody needs who is to find out what went wrong into one file, without any key or secret
     #[command(after_help = BUNDLE_MORE)]

@@ -6,6 +6,7 @@ mod cancel;
 mod certs;
 mod completions;
 mod context;
+mod dbus;
 mod doctor;
 mod explain;
 mod follow;
@@ -82,6 +83,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
             None => holds::holds(daemon().await?, out).await,
         },
         Command::Hook { act } => hook::hook(act, out),
+        Command::Dbus { act } => dbus::dbus(act, out),
         Command::SupportBundle(wanted) => bundle::bundle(wanted, &wanted_place(&args.place), out).await,
         Command::Names(asked) => names::names(asked, out).await,
         Command::Completions { shell } => completions::completions(*shell, out),

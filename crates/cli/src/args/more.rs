@@ -28,6 +28,7 @@ Examples:
   godwit explain NO_FREE_VF              what a reason means, and what is to be done
   godwit doctor                          what stands in the way on this host (of a guest: godwit doctor web-1)
   godwit hook install                    guests that virsh migrate brings get their VF too
+  godwit dbus install                    programs of this host ask godwitd over D-Bus
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer
   godwit --host beta guests              ask another host, over the network; see godwit context --help
   godwit support-bundle web-1            a file with all that somebody needs who is to find out what went wrong

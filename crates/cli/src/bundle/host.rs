@@ -110,7 +110,7 @@ async fn asked(program: &'static str, arguments: &'static [&'static str]) -> Res
 }
 
 /// The program is ended at the deadline. What it started itself may live on; it is not waited for.
-fn ask(program: &str, arguments: &[&str], deadline: Duration) -> Result<String, String> {
+pub(crate) fn ask(program: &str, arguments: &[&str], deadline: Duration) -> Result<String, String> {
     let why = |error: std::io::Error| format!("{program}: {error}");
     let mut child = Command::new(program)
         .args(arguments)

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{kept::Kept, words};
 
 mod checks;
+mod dbus;
 mod doctor;
 mod hook;
 mod hosts;
@@ -14,6 +15,7 @@ mod measured;
 mod plan;
 
 pub(crate) use checks::Checks;
+pub(crate) use dbus::{DbusChecked, DbusFile, DbusInstalled};
 pub(crate) use doctor::Doctor;
 pub(crate) use hook::{HookChecked, HookInstalled};
 pub(crate) use hosts::{Holds, Hosts, Pools, Vfs};

@@ -8,6 +8,7 @@ mod certs;
 mod checks;
 mod commands;
 mod contexts;
+mod dbus;
 mod doctor;
 mod fake;
 mod hook;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "guests",
     "adopt",
     "migrate",
@@ -30,6 +30,7 @@ const COMMANDS: [&str; 27] = [
     "vfs",
     "holds",
     "hook",
+    "dbus",
     "support-bundle",
     "completions",
     "man",
