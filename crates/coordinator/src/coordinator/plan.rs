@@ -51,7 +51,7 @@ impl<W: World> Coordinator<W> {
         } = self.seen(&brief, &facts).await;
         let complete = pairs.len() == brief.pairs.len() && pairs.iter().all(|pair| !pair.vf.is_empty());
         let blocked = findings.iter().any(|found| is_blocker(found, &wanted.ignore));
-        let mut all = refusals(&facts);
+        let mut all = self.refusals(&facts).await;
         let never = refused || unasked.is_some() || !all.is_empty();
         if let Some(cause) = unasked {
             not_checked.push(unknown(destination, "it did not answer".into()));
@@ -85,13 +85,16 @@ impl<W: World> Coordinator<W> {
         facts: &GuestFacts,
         options: &Options,
     ) -> Result<Ahead, Refused> {
-        let objections = preflight::objections(facts);
+        let of_guest = preflight::objections(facts);
         let rests = self.rests(facts);
         let idle = rests || self.check_idle(&facts.guest, Some(&wanted.destination)).is_ok();
-        if !idle || (rests && !objections.is_empty()) {
+        if !idle || (rests && !of_guest.is_empty()) {
             // It is refused in a moment, or looked at again on its standby.
             return Ok(Ahead::default());
         }
+        let mut objections = self.objections().await;
+        let of_guest = of_guest.into_iter();
+        objections.extend(of_guest.map(|refusal| Refused::Refusal(refusal.into())));
         let brief = self.planned_brief(wanted, facts.clone(), options.clone());
         let look = tokio::time::timeout(LOOK, self.seen(&brief, facts));
         let seen = look.await.unwrap_or_else(|_| late(&brief));
@@ -112,10 +115,7 @@ impl<W: World> Coordinator<W> {
                 not_checked,
             });
         }
-        let mut all: Vec<Refused> = objections
-            .into_iter()
-            .map(|refusal| Refused::Refusal(refusal.into()))
-            .collect();
+        let mut all = objections;
         all.extend(seen.unasked.map(Refused::Cause));
         all.extend(blocking.into_iter().map(blocker));
         all.extend(lacks(&brief, &seen.pairs));
@@ -151,6 +151,18 @@ impl<W: World> Coordinator<W> {
         planned
     }
 
+    /// What a migration of the guest is refused for here, as findings.
+    async fn refusals(&self, facts: &GuestFacts) -> Vec<api::Finding> {
+        let own = self.objections().await;
+        let mut all: Vec<_> = own.iter().map(|refused| self.finding(refused)).collect();
+        let of_guest = Diagnosis {
+            findings: doctor::refusals(facts),
+            ..Diagnosis::default()
+        };
+        all.extend(words::diagnosis(of_guest).0);
+        all
+    }
+
     fn rests(&self, facts: &GuestFacts) -> bool {
         self.stays(&facts.guest.uuid)
             .is_some_and(|open| is_resting(&open))
@@ -184,15 +196,6 @@ impl<W: World> Coordinator<W> {
             keep: self.keep(wanted.keep),
         }
     }
-}
-
-/// What a migration of the guest is refused for, as findings.
-fn refusals(facts: &GuestFacts) -> Vec<api::Finding> {
-    let diagnosis = Diagnosis {
-        findings: doctor::refusals(facts),
-        ..Diagnosis::default()
-    };
-    words::diagnosis(diagnosis).0
 }
 
 /// Nobody could look in time.

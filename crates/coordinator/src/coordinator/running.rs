@@ -80,6 +80,22 @@ impl<W: World> Coordinator<W> {
         *self.0.door.closed.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
+    /// What anything that is new would be refused for here, whoever asks and whatever it is.
+    pub(crate) async fn objections(&self) -> Vec<Refused> {
+        let closed = self.open().err();
+        let unwritten = self.can_be_written().await.err().map(Refused::Journal);
+        closed.into_iter().chain(unwritten).collect()
+    }
+
+    /// What this host refuses, as a finding for whoever reads it, perhaps on another host.
+    pub(crate) fn finding(&self, refused: &Refused) -> api::Finding {
+        let mut found = words::refused(self.host(), refused.failure());
+        if matches!(refused, Refused::Journal(_)) {
+            found.fix = format!("on {}: {}", self.host(), found.fix);
+        }
+        found
+    }
+
     /// Something new may begin.
     pub(super) fn open(&self) -> Result<(), Refused> {
         let closed = *self.0.door.closed.lock().unwrap_or_else(PoisonError::into_inner);

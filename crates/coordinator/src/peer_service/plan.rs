@@ -14,25 +14,36 @@ impl<W: World> PeerDesk<W> {
     pub(super) async fn plan_for(&self, asked: peer::PlanRequest) -> Result<peer::PlanResponse, Refused> {
         let reserve = asked.reserve.unwrap_or_default();
         let planned = self.planned(&reserve).await;
+        let mut objections = self.0.objections().await;
         let Some(needs) = asked.needs else {
-            return Ok(peer::PlanResponse {
-                pairs: planned?,
-                ..Default::default()
-            });
+            let pairs = planned?;
+            let refused = Refused::all(objections);
+            return refused.map_or(
+                Ok(peer::PlanResponse {
+                    pairs,
+                    ..Default::default()
+                }),
+                Err,
+            );
         };
-        let (pairs, refused) = match planned {
-            Ok(pairs) => (pairs, None),
+        let pairs = match planned {
+            Ok(pairs) => pairs,
             // That is a fault of who asks, and none of the guest's.
             Err(wrong @ (Refused::Invalid(_) | Refused::NotAllowed(_))) => return Err(wrong),
-            Err(refused) => (Vec::new(), Some(words::refused(self.0.host(), refused.failure()))),
+            Err(refused) => {
+                objections.push(refused);
+                Vec::new()
+            }
         };
+        let refused = !objections.is_empty();
+        let told = objections.iter().map(|refused| self.0.finding(refused));
         let needs = words::needs_of(&reserve.guest, needs);
         let seen = self.0.world().plan(Planning::Arriving(&needs)).await?;
         let (port, host_name) = seen.port.unwrap_or_default();
         Ok(peer::PlanResponse {
             pairs,
-            refused: refused.is_some(),
-            findings: refused.into_iter().chain(seen.findings).collect(),
+            refused,
+            findings: told.chain(seen.findings).collect(),
             not_checked: seen.not_checked,
             port: port.into(),
             host_name,
@@ -40,7 +51,7 @@ impl<W: World> PeerDesk<W> {
         })
     }
 
-    /// Refused for what [`PeerDesk::hold`] is refused for, but for a lack of VFs.
+    /// Refused for what [`PeerDesk::hold`] is refused for of that guest, but for a lack of VFs.
     async fn planned(&self, asked: &peer::ReserveRequest) -> Result<Vec<api::PairPlan>, Refused> {
         let guest = Guest {
             name: asked.guest.clone(),

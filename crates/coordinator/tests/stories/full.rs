@@ -3,11 +3,16 @@
 
 use std::{fs::File, io::Write, path::Path, process::Command};
 
-use godwit_api::v1::Moved;
+use godwit_api::v1::{Moved, Policy};
 use godwit_migration::{Event, Phase, VfUse};
 use tonic::Code;
 
-use crate::{facts, host::Host, world::cause};
+use crate::{
+    facts,
+    host::{Host, Two},
+    plans::plan,
+    world::cause,
+};
 
 /// Says to the child that its temporary files are on the small file system.
 const SMALL: &str = "GODWIT_TEST_SMALL_DISK";
@@ -45,6 +50,46 @@ fn fill(directory: &Path) {
     for block in [1 << 16, 1 << 12, 1] {
         while file.write_all(&vec![7; block]).is_ok() {}
     }
+}
+
+/// What is in the way of the space that is set aside, as a full disk is; in both ways, there and gone.
+fn stand_in_the_way(host: &Host, is_there: bool) {
+    let ballast = host.directory().join("godwit.ballast");
+    if is_there {
+        std::fs::remove_file(&ballast).unwrap();
+        std::fs::create_dir(&ballast).unwrap();
+    } else {
+        std::fs::remove_dir(&ballast).unwrap();
+    }
+}
+
+/// A migration is refused for it; so a plan finds it, of either host, beside what else there is.
+#[test]
+fn a_plan_finds_that_a_disk_is_full_and_a_migration_tells_it_with_the_rest() {
+    let two = Two::new();
+    two.live(async |alpha, _| {
+        for (name, host) in [("alpha", &two.alpha), ("beta", &two.beta)] {
+            stand_in_the_way(host, true);
+            let planned = plan(&alpha, Policy::Prefer).await.unwrap();
+            let [found] = &planned.findings[..] else {
+                panic!("{planned:?}");
+            };
+            let told = (found.about.as_str(), found.reason.as_str(), planned.moves);
+            assert_eq!(told, (name, "JOURNAL_FULL", false));
+            let directory = host.directory().display();
+            assert_eq!(found.fix, format!("on {name}: df -h {directory}"));
+            alpha
+                .world
+                .set(|knobs| knobs.guests[0].strays.push(facts::stray()));
+            let no = alpha.migrate("web-1", "beta").await.unwrap_err();
+            let all = format!("{} {:?}", no.failure.reason, no.failure.causes);
+            assert!(all.contains("JOURNAL_FULL") && all.contains("STRAY_VF"), "{all}");
+            alpha.world.set(|knobs| knobs.guests[0].strays.clear());
+            stand_in_the_way(host, false);
+        }
+        let planned = plan(&alpha, Policy::Prefer).await.unwrap();
+        assert!(planned.moves && planned.findings.is_empty(), "{planned:?}");
+    });
 }
 
 #[test]

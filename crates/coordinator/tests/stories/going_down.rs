@@ -1,10 +1,14 @@
 //! A host that is about to end: nothing new begins, what has begun goes on.
 
-use godwit_api::v1::Moved;
+use godwit_api::v1::{Moved, Policy};
 use godwit_migration::{Phase, VfUse};
 use tonic::Code;
 
-use crate::host::{Host, No, Two};
+use crate::{
+    facts,
+    host::{Host, No, Two},
+    plans::plan,
+};
 
 fn going_down(no: &No, words: &str) {
     let failure = &no.failure;
@@ -59,6 +63,38 @@ fn a_guest_does_not_set_out_for_a_host_that_is_going_down() {
         let told = format!("{} {:?}", no.failure.message, no.failure.causes);
         assert!(told.contains("beta is shutting down"), "{told}");
         assert_eq!(beta.peek().holds(), [""; 0]);
+    });
+}
+
+/// A migration is refused for it; so a plan finds it, of either host, beside what else there is.
+#[test]
+fn a_plan_finds_that_a_host_is_going_down() {
+    let two = Two::new();
+    two.live(async |alpha, beta| {
+        let (here, there) = (&alpha.coordinator, &beta.coordinator);
+        alpha
+            .world
+            .set(|knobs| knobs.guests[0].strays.push(facts::stray()));
+        for (first, second) in [
+            (Some("is shutting down"), None),
+            (None, Some("is going to sleep")),
+        ] {
+            here.going_down(first);
+            there.going_down(second);
+            let planned = plan(&alpha, Policy::Prefer).await.unwrap();
+            let which = if first.is_some() { "alpha" } else { "beta" };
+            let found = planned.findings.iter().find(|found| found.about == which);
+            let found = found.unwrap();
+            assert_eq!(found.reason, "HOST_GOING_DOWN");
+            let words = first.or(second).unwrap();
+            assert_eq!(found.what, format!("{which} {words}: nothing new is begun there"));
+            assert!(planned.findings.iter().any(|found| found.reason == "STRAY_VF"));
+        }
+        alpha.world.set(|knobs| knobs.guests[0].strays.clear());
+        let planned = plan(&alpha, Policy::Prefer).await.unwrap();
+        assert!(!planned.moves, "that finding alone keeps it");
+        there.going_down(None);
+        assert!(plan(&alpha, Policy::Prefer).await.unwrap().moves);
     });
 }
 

@@ -14,7 +14,7 @@ use crate::{
     host::{Desk, No, Two, no},
 };
 
-async fn plan(alpha: &Desk, policy: Policy) -> Result<api::PlanMigrationResponse, No> {
+pub async fn plan(alpha: &Desk, policy: Policy) -> Result<api::PlanMigrationResponse, No> {
     let desk = MigrationDesk(alpha.coordinator.clone());
     let asked = api::PlanMigrationRequest {
         guest: "web-1".into(),
