@@ -63,7 +63,7 @@ fn rests(migration: &Migration) -> bool {
     migration.settled && !migration.ended
 }
 
-/// Where the guest is, where its traffic is, and how long QEMU paused it (once that is known).
+/// Where the guest is, where its traffic is, and how long it stood still by libvirt (once that is known).
 pub(crate) fn sentences(migration: &Migration) -> Vec<String> {
     let mut sentences = match stays(migration) {
         true => stays::sentences(migration),
@@ -78,7 +78,7 @@ pub(crate) fn sentences(migration: &Migration) -> Vec<String> {
         .as_ref()
         .and_then(|progress| progress.downtime_ms);
     if let Some(ms) = downtime.filter(|_| migration.moved() == Moved::Yes) {
-        sentences.push(format!("QEMU paused it for {}.", words::length(ms)));
+        sentences.push(format!("It stood still for {}, by libvirt.", words::length(ms)));
     }
     sentences
 }
@@ -206,7 +206,7 @@ mod tests {
         insta::assert_snapshot!(told(&sample::accelerated()), @"
         web-1 runs on beta.
         Its traffic is on the VF 0000:01:10.2.
-        QEMU paused it for 214 ms.
+        It stood still for 214 ms, by libvirt.
         ");
     }
 
@@ -216,7 +216,7 @@ mod tests {
         insta::assert_snapshot!(told(&migration), @"
         web-1 runs on beta.
         Its traffic is on standby since 2026-01-02 03:04:15Z, because the driver in the guest did not take the VF.
-        QEMU paused it for 214 ms.
+        It stood still for 214 ms, by libvirt.
         ");
         migration.because.clear();
         migration.standby_since = None;
@@ -266,7 +266,7 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"), @"
         [queue, place 2] It is not decided yet whether web-1 moves from alpha to beta. Its traffic is on the VF 0000:01:10.0. It waits for other transfers, place 2.
         [queue] It is not decided yet whether web-1 moves from alpha to beta. Its traffic is on the VF 0000:01:10.0.
-        [moved, waits for a VF] web-1 runs on beta. Its traffic is on standby since 2026-01-02 03:04:15Z, because the driver in the guest did not take the VF. It waits for a VF. QEMU paused it for 214 ms.
+        [moved, waits for a VF] web-1 runs on beta. Its traffic is on standby since 2026-01-02 03:04:15Z, because the driver in the guest did not take the VF. It waits for a VF. It stood still for 214 ms, by libvirt.
         ");
     }
 

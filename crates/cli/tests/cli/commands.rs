@@ -56,7 +56,7 @@ fn every_command_as_text() {
 
     web-1 runs on beta.
     Its traffic is on standby since 2026-01-02 03:04:12Z, because the guest's driver did not take the VF.
-    QEMU paused it for 214 ms.
+    It stood still for 214 ms, by libvirt.
 
     HOST   PHASE     STARTED        TOOK    RESULT
     alpha  reserve   03:04:05.067Z  400 ms  done

@@ -37,7 +37,7 @@ fn moved_and_accelerated() {
       beta   plug       1.5 s
     web-1 runs on beta.
     Its traffic is on the VF 0000:01:10.2.
-    QEMU paused it for 214 ms.
+    It stood still for 214 ms, by libvirt.
     ");
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     assert_eq!(
@@ -54,7 +54,7 @@ fn moved_but_on_standby() {
     assert_eq!((run.code, run.err.as_str()), (3, ""), "{run:?}");
     let end = "web-1 runs on beta.\n\
                Its traffic is on standby since 2026-01-02 03:04:12Z, because the guest's driver did not take the VF.\n\
-               QEMU paused it for 214 ms.\nHint: godwit guests\n";
+               It stood still for 214 ms, by libvirt.\nHint: godwit guests\n";
     assert!(run.out.ends_with(end), "{}", run.out);
 }
 

@@ -61,8 +61,7 @@ fn the_live_line_is_redrawn_and_fits() {
         seen.contains("\r\x1b[K  alpha  reserve    400 ms\r\n"),
         "{seen:?}"
     );
-    let end =
-        "web-1 runs on beta.\r\nIts traffic is on the VF 0000:01:10.2.\r\nQEMU paused it for 214 ms.\r\n";
+    let end = "web-1 runs on beta.\r\nIts traffic is on the VF 0000:01:10.2.\r\nIt stood still for 214 ms, by libvirt.\r\n";
     assert!(seen.ends_with(end), "{seen:?}");
 }
 

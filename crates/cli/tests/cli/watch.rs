@@ -31,7 +31,7 @@ fn a_running_migration_is_followed_to_its_end() {
       beta   plug       1.5 s
     web-1 runs on beta.
     Its traffic is on the VF 0000:01:10.2.
-    QEMU paused it for 214 ms.
+    It stood still for 214 ms, by libvirt.
     ");
     assert_eq!((run.code, run.err.as_str()), (0, ""));
     // By its whole id: the beginning may be another's tomorrow.
