@@ -85,7 +85,7 @@ pub(crate) fn old_agent(facts: &GuestFacts) -> Option<Finding> {
 }
 
 /// What the failure comes from says more than that there was one ("transport error").
-fn innermost(host: &str, cause: Cause) -> String {
+pub(crate) fn innermost(host: &str, cause: Cause) -> String {
     let refusal = HostRefusal::Unreachable {
         host: host.into(),
         detail: String::new(),

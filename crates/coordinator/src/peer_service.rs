@@ -14,7 +14,7 @@ use godwit_migration::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    Coordinator, Refused, World,
+    Coordinator, NotNow, Refused, World,
     operation::View,
     service::{carried, name},
     subject::asked,
@@ -139,9 +139,11 @@ impl<W: World> PeerService for PeerDesk<W> {
     ) -> Result<Response<api::ArrivalResponse>, Status> {
         let caller = caller(&request)?;
         let id = asked(request).migration_id;
-        let unknown = || Refused::UnknownMigration {
-            id: id.clone(),
-            more: " here",
+        let unknown = || {
+            Refused::from(NotNow::Unknown {
+                id: id.clone(),
+                more: " here",
+            })
         };
         let view = self.shared_record(&id, &caller).await?.ok_or_else(unknown)?;
         Ok(Response::new(api::ArrivalResponse {
@@ -187,7 +189,7 @@ impl<W: World> PeerDesk<W> {
             Ok(_) => Err(Refused::NotAllowed(format!(
                 "migration {id} is not one between {caller} and this host"
             ))),
-            Err(Refused::UnknownMigration { .. }) => Ok(None),
+            Err(Refused::NotNow(NotNow::Unknown { .. })) => Ok(None),
             Err(other) => Err(other),
         }
     }

@@ -9,7 +9,7 @@ use godwit_api::{
 use godwit_migration::{Cause, Refusal};
 use tonic::{Code, Status};
 
-use crate::{JournalError, words};
+use crate::JournalError;
 
 /// A host that cannot be reached is worth asking for again after this.
 const LATER: Duration = Duration::from_secs(5);
@@ -26,15 +26,7 @@ pub enum Refused {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// No migration, or more than one, has that id.
-    #[error("no migration has the id `{id}`{more}")]
-    UnknownMigration {
-        /// As it was asked for.
-        id: String,
-        /// Why not.
-        more: &'static str,
-    },
-    /// The migration is not where that could be asked of it.
+    /// There is no such migration, or it is not where that could be asked of it.
     #[error(transparent)]
     NotNow(#[from] NotNow),
     /// The request itself is wrong.
@@ -51,11 +43,27 @@ pub enum Refused {
         /// What it does, after its name: "is shutting down".
         why: &'static str,
     },
+    /// More than one of these speaks against it.
+    #[error("{first}")]
+    Several {
+        /// It gives the word, and what is to be done.
+        first: Box<Refused>,
+        /// A sentence for each of the others.
+        others: Vec<String>,
+    },
 }
 
-/// What cannot be asked of a migration where it is.
+/// What cannot be asked of a migration that is not there, or where it is.
 #[derive(Debug, thiserror::Error)]
 pub enum NotNow {
+    /// No migration, or more than one, has that id.
+    #[error("no migration has the id `{id}`{more}")]
+    Unknown {
+        /// As it was asked for.
+        id: String,
+        /// Why not.
+        more: &'static str,
+    },
     /// Cancel comes too late.
     #[error("migration {id} cannot be cancelled: it is at {phase}")]
     TooLate {
@@ -107,6 +115,7 @@ pub enum NotNow {
 impl NotNow {
     fn reason(&self) -> &'static str {
         match self {
+            NotNow::Unknown { .. } => "MIGRATION_UNKNOWN",
             NotNow::TooLate { .. } => "TOO_LATE_TO_CANCEL",
             NotNow::NothingRests { .. } => "NOTHING_RESTS",
             NotNow::NothingToResolve { .. } => "NOTHING_TO_RESOLVE",
@@ -117,7 +126,8 @@ impl NotNow {
 
     fn id(&self) -> &str {
         match self {
-            NotNow::TooLate { id, .. }
+            NotNow::Unknown { id, .. }
+            | NotNow::TooLate { id, .. }
             | NotNow::NothingRests { id, .. }
             | NotNow::NothingToResolve { id, .. }
             | NotNow::AgainstEvidence { id, .. }
@@ -127,6 +137,7 @@ impl NotNow {
 
     fn hint(&self) -> String {
         match self {
+            NotNow::Unknown { .. } => "godwit status".into(),
             NotNow::MayCome { hint, .. } => hint.clone(),
             other => format!("godwit show {}", other.id()),
         }
@@ -143,12 +154,13 @@ impl Refused {
             format!("and {} [{}]: {}", failure.message, failure.reason, failure.hint)
         });
         let others: Vec<String> = others.collect();
-        if others.is_empty() {
-            return Some(first);
-        }
-        let mut cause = words::cause_of(first.failure());
-        cause.causes.extend(others);
-        Some(Refused::Cause(cause))
+        Some(match others.is_empty() {
+            true => first,
+            false => Refused::Several {
+                first: Box::new(first),
+                others,
+            },
+        })
     }
 
     fn code(&self) -> Code {
@@ -158,14 +170,15 @@ impl Refused {
                 "HOST_UNREACHABLE" => Code::Unavailable,
                 _ => Code::FailedPrecondition,
             },
+            Refused::NotNow(NotNow::Unknown { .. }) => Code::NotFound,
             // A host that goes down is not to be asked again and again.
             Refused::Cause(_) | Refused::NotNow(_) | Refused::GoingDown { .. } => Code::FailedPrecondition,
             Refused::Journal(JournalError::Held { .. }) => Code::FailedPrecondition,
             Refused::Journal(JournalError::Full { .. }) => Code::ResourceExhausted,
             Refused::Journal(_) => Code::Internal,
-            Refused::UnknownMigration { .. } => Code::NotFound,
             Refused::Invalid(_) => Code::InvalidArgument,
             Refused::NotAllowed(_) => Code::PermissionDenied,
+            Refused::Several { first, .. } => first.code(),
         }
     }
 
@@ -185,7 +198,7 @@ impl Refused {
                 .flat_map(|vf| one("vf", &vf.to_string()))
                 .collect(),
             Refused::Journal(JournalError::Held { by, .. }) => one("migration", by),
-            Refused::UnknownMigration { id, .. } => one("migration", id),
+            Refused::Several { first, .. } => first.about(),
             Refused::NotNow(not_now) => one("migration", not_now.id()),
             Refused::Journal(_)
             | Refused::Invalid(_)
@@ -199,6 +212,11 @@ impl Refused {
         let (reason, hint, causes) = match self {
             Refused::Refusal(refusal) => (refusal.reason(), refusal.hint(), Vec::new()),
             Refused::Cause(cause) => (cause.reason.as_str(), cause.hint.clone(), cause.causes.clone()),
+            Refused::Several { first, others } => {
+                let mut failure = first.failure();
+                failure.causes.extend(others.iter().cloned());
+                return failure;
+            }
             Refused::Journal(JournalError::Held { by, .. }) => {
                 ("VF_HELD", format!("godwit status {by}"), Vec::new())
             }
@@ -211,7 +229,6 @@ impl Refused {
                 )
             }
             Refused::Journal(_) => ("JOURNAL", "journalctl -u godwitd".into(), Vec::new()),
-            Refused::UnknownMigration { .. } => ("MIGRATION_UNKNOWN", "godwit status".into(), Vec::new()),
             Refused::NotNow(refusal) => (refusal.reason(), refusal.hint(), Vec::new()),
             Refused::Invalid(_) => ("INVALID", "godwit --help".into(), Vec::new()),
             Refused::NotAllowed(_) => (

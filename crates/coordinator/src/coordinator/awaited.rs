@@ -20,7 +20,7 @@ impl<W: World> Coordinator<W> {
     /// How it stands with a migration that `caller`, a host, sends here.
     ///
     /// # Errors
-    /// [`Refused::UnknownMigration`]; [`Refused::NotAllowed`] if it is not one from that host to this.
+    /// [`NotNow::Unknown`](crate::NotNow::Unknown); [`Refused::NotAllowed`] if it is not one from that host to this.
     pub async fn on_its_way(&self, id: &str, caller: &str) -> Result<Awaited, Refused> {
         let migration = self.get(id).await?.migration;
         if !is_of(&migration, caller) {

@@ -4,7 +4,7 @@ use godwit_migration::Migration;
 use tokio::sync::watch;
 
 use super::Coordinator;
-use crate::{JournalError, Refused, Which, World, operation::View, page::Page};
+use crate::{JournalError, NotNow, Refused, Which, World, operation::View, page::Page};
 
 /// A migration that was looked for.
 pub(crate) enum Found {
@@ -43,9 +43,9 @@ impl<W: World> Coordinator<W> {
     }
 
     async fn journaled(&self, id: &str) -> Result<Migration, Refused> {
-        let unknown = |more| Refused::UnknownMigration {
-            id: id.chars().filter(|c| !c.is_control()).take(64).collect(),
-            more,
+        let unknown = |more| {
+            let id = id.chars().filter(|c| !c.is_control()).take(64).collect();
+            Refused::from(NotNow::Unknown { id, more })
         };
         if id.len() < 4 {
             return Err(unknown(" (at least 4 characters of it are needed)"));

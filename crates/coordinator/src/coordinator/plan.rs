@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
-    Brief, Cause, HostRefusal, Keep, Options, Policy, Refusal, Role,
+    Brief, Cause, HostRefusal, Keep, Options, Phase, Policy, Refusal, Role,
     doctor::{self, Diagnosis, Severity},
     plan::blocks,
     preflight,
     preflight::GuestFacts,
 };
 
+use tokio::time::{Instant, timeout, timeout_at};
+
 use super::{Coordinator, Wanted, stays::is_resting};
-use crate::{Planned, Planning, Refused, World, doctor::old_agent, words};
+use crate::{
+    Planned, Planning, Refused, World,
+    doctor::{innermost, old_agent},
+    retry, words,
+};
 
 /// The world has deadlines of its own for each thing that it looks at; this is for one that does not keep them.
 const LOOK: Duration = Duration::from_secs(20);
@@ -74,11 +80,13 @@ impl<W: World> Coordinator<W> {
         })
     }
 
-    /// What is found before a migration begins, and does not keep it from that. A destination that does not answer is asked again by
-    /// Reserve, and one that lacks a VF too: alone they are that one's to tell.
+    /// What is found before a migration begins, and does not keep it from that. One that lacks a VF alone is Reserve's to tell, and so is a
+    /// destination that is there and does not tell of the guest. One that cannot be reached is waited for here, as long as Reserve would
+    /// wait: a daemon that is starting is looked at once more, and for one that is away nothing is begun, so that no record of it and no
+    /// debt to it is left.
     ///
     /// # Errors
-    /// Whatever blocks, all of it; the first gives its word.
+    /// Whatever blocks, all of it; the first gives its word. Or the destination cannot be reached.
     pub(super) async fn look_ahead(
         &self,
         wanted: &Wanted,
@@ -96,8 +104,19 @@ impl<W: World> Coordinator<W> {
         let of_guest = of_guest.into_iter();
         objections.extend(of_guest.map(|refusal| Refused::Refusal(refusal.into())));
         let brief = self.planned_brief(wanted, facts.clone(), options.clone());
-        let look = tokio::time::timeout(LOOK, self.seen(&brief, facts));
-        let seen = look.await.unwrap_or_else(|_| late(&brief));
+        let end = Instant::now() + self.deadline(Phase::Reserve);
+        let look = timeout(LOOK, self.seen(&brief, facts));
+        let mut seen = look.await.unwrap_or_else(|_| late(&brief));
+        let blocks = |seen: &Planned| {
+            seen.findings
+                .iter()
+                .any(|found| is_blocker(found, &wanted.ignore))
+        };
+        if objections.is_empty() && !blocks(&seen) && seen.unasked.as_ref().is_some_and(is_away) {
+            self.greeted(&brief.destination, end).await?;
+            let again = timeout_at(end, self.seen(&brief, facts)).await;
+            seen = again.unwrap_or(seen);
+        }
         let (blocking, warnings): (Vec<_>, Vec<_>) = seen
             .findings
             .into_iter()
@@ -120,6 +139,27 @@ impl<W: World> Coordinator<W> {
         all.extend(blocking.into_iter().map(blocker));
         all.extend(lacks(&brief, &seen.pairs));
         Refused::all(all).map_or_else(|| Ok(Ahead::default()), Err)
+    }
+
+    /// Waits until a destination that could not be reached answers at all: its daemon may be starting again.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    async fn greeted(&self, destination: &str, end: Instant) -> Result<(), Refused> {
+        let greet = || async {
+            match timeout_at(end, self.0.world.greet(destination)).await {
+                Ok(Err(cause)) if is_away(&cause) => Err(innermost(destination, cause)),
+                // Whatever it says, it is there.
+                Ok(_) => Ok(()),
+                Err(_) => Err("it did not answer in time".to_owned()),
+            }
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        let answered = retry::Policy::NEAR.retry(left, |_| true, greet).await;
+        answered.map_err(|detail| {
+            let host = destination.into();
+            Refusal::from(HostRefusal::Unreachable { host, detail }).into()
+        })
     }
 
     /// Both hosts and the guest's domain, looked at together; the worst first.
@@ -214,6 +254,10 @@ fn late(brief: &Brief) -> Planned {
         unasked: Some(cause),
         ..Planned::default()
     }
+}
+
+fn is_away(cause: &Cause) -> bool {
+    cause.reason == "HOST_UNREACHABLE"
 }
 
 fn unknown(destination: &str, why: String) -> api::NotChecked {

@@ -34,6 +34,35 @@ fn a_refusal_names_what_it_is_about_in_words_for_programs() {
 }
 
 #[test]
+fn what_several_things_speak_against_is_about_what_the_first_is_about() {
+    let busy = Refusal::Guest(GuestRefusal::Busy {
+        guest: "web-1".into(),
+        migration: "01a20918".into(),
+        phase: "transfer".into(),
+    });
+    let away = Refusal::Host(HostRefusal::Unreachable {
+        host: "beta".into(),
+        detail: "connection refused".into(),
+    });
+    let both = Refused::all(vec![busy.into(), away.into()]).unwrap();
+    let status = sent(both);
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let info = status::info(&status).unwrap();
+    assert_eq!(
+        (info.reason.as_str(), &*info.metadata["guest"]),
+        ("GUEST_BUSY", "web-1")
+    );
+    let failure = status::failure(&status).unwrap();
+    assert_eq!(failure.message, status.message());
+    assert!(failure.message.contains("web-1") && failure.hint == "godwit status 01a20918");
+    let and = "and host beta cannot be reached: connection refused [HOST_UNREACHABLE]: ";
+    assert!(
+        failure.causes.len() == 1 && failure.causes[0].starts_with(and),
+        "{failure:?}"
+    );
+}
+
+#[test]
 fn what_time_may_heal_says_when_to_ask_again() {
     let away = Refusal::Host(HostRefusal::Unreachable {
         host: "beta".into(),
@@ -51,10 +80,10 @@ fn every_kind_of_refusal_has_a_reason_of_the_list() {
             reason: "LIBVIRT".into(),
             ..Cause::default()
         }),
-        Refused::UnknownMigration {
+        Refused::NotNow(NotNow::Unknown {
             id: "01a20918".into(),
             more: "",
-        },
+        }),
         Refused::NotNow(NotNow::NothingRests {
             id: "01a20918".into(),
             phase: "plug".into(),

@@ -1,17 +1,18 @@
 //! A plan says what a migration would hold, and holds nothing.
 
 use godwit_api::v1::{self as api, Policy, migration_service_server::MigrationService};
-use godwit_coordinator::MigrationDesk;
+use godwit_coordinator::{Deadlines, MigrationDesk};
 use godwit_migration::{
     Phase, Sighting, VfUse,
     choice::Group,
     doctor::{Diagnosis, Finding, Severity},
 };
+use tokio::time::Instant;
 use tonic::{Code, Request};
 
 use crate::{
     facts,
-    host::{Desk, No, Two, no},
+    host::{Desk, Host, No, Two, no},
 };
 
 pub async fn plan(alpha: &Desk, policy: Policy) -> Result<api::PlanMigrationResponse, No> {
@@ -256,7 +257,7 @@ fn a_destination_that_cannot_be_asked_hides_nothing() {
         assert_eq!(no.failure.reason, "HOST_UNREACHABLE");
         let and = "and TRANSFER_OPTION stands in the way [TRANSFER_OPTION]: mend TRANSFER_OPTION";
         assert_eq!(no.failure.causes, ["the world", and]);
-        // Alone it keeps nothing: Reserve asks again, and longer.
+        // Alone it keeps nothing: it answers when it is greeted, and what it has for the guest is Reserve's to find.
         let begun = create(&alpha, &["TRANSFER_OPTION"]).await.unwrap();
         let reasons: Vec<&str> = begun.warnings.iter().map(|found| found.reason.as_str()).collect();
         assert_eq!(reasons, ["TRANSFER_OPTION", "DISK_LOCAL"]);
@@ -266,6 +267,51 @@ fn a_destination_that_cannot_be_asked_hides_nothing() {
             ("what beta has for it", "host_unreachable went wrong")
         );
         alpha.settled(&begun.migration.unwrap().id).await;
+    });
+}
+
+/// Whoever asks waits once, and not for the look and then for Reserve; no record is left, and no debt.
+#[test]
+fn a_destination_that_is_away_is_told_within_one_deadline_and_nothing_was_begun() {
+    let host = Host::source();
+    host.live_fast(async |alpha| {
+        alpha
+            .world
+            .set(|knobs| (knobs.cut, knobs.away) = (true, Some(u32::MAX)));
+        let asked = Instant::now();
+        let no = alpha.migrate("web-1", "beta").await.unwrap_err();
+        let reason = (no.code, no.failure.reason.as_str());
+        assert_eq!(reason, (Code::Unavailable, "HOST_UNREACHABLE"));
+        assert!(no.failure.message.contains("beta") && !no.failure.hint.is_empty());
+        let reserve = Deadlines::new([]).of(Phase::Reserve);
+        let took = asked.elapsed();
+        assert!(took <= reserve, "twice: {took:?}");
+        assert!(took > reserve / 2, "it may be starting again: {took:?}");
+        assert_eq!(
+            (alpha.world.phases(), alpha.peek().migrations()),
+            (vec![], vec![])
+        );
+    });
+}
+
+#[test]
+fn a_destination_that_is_starting_again_is_looked_at_when_it_answers() {
+    let two = Two::new();
+    two.live(async |alpha, beta| {
+        alpha.world.set(|knobs| (knobs.cut, knobs.away) = (true, Some(3)));
+        beta.world
+            .set(|knobs| knobs.found = vec![found(api::Severity::Warning, "NETWORK_MTU")]);
+        let begun = create(&alpha, &[]).await.unwrap();
+        assert_eq!(begun.warnings[0].reason, "NETWORK_MTU");
+        assert_eq!(alpha.world.tried(Phase::Reserve), 1);
+        alpha.settled(&begun.migration.unwrap().id).await;
+        // What is known to stand in the way is told at once.
+        alpha.world.set(|knobs| {
+            (knobs.cut, knobs.away, knobs.greetings) = (true, Some(3), 0);
+            knobs.found = vec![found(api::Severity::Error, "TRANSFER_OPTION")];
+        });
+        create(&alpha, &[]).await.unwrap_err();
+        assert!(alpha.world.knobs().greetings <= 1, "by the look at its clock");
     });
 }
 

@@ -65,6 +65,9 @@ pub struct Knobs {
     pub ahead_ms: Option<u64>,
     /// The destination does not answer when it is asked before a move.
     pub cut: bool,
+    /// Nor when it is greeted, so often; with that the cut is over. None: it answers, or `ahead_ms` says that it does not.
+    pub away: Option<u32>,
+    pub greetings: u32,
     /// What the doctor finds of any guest's domain.
     pub domain: Diagnosis,
     /// What the transfer was to be like, the last time that one was tried.
@@ -359,6 +362,9 @@ impl World for Pretend {
                 });
             }
         };
+        if self.knobs().cut {
+            return Ok(words::planned(Err(cause("HOST_UNREACHABLE")), own, Vec::new()));
+        }
         let Some(link) = self.linked() else {
             return Ok(Planned::default());
         };
@@ -367,18 +373,22 @@ impl World for Pretend {
             ..Needs::default()
         };
         let asked = words::plan_request(brief, &needs);
-        let cut = self.knobs().cut;
-        let answer = match cut {
-            true => Err(cause("HOST_UNREACHABLE")),
-            false => {
-                let answer = link.desk.plan(self.request(asked)).await;
-                answer.map(tonic::Response::into_inner).map_err(|_| cause("PEER"))
-            }
-        };
+        let answer = link.desk.plan(self.request(asked)).await;
+        let answer = answer.map(tonic::Response::into_inner).map_err(|_| cause("PEER"));
         Ok(words::planned(answer, own, Vec::new()))
     }
 
     async fn greet(&self, _: &str) -> Result<godwit_api::v1::Host, Cause> {
+        let away = self.set(|knobs| {
+            knobs.greetings += 1;
+            let left = knobs.away?;
+            knobs.away = left.checked_sub(1);
+            knobs.cut = left > 0;
+            (left > 0).then_some(())
+        });
+        if away.is_some() {
+            return Err(cause("HOST_UNREACHABLE"));
+        }
         let ahead = self.knobs().ahead_ms.ok_or_else(Cause::default)?;
         let now = std::time::SystemTime::now() + std::time::Duration::from_millis(ahead);
         Ok(godwit_api::v1::Host {
