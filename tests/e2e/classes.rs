@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::stage::Stage;
 use crate::{
     arrivals, buttons, calls, cuts, doctor, doubts, fabrics, hardware, hooks, measures, modular, moves,
-    operators, options, pairs, pauses, policies, refusals, stays, steering, teamed, troubles,
+    obstacles, operators, options, pairs, pauses, policies, refusals, stays, steering, teamed, troubles,
 };
 
 /// A story's name, and what tells it.
@@ -67,6 +67,15 @@ const REFUSALS: &[Told] = &[
     (
         "a_plan_names_what_the_other_host_has_otherwise",
         options::something_in_the_way,
+    ),
+    ("a_plan_names_a_firewall", obstacles::firewall),
+    (
+        "a_destination_without_the_standbys_bridge_is_refused",
+        obstacles::no_bridge,
+    ),
+    (
+        "a_plan_says_how_many_huge_pages_are_missing",
+        obstacles::no_huge_pages,
     ),
 ];
 

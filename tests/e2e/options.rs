@@ -109,7 +109,7 @@ pub(crate) fn wrong(stage: &Stage) -> Result<()> {
 
 /// Nothing stands in the way of a guest between two hosts that are alike, and it is said how long it may take.
 pub(crate) fn nothing_in_the_way(stage: &Stage) -> Result<()> {
-    let (code, plan) = plan(stage, "")?;
+    let (code, plan) = plan(stage, &format!("{WEB_1} beta"))?;
     let errors: Vec<&serde_json::Value> = findings(&plan)
         .filter(|found| found["severity"] == "error")
         .collect();
@@ -140,7 +140,7 @@ pub(crate) fn nothing_in_the_way(stage: &Stage) -> Result<()> {
 /// A smaller MTU at the destination is told and keeps nobody; a firewall is told as well.
 pub(crate) fn something_in_the_way(stage: &Stage) -> Result<()> {
     stage.on(Host::Beta, "ip link set br0 mtu 1400")?;
-    let told = plan(stage, "");
+    let told = plan(stage, &format!("{WEB_1} beta"));
     stage.on(Host::Beta, "ip link set br0 mtu 1500")?;
     let (code, told) = told?;
     let small = findings(&told).find(|found| found["reason"] == "NETWORK_MTU");
@@ -149,7 +149,10 @@ pub(crate) fn something_in_the_way(stage: &Stage) -> Result<()> {
         code == 0 && small["severity"] == "warning" && small["about"] == "beta",
         "exit code {code}: {small}"
     );
-    let (code, told) = plan(stage, "--copy-storage all --copy-disks vdz")?;
+    let (code, told) = plan(
+        stage,
+        &format!("{WEB_1} beta --copy-storage all --copy-disks vdz"),
+    )?;
     ensure!(
         code == 1 && findings(&told).any(|found| found["reason"] == "DISK_UNKNOWN"),
         "exit code {code}: {told}"
@@ -157,12 +160,14 @@ pub(crate) fn something_in_the_way(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn plan(stage: &Stage, options: &str) -> Result<(i32, serde_json::Value)> {
-    let answer = stage.godwit(&format!("--json plan {WEB_1} beta {options}"))?;
+/// The exit code of `godwit plan` with these words, and what it says.
+pub(crate) fn plan(stage: &Stage, words: &str) -> Result<(i32, serde_json::Value)> {
+    let answer = stage.godwit(&format!("--json plan {words}"))?;
     let plan = serde_json::from_str(&answer.out).with_context(|| format!("{answer:?}"))?;
     Ok((answer.code, plan))
 }
 
-fn findings(plan: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
+/// What it found.
+pub(crate) fn findings(plan: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
     plan["findings"].as_array().into_iter().flatten()
 }
