@@ -18,8 +18,8 @@ fn main() -> ExitCode {
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned());
     let call = Call::of(arguments);
-    if call.guest == "--version" {
-        let _ = writeln!(io::stdout(), "godwit-hook {}", env!("CARGO_PKG_VERSION"));
+    if let Some(text) = about_itself(&call) {
+        let _ = io::stdout().write_all(text.as_bytes());
         return ExitCode::SUCCESS;
     }
     let read = || {
@@ -36,6 +36,16 @@ fn main() -> ExitCode {
             )),
         },
         Verdict::Refused(why) => refuse(&why),
+    }
+}
+
+/// What a person asked for: libvirt names an operation, whatever its guest's name is.
+fn about_itself(call: &Call) -> Option<String> {
+    match call.guest.as_str() {
+        _ if !call.operation.is_empty() => None,
+        "--version" => Some(format!("godwit-hook {}\n", env!("CARGO_PKG_VERSION"))),
+        "--man" => Some(include_str!("godwit-hook.8").into()),
+        _ => None,
     }
 }
 
