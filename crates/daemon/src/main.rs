@@ -10,6 +10,7 @@ mod hook;
 mod keep;
 mod libvirt;
 mod machine;
+mod page;
 mod peers;
 mod server;
 mod vf;
@@ -18,7 +19,7 @@ mod world;
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use godwit_coordinator::{
     Coordinator, Expiry, Journal, Settings, Unasked, World,
     faults::{Faults, Faulty},
@@ -49,7 +50,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 
 /// The host service of Godwit: moves running VMs that own SR-IOV VFs without the VM losing its network.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = page::MORE, max_term_width = 110)]
 struct Args {
     /// The configuration file.
     #[arg(long, default_value = "/etc/godwit/godwitd.toml")]
@@ -60,6 +61,9 @@ struct Args {
     /// Let the `[[fault]]` tables of the configuration strike: for tests of a host, never for one that people rely on.
     #[arg(long)]
     allow_faults: bool,
+    /// Print the manual page, then end.
+    #[arg(long)]
+    man: bool,
 }
 
 fn main() -> ExitCode {
@@ -94,6 +98,9 @@ fn say(error: &anyhow::Error) {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    if args.man {
+        return Ok(page::print(Args::command())?);
+    }
     let config = Config::read(&args.config)?;
     let keys = peers::keys(&config).context("[tls]")?;
     let faults = config.faults.len();
@@ -296,6 +303,7 @@ mod tests {
                 config: config.clone(),
                 check: true,
                 allow_faults,
+                man: false,
             })
         };
         let fault = "host = \"alpha\"\n[[fault]]\nkind = \"silent\"\n";
