@@ -8,13 +8,16 @@ const PART: u64 = 96;
 /// And no more of one class than this.
 const MOST: usize = 1;
 
+/// The class of stories that no slice has: what they need takes minutes to make.
+pub const LONG_MADE: &str = "long-made";
+
 /// The numbers of the stories that the commit's slice has, in their order. `classes` names the class of each story.
 pub fn of(commit: &str, classes: &[&str]) -> Vec<usize> {
     let turn = Key::new().text(commit).0;
     let mut seen: Vec<&str> = Vec::new();
     let mut chosen = Vec::new();
     for class in classes {
-        if seen.contains(class) {
+        if seen.contains(class) || *class == LONG_MADE {
             continue;
         }
         seen.push(class);
@@ -24,6 +27,9 @@ pub fn of(commit: &str, classes: &[&str]) -> Vec<usize> {
         chosen.push(of_class[(turn % of_class.len() as u64) as usize]);
     }
     let rest = (0..classes.len()).filter(|index| {
+        if classes[*index] == LONG_MADE {
+            return false;
+        }
         let size = classes.iter().filter(|class| **class == classes[*index]).count();
         let part = PART.max(size.div_ceil(MOST) as u64);
         (*index as u64).wrapping_add(turn).is_multiple_of(part)
@@ -36,7 +42,7 @@ pub fn of(commit: &str, classes: &[&str]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::of;
+    use super::{LONG_MADE, of};
 
     const CLASSES: [&str; 9] = [
         "refusal", "refusal", "refusal", "move", "move", "move", "move", "failure", "failure",
@@ -54,6 +60,16 @@ mod tests {
             }
             assert!(slice.len() < CLASSES.len(), "{slice:?}");
         }
+    }
+
+    #[test]
+    fn what_takes_long_to_make_is_in_no_slice() {
+        let classes = ["move", LONG_MADE, "move"];
+        let told = (0..200).map(|commit| of(&format!("commit {commit}"), &classes));
+        assert!(
+            told.into_iter()
+                .all(|slice| !slice.contains(&1) && !slice.is_empty())
+        );
     }
 
     #[test]
