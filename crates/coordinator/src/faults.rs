@@ -212,6 +212,7 @@ fn cause(kind: &Kind) -> Cause {
         causes: Vec::new(),
         hint: "remove [[fault]] from the configuration".into(),
         vf: None,
+        kept: None,
     }
 }
 

@@ -90,6 +90,7 @@ fn kept(value: &Kept) -> api::Kept {
         late: value.late,
         brought: value.brought,
         stragglers: value.stragglers,
+        returned: value.returned,
         longest_ms: value.longest_ms,
         not_kept: value.not_kept.clone().unwrap_or_default(),
     }
@@ -203,6 +204,7 @@ fn not_located(value: &Migration, before: Option<&Cause>) -> Cause {
             brief.guest.name, brief.id
         ),
         vf: None,
+        kept: None,
     }
 }
 
@@ -302,6 +304,7 @@ pub fn cause_of(failure: api::Failure) -> Cause {
         causes: failure.causes,
         hint: failure.hint,
         vf: None,
+        kept: None,
     }
 }
 

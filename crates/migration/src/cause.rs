@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::PciAddress;
+use crate::{Kept, PciAddress};
 
 /// Why something failed: for people a sentence, its causes and the next command; for programs a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Cause {
     /// The VF that did not work, where another might.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vf: Option<PciAddress>,
+    /// Of a transfer: what became of the frames of the pause, if any came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Box<Kept>>,
 }
 
 impl Cause {

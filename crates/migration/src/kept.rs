@@ -48,7 +48,7 @@ pub struct Kept {
     pub delivered: u64,
     /// There was no room for them, at the source or at the destination.
     pub no_room: u64,
-    /// The destination refused them, or did not say what became of them.
+    /// The destination refused them, or did not say what became of them, and the source has them no more.
     pub lost: u64,
     /// Of those that were delivered: after the guest ran there, or behind newer ones that its network there had brought.
     pub late: u64,
@@ -58,6 +58,10 @@ pub struct Kept {
     /// Of all: they came to the source when the guest had gone.
     #[serde(default)]
     pub stragglers: u64,
+    /// Of all: they are in the guest's own tap's queue at the source as well, which is whole while the guest has not gone. It has them if
+    /// it goes on there.
+    #[serde(default)]
+    pub returned: u64,
     /// The longest time that one was kept, milliseconds.
     pub longest_ms: u32,
     /// Why none, or not all, were kept, one sentence.
@@ -84,6 +88,7 @@ impl Kept {
         self.late += other.late;
         self.brought += other.brought;
         self.stragglers += other.stragglers;
+        self.returned += other.returned;
         self.longest_ms = self.longest_ms.max(other.longest_ms);
         self.not_kept = self.not_kept.or(other.not_kept);
         self
@@ -178,9 +183,10 @@ mod tests {
         let twice = both.and(Kept {
             brought: 2,
             stragglers: 3,
+            returned: 4,
             ..Kept::default()
         });
-        assert_eq!((twice.brought, twice.stragglers), (2, 3));
+        assert_eq!((twice.brought, twice.stragglers, twice.returned), (2, 3, 4));
         assert!(told(twice).ends_with("after it, 2 came by the network as well (beta was away)"));
     }
 }

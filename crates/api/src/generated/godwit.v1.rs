@@ -402,7 +402,7 @@ pub struct Kept {
     /// There was no room for them, at the source or at the destination.
     #[prost(uint64, tag = "4")]
     pub no_room: u64,
-    /// The destination refused them, or did not say what became of them.
+    /// The destination refused them, or did not say what became of them, and the source has them no more.
     #[prost(uint64, tag = "5")]
     pub lost: u64,
     /// Of those that were delivered: after the guest ran there, or behind newer ones that its network there had brought.
@@ -420,6 +420,10 @@ pub struct Kept {
     /// Of all: they came to the source when the guest had gone.
     #[prost(uint64, tag = "96")]
     pub stragglers: u64,
+    /// Of all: they are in the guest's own queue at the source as well. A guest that did not move (`moved`) has these, and what the
+    /// destination was sent ended with its copy there.
+    #[prost(uint64, tag = "97")]
+    pub returned: u64,
 }
 /// What a transfer is to be like: libvirt's own options. What is absent is left to libvirt, or to the configuration. Numbers out of
 /// their bounds and what does not go together are refused (INVALID) before anything is changed.

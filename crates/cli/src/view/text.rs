@@ -51,7 +51,7 @@ pub(crate) fn migration(migration: &Migration, now: Timestamp, width: Option<usi
     }
     if let Some(kept) = &migration.kept {
         lines.push(String::new());
-        lines.push(kept::line(kept));
+        lines.push(kept::line(kept, migration.moved()));
     }
     if let Some(failure) = &migration.failure {
         lines.push(String::new());

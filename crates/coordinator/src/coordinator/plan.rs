@@ -286,6 +286,7 @@ fn blocker(found: api::Finding) -> Refused {
             .collect(),
         hint: found.fix,
         vf: None,
+        kept: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use godwit_api::v1::{Migration, MigrationFilter, Moved};
-use godwit_migration::{Event, Phase, Verdict};
+use godwit_migration::{Cause, Event, Kept, Phase, Verdict};
 use rusqlite::{Connection, params};
 
 use crate::{
@@ -216,6 +216,35 @@ fn the_timeline_tells_why_each_phase_failed_with_its_causes() {
         details,
         ["transfer went wrong: the world", "plug went wrong: the world"]
     );
+}
+
+/// Over a restart, too: it is in the journal with the failure.
+#[test]
+fn a_transfer_that_failed_tells_what_became_of_the_frames_of_the_pause() {
+    let host = Host::source();
+    let kept = Kept {
+        frames: 61,
+        delivered: 40,
+        returned: 60,
+        lost: 1,
+        ..Kept::default()
+    };
+    let failed = Cause {
+        kept: Some(Box::new(kept)),
+        ..cause("TRANSFER")
+    };
+    host.world.once(Phase::Transfer, Event::Failed(failed));
+    host.world
+        .once(Phase::Locate, facts::located(Verdict::PausedHere));
+    let id = host.live_fast(async |alpha| {
+        let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+        alpha.ended(&id).await.id
+    });
+    let again = host.live(async |alpha| alpha.ended(&id).await);
+    let told = again.kept.clone().unwrap();
+    assert_eq!((told.frames, told.delivered), (61, 40));
+    assert_eq!((told.returned, told.lost), (60, 1));
+    assert_eq!(again.moved(), Moved::No);
 }
 
 #[test]

@@ -103,6 +103,7 @@ pub fn cause(reason: &str) -> Cause {
         causes: vec!["the world".into()],
         hint: "look at the world".into(),
         vf: None,
+        kept: None,
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) async fn keep(
         link,
         pending: None,
         gone: false,
+        stays: None,
         kept: Kept::default(),
     };
     one.attend(stage, settings.stragglers).await;
@@ -74,6 +75,8 @@ struct One<'a> {
     pending: Option<KeepRequest>,
     /// Nothing more is seen: the tap has gone, or cannot be watched.
     gone: bool,
+    /// The guest was to leave, and did not: its tap had no room for so many meanwhile.
+    stays: Option<u64>,
     kept: Kept,
 }
 
@@ -88,7 +91,9 @@ impl One<'_> {
             self.look();
             match now {
                 // It may have stopped and gone on: what it did not get it gets from the tap.
-                Stage::Runs | Stage::Stays => self.window.goes_on(),
+                Stage::Runs | Stage::Stays if !self.gone => self.goes_on(),
+                // Without a tap it does not go on here, whatever libvirt says.
+                Stage::Runs | Stage::Stays => {}
                 Stage::Stopped(at) | Stage::Left(at) => {
                     if self.window.stopped(at) {
                         // What was missed before the guest had stopped is none of the pause.
@@ -110,6 +115,14 @@ impl One<'_> {
                 _ = stage.changed() => {}
                 _ = self.watcher.ready(), if stands && !gone => {}
             }
+        }
+    }
+
+    fn goes_on(&mut self) {
+        if let Some(returned) = self.window.goes_on() {
+            self.kept.frames += returned.frames;
+            self.kept.bytes += returned.bytes;
+            *self.stays.get_or_insert_default() += returned.dropped;
         }
     }
 
@@ -229,6 +242,10 @@ impl One<'_> {
         let mut kept = self.kept;
         kept.frames += unkept;
         kept.no_room += unkept;
+        // What its tap dropped may have been for others.
+        kept.returned = self
+            .stays
+            .map_or(0, |dropped| kept.frames.saturating_sub(dropped));
         kept
     }
 }

@@ -145,14 +145,15 @@ fn answered(mut kept: Kept, answer: Result<KeepResponse, String>) -> Kept {
             kept.late = answer.late.min(kept.delivered);
             kept.longest_ms = answer.longest_ms;
         }
+        // With the guest's copy the destination has lost what is here.
+        Err(_) if kept.returned > 0 => {}
         Err(why) => {
             let why = format!("the destination did not say what became of them: {why}");
             kept.not_kept.get_or_insert(why);
         }
     }
-    kept.lost = kept
-        .frames
-        .saturating_sub(kept.delivered + kept.brought + kept.no_room);
+    let told = kept.delivered + kept.brought + kept.no_room;
+    kept.lost = kept.frames.saturating_sub(told.max(kept.returned));
     kept
 }
 

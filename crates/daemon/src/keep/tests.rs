@@ -136,6 +136,73 @@ fn a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice() {
                 kept.frames > 0 && before + kept.frames + 20 <= u64::from(sent),
                 "{kept:?}"
             );
+            assert_eq!((kept.returned, kept.lost), (kept.frames, 0), "{kept:?}");
+        },
+    );
+}
+
+/// The record says how many of them.
+#[test]
+fn what_had_no_room_in_the_taps_own_queue_does_not_come_to_a_guest_that_stays() {
+    in_a_network(
+        "keep::tests::what_had_no_room_in_the_taps_own_queue_does_not_come_to_a_guest_that_stays",
+        async || {
+            let place = Place::new("beta").await;
+            let (mut source, _destination) = (place.guest("vnet0"), place.guest("vnet1"));
+            place.wire();
+            source.say("run");
+            let keeper = place.keeper(true);
+            place.burst(0..10).await;
+            pass(100).await;
+            source.say("hold");
+            place.events.send(suspended()).unwrap();
+            place.burst(10..1610).await;
+            pass(200).await;
+            // As libvirt does it whose transfer failed: it says so when the guest runs already.
+            source.say("run");
+            pass(200).await;
+            let kept = keeper.end(false).await;
+            let got = source.got();
+            assert!(got.is_sorted() && got.len() < 1610, "{}", got.len());
+            let returned = got.len() as u64 - 10;
+            let lost = 1600 - returned.max(kept.delivered + kept.no_room);
+            assert_eq!(
+                (kept.frames, kept.returned, kept.lost),
+                (1600, returned, lost),
+                "{kept:?}"
+            );
+        },
+    );
+}
+
+/// libvirt may call a transfer failed whose guest has gone.
+#[test]
+fn a_guest_whose_tap_has_gone_does_not_stay_whatever_is_said() {
+    in_a_network(
+        "keep::tests::a_guest_whose_tap_has_gone_does_not_stay_whatever_is_said",
+        async || {
+            let place = Place::new("beta").await;
+            let (mut source, mut destination) = (place.guest("vnet0"), place.guest("vnet1"));
+            place.wire();
+            source.say("run");
+            destination.say("hold");
+            let keeper = place.keeper(true);
+            place.burst(0..10).await;
+            pass(100).await;
+            source.say("hold");
+            place.events.send(suspended()).unwrap();
+            place.burst(10..110).await;
+            pass(100).await;
+            drop(source);
+            destination.say("run");
+            let kept = keeper.end(false).await;
+            pass(100).await;
+            assert_eq!(destination.got(), Vec::from_iter(10..110), "{kept:?}");
+            assert_eq!(
+                (kept.frames, kept.delivered, kept.returned, kept.lost),
+                (100, 100, 0, 0),
+                "{kept:?}"
+            );
         },
     );
 }

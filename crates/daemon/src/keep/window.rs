@@ -66,8 +66,19 @@ struct Stop {
     at: Instant,
     /// What was dropped before; what is dropped later is kept here.
     dropped: Option<u64>,
+    /// So many were.
+    dropped_later: u64,
     /// From here the guest did not get them.
     floor: Option<u64>,
+}
+
+/// What came while a guest stood still that goes on where it was, and was not taken from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Returned {
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+    /// Of all that came meanwhile the tap had no room for so many.
+    pub(super) dropped: u64,
 }
 
 impl Window {
@@ -85,9 +96,20 @@ impl Window {
         }
     }
 
-    /// The guest goes on here: whoever reads its tap gives it all.
-    pub(super) fn goes_on(&mut self) {
-        self.stop = None;
+    /// The guest goes on here: whoever reads its tap gives it all that the tap had room for. None: it had not stopped, or it is not known
+    /// since when it got nothing.
+    pub(super) fn goes_on(&mut self) -> Option<Returned> {
+        let stop = self.stop.take()?;
+        let got = usize::try_from(stop.floor?.saturating_sub(self.gone)).unwrap_or(usize::MAX);
+        let left = self.entries.iter().skip(got);
+        let left: Vec<usize> = left
+            .filter_map(|entry| Some(entry.frame.as_ref()?.data.len()))
+            .collect();
+        Some(Returned {
+            frames: left.len() as u64,
+            bytes: left.iter().sum::<usize>() as u64,
+            dropped: stop.dropped_later,
+        })
     }
 
     /// From where on the guest did not get them is known.
@@ -120,7 +142,11 @@ impl Window {
     pub(super) fn counted(&mut self, counted: Counted, at: Instant) {
         let dropped = match &mut self.stop {
             None => counted.dropped,
-            Some(stop) => *stop.dropped.get_or_insert(counted.dropped),
+            Some(stop) => {
+                let before = *stop.dropped.get_or_insert(counted.dropped);
+                stop.dropped_later = counted.dropped.saturating_sub(before);
+                before
+            }
         };
         let counted = i128::from(counted.read) + i128::from(dropped);
         let seen = self.gone + self.entries.len() as u64;
@@ -137,6 +163,7 @@ impl Window {
         self.stop.get_or_insert(Stop {
             at,
             dropped: None,
+            dropped_later: 0,
             floor: None,
         });
         new

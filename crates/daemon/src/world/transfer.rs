@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use godwit_coordinator::Job;
-use godwit_migration::{Course, Event, Figures, Report, State};
+use godwit_migration::{Cause, Course, Event, Figures, Kept, Report, State};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -73,7 +73,8 @@ impl RealWorld {
                 ..Report::default()
             }),
             Err(error) => Err(failed("TRANSFER", "libvirt ended the transfer", &error)
-                .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))),
+                .with_hint(format!("virsh domjobinfo {} --completed", job.brief.guest.name))
+                .with_kept(kept)),
         }
     }
 
@@ -219,12 +220,24 @@ pub(super) fn figures(stats: &JobStats) -> Figures {
     }
 }
 
-/// A hint on an event's cause.
-trait WithHint {
+/// What else is known with an event's cause.
+trait With {
     fn with_hint(self, hint: String) -> Self;
+    /// What became of the frames of the pause, if there were any.
+    fn with_kept(self, kept: Kept) -> Self;
 }
 
-impl WithHint for Event {
+impl With for Event {
+    fn with_kept(self, kept: Kept) -> Event {
+        match self {
+            Event::Failed(cause) if kept.frames > 0 => Event::Failed(Cause {
+                kept: Some(Box::new(kept)),
+                ..cause
+            }),
+            other => other,
+        }
+    }
+
     fn with_hint(self, hint: String) -> Event {
         match self {
             Event::Failed(cause) => Event::Failed(cause.hint(hint)),

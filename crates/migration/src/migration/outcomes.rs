@@ -100,10 +100,11 @@ impl Migration {
         })
     }
 
-    /// What became of the frames of the pause.
+    /// What became of the frames of the pause, also of a transfer that failed.
     pub fn kept(&self) -> Option<&Kept> {
         self.entries.iter().rev().find_map(|entry| match &entry.event {
             Event::Done(report) => report.kept.as_deref(),
+            Event::Failed(cause) => cause.kept.as_deref(),
             _ => None,
         })
     }

@@ -229,6 +229,42 @@ fn what_the_tap_dropped_because_the_guest_stood_still_is_kept() {
     assert_eq!(model.kept(), Vec::from_iter(0..600));
 }
 
+/// One that was taken from here is none of what is left, and is the guest's all the same.
+#[test]
+fn what_a_guest_that_goes_on_has_is_what_its_tap_had_room_for() {
+    for emulated in [false, true] {
+        let mut model = Model::new(emulated, 40);
+        model.length = 3;
+        model.arrive();
+        model.turn();
+        model.count();
+        assert_eq!(model.window.goes_on(), None, "it never stopped");
+        model.stop();
+        model.hear();
+        model.count();
+        (0..6).for_each(|_| model.arrive());
+        model.turn();
+        model.pass(10);
+        model.count();
+        let first = model.window.next().map(|(frame, _)| number(&frame));
+        assert_eq!(first, Some(1));
+        let returned = model.window.goes_on();
+        let dropped = 3;
+        let length = frame(0).data.len() as u64;
+        let (frames, bytes) = (5, 5 * length);
+        assert_eq!(
+            returned,
+            Some(Returned {
+                frames,
+                bytes,
+                dropped
+            })
+        );
+        assert_eq!(model.window.goes_on(), None, "once");
+        assert!(model.window.next().is_none());
+    }
+}
+
 #[test]
 fn what_is_nobodys_business_takes_no_room() {
     let mut window = Window::new(0, ROOM);
