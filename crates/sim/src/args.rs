@@ -29,7 +29,9 @@ Faults, PHASE[@HOST]=KIND[:COUNT] (COUNT times, `ever` for always; the phases ar
   --fault transfer=moved                    libvirt reports an error, and the guest has moved
   --fault fail-over=lie                     the agent says that it moved the traffic, and did not
   --fault transfer=paused                   it fails after the switch-over (=resumed, =split, =fail, =hang)
-  --fault transfer=cut                      beta hears nobody for 20 s (from that phase on)
+  --fault transfer=slow                     the guest stands still for 4 s before it runs at beta
+  --fault transfer=cut                      beta hears nobody for 20 s (from that phase on; =part: the
+                                            daemons alone hear each other no more)
   --fault unplug=crash                      the coordinator dies there and comes back after 5 s
   --fault unplug=stop                       the guest is shut down (=reboot: it reboots; =cancel)
 Every kind but those of unplug and transfer alone is possible in every phase.

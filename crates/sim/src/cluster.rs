@@ -112,11 +112,12 @@ impl Cluster {
         let coordinator = Coordinator::start(settings, world, journal).await?;
         let life = Arc::new(life);
         let seat = Seat {
-            coordinator: coordinator.clone(),
-            life: Arc::clone(&life),
+            coordinator,
+            life,
+            takings: Arc::default(),
         };
-        tokio::spawn(look_after(seat, self.shared.pace.exactly(LOOKS_AFTER)));
-        *self.shared.seat(host) = Some(Seat { coordinator, life });
+        tokio::spawn(look_after(seat.clone(), self.shared.pace.exactly(LOOKS_AFTER)));
+        *self.shared.seat(host) = Some(seat);
         Ok(())
     }
 
@@ -125,6 +126,7 @@ impl Cluster {
         let seat = self.shared.seat(host).take();
         if let Some(seat) = seat {
             info!("{}: the coordinator dies", self.names[host]);
+            self.shared.model().hosts[host].deaths += 1;
             seat.life.send_replace(true);
         }
     }

@@ -28,6 +28,8 @@ pub enum Kind {
     Forget(Duration),
     /// The host at the other end hears nobody for a while.
     Cut(Duration),
+    /// The daemons of the two hosts do not hear each other for a while, though all else does.
+    Part(Duration),
     /// The guest is shut down.
     Stop,
     /// The guest reboots.
@@ -186,6 +188,7 @@ fn kind_of(word: &str, phase: Phase) -> Result<Kind, String> {
         ("hang", _) => Kind::Hang,
         ("crash", _) => Kind::Crash(DOWN),
         ("cut", _) => Kind::Cut(CUT),
+        ("part", _) => Kind::Part(CUT),
         ("stop", _) => Kind::Stop,
         ("reboot", _) => Kind::Reboot,
         ("cancel", _) => Kind::Cancel,
@@ -196,6 +199,7 @@ fn kind_of(word: &str, phase: Phase) -> Result<Kind, String> {
         ("paused", Phase::Transfer) => Kind::Fate(Fate::FailsPaused),
         ("resumed", Phase::Transfer) => Kind::Fate(Fate::FailsResumed),
         ("split", Phase::Transfer) => Kind::Fate(Fate::Split),
+        ("slow", Phase::Transfer) => Kind::Fate(Fate::Slow),
         _ => {
             return Err(format!(
                 "`{word}` is not a fault of {phase}; see godwit-sim --help"
@@ -214,6 +218,7 @@ impl fmt::Display for Kind {
             Kind::Crash(_) => "crash",
             Kind::Forget(_) => "forget",
             Kind::Cut(_) => "cut",
+            Kind::Part(_) => "part",
             Kind::Stop => "stop",
             Kind::Reboot => "reboot",
             Kind::Cancel => "cancel",

@@ -13,6 +13,7 @@ use std::{
 use futures_util::{Stream, stream};
 use godwit_api::peer::v1::{KeepRequest, KeepResponse, KeptFrame, keep_service_server::KeepService};
 use godwit_coordinator::{Awaited, Caller, Coordinator, Refused, World};
+use godwit_keep::Rate;
 use godwit_migration::MacAddress;
 use tokio::{
     sync::Notify,
@@ -23,7 +24,6 @@ use tracing::info;
 
 use super::{
     frame::{self, Frame},
-    rate::Rate,
     source::Settings,
     ways::Ways,
 };
@@ -89,7 +89,6 @@ impl<W: World> KeepService for KeepDesk<W> {
             caller,
             taker: self.take_place(&id),
             id,
-            room: self.settings.room,
             ways: Ways::of(self.settings.root.clone(), awaited.brief),
             came: None,
             answer: KeepResponse::default(),
@@ -132,7 +131,6 @@ struct Taking<W> {
     id: String,
     caller: String,
     taker: Arc<Taker>,
-    room: usize,
     ways: Ways,
     /// Since when the guest is awaited no more.
     came: Option<Instant>,
@@ -172,7 +170,12 @@ impl<W: World> Taking<W> {
     }
 
     fn answer(mut self) -> KeepResponse {
-        self.ways.tell(&mut self.answer);
+        let told = self.ways.told();
+        self.answer.delivered = told.delivered;
+        self.answer.late = told.late;
+        self.answer.brought = told.brought;
+        self.answer.no_room += told.no_room;
+        self.answer.longest_ms = told.longest_ms;
         if self.answer.delivered > 0 {
             info!(migration = self.id, answer = ?self.answer, "frames of the pause are delivered");
         }
@@ -227,7 +230,7 @@ impl<W: World> Taking<W> {
             return;
         }
         let mut rate = self.taker.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting + bytes > self.room || !rate.admits(bytes, now) {
+        if !rate.admits(bytes, waiting, now) {
             self.answer.no_room += 1;
             return;
         }

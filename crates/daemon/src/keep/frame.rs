@@ -92,6 +92,12 @@ impl Offload {
     }
 }
 
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
 impl Frame {
     /// From what a packet socket gave: header, frame. `vlan` is the tag that the kernel keeps beside it (TPID, TCI).
     pub(super) fn read(bytes: &[u8], vlan: Option<(u16, u16)>) -> Option<Frame> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use godwit_api::peer::v1::{KeepRequest, KeepResponse, keep_service_client::KeepServiceClient};
 use godwit_coordinator::retry::Policy;
+use godwit_keep::Told;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -43,13 +44,23 @@ impl Link {
     }
 
     /// Nothing more comes. What the destination says, or why it does not.
-    pub(super) async fn end(mut self) -> Result<KeepResponse, String> {
+    pub(super) async fn end(mut self) -> Result<Told, String> {
         self.ends.send_replace(true);
         let answered = timeout(ANSWER, &mut self.work).await;
         match answered {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.map(told),
             _ => Err("it did not answer in time".into()),
         }
+    }
+}
+
+fn told(answer: KeepResponse) -> Told {
+    Told {
+        delivered: answer.delivered,
+        late: answer.late,
+        no_room: answer.no_room,
+        brought: answer.brought,
+        longest_ms: answer.longest_ms,
     }
 }
 

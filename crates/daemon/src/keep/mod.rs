@@ -3,30 +3,26 @@
 //! ```text
 //! source                                                destination
 //! bridge ─► tap ─► emulator or vhost ─► guest (stopped)
-//!      └─ Watcher ─► Window ─► Link ══ mutual TLS ══► KeepDesk ─► Feed ─► tap's queue ─► guest (resumes)
+//!      └─ Watcher ─► Leaving ─► Link ══ mutual TLS ══► KeepDesk ─► Arriving ─► tap's queue ─► guest (resumes)
 //! ```
 //!
 //! The source looks on at the guest's tap from the beginning of the transfer ([`source`]), so that the pause may come when it likes.
-//! Which frames the guest did not get follows from what the tap has counted ([`window`]), and from no clock. They are sent to the destination's daemon
+//! Which frames the guest did not get follows from what the tap has counted ([`godwit_keep`], pure), and from no clock. They are sent to the destination's daemon
 //! ([`link`]), which puts them into the queue of the guest's tap there ([`door`]). A guest that goes on at the source instead finds them in its own
 //! tap's queue. What comes to the source when the guest has gone is seen at its bridge's ports ([`uplinks`]).
 
 mod door;
-mod feed;
 mod ffi;
 mod frame;
 mod likeness;
 mod link;
 mod nic;
-mod own;
-mod rate;
 mod socket;
 mod source;
 mod tags;
 mod tap;
 mod uplinks;
 mod ways;
-mod window;
 
 use std::path::Path;
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use godwit_api::peer::v1::{KeepRequest, KeptFrames};
+use godwit_keep::{Leaving, Stage};
 use godwit_migration::Kept;
 use tokio::{
     sync::{mpsc::error::TrySendError, watch},
@@ -14,10 +15,9 @@ use super::{
     frame::{self, Frame},
     link::Link,
     socket::{Next, Watcher},
-    source::{Interface, Settings, Stage},
+    source::{Interface, Settings},
     tap::Tap,
     uplinks::Uplinks,
-    window::Window,
 };
 
 /// How often a tap is looked at while its guest runs, and when it has stopped.
@@ -51,14 +51,11 @@ pub(super) async fn keep(
     let mut one = One {
         interface,
         uplinks,
-        window: Window::new(untaken, settings.room),
+        leaving: Leaving::new(untaken, settings.room),
         tap,
         watcher,
         link,
         pending: None,
-        gone: false,
-        stays: None,
-        kept: Kept::default(),
     };
     one.attend(stage, settings.stragglers).await;
     one.ended()
@@ -66,44 +63,31 @@ pub(super) async fn keep(
 
 struct One<'a> {
     interface: &'a Interface,
-    window: Window,
+    leaving: Leaving<Frame>,
     uplinks: Uplinks,
     tap: Tap,
     watcher: Watcher,
     link: &'a Link,
     /// Filled, and not taken yet.
     pending: Option<KeepRequest>,
-    /// Nothing more is seen: the tap has gone, or cannot be watched.
-    gone: bool,
-    /// The guest was to leave, and did not: its tap had no room for so many meanwhile.
-    stays: Option<u64>,
-    kept: Kept,
 }
 
 impl One<'_> {
     async fn attend(&mut self, mut stage: watch::Receiver<Stage>, stragglers: Duration) {
         loop {
             let now = *stage.borrow_and_update();
-            let stands = matches!(now, Stage::Stopped(_) | Stage::Left(_));
+            let stands = now.stands();
             if stands {
                 self.uplinks.watch();
             }
             self.look();
-            match now {
-                // It may have stopped and gone on: what it did not get it gets from the tap.
-                Stage::Runs | Stage::Stays if !self.gone => self.goes_on(),
-                // Without a tap it does not go on here, whatever libvirt says.
-                Stage::Runs | Stage::Stays => {}
-                Stage::Stopped(at) | Stage::Left(at) => {
-                    if self.window.stopped(at) {
-                        // What was missed before the guest had stopped is none of the pause.
-                        let _ = self.watcher.lost();
-                    }
-                }
+            if self.leaving.attend(now) {
+                // What was missed before the guest had stopped is none of the pause.
+                let _ = self.watcher.lost();
             }
-            let (gone, over) = (self.gone, self.is_over(now, stragglers));
+            let (gone, over) = (self.leaving.is_gone(), self.is_over(now, stragglers));
             if gone || over {
-                self.window.close();
+                self.leaving.close();
             }
             self.forward();
             if over {
@@ -118,20 +102,13 @@ impl One<'_> {
         }
     }
 
-    fn goes_on(&mut self) {
-        if let Some(returned) = self.window.goes_on() {
-            self.kept.frames += returned.frames;
-            self.kept.bytes += returned.bytes;
-            *self.stays.get_or_insert_default() += returned.dropped;
-        }
-    }
-
     fn is_over(&self, now: Stage, stragglers: Duration) -> bool {
         match now {
             Stage::Runs | Stage::Stopped(_) => false,
             // What still comes for it is seen at the uplinks, if anywhere.
             Stage::Left(at) => {
-                let nothing_comes = self.gone && (self.uplinks.is_blind() || self.uplinks.has_moved());
+                let nothing_comes =
+                    self.leaving.is_gone() && (self.uplinks.is_blind() || self.uplinks.has_moved());
                 nothing_comes || at.elapsed() >= stragglers
             }
             Stage::Stays => true,
@@ -151,11 +128,12 @@ impl One<'_> {
     fn look(&mut self) {
         // First: what comes to the tap came by an uplink before.
         self.uplinks.look();
-        if self.gone {
+        if self.leaving.is_gone() {
             return;
         }
         // Counted first: what was seen is then never less than what was read.
         let counted = self.tap.counted();
+        let mut gone = false;
         loop {
             match self.watcher.next() {
                 Ok(Next::Frame(frame)) => {
@@ -163,24 +141,25 @@ impl One<'_> {
                     if ours {
                         self.uplinks.at_tap(&frame);
                     }
-                    self.window.seen(ours.then_some(frame), Instant::now());
+                    self.leaving.seen(ours.then_some(frame), Instant::now());
                 }
                 Ok(Next::Nothing) => break,
                 // What was seen before that is still to be had: the socket says it once.
-                Ok(Next::Gone) if !self.gone => self.gone = true,
+                Ok(Next::Gone) if !gone => gone = true,
                 Ok(Next::Gone) => break,
                 Err(error) => {
                     warn!(tap = self.tap.name, "frames are not seen any more: {error}");
-                    self.gone = true;
+                    gone = true;
                     break;
                 }
             }
         }
         match counted {
-            Ok(counted) => self.window.counted(counted, Instant::now()),
-            Err(_) => self.gone = true,
+            Ok(counted) => self.leaving.counted(counted, Instant::now()),
+            Err(_) => gone = true,
         }
-        if self.gone {
+        if gone {
+            self.leaving.tap_has_gone();
             self.uplinks.tap_has_gone();
         }
     }
@@ -211,15 +190,13 @@ impl One<'_> {
     fn fill(&mut self) -> Option<KeepRequest> {
         let (mut frames, mut bytes) = (Vec::new(), 0);
         while frames.len() < MOST_FRAMES && bytes < MOST_BYTES {
-            let Some((frame, at)) = self.window.next().or_else(|| self.straggler()) else {
+            let Some((frame, at)) = self.leaving.next(|| self.uplinks.next()) else {
                 break;
             };
             bytes += frame.data.len();
             let held = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
             frames.push(frame.told(held));
         }
-        self.kept.frames += frames.len() as u64;
-        self.kept.bytes += bytes as u64;
         let mac = self.interface.mac.to_string();
         (!frames.is_empty()).then(|| KeepRequest {
             migration_id: String::new(),
@@ -227,25 +204,11 @@ impl One<'_> {
         })
     }
 
-    /// One that came when the guest had gone: behind all that came for it here.
-    fn straggler(&mut self) -> Option<(Frame, Instant)> {
-        let next = self.window.is_settled().then(|| self.uplinks.next()).flatten()?;
-        self.kept.stragglers += 1;
-        Some(next)
-    }
-
     fn ended(mut self) -> Kept {
         // For what is left there was no way.
         while self.fill().is_some() {}
         // What nobody read from the socket in time was not even seen; some of it may have been for others.
-        let unkept = self.window.no_room() + self.uplinks.no_room() + u64::from(self.watcher.lost());
-        let mut kept = self.kept;
-        kept.frames += unkept;
-        kept.no_room += unkept;
-        // What its tap dropped may have been for others.
-        kept.returned = self
-            .stays
-            .map_or(0, |dropped| kept.frames.saturating_sub(dropped));
-        kept
+        let unseen = u64::from(self.watcher.lost());
+        self.leaving.ended(self.uplinks.no_room() + unseen)
     }
 }

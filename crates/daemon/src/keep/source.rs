@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use godwit_api::peer::v1::KeepResponse;
+use godwit_keep::{Change, Stage, answered};
 use godwit_migration::{Kept, MacAddress};
 use tokio::{
     sync::{broadcast, watch},
@@ -59,18 +59,6 @@ pub(crate) struct Interface {
     pub(crate) emulated: bool,
 }
 
-/// How it stands with the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Runs,
-    /// It stands still, to go on at the destination; since when this is known.
-    Stopped(Instant),
-    /// It runs at the destination.
-    Left(Instant),
-    /// It goes on here.
-    Stays,
-}
-
 /// Keeps the frames of one guest that leaves. When it is dropped, nothing more is kept.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -117,11 +105,7 @@ impl Keeper {
 
     /// The transfer is over. What became of the frames of the pause.
     pub(crate) async fn end(mut self, moved: bool) -> Kept {
-        let stage = match moved {
-            true => Stage::Left(Instant::now()),
-            false => Stage::Stays,
-        };
-        self.stage.send_replace(stage);
+        self.stage.send_replace(Stage::ended(moved, Instant::now()));
         match timeout(self.patience, &mut self.work).await {
             Ok(Ok(kept)) => kept,
             _ => Kept::not("the work did not end in time"),
@@ -135,28 +119,6 @@ impl Drop for Keeper {
     }
 }
 
-/// What the destination says of what was sent to it.
-fn answered(mut kept: Kept, answer: Result<KeepResponse, String>) -> Kept {
-    match answer {
-        Ok(answer) => {
-            kept.delivered = answer.delivered.min(kept.frames);
-            kept.no_room += answer.no_room;
-            kept.brought = answer.brought.min(kept.frames - kept.delivered);
-            kept.late = answer.late.min(kept.delivered);
-            kept.longest_ms = answer.longest_ms;
-        }
-        // With the guest's copy the destination has lost what is here.
-        Err(_) if kept.returned > 0 => {}
-        Err(why) => {
-            let why = format!("the destination did not say what became of them: {why}");
-            kept.not_kept.get_or_insert(why);
-        }
-    }
-    let told = kept.delivered + kept.brought + kept.no_room;
-    kept.lost = kept.frames.saturating_sub(told.max(kept.returned));
-    kept
-}
-
 /// What libvirt tells of the guest. Never ends by itself while libvirt can be heard.
 async fn listen(mut events: broadcast::Receiver<Event>, guest: Uuid, stage: &watch::Sender<Stage>) {
     loop {
@@ -165,17 +127,15 @@ async fn listen(mut events: broadcast::Receiver<Event>, guest: Uuid, stage: &wat
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
             Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         };
+        let change = match change {
+            Lifecycle::Suspended(Suspended::Migrated | Suspended::PostCopy) => Change::Stopped,
+            Lifecycle::Resumed(Resumed::Migrated | Resumed::Unpaused) => Change::GoesOn,
+            _ => continue,
+        };
         stage.send_if_modified(|stage| {
-            let new = match (change, *stage) {
-                (Lifecycle::Suspended(Suspended::Migrated | Suspended::PostCopy), Stage::Runs) => {
-                    Stage::Stopped(Instant::now())
-                }
-                // The migration was cancelled in the pause: the tap's own queue has what came meanwhile.
-                (Lifecycle::Resumed(Resumed::Migrated | Resumed::Unpaused), Stage::Stopped(_)) => Stage::Runs,
-                _ => return false,
-            };
-            *stage = new;
-            true
+            let new = stage.after(change, Instant::now());
+            *stage = new.unwrap_or(*stage);
+            new.is_some()
         });
     }
 }

@@ -7,10 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use godwit_keep::Counted;
 use godwit_migration::MacAddress;
 use uuid::Uuid;
 
-use super::window::Counted;
 use crate::vf::Sysfs;
 
 /// A guest's tap on this host.

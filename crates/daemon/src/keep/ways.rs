@@ -7,16 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use godwit_api::peer::v1::KeepResponse;
+use godwit_keep::{Arriving, Counted, Queue, Told};
 use godwit_migration::{Brief, MacAddress};
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::debug;
 
 use super::{
-    feed::Feed,
     ffi::Only,
     frame::{self, Frame},
-    own::Own,
+    likeness::Likeness,
     socket::{Next, Watcher},
     tags::Tags,
     tap::Tap,
@@ -37,31 +36,15 @@ pub(super) struct Ways {
     open: HashMap<MacAddress, Option<Way>>,
 }
 
-/// What became of frames on one way.
-#[derive(Debug, Default)]
-struct Tally {
-    delivered: u64,
-    late: u64,
-    brought: u64,
-}
-
 /// The way to one of them.
 pub(super) struct Way {
     tap: Tap,
     /// Sees what the host's own network brings for the guest, and nothing of what is put in by it.
     gate: Watcher,
-    own: Own,
     macs: Vec<MacAddress>,
     /// Looked up when the first frame with a tag comes; until then none has come.
     tags: Option<Tags>,
-    /// While the guest does not run yet the tap counts no more than so many as read: an emulator reads one from each queue.
-    idle: u64,
-    feed: Feed,
-    tally: Tally,
-    /// When the first came, and how long the source had had it.
-    first: Option<(Instant, Duration)>,
-    /// When it was seen that somebody reads the tap.
-    ran: Option<Instant>,
+    arriving: Arriving<Frame>,
 }
 
 impl Ways {
@@ -138,35 +121,19 @@ impl Ways {
     /// What waits goes into the taps' queues, as far as there is room; whether some waits still.
     pub(super) fn feed(&mut self) -> bool {
         self.each().for_each(Way::feed);
-        self.each().any(|way| way.feed.waiting() > 0)
+        self.each().any(|way| way.arriving.waiting() > 0)
     }
 
     /// Bytes that wait for room.
     pub(super) fn bytes(&mut self) -> usize {
-        self.each().map(|way| way.feed.bytes()).sum()
+        self.each().map(|way| way.arriving.bytes()).sum()
     }
 
     /// What became of all.
-    pub(super) fn tell(&mut self, answer: &mut KeepResponse) {
-        for way in self.each() {
-            answer.delivered += way.tally.delivered;
-            answer.late += way.tally.late;
-            answer.no_room += way.feed.waiting();
-            answer.brought += way.tally.brought;
-        }
-        answer.longest_ms = self.longest_ms();
-    }
-
-    fn longest_ms(&self) -> u32 {
-        let longest = self.open.values().flatten().filter_map(|way| {
-            let (first, held) = way.first?;
-            let waited = way
-                .ran
-                .unwrap_or_else(Instant::now)
-                .saturating_duration_since(first);
-            u32::try_from((waited + held).as_millis()).ok()
-        });
-        longest.max().unwrap_or_default()
+    pub(super) fn told(&mut self) -> Told {
+        let now = Instant::now();
+        let each = self.each().map(|way| way.arriving.told(now));
+        each.fold(Told::default(), Told::and)
     }
 }
 
@@ -176,15 +143,10 @@ impl Way {
         let gate = Watcher::of(&tap.name, &Only::LeavingTo(&macs))?;
         Ok(Way {
             tags: None,
-            idle: tap.counted()?.read + tap.queues() as u64,
+            arriving: Arriving::new(tap.counted()?.read + tap.queues() as u64),
             tap,
             gate,
-            own: Own::default(),
             macs,
-            feed: Feed::default(),
-            tally: Tally::default(),
-            first: None,
-            ran: None,
         })
     }
 
@@ -199,39 +161,44 @@ impl Way {
 
     /// The host's own network has brought it as well, so it is not needed.
     pub(super) fn was_brought(&mut self, frame: &Frame, seen: Instant) -> bool {
-        let brought = self.own.has(frame, seen);
-        self.tally.brought += u64::from(brought);
-        brought
+        self.arriving.was_brought(|| Likeness::of(frame).content, seen)
     }
 
     /// It waits for room; the source saw it then.
     pub(super) fn add(&mut self, frame: Frame, seen: Instant) {
-        let now = Instant::now();
-        self.first
-            .get_or_insert((now, now.saturating_duration_since(seen)));
-        self.feed.add(frame, seen);
+        self.arriving.add(frame, seen, Instant::now());
     }
 
-    /// The network moves when the emulator here announces its guest, which is before the guest runs: what was on its way between the hosts
-    /// then stands behind newer ones.
     fn feed(&mut self) {
         self.look();
-        let fed = self.feed.go(&self.tap, |frame| self.gate.send(frame));
-        let late = |seen: &&Instant| self.ran.is_some() || self.own.is_ahead_of(**seen);
-        self.tally.late += fed.iter().filter(late).count() as u64;
-        self.tally.delivered += fed.len() as u64;
+        self.arriving.feed(&mut Lane(&self.tap, &self.gate));
     }
 
     /// Whether somebody reads the tap, and what the host's own network has brought.
     pub(super) fn look(&mut self) {
-        if self.ran.is_none() && self.tap.counted().is_ok_and(|counted| counted.read > self.idle) {
-            self.ran = Some(Instant::now());
+        if !self.arriving.runs()
+            && let Ok(counted) = self.tap.counted()
+        {
+            self.arriving.read(counted.read, Instant::now());
         }
         for _ in 0..MOST_AT_ONCE {
             let Ok(Next::Frame(frame)) = self.gate.next() else {
                 break;
             };
-            self.own.brought(&frame, Instant::now());
+            self.arriving.own(Likeness::of(&frame).content, Instant::now());
         }
+    }
+}
+
+/// A tap's queue, with the socket by which frames are put into it.
+struct Lane<'a>(&'a Tap, &'a Watcher);
+
+impl Queue<Frame> for Lane<'_> {
+    fn counted(&mut self) -> Option<Counted> {
+        self.0.counted().ok()
+    }
+
+    fn put(&mut self, frame: &Frame) -> bool {
+        self.1.send(frame).is_ok()
     }
 }

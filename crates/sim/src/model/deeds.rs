@@ -159,6 +159,9 @@ impl Model {
             body.domain = Domain::ShutOff;
         }
         self.guests[guest].stopped = true;
+        if let Some(sent) = self.sent_now(guest) {
+            sent.stopped = true;
+        }
         self.break_job(guest, at);
         true
     }

@@ -21,7 +21,12 @@ pub enum Fate {
     Split,
     /// It never converges: it copies until somebody aborts it.
     Hangs,
+    /// Well, but the guest stands still for seconds.
+    Slow,
 }
+
+/// So many pieces of the job a slow switch-over has.
+const SLOW: u32 = 40;
 
 /// How far the job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub(crate) struct Transfer {
     pub(crate) abort: bool,
     pub(crate) events: Events,
     pub(crate) copied: Copied,
+    /// Pieces of the switch-over that are still to come.
+    pub(crate) stands: u32,
 }
 
 /// What has happened in a transfer.
@@ -116,9 +123,11 @@ impl Model {
                 begun: Instant::now(),
                 downtime_ms: None,
             },
+            stands: if fate == Fate::Slow { SLOW } else { 0 },
         });
         if possible {
             self.incoming(guest, to);
+            self.flow_begins(guest, from, migration);
         }
         self.transfers
     }
@@ -170,6 +179,9 @@ impl Model {
             Stage::SwitchOver if job.fate == Fate::FailsResumed => {
                 self.fail_job(guest, &mut job, Domain::Running)
             }
+            // Cancelled in the pause: QEMU resumes the source's guest.
+            Stage::SwitchOver if job.abort => self.fail_job(guest, &mut job, Domain::Running),
+            Stage::SwitchOver if job.stands > 0 => job.stands -= 1,
             Stage::SwitchOver => self.run_there(guest, &mut job),
             Stage::Finishing => self.finish(guest, &mut job, linked),
         }

@@ -4,18 +4,25 @@
 //! or by the look that follows every deed (`invariants.rs`).
 
 mod deeds;
+mod flow;
 mod invariants;
 mod libvirt;
 mod packets;
 mod probes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use godwit_migration::{MacAddress, PciAddress, Policy, Profile};
 use tokio::time::Instant;
 
-pub(crate) use self::libvirt::{Fate, Stage, Transfer};
 pub use self::packets::Way;
+pub(crate) use self::{
+    flow::{Frame, PERIOD, Tap, emulated},
+    libvirt::{Fate, Stage, Transfer},
+};
 use crate::{faults::Knobs, ills::Ill};
 
 /// Index of a host.
@@ -154,10 +161,14 @@ pub struct Host {
     pub guests: BTreeSet<GuestId>,
     /// It hears nobody before then.
     pub cut_until: Option<Instant>,
+    /// Its daemon hears no other before then, though libvirt and QEMU do.
+    pub parted_until: Option<Instant>,
     /// What the doctor is to find.
     pub ills: BTreeSet<Ill>,
     /// Its journal was lost.
     pub(crate) forgot: bool,
+    /// How often its daemon has died.
+    pub(crate) deaths: u64,
 }
 
 /// All of it.
@@ -179,6 +190,10 @@ pub struct Model {
     pub(crate) arrivals: BTreeMap<String, HostId>,
     /// What the guests' agents count.
     probing: BTreeMap<GuestId, probes::Probing>,
+    /// What the network sends to guests that move; a frame each so often.
+    flows: BTreeMap<GuestId, flow::Flow>,
+    pub(crate) period: Duration,
+    taps: u64,
     named: HashMap<String, GuestId>,
     transfers: u64,
 }
@@ -202,8 +217,10 @@ impl Host {
             copies: BTreeSet::new(),
             guests: BTreeSet::new(),
             cut_until: None,
+            parted_until: None,
             ills: BTreeSet::new(),
             forgot: false,
+            deaths: 0,
         }
     }
 
@@ -311,6 +328,13 @@ impl Model {
         let now = Instant::now();
         let hears = |host: HostId| self.hosts[host].cut_until.is_none_or(|until| until <= now);
         hears(one) && hears(other)
+    }
+
+    /// Their daemons hear each other.
+    pub(crate) fn hears(&self, one: HostId, other: HostId) -> bool {
+        let now = Instant::now();
+        let apart = |host: HostId| self.hosts[host].parted_until.is_some_and(|until| until > now);
+        self.linked(one, other) && !apart(one) && !apart(other)
     }
 
     /// A rule was broken.

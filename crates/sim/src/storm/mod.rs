@@ -82,6 +82,23 @@ pub struct Tally {
     pub cancels: u64,
     /// VFs that nobody could clean.
     pub set_aside: u64,
+    /// Frames of pauses, as the sources' records have them.
+    pub frames: Frames,
+}
+
+/// What became of frames of pauses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frames {
+    /// They came for a guest that stood still.
+    pub came: u64,
+    /// They were put into its way where it went.
+    pub delivered: u64,
+    /// It stayed, and had them.
+    pub returned: u64,
+    /// It did not get them, and that is told.
+    pub missing: u64,
+    /// Records that say that it is not known.
+    pub not_known: u64,
 }
 
 thread_local! {
@@ -119,6 +136,12 @@ impl fmt::Display for Report {
             f,
             "{crashes} crashes and {cancels} cancels at random instants; {set_aside} VFs set aside"
         )?;
+        let frames = &tally.frames;
+        writeln!(
+            f,
+            "{} frames came in pauses: {} delivered, {} for guests that stayed, {} missing; of {} moves more is not known",
+            frames.came, frames.delivered, frames.returned, frames.missing, frames.not_known
+        )?;
         write!(f, "{} storms in {:.1} s: ", self.runs, self.took.as_secs_f64())?;
         if self.failures.is_empty() {
             return f.write_str("all settled, nothing broken");
@@ -135,6 +158,13 @@ impl Tally {
     fn count(&mut self, record: &api::Migration) {
         let end = format!("{:?} {:?}", record.role(), record.moved());
         *self.ends.entry(end).or_default() += 1;
+        if let Some(kept) = record
+            .kept
+            .as_ref()
+            .filter(|_| record.role() == api::Role::Source)
+        {
+            self.frames.count(kept, record.moved());
+        }
     }
 
     fn add(&mut self, other: Tally) {
@@ -149,6 +179,31 @@ impl Tally {
         self.crashes += other.crashes;
         self.cancels += other.cancels;
         self.set_aside += other.set_aside;
+        self.frames.add(other.frames);
+    }
+}
+
+impl Frames {
+    fn count(&mut self, kept: &api::Kept, moved: api::Moved) {
+        let (delivered, returned) = match moved {
+            api::Moved::No => (0, kept.returned),
+            _ => (kept.delivered + kept.brought, 0),
+        };
+        self.add(Frames {
+            came: kept.frames,
+            delivered,
+            returned,
+            missing: kept.frames - delivered - returned,
+            not_known: u64::from(!kept.not_kept.is_empty()),
+        });
+    }
+
+    fn add(&mut self, other: Frames) {
+        self.came += other.came;
+        self.delivered += other.delivered;
+        self.returned += other.returned;
+        self.missing += other.missing;
+        self.not_known += other.not_known;
     }
 }
 

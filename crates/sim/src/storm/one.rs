@@ -261,7 +261,10 @@ impl Storm {
         {
             let mut model = self.cluster.shared.model();
             model.knobs.clear();
-            model.hosts.iter_mut().for_each(|host| host.cut_until = None);
+            model
+                .hosts
+                .iter_mut()
+                .for_each(|host| (host.cut_until, host.parted_until) = (None, None));
             for guest in &mut model.guests {
                 guest.silent_until = None;
                 if let Some(transfer) = guest.transfer.as_mut().filter(|transfer| transfer.active()) {

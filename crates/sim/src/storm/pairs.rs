@@ -52,6 +52,7 @@ fn kinds_of(phase: Phase) -> Vec<Kind> {
     let mut kinds = vec![
         Kind::Crash(while_),
         Kind::Cut(while_),
+        Kind::Part(while_),
         Kind::Stop,
         Kind::Reboot,
         Kind::Cancel,

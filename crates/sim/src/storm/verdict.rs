@@ -4,7 +4,7 @@ use godwit_api::v1::{self as api, Acceleration, Moved, Role};
 use godwit_migration::VfUse;
 
 use super::one::Storm;
-use crate::model::{GuestId, HostId};
+use crate::model::{GuestId, HostId, Model};
 
 /// The records as they are at the end.
 pub(super) async fn count(storm: &Storm) -> Result<(), String> {
@@ -105,6 +105,31 @@ fn check_record(storm: &Storm, host: HostId, record: &api::Migration) -> Result<
         let (role, guest) = (record.role(), &record.guest);
         return Err(format!(
             "host {host}: the record {id} of {guest} ({role:?}) ends with what is not true: {moved:?}, {acceleration:?}; it arrived: {arrived}"
+        ));
+    }
+    check_frames(&model, host, record)
+}
+
+/// What the guest did not get of what was sent to it in its transfer is told, or that this is not known.
+fn check_frames(model: &Model, host: HostId, record: &api::Migration) -> Result<(), String> {
+    let guest = model.find(&record.guest_uuid);
+    let sent = guest.and_then(|guest| model.sent_of(guest, &record.id));
+    let Some(sent) = sent.filter(|sent| record.role() == Role::Source && !sent.stopped) else {
+        return Ok(());
+    };
+    let died = model.hosts[host].deaths > sent.deaths;
+    let (missing, late) = match (&record.kept, record.moved()) {
+        (Some(kept), _) if !kept.not_kept.is_empty() => return Ok(()),
+        (Some(kept), Moved::Yes) => (kept.frames - kept.delivered - kept.brought, kept.late),
+        (Some(kept), _) => (kept.frames - kept.returned, 0),
+        (None, _) if sent.unwatched || sent.stale || died => return Ok(()),
+        (None, _) => (0, 0),
+    };
+    let (lost, behind, id) = (sent.lost(), sent.behind, &record.id);
+    if lost > missing || behind > late {
+        let told = &record.kept;
+        return Err(format!(
+            "host {host}: {id} tells of its pause what is not true: {lost} lost, {behind} behind later ones; {told:?}"
         ));
     }
     Ok(())

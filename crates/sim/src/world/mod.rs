@@ -10,11 +10,13 @@ mod arriving;
 mod attempt;
 mod doctor;
 mod facts;
+mod keeping;
 mod leaving;
 mod locate;
 mod measure;
 mod order;
 mod peers;
+mod taking;
 mod transfer;
 
 use std::{
@@ -31,10 +33,9 @@ use godwit_migration::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use self::attempt::Attempt;
-pub(crate) use self::order::Order;
+pub(crate) use self::{order::Order, taking::Taking};
 use crate::{
-    faults::Kind,
-    model::{Domain, GuestId, HostId, Model},
+    model::{Domain, GuestId, HostId, Model, PERIOD},
     pace::Pace,
     stopwatch::{Stopwatch, What},
 };
@@ -63,6 +64,8 @@ pub(crate) struct Seat {
     pub(crate) coordinator: Coordinator<PretendWorld>,
     /// Turned true when it dies.
     pub(crate) life: Arc<watch::Sender<bool>>,
+    /// Frames that it is brought for guests that come, by migration.
+    pub(crate) takings: Arc<Mutex<BTreeMap<String, Taking>>>,
 }
 
 impl Seat {
@@ -88,11 +91,12 @@ pub(crate) struct PretendWorld {
 
 impl Shared {
     pub(crate) fn new(
-        model: Model,
+        mut model: Model,
         pace: Pace,
         orders: mpsc::UnboundedSender<Order>,
         strict: bool,
     ) -> Shared {
+        model.period = pace.exactly(PERIOD);
         Shared {
             changed: model.guests.iter().map(|_| Notify::new()).collect(),
             seats: model.hosts.iter().map(|_| Mutex::default()).collect(),
@@ -116,7 +120,9 @@ impl Shared {
     pub(crate) fn deed<T>(&self, guest: GuestId, what: &str, deed: impl FnOnce(&mut Model) -> T) -> T {
         let mut model = self.model();
         model.pass_time(guest);
+        model.flow(guest);
         let done = deed(&mut model);
+        model.flow(guest);
         model.check(guest, what);
         drop(model);
         self.changed[guest].notify_waiters();
@@ -236,6 +242,7 @@ impl PretendWorld {
             Ok(report) => attempt.at_the_end().await.map(|()| report),
             failed => failed,
         };
+        self.note_unkept(guest, phase, &worked);
         let mut event = worked.map_or_else(|event| event, Event::Done);
         self.measure_until(guest, (&brief, state), &mut event);
         // Between the work and the journal there is a moment in which a daemon can die.
@@ -341,49 +348,6 @@ impl PretendWorld {
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<GuestId, u64>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Something other than a failure of the step itself.
-    fn happens(&self, kind: Kind, guest: GuestId, brief: &Brief) {
-        let order = match kind {
-            Kind::Crash(down) => Order::Crash(self.host, down),
-            Kind::Forget(down) => Order::Forget(self.host, down),
-            Kind::Cancel => match self.host_named(&brief.source) {
-                Some(source) => Order::Cancel(source, brief.id.clone()),
-                None => return,
-            },
-            Kind::Cut(time) => {
-                let peer = self.host_named(brief.peer());
-                let until = tokio::time::Instant::now() + self.shared.pace.exactly(time);
-                if let Some(peer) = peer {
-                    self.model().hosts[peer].cut_until = Some(until);
-                }
-                return;
-            }
-            Kind::Stop => {
-                return self
-                    .shared
-                    .deed(guest, "shut down", |model| _ = model.stop_guest(guest));
-            }
-            Kind::Reboot => {
-                return self
-                    .shared
-                    .deed(guest, "reboot", |model| _ = model.reboot_guest(guest));
-            }
-            Kind::Silent(time) => {
-                let far = std::time::Duration::from_secs(100 * 365 * 86_400);
-                let time = time.map_or(far, |time| self.shared.pace.exactly(time));
-                self.model().guests[guest].silent_until = Some(tokio::time::Instant::now() + time);
-                return;
-            }
-            Kind::Lie => {
-                self.model().liars.insert(guest);
-                return;
-            }
-            Kind::Fail | Kind::Half | Kind::Hang | Kind::Fate(_) => return,
-        };
-        // Nobody listens when the world ends.
-        let _ = self.shared.orders.send(order);
     }
 }
 

@@ -186,7 +186,7 @@ impl PretendWorld {
     /// The way to the other host and the time it takes.
     async fn wire(&self, there: usize) -> Result<(), Status> {
         tokio::time::sleep(self.shared.pace.of(2)).await;
-        match self.model().linked(self.host, there) {
+        match self.model().hears(self.host, there) {
             true => Ok(()),
             false => Err(Status::unavailable("no route to host")),
         }

@@ -2,11 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use godwit_migration::{Course, Event, Figures, Report, Sighting, State};
+use godwit_migration::{Cause, Course, Event, Figures, Keep, Kept, Report, Sighting, State};
 use tokio::time::Instant;
 
-use super::{Shared, Work, attempt::Attempt, cause};
-use crate::model::{GuestId, Model, Stage, Transfer};
+use super::{
+    Shared, Work,
+    attempt::Attempt,
+    cause,
+    keeping::{BEGUN_LATER, ENDED, Keeper},
+};
+use crate::{
+    ills::Ill,
+    model::{GuestId, Model, Stage, Transfer},
+};
 
 /// What the migration network carries, bytes per second.
 const RATE: u64 = 1_250_000_000;
@@ -26,6 +34,7 @@ impl Attempt<'_> {
     /// Whatever came of it: the next phase looks where the guest is.
     pub(super) async fn transfer(&self) -> Work<Report> {
         let turned = matches!(self.job.state, State::Work(Course::Turn, _));
+        let keeper = self.keeper();
         // What an earlier process left here may be a stale copy: such a copy is not sent again.
         let doubtful = self.job.taken_up && !self.awaited().await;
         let found = self
@@ -33,6 +42,7 @@ impl Attempt<'_> {
                 Ok(self.begin(model, turned || doubtful))
             })
             .await?;
+        let going = matches!(found, Found::Going(_));
         let number = match found {
             Found::Nothing => return Ok(Report::of("no transfer is running")),
             Found::Going(number) => number,
@@ -43,16 +53,39 @@ impl Attempt<'_> {
         };
         let ended = self.attend(number, turned).await;
         self.world.aborted().remove(&self.job.brief.id);
+        let mut kept = match keeper {
+            Ok(keeper) => keeper.end(matches!(ended, Some((true, _)))).await,
+            Err(kept) => kept,
+        };
+        if going {
+            // The pause may have begun before.
+            kept.not_kept.get_or_insert(BEGUN_LATER.into());
+        }
         match ended {
             Some((true, figures)) => Ok(Report {
                 figures: Some(figures),
-                ..Report::of("libvirt says the transfer went well")
+                detail: format!("libvirt says the transfer went well; {kept}"),
+                kept: Some(Box::new(kept)),
+                ..Report::default()
             }),
-            _ => Err(Event::Failed(cause(
-                "TRANSFER",
-                "libvirt ended the transfer with an error",
-            ))),
+            _ => Err(Event::Failed(Cause {
+                kept: Some(Box::new(kept)).filter(|kept| kept.frames > 0),
+                ..cause(ENDED, "libvirt ended the transfer with an error")
+            })),
         }
+    }
+
+    /// Looks on at the guest's tap from now on; or why not.
+    fn keeper(&self) -> Result<Keeper, Kept> {
+        let ails = |ill| self.world.model().hosts[self.host].ills.contains(&ill);
+        if self.job.brief.keep == Keep::Off {
+            return Err(Kept::not("so it was asked for, or configured"));
+        }
+        if ails(Ill::Macvtaps) {
+            return Err(Kept::not("its standby has no tap on this host"));
+        }
+        let keeper = Keeper::begin(&self.world.shared, self.guest, &self.job.brief);
+        keeper.ok_or_else(|| Kept::not("no such hosts"))
     }
 
     async fn awaited(&self) -> bool {

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-/// A bound on what comes over time.
+/// A bound on what comes over time, and on what waits.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub struct Rate {
     /// Bytes.
     most: usize,
     left: usize,
@@ -13,7 +13,8 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(most: usize, now: Instant) -> Rate {
+    /// Of so many bytes.
+    pub fn new(most: usize, now: Instant) -> Rate {
         Rate {
             most,
             left: most,
@@ -21,8 +22,8 @@ impl Rate {
         }
     }
 
-    /// Whether so many more may come.
-    pub(super) fn admits(&mut self, bytes: usize, now: Instant) -> bool {
+    /// Whether so many more may come, while so many wait.
+    pub fn admits(&mut self, bytes: usize, waiting: usize, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.at).as_micros();
         let grown = usize::try_from(self.most as u128 * passed / 1_000_000).unwrap_or(usize::MAX);
         // A time too short for a byte is not lost.
@@ -30,7 +31,7 @@ impl Rate {
             self.left = self.left.saturating_add(grown).min(self.most);
             self.at = now;
         }
-        let admitted = bytes <= self.left;
+        let admitted = bytes <= self.left && waiting + bytes <= self.most;
         if admitted {
             self.left -= bytes;
         }
@@ -48,20 +49,27 @@ mod tests {
     fn so_much_comes_at_once_and_as_much_again_in_a_second() {
         let begin = Instant::now();
         let mut rate = Rate::new(1000, begin);
-        assert!(rate.admits(1000, begin) && !rate.admits(1, begin));
+        assert!(rate.admits(1000, 0, begin) && !rate.admits(1, 0, begin));
         let at = |ms| begin + Duration::from_millis(ms);
-        assert!(!rate.admits(101, at(100)) && rate.admits(100, at(100)));
-        assert!(!rate.admits(1, at(100)));
+        assert!(!rate.admits(101, 0, at(100)) && rate.admits(100, 0, at(100)));
+        assert!(!rate.admits(1, 0, at(100)));
         // However long nothing comes, no more than that at once.
-        assert!(!rate.admits(1001, at(60_000)) && rate.admits(1000, at(60_000)));
+        assert!(!rate.admits(1001, 0, at(60_000)) && rate.admits(1000, 0, at(60_000)));
+    }
+
+    #[test]
+    fn what_waits_takes_its_room() {
+        let begin = Instant::now();
+        let mut rate = Rate::new(1000, begin);
+        assert!(!rate.admits(100, 901, begin) && rate.admits(100, 900, begin));
     }
 
     #[test]
     fn times_too_short_for_a_byte_add_up() {
         let begin = Instant::now();
         let mut rate = Rate::new(1000, begin);
-        assert!(rate.admits(1000, begin));
-        let admitted = (1..=2000).filter(|us| rate.admits(1, begin + Duration::from_micros(*us)));
+        assert!(rate.admits(1000, 0, begin));
+        let admitted = (1..=2000).filter(|us| rate.admits(1, 0, begin + Duration::from_micros(*us)));
         assert_eq!(admitted.count(), 2);
     }
 }

@@ -14,14 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::frame::Frame;
-
 /// What was read is kept a little: an emulator's last frame may turn out to be the one that nobody took. As is what was seen
 /// of frames that are nobody's business, for their number.
 const MOST_ENTRIES: usize = 65_536;
 
 /// One that waits for so long after it was seen is not being read.
-pub(super) const STUCK: Duration = Duration::from_millis(5);
+pub(crate) const STUCK: Duration = Duration::from_millis(5);
 
 /// Where no later frame tells whether the guest got the last one that was read: it may have come after the guest's stop
 /// if it came within this time before that was heard of.
@@ -29,27 +27,29 @@ const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the tap has counted since it was made: `tx_packets` and `tx_dropped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
-    pub(super) read: u64,
-    pub(super) dropped: u64,
+pub struct Counted {
+    /// `tx_packets`.
+    pub read: u64,
+    /// `tx_dropped`.
+    pub dropped: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<F> {
     at: Instant,
     /// None: not for the guest alone, or there was no room.
-    frame: Option<Frame>,
+    frame: Option<F>,
 }
 
 /// The newest frames on their way to one tap.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window<F> {
     /// So many frames may have been read and not taken: the queues of an emulator's tap; 0 for the kernel's.
     untaken: u64,
     /// Bytes.
     room: usize,
     held: usize,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<Entry<F>>,
     /// How many were seen before the first entry.
     gone: u64,
     /// Seen less counted, where both are at rest: the least that was found.
@@ -74,15 +74,18 @@ struct Stop {
 
 /// What came while a guest stood still that goes on where it was, and was not taken from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Returned {
-    pub(super) frames: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Returned {
+    /// How many.
+    pub(crate) frames: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
     /// Of all that came meanwhile the tap had no room for so many.
-    pub(super) dropped: u64,
+    pub(crate) dropped: u64,
 }
 
-impl Window {
-    pub(super) fn new(untaken: u64, room: usize) -> Window {
+impl<F: AsRef<[u8]>> Window<F> {
+    /// So many frames may have been read and not taken: the queues of an emulator's tap; so many bytes are kept.
+    pub(crate) fn new(untaken: u64, room: usize) -> Window<F> {
         Window {
             untaken,
             room,
@@ -98,12 +101,12 @@ impl Window {
 
     /// The guest goes on here: whoever reads its tap gives it all that the tap had room for. None: it had not stopped, or it is not known
     /// since when it got nothing.
-    pub(super) fn goes_on(&mut self) -> Option<Returned> {
+    pub(crate) fn goes_on(&mut self) -> Option<Returned> {
         let stop = self.stop.take()?;
         let got = usize::try_from(stop.floor?.saturating_sub(self.gone)).unwrap_or(usize::MAX);
         let left = self.entries.iter().skip(got);
         let left: Vec<usize> = left
-            .filter_map(|entry| Some(entry.frame.as_ref()?.data.len()))
+            .filter_map(|entry| Some(entry.frame.as_ref()?.as_ref().len()))
             .collect();
         Some(Returned {
             frames: left.len() as u64,
@@ -113,16 +116,16 @@ impl Window {
     }
 
     /// From where on the guest did not get them is known.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.floor.is_some())
     }
 
     /// A frame was seen on its way to the tap; `None`: one that is not for the guest alone.
-    pub(super) fn seen(&mut self, frame: Option<Frame>, at: Instant) {
+    pub(crate) fn seen(&mut self, frame: Option<F>, at: Instant) {
         let fits = frame
             .as_ref()
-            .is_none_or(|frame| self.held + frame.data.len() <= self.room);
-        let frame = match fits || self.make_room(frame.as_ref().map_or(0, |frame| frame.data.len())) {
+            .is_none_or(|frame| self.held + frame.as_ref().len() <= self.room);
+        let frame = match fits || self.make_room(frame.as_ref().map_or(0, bytes)) {
             true => frame,
             // The newest has to go, as in any queue that is full: what came before it stays whole.
             false => {
@@ -133,13 +136,13 @@ impl Window {
         // Behind the floor none is counted any more.
         let settled = self.is_settled();
         if frame.is_some() || !settled {
-            self.held += frame.as_ref().map_or(0, |frame| frame.data.len());
+            self.held += frame.as_ref().map_or(0, bytes);
             self.entries.push_back(Entry { at, frame });
         }
     }
 
     /// What the tap has counted. Read before the last of the frames that were seen were.
-    pub(super) fn counted(&mut self, counted: Counted, at: Instant) {
+    pub(crate) fn counted(&mut self, counted: Counted, at: Instant) {
         let dropped = match &mut self.stop {
             None => counted.dropped,
             Some(stop) => {
@@ -158,7 +161,7 @@ impl Window {
     }
 
     /// The guest has stopped: this was heard then. Whether it is new.
-    pub(super) fn stopped(&mut self, at: Instant) -> bool {
+    pub(crate) fn stopped(&mut self, at: Instant) -> bool {
         let new = self.stop.is_none();
         self.stop.get_or_insert(Stop {
             at,
@@ -170,7 +173,7 @@ impl Window {
     }
 
     /// Nothing more is counted: the tap is gone, or nobody waits any longer.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         let Some(stop) = &mut self.stop else { return };
         if stop.floor.is_none() {
             let seen = self.gone + self.entries.len() as u64;
@@ -185,13 +188,13 @@ impl Window {
     }
 
     /// The next frame that the guest did not get, and when it was seen.
-    pub(super) fn next(&mut self) -> Option<(Frame, Instant)> {
+    pub(crate) fn next(&mut self) -> Option<(F, Instant)> {
         let floor = self.stop.as_ref()?.floor?;
         loop {
             let entry = self.entries.pop_front()?;
             self.gone += 1;
             if let Some(frame) = entry.frame {
-                self.held -= frame.data.len();
+                self.held -= frame.as_ref().len();
                 if self.gone > floor {
                     return Some((frame, entry.at));
                 }
@@ -200,7 +203,7 @@ impl Window {
     }
 
     /// There was no room for so many.
-    pub(super) fn no_room(&self) -> u64 {
+    pub(crate) fn no_room(&self) -> u64 {
         self.no_room
     }
 
@@ -244,9 +247,13 @@ impl Window {
     fn drop_oldest(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.gone += 1;
-            self.held -= entry.frame.map_or(0, |frame| frame.data.len());
+            self.held -= entry.frame.as_ref().map_or(0, bytes);
         }
     }
+}
+
+fn bytes<F: AsRef<[u8]>>(frame: &F) -> usize {
+    frame.as_ref().len()
 }
 
 #[cfg(test)]

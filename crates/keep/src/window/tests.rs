@@ -7,20 +7,17 @@ use super::*;
 const ROOM: usize = 1 << 20;
 
 /// The frame of that number.
-fn frame(number: u32) -> Frame {
-    let mut bytes = vec![0; 10];
-    bytes.extend([0x52, 0x54, 0, 0xaa, 0, 0x10, 2, 2, 2, 2, 2, 2, 8, 0]);
-    bytes.extend(number.to_be_bytes());
-    Frame::read(&bytes, None).unwrap()
+fn frame(number: u32) -> Vec<u8> {
+    [&[0; 14], number.to_be_bytes().as_slice()].concat()
 }
 
-fn number(frame: &Frame) -> u32 {
-    u32::from_be_bytes(frame.data[14..18].try_into().unwrap())
+fn number(frame: &Vec<u8>) -> u32 {
+    u32::from_be_bytes(frame[14..18].try_into().unwrap())
 }
 
 /// A tap, who reads it, and the window that looks on.
 struct Model {
-    window: Window,
+    window: Window<Vec<u8>>,
     emulated: bool,
     now: Instant,
     /// Of the tap.
@@ -250,7 +247,7 @@ fn what_a_guest_that_goes_on_has_is_what_its_tap_had_room_for() {
         assert_eq!(first, Some(1));
         let returned = model.window.goes_on();
         let dropped = 3;
-        let length = frame(0).data.len() as u64;
+        let length = frame(0).len() as u64;
         let (frames, bytes) = (5, 5 * length);
         assert_eq!(
             returned,
@@ -267,7 +264,7 @@ fn what_a_guest_that_goes_on_has_is_what_its_tap_had_room_for() {
 
 #[test]
 fn what_is_nobodys_business_takes_no_room() {
-    let mut window = Window::new(0, ROOM);
+    let mut window = Window::<Vec<u8>>::new(0, ROOM);
     let now = Instant::now();
     for _ in 0..MOST_ENTRIES + 10 {
         window.seen(None, now);
