@@ -1,5 +1,6 @@
 //! From one guest's tap to another's, with the kernel's own taps in a network namespace of the test's own.
 
+mod measure;
 mod place;
 mod stragglers;
 

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::UdpSocket,
     os::unix::fs::symlink,
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
@@ -45,11 +46,12 @@ pub(super) const MIGRATION: &str = "0198c0de-1111-7222-8333-444455556666";
 /// Says to the child that it is in a namespace of its own.
 const INSIDE: &str = "GODWIT_TEST_KEEP";
 
-/// Runs the story in the namespace, as the only test of this program.
-pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) {
+/// Runs the story in the namespace, as the only test of this program; what it said.
+pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) -> String {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        return runtime.unwrap().block_on(story());
+        runtime.unwrap().block_on(story());
+        return String::new();
     }
     let within = |then: &[&str]| {
         let mut command = Command::new("unshare");
@@ -64,12 +66,14 @@ pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) {
         .is_ok_and(|tried| tried.status.success())
     {
         eprintln!("skipped: this user may not have a network namespace with a tap");
-        return;
+        return String::new();
     }
     let program = std::env::current_exe().unwrap();
-    let told = within(&[program.to_str().unwrap(), "--exact", name, "--nocapture"]).unwrap();
+    let alone = ["--exact", name, "--nocapture", "--include-ignored"];
+    let told = within(&[&[program.to_str().unwrap()], alone.as_slice()].concat()).unwrap();
     let words = String::from_utf8_lossy(&told.stdout).into_owned() + &String::from_utf8_lossy(&told.stderr);
     assert!(told.status.success() && words.contains("1 passed"), "{words}");
+    words
 }
 
 fn ip(words: &str) {
@@ -83,7 +87,7 @@ fn run(program: &str, words: &str) {
 
 /// Nobody but the peer asks it for anything.
 #[derive(Default)]
-struct Empty {
+pub(super) struct Empty {
     arrived: Arc<Notify>,
 }
 
@@ -139,8 +143,17 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The host `alpha` awaits a guest from `beta`; everybody who comes is `caller`.
+    /// The host `alpha` awaits a guest from `beta`, and has little room; everybody who comes is `caller`.
     pub(super) async fn new(caller: &'static str) -> Place {
+        Place::with(60_000, async |_, desk| plain(caller, desk).await).await
+    }
+
+    /// The same with the room that hosts have, behind that door.
+    pub(super) async fn behind(door: impl AsyncFnOnce(&Path, KeepDesk<Empty>) -> Channel) -> Place {
+        Place::with(Settings::default().room, door).await
+    }
+
+    async fn with(room: usize, door: impl AsyncFnOnce(&Path, KeepDesk<Empty>) -> Channel) -> Place {
         let files = tempfile::tempdir().unwrap();
         // Each host sees its own tap, and its bridge with that.
         let own = [
@@ -177,24 +190,16 @@ impl Place {
         PeerDesk(coordinator.clone()).reserve(asked).await.unwrap();
         let settings = Settings {
             root: files.path().join("destination"),
-            room: 60_000,
+            room,
             ..Settings::default()
         };
         let desk = KeepDesk::new(coordinator, settings);
-        let named = KeepServiceServer::with_interceptor(desk, move |mut request: Request<()>| {
-            request.extensions_mut().insert(Caller(caller.into()));
-            Ok(request)
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let incoming = TcpListenerStream::new(listener);
-        task::spawn(Server::builder().add_service(named).serve_with_incoming(incoming));
-        let channel = Endpoint::from_shared(format!("http://{address}"));
+        let channel = door(files.path(), desk).await;
         Place {
             files,
             arrived,
             events: broadcast::channel(16).0,
-            channel: channel.unwrap().connect_lazy(),
+            channel,
         }
     }
 
@@ -209,6 +214,11 @@ impl Place {
         ip(&format!("link set {tap} address fe:54:00:aa:00:{mac:02x}"));
         ip(&format!("link set {tap} up"));
         emulator
+    }
+
+    /// A guest that reads slowly loses nothing in that tap's queue.
+    pub(super) fn is_deep(&self, tap: &str) {
+        ip(&format!("link set {tap} txqueuelen 50000"));
     }
 
     /// What is for the guest goes to the source's tap.
@@ -293,6 +303,20 @@ impl Place {
         });
         Sender { end, work }
     }
+}
+
+/// A door that takes everybody for `caller`.
+async fn plain(caller: &'static str, desk: KeepDesk<Empty>) -> Channel {
+    let named = KeepServiceServer::with_interceptor(desk, move |mut request: Request<()>| {
+        request.extensions_mut().insert(Caller(caller.into()));
+        Ok(request)
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let incoming = TcpListenerStream::new(listener);
+    task::spawn(Server::builder().add_service(named).serve_with_incoming(incoming));
+    let channel = Endpoint::from_shared(format!("http://{address}"));
+    channel.unwrap().connect_lazy()
 }
 
 async fn coordinator(files: &TempDir) -> (Coordinator<Empty>, Arc<Notify>) {
@@ -384,6 +408,31 @@ impl Guest {
             .iter()
             .filter_map(|line| line.strip_prefix("got ")?.parse().ok());
         numbers.collect()
+    }
+}
+
+/// A frame as a guest that kept quiet tells of it.
+pub(super) struct Came {
+    pub(super) number: u32,
+    /// Microseconds of the monotonic clock, and since it was sent.
+    pub(super) at_us: u64,
+    pub(super) late_us: u64,
+}
+
+impl Guest {
+    /// What it got while it was `quiet`, when it was told to `tell`.
+    pub(super) fn came(&self) -> Vec<Came> {
+        let told = self.told.lock().unwrap();
+        let came = told.iter().filter_map(|line| line.strip_prefix("came "));
+        let read = |line: &str| {
+            let numbers: Vec<u64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+            Came {
+                number: numbers[0] as u32,
+                at_us: numbers[1],
+                late_us: numbers[2],
+            }
+        };
+        came.map(read).collect()
     }
 }
 
