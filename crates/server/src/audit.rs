@@ -116,7 +116,8 @@ impl Audit {
         Audit { looks, ..self }
     }
 
-    pub(crate) fn looks(&self) -> bool {
+    /// As [`Audit::with_looks`] said.
+    pub fn looks(&self) -> bool {
         self.looks
     }
 

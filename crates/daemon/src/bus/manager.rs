@@ -82,6 +82,31 @@ impl<W> Manager<W> {
             Ok(()) => work.await,
             Err(refused) => Err(refused),
         };
+        self.note((caller, came), on, done.as_ref().err()).await;
+        done
+    }
+
+    /// Does what only looks, which everybody may. It is written down where that is wanted, or if nothing came of it.
+    async fn look<T>(
+        &self,
+        caller: &Header<'_>,
+        on: &[(&str, &str)],
+        work: impl Future<Output = Result<T, BusError>>,
+    ) -> Result<T, BusError> {
+        let came = Instant::now();
+        let done = work.await;
+        if done.is_err() || self.audit.looks() {
+            self.note((caller, came), on, done.as_ref().err()).await;
+        }
+        done
+    }
+
+    async fn note(
+        &self,
+        (caller, came): (&Header<'_>, Instant),
+        on: &[(&str, &str)],
+        refused: Option<&BusError>,
+    ) {
         let asked = Elsewhere {
             who: self.authority.who(caller).await,
             from: format!("D-Bus {}", caller.sender().map_or("", |sender| sender.as_str())),
@@ -89,13 +114,9 @@ impl<W> Manager<W> {
             on,
             came,
         };
-        let name = done
-            .as_ref()
-            .err()
-            .map(|error| (error.name().to_string(), error.to_string()));
+        let name = refused.map(|error| (error.name().to_string(), error.to_string()));
         let refused = name.as_ref().map(|(name, why)| (name.as_str(), why.as_str()));
         self.audit.elsewhere(asked, refused).await;
-        done
     }
 
     /// An operation with its object, which is there when the caller hears of it.
@@ -134,14 +155,17 @@ impl<W: World> Manager<W> {
 
     /// The newest 100, those that ended too, the newest first.
     #[zbus(out_args("migrations"))]
-    async fn list_migrations(&self) -> Result<Vec<Listed>, BusError> {
+    async fn list_migrations(&self, #[zbus(header)] caller: Header<'_>) -> Result<Vec<Listed>, BusError> {
         let request = api::ListMigrationsRequest {
             limit: LISTED,
             ..Default::default()
         };
-        let _place = self.reader().await?;
         let desk = MigrationDesk(self.coordinator.clone());
-        let answer = desk.list_migrations(Request::new(request)).await?;
+        let work = async {
+            let _place = self.reader().await?;
+            Ok(desk.list_migrations(Request::new(request)).await?)
+        };
+        let answer = self.look(&caller, &[], work).await?;
         let listed = |migration: api::Migration| {
             let state = state(&migration).to_owned();
             let api::Migration {
@@ -158,12 +182,19 @@ impl<W: World> Manager<W> {
 
     /// The properties of a migration, also of one that has no object any more; by its id, or the beginning of it.
     #[zbus(out_args("properties"))]
-    async fn get_migration(&self, id: String) -> Result<BTreeMap<String, OwnedVariant>, BusError> {
+    async fn get_migration(
+        &self,
+        id: String,
+        #[zbus(header)] caller: Header<'_>,
+    ) -> Result<BTreeMap<String, OwnedVariant>, BusError> {
         check_id(&id)?;
-        let _place = self.reader().await?;
+        let request = Request::new(api::GetMigrationRequest { id: id.clone() });
         let desk = MigrationDesk(self.coordinator.clone());
-        let request = Request::new(api::GetMigrationRequest { id });
-        let found = desk.get_migration(request).await?.into_inner();
+        let work = async {
+            let _place = self.reader().await?;
+            Ok(desk.get_migration(request).await?.into_inner())
+        };
+        let found = self.look(&caller, &[("migration", &id)], work).await?;
         Ok(Migration(found.migration.unwrap_or_default()).owned())
     }
 

@@ -69,6 +69,8 @@ pub(super) struct Place {
     bus: Option<Process>,
     pub(super) sim: Sim,
     directory: TempDir,
+    /// The daemons write down what only looks, too.
+    pub(super) looks: bool,
 }
 
 /// Two hosts with one guest each; `speed` as of the simulator.
@@ -90,6 +92,7 @@ pub(super) async fn place(speed: f64) -> Place {
         bus: None,
         sim: Sim::start(options).await.unwrap(),
         directory,
+        looks: false,
     }
 }
 
@@ -137,9 +140,20 @@ impl Place {
         until(PACKAGES, async || client.is_there(name).await).await;
     }
 
-    /// What the daemons wrote down of who asked for what.
-    pub(super) fn audit(&self) -> PathBuf {
+    fn audit(&self) -> PathBuf {
         self.directory.path().join("audit.jsonl")
+    }
+
+    /// What the daemons wrote down of who asked for what; each line comes a moment after its answer.
+    pub(super) async fn audited(&self, count: usize) -> Vec<String> {
+        let lines = || -> Vec<String> {
+            let text = fs::read_to_string(self.audit()).unwrap_or_default();
+            text.lines().map(str::to_owned).collect()
+        };
+        until("they are written down", async || lines().len() >= count).await;
+        let lines = lines();
+        assert_eq!(lines.len(), count, "{lines:?}");
+        lines
     }
 
     /// What the daemon of a host does.
@@ -150,7 +164,8 @@ impl Place {
             most: 1_000_000,
             kept: 1,
         });
-        tokio::spawn(serve(coordinator, audit.unwrap(), Some(self.address())))
+        let audit = audit.unwrap().with_looks(self.looks);
+        tokio::spawn(serve(coordinator, audit, Some(self.address())))
     }
 
     /// A bus with logind and polkit (which allows everything), and the first host's daemon on it.
