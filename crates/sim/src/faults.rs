@@ -200,6 +200,7 @@ fn kind_of(word: &str, phase: Phase) -> Result<Kind, String> {
         ("resumed", Phase::Transfer) => Kind::Fate(Fate::FailsResumed),
         ("split", Phase::Transfer) => Kind::Fate(Fate::Split),
         ("slow", Phase::Transfer) => Kind::Fate(Fate::Slow),
+        ("torn", Phase::Transfer) => Kind::Fate(Fate::Torn),
         _ => {
             return Err(format!(
                 "`{word}` is not a fault of {phase}; see godwit-sim --help"

@@ -25,12 +25,13 @@ impl Model {
         }
     }
 
-    /// Paused for the switch-over, and not yet run at the destination.
+    /// Paused for the switch-over, or for good after it broke in post-copy, and not yet run at the destination.
     fn pauses(&self, guest: GuestId) -> bool {
         let transfer = self.guests[guest].transfer.as_ref();
         transfer.is_some_and(|transfer| {
             let source = self.body(guest, transfer.from).map(|body| body.domain);
-            transfer.events.switched_over && !transfer.events.ran_there && source == Some(Domain::Paused)
+            let pauses = matches!(source, Some(Domain::Paused | Domain::Torn));
+            transfer.events.switched_over && !transfer.events.ran_there && pauses
         })
     }
 

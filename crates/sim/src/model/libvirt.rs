@@ -23,6 +23,8 @@ pub enum Fate {
     Hangs,
     /// Well, but the guest stands still for seconds.
     Slow,
+    /// It switches to post-copy, and the connection breaks at once: neither half can run.
+    Torn,
 }
 
 /// So many pieces of the job a slow switch-over has.
@@ -182,6 +184,11 @@ impl Model {
             // Cancelled in the pause: QEMU resumes the source's guest.
             Stage::SwitchOver if job.abort => self.fail_job(guest, &mut job, Domain::Running),
             Stage::SwitchOver if job.stands > 0 => job.stands -= 1,
+            Stage::SwitchOver if job.fate == Fate::Torn => {
+                self.set_domain(guest, job.from, Domain::Torn);
+                self.set_domain(guest, job.to, Domain::Torn);
+                job.stage = Stage::Over { reported_ok: false };
+            }
             Stage::SwitchOver => self.run_there(guest, &mut job),
             Stage::Finishing => self.finish(guest, &mut job, linked),
         }
@@ -231,6 +238,32 @@ impl Model {
         }
         self.arrivals.insert(job.migration.clone(), job.to);
         (job.events.ran_there, job.stage) = (true, Stage::Finishing);
+    }
+
+    /// Both halves wait for somebody.
+    pub(crate) fn is_torn(&self, guest: GuestId) -> bool {
+        let torn = |body: &Body| body.domain == Domain::Torn;
+        self.guests[guest].at.values().filter(|body| torn(body)).count() == 2
+    }
+
+    /// Somebody resumes the post-copy (`virsh migrate --postcopy-resume`): the rest of the memory comes, and the guest runs at the
+    /// destination.
+    pub(crate) fn resume_post_copy(&mut self, guest: GuestId) {
+        let torn = self.is_torn(guest);
+        if let Some(mut job) = self.guests[guest].transfer.clone().filter(|_| torn) {
+            self.run_there(guest, &mut job);
+            self.finish(guest, &mut job, true);
+            self.guests[guest].transfer = Some(job);
+        }
+    }
+
+    /// The destination loses its half: the guest is nowhere any more.
+    pub(crate) fn lose_half(&mut self, guest: GuestId) {
+        let torn = self.is_torn(guest);
+        if let Some(job) = self.guests[guest].transfer.clone().filter(|_| torn) {
+            self.forget(guest, job.to);
+            self.guests[guest].stopped = true;
+        }
     }
 
     fn finish(&mut self, guest: GuestId, job: &mut Transfer, linked: bool) {

@@ -44,6 +44,8 @@ pub enum Domain {
     Paused,
     /// Defined, not running.
     ShutOff,
+    /// Paused for good: post-copy broke, and a part of its memory is on each host.
+    Torn,
 }
 
 /// The port of the bond that sends.

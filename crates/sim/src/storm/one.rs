@@ -307,10 +307,17 @@ impl Storm {
         }
     }
 
-    /// After a split, somebody destroys the suspended copy that is left: nobody else may.
+    /// After a split, somebody destroys the suspended copy that is left: nobody else may. Where post-copy broke somebody resumes it, or the
+    /// destination has lost its half.
     fn person(&self) {
         let mut model = self.cluster.shared.model();
         for guest in 0..model.guests.len() {
+            if model.is_torn(guest) {
+                match self.plan.seed % 2 {
+                    0 => model.resume_post_copy(guest),
+                    _ => model.lose_half(guest),
+                }
+            }
             for at in model.guests[guest].stale.clone() {
                 let paused = model
                     .body(guest, at)

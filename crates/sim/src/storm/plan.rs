@@ -219,7 +219,7 @@ fn kind(chance: &mut Chance, phase: Phase) -> Kind {
 /// Where a source's journal may be lost: nothing was done to the guest yet.
 pub(super) const FORGETS: [Phase; 2] = [Phase::Reserve, Phase::Queue];
 
-pub(super) const FATES: [Fate; 7] = [
+pub(super) const FATES: [Fate; 8] = [
     Fate::MovedButError,
     Fate::FailsBefore,
     Fate::FailsPaused,
@@ -227,4 +227,5 @@ pub(super) const FATES: [Fate; 7] = [
     Fate::Split,
     Fate::Hangs,
     Fate::Slow,
+    Fate::Torn,
 ];

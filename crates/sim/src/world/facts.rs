@@ -32,7 +32,7 @@ impl PretendWorld {
         let domain = found.at.get(&self.host).map(|body| body.domain);
         let state = match domain {
             Some(Domain::Running) => "running",
-            Some(Domain::Paused) => "paused",
+            Some(Domain::Paused | Domain::Torn) => "paused",
             Some(Domain::Incoming) => "paused (migration)",
             Some(Domain::ShutOff) | None => "shut off",
         };

@@ -42,6 +42,7 @@ impl Attempt<'_> {
             None => Sighting::Absent,
             Some(Domain::Running) => Sighting::Running,
             Some(Domain::ShutOff) => Sighting::ShutOff,
+            Some(Domain::Torn) => Sighting::Split,
             Some(Domain::Paused | Domain::Incoming) => Sighting::Paused,
         };
         let seen = self.world.seen().get(&self.guest).copied();

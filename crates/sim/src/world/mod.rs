@@ -259,6 +259,7 @@ impl PretendWorld {
             Some(Domain::Running) => Sighting::Running,
             Some(Domain::Paused) => Sighting::Paused,
             Some(Domain::ShutOff) => Sighting::ShutOff,
+            Some(Domain::Torn) => Sighting::Split,
         }
     }
 }
