@@ -134,6 +134,12 @@ fn what_ends_the_watching_is_no_fix_for_a_transfer_that_does_not_end() {
     // The other one is an option too, of what waits and not of the transfer.
     assert!(knows(&Args::command(), "migrate", "timeout") && !knows(&Args::command(), "plan", "timeout"));
     assert_eq!(options("virsh memtune web-1 --hard-limit 7", Some("plan")), []);
+    // What comes after an `or` is the fix's own again.
+    let either = options(
+        "virsh memtune web-1 --hard-limit 7, or --bandwidth=2MiB/s.",
+        Some("plan"),
+    );
+    assert_eq!(either, [("plan".to_owned(), "bandwidth".to_owned())]);
     let clean = options("`godwit vfs check 1 --clean`", None);
     assert_eq!(clean, [("vfs".to_owned(), "clean".to_owned())]);
 }

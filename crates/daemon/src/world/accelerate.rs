@@ -234,10 +234,13 @@ impl RealWorld {
                     .vf_here(&pair)
                     .and_then(|vf| plugged(devices, &pair, vf));
                 if let Some((_, vf)) = has
-                    && let Err(event) = self.steer_back(&pair, vf).await
+                    && let Err(mut event) = self.steer_back(&pair, vf).await
                 {
                     // It may be on, on a PF that then would not tell.
-                    self.steer_away_again(job, &pair, devices).await;
+                    let kept = self.steer_away_again(job, &pair, devices).await;
+                    if let Event::Failed(cause) = &mut event {
+                        cause.message.push_str(kept);
+                    }
                     return Err(event);
                 }
                 self.fail_back_one(job, &pair, devices).await

@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(places.look("/mnt/dead", || 7).await, Ok(7));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn there_is_a_limit_to_those_that_do_not_answer() {
         let places = Places::default();
         let mut held = Vec::new();
@@ -79,6 +79,9 @@ mod tests {
         }
         let one_more = places.look("/srv", || 7).await;
         assert_eq!(one_more, Err("64 others are looked at and do not answer".into()));
+        // Who waits for one of them waits its time, as ever.
+        let again = places.look("/mnt/0", || 7).await;
+        assert_eq!(again, Err("no answer within 5 s".into()));
         held.pop();
         assert_eq!(places.look("/srv", || 7).await, Ok(7));
     }
