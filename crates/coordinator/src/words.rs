@@ -23,7 +23,7 @@ pub(crate) use self::{
 pub use self::{
     findings::{diagnosis, estimates},
     measured::measured,
-    needs::{nics, offer, plan_request, planned},
+    needs::{nics, offer, plan_request, planned, versions},
     peers::{PEER_VERSION, plug_alias, reserve_request},
     profile::{profile, profile_of},
 };

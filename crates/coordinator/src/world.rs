@@ -60,6 +60,8 @@ pub struct Planned {
     pub refused: bool,
     /// Of a guest that is to leave: why its destination did not answer.
     pub unasked: Option<Cause>,
+    /// Of libvirt and QEMU, as far as they are known: here, and of a guest that is to leave at its destination.
+    pub versions: (Option<api::Versions>, Option<api::Versions>),
     /// Of a guest that is to come: a port of QEMU's where somebody listens for a while, and this host's name as libvirt has it.
     pub port: Option<(u16, String)>,
 }

@@ -40,6 +40,8 @@ pub struct Needs {
     pub nics: Vec<NeededNic>,
     /// libvirt's lock manager where it runs; none: there is none, or it is not known.
     pub lock_manager: Option<String>,
+    /// Its transfer is to be by TLS.
+    pub tls: bool,
 }
 
 /// What a domain runs as.

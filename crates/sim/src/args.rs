@@ -28,7 +28,7 @@ Faults, PHASE[@HOST]=KIND[:COUNT] (COUNT times, `ever` for always; the phases ar
   --fault unplug=silent                     the guest does not let its VF go (=late: 90 s late)
   --fault transfer=moved                    libvirt reports an error, and the guest has moved
   --fault fail-over=lie                     the agent says that it moved the traffic, and did not
-  --fault transfer=paused                   it fails after the switch-over (=resumed, =split, =fail, =hang)
+  --fault transfer=paused                   it fails after the switch-over (=resumed, =split, =torn, =fail, =hang)
   --fault transfer=slow                     the guest stands still for 4 s before it runs at beta
   --fault transfer=cut                      beta hears nobody for 20 s (from that phase on; =part: the
                                             daemons alone hear each other no more)
@@ -43,7 +43,7 @@ Ills, ILL[@HOST], which change nothing but what `godwit doctor` or `godwit plan`
   --ill cpu-unfit@beta                      `godwit plan` and `migrate` find it of the host that a guest would come to
                                             (machine-unknown, memory-short, memory-in-use, disk-missing, bridge-missing,
                                             bridge-mtu, bridge-no-link, port-shut, lock-manager, keeps-none,
-                                            keeps-unknown), or of the one where it is (busy-guests, local-disk, macvtaps)
+                                            keeps-unknown, no-certificates), or of the one where it is (busy-guests, local-disk, macvtaps)
 
 Storms:
   godwit-sim storm --runs 10000             random faults and requests, faster than time; what fails is replayed by

@@ -77,6 +77,8 @@ pub enum Ill {
     KeepsNone,
     /// It is older than the question whether it takes any.
     KeepsUnknown,
+    /// Its QEMU has no certificates for a transfer by TLS.
+    NoCertificates,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -90,7 +92,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 32] = [
+    pub const ALL: [Ill; 33] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -123,6 +125,7 @@ impl Ill {
         Ill::Macvtaps,
         Ill::KeepsNone,
         Ill::KeepsUnknown,
+        Ill::NoCertificates,
     ];
 
     /// As it is typed.
@@ -160,6 +163,7 @@ impl Ill {
             Ill::Macvtaps => "macvtaps",
             Ill::KeepsNone => "keeps-none",
             Ill::KeepsUnknown => "keeps-unknown",
+            Ill::NoCertificates => "no-certificates",
         }
     }
 

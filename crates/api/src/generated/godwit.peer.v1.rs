@@ -132,6 +132,9 @@ pub struct PlanResponse {
     /// instead.
     #[prost(bool, tag = "96")]
     pub refused: bool,
+    /// Of libvirt and QEMU here. Absent: not known, or an older destination.
+    #[prost(message, optional, tag = "210")]
+    pub versions: ::core::option::Option<super::super::v1::Versions>,
 }
 /// Whether a host takes frames that arrive for a guest in its pause.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -173,6 +176,9 @@ pub struct ArrivalNeeds {
     /// libvirt's lock manager at the source; empty: none.
     #[prost(string, tag = "10")]
     pub lock_manager: ::prost::alloc::string::String,
+    /// The transfer is to be by TLS, for which QEMU needs certificates here. False also of an older source.
+    #[prost(bool, tag = "210")]
+    pub tls: bool,
 }
 /// A disk that the guest has.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -91,6 +91,19 @@ pub struct PlanMigrationResponse {
     /// Of each of the guest's NICs. Empty: the guest could not be looked at.
     #[prost(message, repeated, tag = "96")]
     pub nics: ::prost::alloc::vec::Vec<NicPlan>,
+    /// What runs the guest where it is, and what would where it goes. Absent: not known, or that host's daemon is older than this.
+    #[prost(message, optional, tag = "210")]
+    pub source_versions: ::core::option::Option<Versions>,
+    #[prost(message, optional, tag = "211")]
+    pub destination_versions: ::core::option::Option<Versions>,
+}
+/// Of what runs guests on a host, as "11.3.0".
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Versions {
+    #[prost(string, tag = "1")]
+    pub libvirt: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub qemu: ::prost::alloc::string::String,
 }
 /// Whether frames that arrive for one of the guest's NICs in its pause will be kept.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

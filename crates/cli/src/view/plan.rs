@@ -1,7 +1,7 @@
 //! What `godwit plan` prints for people.
 
 use godwit_api::v1::{
-    Finding, NicPlan, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate,
+    Finding, NicPlan, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate, Versions,
     VfCandidate,
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
         }
     };
     let mut lines = vec![would];
+    lines.extend(versions(answer));
     if !answer.findings.is_empty() {
         lines.push(String::new());
         lines.extend(findings(&answer.findings, width));
@@ -53,6 +54,21 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
         lines.extend(table(pair, width));
     }
     lines
+}
+
+/// Where both are known, and one line where they are the same.
+fn versions(answer: &PlanMigrationResponse) -> Vec<String> {
+    let (Some(here), Some(there)) = (&answer.source_versions, &answer.destination_versions) else {
+        return Vec::new();
+    };
+    let of = |versions: &Versions| format!("libvirt {}, QEMU {}", versions.libvirt, versions.qemu);
+    match here == there {
+        true => vec![format!("both hosts have {}", of(here))],
+        false => vec![
+            format!("{} has {}", answer.source, of(here)),
+            format!("{} has {}", answer.destination, of(there)),
+        ],
+    }
 }
 
 /// What could not be looked at, a line for each.

@@ -2,7 +2,7 @@
 
 use godwit_api::v1::{
     Finding, Keep, NicPlan, NotChecked, PairPlan, PlanMigrationResponse, Policy, Severity, StepEstimate,
-    VfCandidate,
+    Versions, VfCandidate,
 };
 
 use crate::fake::{Answer, Daemon, Script};
@@ -71,12 +71,49 @@ fn as_text_and_as_json() {
     );
     assert_eq!((json.code, json.err.as_str(), json.json().len()), (0, "", 1));
     insta::assert_snapshot!(json.out, @r#"
-    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"keep":{"mode":null,"nics":[]},"findings":[],"not_checked":[],"estimate":[]}
+    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"keep":{"mode":null,"nics":[]},"findings":[],"not_checked":[],"estimate":[],"versions":{"source":null,"destination":null}}
     "#);
     assert_eq!(
         daemon.asked(),
         ["plan web-1 beta", "plan web-1 beta POLICY_PREFER"]
     );
+}
+
+/// One line where both hosts have the same; nothing where one of them does not say.
+#[test]
+fn what_runs_the_guest_on_both_hosts_is_told() {
+    let (_dir, socket) = place();
+    let versions = |qemu: &str| {
+        Some(Versions {
+            libvirt: "11.3.0".into(),
+            qemu: qemu.into(),
+        })
+    };
+    let told = |there: Option<Versions>, json: bool| {
+        let change = |plan: &mut PlanMigrationResponse| {
+            (plan.source_versions, plan.destination_versions) = (versions("10.0.2"), there);
+        };
+        let _daemon = Daemon::start(&socket, script(change));
+        let words: &[&str] = match json {
+            true => &["plan", "web-1", "beta", "--json"],
+            false => &["plan", "web-1", "beta"],
+        };
+        run(&socket, words).out
+    };
+    let lines = |there| {
+        told(there, false)
+            .lines()
+            .skip(1)
+            .take_while(|line| !line.is_empty())
+            .count()
+    };
+    assert!(told(versions("10.0.2"), false).contains("\nboth hosts have libvirt 11.3.0, QEMU 10.0.2\n"));
+    let differ = "\nalpha has libvirt 11.3.0, QEMU 10.0.2\nbeta has libvirt 11.3.0, QEMU 9.2.0\n";
+    assert!(told(versions("9.2.0"), false).contains(differ));
+    assert_eq!(lines(None), 0);
+    let json = told(versions("9.2.0"), true);
+    let both = r#""versions":{"source":{"libvirt":"11.3.0","qemu":"10.0.2"},"destination":{"libvirt":"11.3.0","qemu":"9.2.0"}}"#;
+    assert!(json.contains(both), "{json}");
 }
 
 #[test]

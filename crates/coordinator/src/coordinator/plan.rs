@@ -53,6 +53,7 @@ impl<W: World> Coordinator<W> {
             nics,
             refused,
             unasked,
+            versions: (here, there),
             ..
         } = self.seen(&brief, &facts).await;
         let complete = pairs.len() == brief.pairs.len() && pairs.iter().all(|pair| !pair.vf.is_empty());
@@ -77,6 +78,8 @@ impl<W: World> Coordinator<W> {
             estimate,
             keep: words::keep(brief.keep).into(),
             nics,
+            source_versions: here,
+            destination_versions: there,
         })
     }
 

@@ -48,6 +48,7 @@ impl<W: World> PeerDesk<W> {
             port: port.into(),
             host_name,
             keep: seen.offer,
+            versions: seen.versions.0,
         })
     }
 

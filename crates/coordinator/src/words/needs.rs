@@ -3,7 +3,7 @@
 use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_migration::{
     Brief, Cause,
-    doctor::Fact,
+    doctor::{Fact, Versions},
     plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
 };
 
@@ -47,8 +47,27 @@ pub fn planned(
         findings,
         not_checked,
         refused: answer.refused,
+        versions: (None, answer.versions.map(bounded)),
         unasked,
         ..Planned::default()
+    }
+}
+
+/// Of libvirt and QEMU, as far as they are known.
+pub fn versions(known: &Fact<Versions>) -> Option<api::Versions> {
+    let known = known.as_ref().ok()?;
+    Some(api::Versions {
+        libvirt: known.libvirt.to_string(),
+        qemu: known.qemu.to_string(),
+    })
+}
+
+/// As a peer tells them, for a line of text.
+fn bounded(told: api::Versions) -> api::Versions {
+    let short = |text: String| -> String { word(&text).chars().take(32).collect() };
+    api::Versions {
+        libvirt: short(told.libvirt),
+        qemu: short(told.qemu),
     }
 }
 
@@ -118,6 +137,7 @@ fn wire(needs: &Needs) -> peer::ArrivalNeeds {
         nics: needs.nics.iter().take(MOST).map(nic).collect(),
         cpu_flags: needs.cpu.flags.iter().take(MOST_FLAGS).cloned().collect(),
         lock_manager: needs.lock_manager.clone().unwrap_or_default(),
+        tls: needs.tls,
     }
 }
 
@@ -172,6 +192,7 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
         disks: wire.disks.into_iter().take(MOST).map(disk).collect(),
         nics: wire.nics.into_iter().take(MOST).map(nic).collect(),
         lock_manager: Some(word(&wire.lock_manager)).filter(|manager| !manager.is_empty()),
+        tls: wire.tls,
     }
 }
 
@@ -195,6 +216,8 @@ fn word(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use godwit_migration::doctor::Version;
+
     use super::*;
 
     fn needs() -> Needs {
@@ -233,6 +256,7 @@ mod tests {
                 },
             }],
             lock_manager: Some("lockd".into()),
+            tls: true,
         }
     }
 
@@ -249,6 +273,26 @@ mod tests {
             needs.nics[0].vlans.leaves_in = None;
             assert_eq!(needs_of("web-1", wire(&needs)), needs);
         }
+    }
+
+    #[test]
+    fn versions_are_told_as_libvirt_has_them_and_a_peers_are_bounded() {
+        let known = Versions {
+            libvirt: Version(11, 3, 0),
+            qemu: Version(10, 0, 2),
+        };
+        let told = versions(&Ok(known)).unwrap();
+        assert_eq!((told.libvirt.as_str(), told.qemu.as_str()), ("11.3.0", "10.0.2"));
+        assert_eq!(versions(&Err("no answer".into())), None);
+        let answer = peer::PlanResponse {
+            versions: Some(api::Versions {
+                libvirt: "1\n".repeat(99),
+                qemu: "10.0.2".into(),
+            }),
+            ..Default::default()
+        };
+        let there = planned(Ok(answer), Vec::new(), Vec::new()).versions.1.unwrap();
+        assert_eq!((there.libvirt, there.qemu), ("1".repeat(32), "10.0.2".into()));
     }
 
     #[test]

@@ -9,6 +9,15 @@ use godwit_migration::{
 
 use super::{Machine, told};
 
+/// A side of a transfer by TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The source, which connects.
+    Client,
+    /// The destination.
+    Server,
+}
+
 /// File systems that one host alone has (`include/uapi/linux/magic.h`): ext, xfs, btrfs, tmpfs, zfs, overlay. What is not among
 /// them may be shared.
 const LOCAL: [u64; 6] = [
@@ -113,8 +122,9 @@ impl Machine {
         (set("migration_port_min", 49152), set("migration_port_max", 49215))
     }
 
-    /// The first file of QEMU's certificates for transfers that is not there (`qemuMigrationParamsEnableTLS`).
-    pub(crate) fn missing_certificate(&self) -> Fact<Option<String>> {
+    /// The first file of QEMU's certificates for transfers that is not there, for that side (`qemuMigrationParamsEnableTLS`; QEMU's
+    /// `crypto/tlscredsx509.c` says which file each side opens).
+    pub(crate) fn missing_certificate(&self, side: Side) -> Fact<Option<String>> {
         let text = self.read("etc/libvirt/qemu.conf").unwrap_or_default();
         let set = |name: &str| {
             text.lines().rev().find_map(|line| {
@@ -124,9 +134,13 @@ impl Machine {
         };
         let own = set("migrate_tls_x509_cert_dir").or_else(|| set("default_tls_x509_cert_dir"));
         let folder = own.unwrap_or_else(|| "/etc/pki/qemu".into());
-        for name in ["ca-cert.pem", "client-cert.pem"] {
+        let own = match side {
+            Side::Client => "client-cert.pem",
+            Side::Server => "server-cert.pem",
+        };
+        for name in ["ca-cert.pem", own] {
             let file = format!("{}/{name}", folder.trim_end_matches('/'));
-            // A server's certificate does for both sides.
+            // A server's certificate is taken for both sides, a client's is not.
             let server = file.replace("client-cert", "server-cert");
             let there = [&file, &server].map(|file| self.exists(file.trim_start_matches('/')));
             if !there.contains(&Ok(true)) {
@@ -208,12 +222,18 @@ mod tests {
     fn qemus_ports_and_certificates_are_where_its_configuration_says() {
         let tree = Tree::new();
         assert_eq!(tree.machine().migration_ports(), (49152, 49215));
-        let missing = |tree: &Tree| tree.machine().missing_certificate().unwrap();
+        let missing = |tree: &Tree| tree.machine().missing_certificate(Side::Client).unwrap();
+        let there = |tree: &Tree| tree.machine().missing_certificate(Side::Server).unwrap();
         assert_eq!(missing(&tree).as_deref(), Some("/etc/pki/qemu/ca-cert.pem"));
         tree.file("etc/pki/qemu/ca-cert.pem", "");
         assert_eq!(missing(&tree).as_deref(), Some("/etc/pki/qemu/client-cert.pem"));
         tree.file("etc/pki/qemu/server-cert.pem", "");
-        assert_eq!(missing(&tree), None);
+        assert_eq!((missing(&tree), there(&tree)), (None, None));
+        let source = Tree::new();
+        source.file("etc/pki/qemu/ca-cert.pem", "");
+        source.file("etc/pki/qemu/client-cert.pem", "");
+        assert_eq!(missing(&source), None);
+        assert_eq!(there(&source).as_deref(), Some("/etc/pki/qemu/server-cert.pem"));
         tree.file(
             "etc/libvirt/qemu.conf",
             "migration_port_min = 50000\n#migration_port_max = 1\nmigrate_tls_x509_cert_dir = \"/etc/pki/m\"\n",

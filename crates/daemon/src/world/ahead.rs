@@ -21,6 +21,7 @@ use super::{
     networks::{connected, of_pair},
 };
 use crate::libvirt::{LibvirtError, XmlOf, xml::needs::Traveller};
+use crate::machine::Side;
 
 /// So long the source tries it.
 const TRY: Duration = Duration::from_secs(2);
@@ -43,6 +44,7 @@ impl RealWorld {
             in_time(self.nics_seen(brief)),
             self.way(brief),
         );
+        let own_versions = words::versions(&versions);
         let facts = LeavingFacts {
             hosts: (brief.source.clone(), brief.destination.clone()),
             versions,
@@ -59,10 +61,12 @@ impl RealWorld {
         let nics = kept(brief, nics, &answer, &mut own);
         let (findings, skipped) = words::diagnosis(own);
         let parts = plan::estimate(guest.size, &brief.options, pages.ok());
+        let planned = words::planned(answer, findings, skipped);
         Planned {
             estimate: words::estimates(&parts),
             nics,
-            ..words::planned(answer, findings, skipped)
+            versions: (own_versions, planned.versions.1.clone()),
+            ..planned
         }
     }
 
@@ -144,7 +148,7 @@ impl RealWorld {
             .flatten()
     }
 
-    async fn versions(&self) -> Fact<godwit_migration::doctor::Versions> {
+    pub(super) async fn versions(&self) -> Fact<godwit_migration::doctor::Versions> {
         self.libvirt.versions().await.map_err(told)
     }
 
@@ -171,7 +175,7 @@ impl RealWorld {
 
     async fn certificates(&self) -> Fact<Option<String>> {
         let machine = self.practice.machine.clone();
-        let look = spawn_blocking(move || machine.missing_certificate());
+        let look = spawn_blocking(move || machine.missing_certificate(Side::Client));
         look.await.map_err(|error| error.to_string())?
     }
 

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{RealWorld, ahead::told, doctor::in_time};
+use crate::machine::Side;
 
 /// So long somebody listens at a port of QEMU's for the source.
 const LISTEN: Duration = Duration::from_secs(8);
@@ -27,6 +28,7 @@ static LISTENERS: Semaphore = Semaphore::const_new(4);
 struct Room {
     memory: Fact<FreeMemory>,
     flags: Fact<Vec<String>>,
+    certificates: Fact<Option<String>>,
     ports: Option<(u16, u16)>,
 }
 
@@ -35,6 +37,7 @@ impl Room {
         Room {
             memory: Err(why.into()),
             flags: Err(why.into()),
+            certificates: Err(why.into()),
             ports: None,
         }
     }
@@ -43,7 +46,7 @@ impl Room {
 impl RealWorld {
     /// A guest is to come.
     pub(super) async fn plan_arriving(&self, needs: &Needs) -> Planned {
-        let (tree, room, disks, machine, cpu, networks, name) = tokio::join!(
+        let (tree, room, disks, machine, cpu, networks, name, versions) = tokio::join!(
             self.practice.look(),
             in_time(self.room(needs)),
             self.disks(needs),
@@ -51,6 +54,7 @@ impl RealWorld {
             in_time(self.cpu_fits(needs)),
             join_all(needs.nics.iter().map(|nic| self.network(nic))),
             in_time(async { self.libvirt.host_name().await.map_err(told) }),
+            in_time(self.versions()),
         );
         let room = room.unwrap_or_else(|why| Room::unknown(&why));
         let facts = ArrivalFacts {
@@ -63,6 +67,7 @@ impl RealWorld {
             disks,
             nics: networks,
             lock_manager: tree.lock_manager,
+            certificates: room.certificates,
         };
         let (findings, not_checked) = words::diagnosis(plan::arrival(needs, &facts));
         let port = match room.ports {
@@ -74,6 +79,7 @@ impl RealWorld {
             not_checked,
             port: port.map(|port| (port, name.unwrap_or_default())),
             offer: Some(self.keep_offer()),
+            versions: (words::versions(&versions), None),
             ..Planned::default()
         }
     }
@@ -85,6 +91,7 @@ impl RealWorld {
             let room = Room {
                 memory: machine.memory(page_kib),
                 flags: machine.cpu_flags(),
+                certificates: machine.missing_certificate(Side::Server),
                 ports: Some(machine.migration_ports()),
             };
             drop(turn);

@@ -1,6 +1,6 @@
 //! What a host lacks for a guest that is to come.
 
-use super::{NeededDisk, Needs, NetworkSeen, finding, networks};
+use super::{NeededDisk, Needs, NetworkSeen, finding, leaving, networks};
 use crate::doctor::{Diagnosis, Fact, Finding, Memlock, Severity};
 
 /// What was looked up at the host that a guest is to come to.
@@ -24,6 +24,8 @@ pub struct ArrivalFacts {
     pub nics: Vec<Fact<NetworkSeen>>,
     /// libvirt's lock manager.
     pub lock_manager: Fact<Option<String>>,
+    /// File of QEMU's certificates for transfers that is not there; none: all are.
+    pub certificates: Fact<Option<String>>,
 }
 
 /// libvirt's word for whether something would do.
@@ -78,6 +80,14 @@ pub fn arrival(needs: &Needs, facts: &ArrivalFacts) -> Diagnosis {
         }
     }
     locks(needs, facts, &mut diagnosis);
+    if needs.tls {
+        let missing = diagnosis.known(
+            &format!("QEMU's certificates on {}", facts.host),
+            &facts.certificates,
+        );
+        let found = missing.and_then(|file| leaving::certificates(file.as_deref(), &facts.host));
+        diagnosis.findings.extend(found);
+    }
     diagnosis
 }
 

@@ -166,15 +166,17 @@ fn local_disk(needs: &Needs, name: &str) -> Option<Finding> {
     Some(finding(Severity::Warning, "DISK_LOCAL", &needs.guest, words))
 }
 
-fn certificates(missing: Option<&str>, here: &str) -> Option<Finding> {
+/// Of either side.
+pub(super) fn certificates(missing: Option<&str>, host: &str) -> Option<Finding> {
     let file = missing?;
     let words = [
-        format!("QEMU on {here} has no certificates for a transfer by TLS: {file} is not there"),
+        format!("QEMU on {host} has no certificates for a transfer by TLS: {file} is not there"),
         "libvirt would refuse the transfer, with the VF already taken".into(),
-        "make them (libvirt's migrate_tls_x509_cert_dir in `/etc/libvirt/qemu.conf`), or leave --tls out"
-            .into(),
+        format!(
+            "on {host}: make them (libvirt's migrate_tls_x509_cert_dir in `/etc/libvirt/qemu.conf`), or leave --tls out"
+        ),
     ];
-    Some(finding(Severity::Error, "TRANSFER_TLS", here, words))
+    Some(finding(Severity::Error, "TRANSFER_TLS", host, words))
 }
 
 /// As the doctor has it, but for what is no matter of this move.

@@ -43,6 +43,7 @@ fn needs() -> Needs {
             },
         }],
         lock_manager: None,
+        tls: false,
     }
 }
 
@@ -64,6 +65,7 @@ fn there() -> ArrivalFacts {
         disks: vec![Ok(PlaceSeen::There)],
         nics: vec![Ok(NetworkSeen::There(bridge()))],
         lock_manager: Ok(None),
+        certificates: Ok(None),
     }
 }
 
@@ -284,7 +286,7 @@ fn what_could_not_be_looked_at_is_told_and_blocks_nothing() {
     let mut leaves = here();
     (leaves.versions, leaves.pages, leaves.port) = (Err(late()), Err(late()), Err(late()));
     leaves.local_disks = vec![("vda".into(), Err(late()))];
-    leaves.certificates = Err(late());
+    (leaves.certificates, facts.certificates) = (Err(late()), Err(late()));
     let tls = Options {
         tls: Some(Tls::On { destination: None }),
         ..Options::default()
@@ -333,6 +335,15 @@ fn options_that_the_host_cannot_do_are_found_before_the_vf_is_taken() {
     let bare = |here: &mut LeavingFacts| here.certificates = Ok(Some("/etc/pki/qemu/ca-cert.pem".into()));
     assert!(goes(tls, |_, here| bare(here)).starts_with("Error TRANSFER_TLS: "));
     assert_eq!(goes(Options::default(), |_, here| bare(here)), "");
+    // The other side needs them as well.
+    for (tls, told) in [(true, true), (false, false)] {
+        let found = comes(|needs, there| {
+            needs.tls = tls;
+            there.certificates = Ok(Some("/etc/pki/qemu/server-cert.pem".into()));
+        });
+        assert_eq!(found.starts_with("Error TRANSFER_TLS: "), told, "{found}");
+        assert!(!told || found.contains("QEMU on beta has no"), "{found}");
+    }
 }
 
 #[test]

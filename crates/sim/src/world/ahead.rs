@@ -5,7 +5,7 @@ use godwit_coordinator::{Planned, words};
 use godwit_migration::{
     Brief, Cause,
     doctor::{Version, Versions},
-    options::Storage,
+    options::{Storage, Tls},
     plan::{
         self, ArrivalFacts, CpuNeeds, Fit, FreeMemory, GuestSize, KeepFacts, LeavingFacts, Machine,
         NeededDisk, NeededNic, Needs, Network, NetworkKind, NetworkSeen, NicSeen, NicVlans, Pages, PlaceSeen,
@@ -47,10 +47,12 @@ impl PretendWorld {
             let (findings, not_checked) = words::diagnosis(own);
             (words::nics(nics), findings, not_checked, parts)
         };
+        let planned = words::planned(answer, findings, not_checked);
         Planned {
             estimate: words::estimates(&parts),
             nics,
-            ..words::planned(answer, findings, not_checked)
+            versions: (words::versions(&Ok(VERSIONS)), planned.versions.1.clone()),
+            ..planned
         }
     }
 
@@ -104,6 +106,7 @@ impl PretendWorld {
             }],
             nics: brief.pairs.iter().map(nic).collect(),
             lock_manager: lock_manager(host),
+            tls: matches!(brief.options.tls, Some(Tls::On { .. })),
         };
         let size = GuestSize {
             memory,
@@ -129,6 +132,7 @@ impl PretendWorld {
             not_checked,
             port: Some((port, host.name.clone())),
             offer: offer(host),
+            versions: (words::versions(&Ok(VERSIONS)), None),
             ..Planned::default()
         }
     }
@@ -203,8 +207,15 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
         disks: vec![disk; needs.disks.len()],
         nics: vec![Ok(nic); needs.nics.len()],
         lock_manager: Ok(lock_manager(host)),
+        certificates: Ok(ails(Ill::NoCertificates).then(|| "/etc/pki/qemu/server-cert.pem".into())),
     }
 }
+
+/// Of every pretend host.
+const VERSIONS: Versions = Versions {
+    libvirt: Version(11, 3, 0),
+    qemu: Version(10, 0, 2),
+};
 
 /// Where standbys are.
 fn bridge(host: &Host) -> Network {
@@ -236,10 +247,7 @@ fn leaving(
     let ails = |ill| host.ills.contains(&ill);
     LeavingFacts {
         hosts: (host.name.clone(), brief.destination.clone()),
-        versions: Ok(Versions {
-            libvirt: Version(11, 3, 0),
-            qemu: Version(10, 0, 2),
-        }),
+        versions: Ok(VERSIONS),
         pages: Ok(Pages {
             written: if ails(Ill::BusyGuests) {
                 100 * WRITES
@@ -249,7 +257,7 @@ fn leaving(
             received: None,
         }),
         local_disks: vec![("vda".into(), Ok(ails(Ill::LocalDisk)))],
-        certificates: Ok(None),
+        certificates: Ok(ails(Ill::NoCertificates).then(|| "/etc/pki/qemu/client-cert.pem".into())),
         port: match answer {
             Err(cause) => Err(cause.message.clone()),
             Ok(answer) => Ok(match answer.port {

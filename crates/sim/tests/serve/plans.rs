@@ -110,6 +110,51 @@ async fn a_look_that_does_not_end_hides_no_other() {
     sick.sim.stop();
 }
 
+/// Either side needs certificates where the transfer is to be by TLS; and both sides' versions are told.
+#[tokio::test]
+async fn certificates_are_missed_where_they_are_needed() {
+    for (host, tls, found) in [
+        ("alpha", true, "TRANSFER_TLS"),
+        ("beta", true, "TRANSFER_TLS"),
+        ("beta", false, ""),
+    ] {
+        let sick = ailing(Layout::new(2, 2), &[], &[&format!("no-certificates@{host}")]).await;
+        let request = api::PlanMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            transfer: Some(api::TransferOptions {
+                tls: Some(api::TransferTls {
+                    enabled: tls,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let plan = sick
+            .on(0)
+            .await
+            .plan_migration(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let told: Vec<_> = plan
+            .findings
+            .iter()
+            .map(|found| (&*found.reason, &*found.about))
+            .collect();
+        let wanted: Vec<_> = (!found.is_empty()).then_some((found, host)).into_iter().collect();
+        assert_eq!((told, plan.moves), (wanted, found.is_empty()), "{host}, {tls}");
+        let versions = plan.destination_versions.clone().unwrap();
+        assert_eq!(
+            (versions.libvirt.as_str(), versions.qemu.as_str()),
+            ("11.3.0", "10.0.2")
+        );
+        assert_eq!(plan.source_versions, plan.destination_versions);
+        sick.sim.stop();
+    }
+}
+
 #[tokio::test]
 async fn an_old_agent_is_told_by_the_doctor_too() {
     let sick = ailing(Layout::new(2, 2), &[], &["old-agents@alpha"]).await;

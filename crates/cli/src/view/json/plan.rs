@@ -1,6 +1,6 @@
 //! The JSON of `godwit plan`: the API's message.
 
-use godwit_api::v1::{NicPlan, PairPlan, PlanMigrationResponse, StepEstimate, VfCandidate};
+use godwit_api::v1::{self as api, NicPlan, PairPlan, PlanMigrationResponse, StepEstimate, VfCandidate};
 use serde::Serialize;
 
 use super::doctor::{Finding, NotChecked};
@@ -19,6 +19,20 @@ pub(crate) struct Plan<'a> {
     findings: Vec<Finding<'a>>,
     not_checked: Vec<NotChecked<'a>>,
     estimate: Vec<Estimate<'a>>,
+    versions: Versions<'a>,
+}
+
+/// Of libvirt and QEMU. Null: not known, or that host's daemon is older than this.
+#[derive(Serialize)]
+struct Versions<'a> {
+    source: Option<Version<'a>>,
+    destination: Option<Version<'a>>,
+}
+
+#[derive(Serialize)]
+struct Version<'a> {
+    libvirt: &'a str,
+    qemu: &'a str,
 }
 
 #[derive(Serialize)]
@@ -81,7 +95,18 @@ impl<'a> From<&'a PlanMigrationResponse> for Plan<'a> {
             findings: answer.findings.iter().map(Finding::from).collect(),
             not_checked: answer.not_checked.iter().map(NotChecked::from).collect(),
             estimate: answer.estimate.iter().map(estimate).collect(),
+            versions: Versions {
+                source: answer.source_versions.as_ref().map(version),
+                destination: answer.destination_versions.as_ref().map(version),
+            },
         }
+    }
+}
+
+fn version(of: &api::Versions) -> Version<'_> {
+    Version {
+        libvirt: &of.libvirt,
+        qemu: &of.qemu,
     }
 }
 

@@ -72,7 +72,9 @@ impl Examined {
     }
 }
 
-/// QEMU opens USB devices anew and asks SCSI devices nothing; what libvirt unplugs by itself (`<teaming>`) is in nobody's way.
+/// QEMU opens USB devices anew, and a target of iSCSI is the same for both hosts; what libvirt unplugs by itself (`<teaming>`) is in nobody's
+/// way. libvirt refuses all but USB (`qemuMigrationSrcIsAllowedHostdev`), but from 8.5 on it leaves that to a QEMU that can say what it does
+/// not migrate; and to QEMU a SCSI device is a disk, whose address at the destination may be another's.
 fn passed(node: Node<'_, '_>) -> Option<(String, Option<PciAddress>)> {
     let teamed = child_attribute(node, "teaming", "type") == Some("transient");
     if !node.has_tag_name("hostdev") || teamed {
@@ -90,6 +92,16 @@ fn passed(node: Node<'_, '_>) -> Option<(String, Option<PciAddress>)> {
                 .and_then(|address| address.attribute("uuid"))
                 .unwrap_or("?");
             Some((format!("mediated device {id}"), None))
+        }
+        "scsi" if source.is_none_or(|source| source.attribute("protocol").is_none()) => {
+            let adapter = source.and_then(|source| child_attribute(source, "adapter", "name"));
+            let of = |name: &str| address.and_then(|address| address.attribute(name)).unwrap_or("?");
+            let (adapter, bus, target, unit) = (adapter.unwrap_or("?"), of("bus"), of("target"), of("unit"));
+            let words = format!(
+                "SCSI device {bus}:{target}:{unit} of {adapter} (libvirt before 8.5 refuses it; later ones open what has \
+                 that address at the destination)"
+            );
+            Some((words, None))
         }
         "scsi_host" => {
             let wwpn = source.and_then(|source| source.attribute("wwpn")).unwrap_or("?");
@@ -179,6 +191,11 @@ mod tests {
                 "SCSI adapter naa.500140"
             ]
         );
+        let scsi = "<hostdev mode='subsystem' type='scsi'><source><adapter name='scsi_host2'/><address bus='0' target='3' unit='1'/></source></hostdev>";
+        let found = more(scsi).concat();
+        assert!(found.starts_with("SCSI device 0:3:1 of scsi_host2 ("), "{found}");
+        let iscsi = "<hostdev mode='subsystem' type='scsi'><source protocol='iscsi' name='iqn.2014-08.com.example:iscsi/1'><host name='example.org'/></source></hostdev>";
+        assert_eq!(more(iscsi), [""; 0], "it is the same for every host");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use godwit_migration::{
     MacAddress, Options,
-    options::Storage,
+    options::{Storage, Tls},
     plan::{CpuNeeds, GuestSize, Machine, NeededDisk, NeededNic, Needs, NicVlans, PortVlans},
 };
 use roxmltree::{Document, Node};
@@ -59,6 +59,7 @@ impl Traveller {
                     .filter_map(|node| needed_nic(node, standbys))
                     .collect(),
                 lock_manager: None,
+                tls: matches!(options.tls, Some(Tls::On { .. })),
             },
             size: GuestSize {
                 memory: examined.memory.size,
