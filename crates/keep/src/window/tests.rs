@@ -11,7 +11,7 @@ fn frame(number: u32) -> Vec<u8> {
     [&[0; 14], number.to_be_bytes().as_slice()].concat()
 }
 
-fn number(frame: &Vec<u8>) -> u32 {
+fn number(frame: &[u8]) -> u32 {
     u32::from_be_bytes(frame[14..18].try_into().unwrap())
 }
 
