@@ -34,7 +34,7 @@ fn main() -> Result<(), Error> {
     let target = String::new();
     let (body, rest) = match (*verb, rest) {
         ("hello", rest) => (None, rest),
-        ("inspect", rest) => (Some(Body::Inspect(Inspect {})), rest),
+        ("inspect", rest) => (Some(Body::Inspect(Inspect::default())), rest),
         ("fail-over", [mac, rest @ ..]) => {
             let pair = pair(mac);
             (Some(Body::FailOver(FailOver { pair, target })), rest)

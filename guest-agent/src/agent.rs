@@ -274,10 +274,10 @@ mod tests {
     #[tokio::test]
     async fn a_session_from_hello_to_an_answer() {
         let mut host = Host::new();
-        host.say(5, 7, Body::Inspect(Inspect {})).await;
+        host.say(5, 7, Body::Inspect(Inspect::default())).await;
         assert_eq!(reason(&host.hear().await), Some(RefusalReason::StaleSession));
         host.open(7).await;
-        host.say(2, 7, Body::Inspect(Inspect {})).await;
+        host.say(2, 7, Body::Inspect(Inspect::default())).await;
         let answer = host.hear().await;
         assert_eq!((answer.request_id, answer.session), (2, 7));
         assert!(matches!(answer.body, Some(Answer::Inspected(_))), "{answer:?}");
@@ -300,12 +300,12 @@ mod tests {
             request_id: 2,
             session: 7,
             deadline_ms: 5000,
-            body: Some(Body::Inspect(Inspect {})),
+            body: Some(Body::Inspect(Inspect::default())),
         };
         let frame = godwit_wire::encode(&frame).unwrap();
         host.stream.write_all(&frame[..frame.len() / 2]).await.unwrap();
         host.open(8).await;
-        host.say(2, 8, Body::Inspect(Inspect {})).await;
+        host.say(2, 8, Body::Inspect(Inspect::default())).await;
         assert_eq!(host.hear().await.session, 8);
     }
 
@@ -314,7 +314,7 @@ mod tests {
         let mut host = Host::new();
         host.open(7).await;
         for _ in 0..3 {
-            host.say(2, 7, Body::Inspect(Inspect {})).await;
+            host.say(2, 7, Body::Inspect(Inspect::default())).await;
             assert_eq!(host.hear().await.request_id, 2);
         }
     }

@@ -1,19 +1,22 @@
 //! This guest: its kernel, its devices, and what is done to them in answer to a request.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use godwit_api::agent::v1::RefusalReason;
 use godwit_api::agent::v1::guest_frame::Body as Answer;
+use godwit_wire::Mac;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::announce::Announcer;
 use crate::both_ports::BothPorts;
 use crate::kernel::{Kernel, KernelError};
-use crate::mac::Mac;
+use crate::known;
 use crate::measure::{self, Measurements};
+use crate::neighbourhood::Surroundings;
 use crate::pair::{self, Link, Pair};
 use crate::patience::{Over, Patience};
 use crate::refusal::Refusal;
@@ -53,6 +56,7 @@ impl Guest {
         let _at_work = self.at_work.lock().await;
         let answer = match verb {
             Verb::Inspect => in_time(&mut patience, self.inspect()).await,
+            Verb::Acquaint { target } => in_time(&mut patience, self.acquaint(target)).await,
             Verb::ReleasePrimary { standby } => in_time(&mut patience, primary::release(&self, standby))
                 .await
                 .map(Answer::Released),
@@ -79,6 +83,15 @@ impl Guest {
 
     async fn inspect(&self) -> Result<Answer, Refusal> {
         Ok(Answer::Inspected(pair::inspected(&self.links().await?)))
+    }
+
+    /// The same, with whom this guest knows.
+    async fn acquaint(&self, wanted: Option<IpAddr>) -> Result<Answer, Refusal> {
+        let links = self.links().await?;
+        let surroundings = Surroundings::read(self.kernel, wanted).await?;
+        let mut inspected = pair::inspected(&links);
+        known::tell(&mut inspected, &surroundings, &links);
+        Ok(Answer::Inspected(inspected))
     }
 
     /// All interfaces with their devices.

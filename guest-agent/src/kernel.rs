@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::pin::pin;
 
 use futures_util::stream::{Stream, StreamExt, TryStreamExt};
+use godwit_wire::Mac;
 use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::link::{BondAllPortActive, InfoBond, InfoKind, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkBond, LinkMessageBuilder, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use tokio::task::AbortHandle;
 
-use crate::mac::Mac;
 use crate::pair::Link;
 
 /// The kernel did not do it; in its own words.
@@ -69,6 +69,22 @@ pub(crate) struct Address {
 pub(crate) struct Somebody {
     pub(crate) interface: u32,
     pub(crate) ip: IpAddr,
+    /// Its address there, of a neighbour.
+    pub(crate) mac: Option<Mac>,
+    /// A neighbour that was heard from just now.
+    pub(crate) fresh: bool,
+}
+
+impl Somebody {
+    /// Nothing else is known.
+    pub(crate) fn at(interface: u32, ip: IpAddr) -> Self {
+        Self {
+            interface,
+            ip,
+            mac: None,
+            fresh: false,
+        }
+    }
 }
 
 /// Changes of links, as the kernel announces them.

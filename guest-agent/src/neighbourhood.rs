@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use godwit_wire::Mac;
+use godwit_wire::ethernet::Tag;
+
 use crate::frames;
 use crate::kernel::{Address, Kernel, KernelError, Somebody};
-use crate::mac::Mac;
-use crate::pair::{Kind, Link, Tag};
+use crate::pair::{Kind, Link};
 
 /// Bounds: addresses announced (an IPv4 and an IPv6 one in each VLAN that there can be), and questions asked at once.
 const MAX_ANNOUNCED: usize = 8192;
@@ -178,7 +180,11 @@ impl Surroundings {
 
     /// Who is wanted, where it is: on a network of the guest's above the bond. Where the guest knows nobody there and has no address
     /// of that family, on the bond itself. Not one that is the guest itself.
-    fn wanted<'a>(&self, carried: &[(&'a Link, Vec<Tag>)], bond: u32) -> Option<(Somebody, &'a Link)> {
+    pub(crate) fn wanted<'a>(
+        &self,
+        carried: &[(&'a Link, Vec<Tag>)],
+        bond: u32,
+    ) -> Option<(Somebody, &'a Link)> {
         let ip = self.wanted?;
         let at = |interface| carried.iter().find(|(link, _)| link.index == interface);
         let own = || self.addresses.iter().filter(|own| at(own.interface).is_some());
@@ -196,7 +202,7 @@ impl Surroundings {
             None if lost() => bond,
             None => return None,
         };
-        Some((Somebody { interface, ip }, at(interface)?.0))
+        Some((Somebody::at(interface, ip), at(interface)?.0))
     }
 
     /// Whom to ask through the bond: the one that is wanted, or the first gateway, or the first neighbour.
@@ -220,7 +226,7 @@ impl Surroundings {
         let Some(ip) = wanted else {
             return known().find_map(|somebody| target(*somebody, true));
         };
-        let at = |interface| Somebody { interface, ip };
+        let at = |interface| Somebody::at(interface, ip);
         let near = self
             .addresses
             .iter()
@@ -319,10 +325,7 @@ mod tests {
     }
 
     fn somebody(interface: u32, text: &str) -> Somebody {
-        Somebody {
-            interface,
-            ip: text.parse().unwrap(),
-        }
+        Somebody::at(interface, text.parse().unwrap())
     }
 
     #[test]

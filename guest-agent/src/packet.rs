@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use godwit_wire::Mac;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto, socket,
@@ -12,7 +13,6 @@ use nix::sys::socket::{
 use tokio::io::unix::AsyncFd;
 
 use crate::frames;
-use crate::mac::Mac;
 use crate::neighbourhood::Outgoing;
 
 /// Puts frames on interfaces. It receives nothing.

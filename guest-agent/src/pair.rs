@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use godwit_api::agent::v1 as api;
 use godwit_api::agent::v1::{PairKind, PortRole, RefusalReason};
+use godwit_wire::{Mac, ethernet::Tag};
 
-use crate::mac::Mac;
 use crate::neighbourhood::carried;
 use crate::refusal::Refusal;
 
@@ -45,14 +45,6 @@ pub(crate) struct Link {
     pub(crate) tx_packets: u64,
     /// What sysfs knows; `None` for interfaces without a device.
     pub(crate) device: Option<Device>,
-}
-
-/// A VLAN tag, as it stands in a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tag {
-    /// 0x8100 for 802.1Q, 0x88a8 for 802.1ad.
-    pub(crate) protocol: u16,
-    pub(crate) id: u16,
 }
 
 /// What kind of interface a link is, as far as it matters here.
@@ -207,6 +199,7 @@ impl Pair {
             mtu: self.master.mtu,
             miimon_ms: bond.miimon_ms,
             vlans: Vec::new(),
+            neighbours: Vec::new(),
         }
     }
 }
@@ -289,6 +282,7 @@ pub(crate) fn inspected(links: &[Link]) -> api::Inspected {
     api::Inspected {
         loose: loose.take(MAX_LOOSE).map(Link::to_api).collect(),
         pairs: pairs.iter().map(with_vlans).collect(),
+        has_neighbours: false,
     }
 }
 

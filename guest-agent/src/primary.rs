@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use godwit_api::agent::v1::{Adopted, PortRole, RefusalReason, Released};
+use godwit_wire::Mac;
 use tokio::time::sleep;
 
 use crate::guest::{Guest, gave_up};
 use crate::kernel::{BondChange, KernelError, LinkEvents};
 use crate::log::say;
-use crate::mac::Mac;
 use crate::pair::{self, Kind, Link, Pair};
 use crate::patience::Patience;
 use crate::refusal::Refusal;

@@ -11,11 +11,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use godwit_api::agent::v1::RefusalReason;
+use godwit_wire::Mac;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::frames;
 use crate::guest::{Guest, gave_up};
-use crate::mac::Mac;
 use crate::neighbourhood::{Near, Outgoing};
 use crate::packet::{Arrived, Listener, Sender};
 use crate::pair::{Link, Pair};

@@ -12,8 +12,8 @@ use godwit_api::agent::v1::host_frame::Body;
 use godwit_api::agent::v1::{
     GuestFrame, Hello, HostFrame, Measure, PairRef, PortRole, RefusalReason, Welcome,
 };
+use godwit_wire::Mac;
 
-use crate::mac::Mac;
 use crate::measure::Ask;
 use crate::refusal::Refusal;
 
@@ -30,6 +30,10 @@ const DEADLINE_MS: std::ops::RangeInclusive<u32> = 1..=600_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verb {
     Inspect,
+    /// `Inspect` that also asks whom the guest knows: who is wanted, or all.
+    Acquaint {
+        target: Option<IpAddr>,
+    },
     /// `FailOver` and `FailBack`: move the traffic to the port of this role.
     Switch {
         standby: Mac,
@@ -162,6 +166,9 @@ impl From<Refusal> for Reply {
 
 fn verb(body: Option<Body>) -> Result<Verb, Refusal> {
     Ok(match body {
+        Some(Body::Inspect(ask)) if ask.neighbours => Verb::Acquaint {
+            target: target(&ask.target)?,
+        },
         Some(Body::Inspect(_)) => Verb::Inspect,
         Some(Body::FailOver(ask)) => Verb::Switch {
             standby: standby(ask.pair)?,
@@ -281,6 +288,30 @@ mod tests {
     }
 
     #[test]
+    fn whom_the_guest_knows_is_told_if_that_is_asked() {
+        let mut session = open();
+        let verb = |session: &mut Session, neighbours, target: &str| {
+            let target = target.to_owned();
+            match session.receive(frame(7, Body::Inspect(Inspect { neighbours, target }))) {
+                Received::Work(request) => Some(request.verb),
+                _ => None,
+            }
+        };
+        assert_eq!(verb(&mut session, false, ""), Some(Verb::Inspect));
+        assert_eq!(verb(&mut session, false, "x"), Some(Verb::Inspect));
+        assert_eq!(
+            verb(&mut session, true, ""),
+            Some(Verb::Acquaint { target: None })
+        );
+        let target = "10.77.0.9".parse().ok();
+        assert_eq!(
+            verb(&mut session, true, "10.77.0.9"),
+            Some(Verb::Acquaint { target })
+        );
+        assert_eq!(verb(&mut session, true, "x"), None);
+    }
+
+    #[test]
     fn hello_opens_a_session_and_the_answer_names_boot_and_version() {
         let mut session = Session::new("boot".to_owned());
         let Received::Opened(answer) = session.receive(hello(7, (1, 4))) else {
@@ -311,21 +342,21 @@ mod tests {
     fn nothing_is_done_for_another_session() {
         let mut session = Session::new(String::new());
         assert_eq!(
-            refused(session.receive(frame(0, Body::Inspect(Inspect {})))).reason(),
+            refused(session.receive(frame(0, Body::Inspect(Inspect::default())))).reason(),
             RefusalReason::StaleSession
         );
         let mut session = open();
         assert_eq!(
-            refused(session.receive(frame(6, Body::Inspect(Inspect {})))).reason(),
+            refused(session.receive(frame(6, Body::Inspect(Inspect::default())))).reason(),
             RefusalReason::StaleSession
         );
         assert!(matches!(
-            session.receive(frame(7, Body::Inspect(Inspect {}))),
+            session.receive(frame(7, Body::Inspect(Inspect::default()))),
             Received::Work(_)
         ));
         session.receive(hello(8, (1, 1)));
         assert_eq!(
-            refused(session.receive(frame(7, Body::Inspect(Inspect {})))).reason(),
+            refused(session.receive(frame(7, Body::Inspect(Inspect::default())))).reason(),
             RefusalReason::StaleSession
         );
     }
@@ -338,7 +369,7 @@ mod tests {
             RefusalReason::StaleSession
         );
         assert_eq!(
-            refused(session.receive(frame(0, Body::Inspect(Inspect {})))).reason(),
+            refused(session.receive(frame(0, Body::Inspect(Inspect::default())))).reason(),
             RefusalReason::StaleSession
         );
     }
@@ -423,7 +454,7 @@ mod tests {
         for (asked, given) in [(0, 1), (600_000, 600_000), (u32::MAX, 600_000)] {
             let frame = HostFrame {
                 deadline_ms: asked,
-                ..frame(7, Body::Inspect(Inspect {}))
+                ..frame(7, Body::Inspect(Inspect::default()))
             };
             let Received::Work(request) = session.receive(frame) else {
                 panic!("no work")
@@ -474,7 +505,7 @@ mod tests {
                 }),
             ),
             frame(7, Body::Measure(asked)),
-            frame(6, Body::Inspect(Inspect {})),
+            frame(6, Body::Inspect(Inspect::default())),
         ];
         target.run(frames.map(|frame| frame.encode_to_vec()), |input| {
             let Ok(frame) = HostFrame::decode(input) else {

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use godwit_api::agent::v1::{PortRole, RefusalReason, Switched};
+use godwit_wire::Mac;
 use tokio::time::{Instant, timeout};
 
 use crate::guest::{Guest, gave_up};
 use crate::kernel::{BondChange, LinkEvents};
 use crate::log::say;
-use crate::mac::Mac;
 use crate::neighbourhood::{Question, Surroundings};
 use crate::packet::Sender;
 use crate::pair::{Bond, Link, Pair};

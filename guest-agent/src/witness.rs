@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use godwit_wire::Mac;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::mac::Mac;
 use crate::neighbourhood::Question;
 use crate::packet::{Arrival, Arrived, Listener, Sender};
 use crate::patience::{Over, Patience};

@@ -69,7 +69,7 @@ impl Agent {
     }
 
     pub(crate) fn inspect(&mut self) -> Result<Inspected> {
-        match self.request(host_frame::Body::Inspect(Inspect {}))? {
+        match self.request(host_frame::Body::Inspect(Inspect::default()))? {
             guest_frame::Body::Inspected(inspected) => Ok(inspected),
             other => bail!("instead of what it sees: {other:?}"),
         }

@@ -34,12 +34,12 @@ pub(crate) fn sees_the_pair(flat: &mut Flat) -> Result<()> {
 pub(crate) fn half_a_frame(flat: &mut Flat) -> Result<()> {
     // One that is never finished: its host has gone.
     let mut gone = Agent::silent(&flat.channel())?;
-    let (_, frame) = gone.frame(host_frame::Body::Inspect(Inspect {}))?;
+    let (_, frame) = gone.frame(host_frame::Body::Inspect(Inspect::default()))?;
     gone.write(&frame[..frame.len() / 2])?;
     drop(gone);
     let mut agent = Agent::open(&flat.channel())?;
     // And one that its own writer begins anew.
-    let (_, frame) = agent.frame(host_frame::Body::Inspect(Inspect {}))?;
+    let (_, frame) = agent.frame(host_frame::Body::Inspect(Inspect::default()))?;
     agent.write(&frame[..frame.len() - 3])?;
     ensure!(agent.inspect()?.pairs.len() == 1, "the pair is not seen");
     Ok(())

@@ -58,8 +58,8 @@ impl<W: World> PeerService for PeerDesk<W> {
     }
 
     async fn plan(&self, request: Request<api::PlanRequest>) -> Result<Response<api::PlanResponse>, Status> {
-        caller(&request)?;
-        Ok(Response::new(self.plan_for(asked(request)).await?))
+        let caller = caller(&request)?;
+        Ok(Response::new(self.plan_for(asked(request), &caller).await?))
     }
 
     async fn admit(

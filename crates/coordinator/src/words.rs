@@ -6,6 +6,7 @@ mod needs;
 mod options;
 mod peers;
 mod profile;
+mod reach;
 
 use godwit_api::v1 as api;
 use godwit_migration::{
@@ -26,6 +27,7 @@ pub use self::{
     needs::{nics, offer, plan_request, planned, versions},
     peers::{PEER_VERSION, plug_alias, reserve_request},
     profile::{profile, profile_of},
+    reach::{proofs, prove},
 };
 use crate::operation::View;
 

@@ -37,8 +37,8 @@ pub struct Job {
 pub enum Planning<'a> {
     /// A guest of this host is to leave; what its agent sees of its pairs, as far as it answers.
     Leaving(&'a Brief, &'a [PairSeen]),
-    /// A guest is to come here.
-    Arriving(&'a Needs),
+    /// A guest is to come here from the host of that name.
+    Arriving(&'a Needs, &'a str),
 }
 
 /// What came of it, as the wire has it: half of it may be another host's.
@@ -50,8 +50,10 @@ pub struct Planned {
     pub findings: Vec<api::Finding>,
     /// What could not be looked at.
     pub not_checked: Vec<api::NotChecked>,
-    /// Of a guest that is to leave: whether what arrives for its NICs in the pause will be kept.
+    /// Of a guest that is to leave: whether what arrives for its NICs in the pause will be kept, and whether their networks are the same.
     pub nics: Vec<api::NicPlan>,
+    /// Of a guest that is to come: of each NIC, by its MAC, which of its networks were proved to be the same, a sentence each.
+    pub proved: Vec<(String, Vec<String>)>,
     /// Of a guest that is to come: what this host does with such frames.
     pub offer: Option<KeepOffer>,
     /// Of a guest that is to leave: how long its parts may take.

@@ -1,6 +1,7 @@
 //! `godwitd`, one per host: the coordinator and the real world.
 
 mod agent;
+mod ask;
 mod bus;
 mod caretaker;
 mod cause;
@@ -271,6 +272,7 @@ fn real_world(
     .doubting(config.doubt())
     .matching(config.must_match())
     .keeping(config.keep.settings())
+    .asking(config.measure.probes > 0)
     .examined(Practice {
         listens: config.listen.is_some(),
         certificate: expiry(keys),

@@ -1,11 +1,11 @@
-//! How much a peer may bring: so many bytes at once, and as many again in each second.
+//! How much a peer may bring, or have done: so many bytes, or questions, at once, and as many again in each second.
 
 use std::time::Instant;
 
 /// A bound on what comes over time, and on what waits.
 #[derive(Debug)]
 pub struct Rate {
-    /// Bytes.
+    /// Bytes, or what else it counts.
     most: usize,
     left: usize,
     /// When that was so.
@@ -13,7 +13,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Of so many bytes.
+    /// Of so many, a second too.
     pub fn new(most: usize, now: Instant) -> Rate {
         Rate {
             most,

@@ -6,6 +6,7 @@ mod estimate;
 mod keeping;
 mod leaving;
 mod networks;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod ways;
@@ -13,11 +14,12 @@ mod ways;
 use crate::doctor::{Finding, Severity};
 
 pub use self::{
-    arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival},
+    arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival, proved},
     estimate::{Estimated, GuestSize, estimate, pause_ms},
     keeping::{KeepFacts, Loss, NicKept, NicSeen, Offer, Unseen, keeping},
     leaving::{LeavingFacts, Pages, leaving},
     networks::{NeededNic, Network, NetworkKind, NetworkSeen, NicVlans},
+    reach::{Heard, Neighbour, OwnPort, VlanTag},
     ways::{PortVlans, Uplink, Ways},
 };
 

@@ -75,10 +75,14 @@ pub enum Ill {
     Macvtaps,
     /// It takes no frames of a pause.
     KeepsNone,
-    /// It is older than the question whether it takes any.
+    /// It is older than the question whether it takes any, and than that for whom guests know.
     KeepsUnknown,
     /// Its QEMU has no certificates for a transfer by TLS.
     NoCertificates,
+    /// Its bridge for standbys is in another network, where somebody else has the gateway's address.
+    OtherNetwork,
+    /// Nobody answers in its bridge for standbys.
+    SilentNetwork,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -92,7 +96,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 33] = [
+    pub const ALL: [Ill; 35] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -126,6 +130,8 @@ impl Ill {
         Ill::KeepsNone,
         Ill::KeepsUnknown,
         Ill::NoCertificates,
+        Ill::OtherNetwork,
+        Ill::SilentNetwork,
     ];
 
     /// As it is typed.
@@ -164,6 +170,8 @@ impl Ill {
             Ill::KeepsNone => "keeps-none",
             Ill::KeepsUnknown => "keeps-unknown",
             Ill::NoCertificates => "no-certificates",
+            Ill::OtherNetwork => "other-network",
+            Ill::SilentNetwork => "silent-network",
         }
     }
 

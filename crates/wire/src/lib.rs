@@ -8,6 +8,8 @@
 //! one drops what does not check and is in step again at the next zero. The zero *before* a frame closes
 //! whatever a torn frame left open, so at most the torn frame is lost.
 //!
+//! Both sides also ask who is there by Ethernet frames of the same kinds: [`ethernet`].
+//!
 //! The crate does no I/O and has no clock; whoever owns the stream feeds it. It must not know what the
 //! messages mean.
 //!
@@ -28,8 +30,11 @@
 #![forbid(unsafe_code)]
 
 mod decoder;
+pub mod ethernet;
+mod mac;
 
 pub use decoder::{Decoder, Dropped, FrameError};
+pub use mac::{Mac, NotAMac};
 
 /// The longest message that a frame carries, in bytes (64 KiB), in both directions.
 ///

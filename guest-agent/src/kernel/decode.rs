@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use godwit_wire::ethernet::Tag;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
@@ -15,7 +16,7 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 
 use super::{Address, Somebody, mac};
-use crate::pair::{Bond, DOT1Q, Kind, Link, Tag};
+use crate::pair::{Bond, DOT1Q, Kind, Link};
 
 pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     let up = message.header.flags.contains(LinkFlags::Up);
@@ -180,7 +181,7 @@ fn gateway(interface: u32, attributes: &[RouteAttribute]) -> Option<Somebody> {
             }
             _ => return None,
         };
-        Some(Somebody { interface, ip })
+        Some(Somebody::at(interface, ip))
     })
 }
 
@@ -189,16 +190,19 @@ pub(super) fn neighbour(message: &NeighbourMessage) -> Option<Somebody> {
     if !matches!(message.header.state, Reachable | Stale | Delay | Probe) {
         return None;
     }
-    message.attributes.iter().find_map(|attribute| {
-        let ip = match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => IpAddr::V4(*ip),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => IpAddr::V6(*ip),
-            _ => return None,
-        };
-        Some(Somebody {
-            interface: message.header.ifindex,
-            ip,
-        })
+    let ip = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    });
+    let mac = message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => mac(bytes),
+        _ => None,
+    });
+    Some(Somebody {
+        mac,
+        fresh: message.header.state == Reachable,
+        ..Somebody::at(message.header.ifindex, ip?)
     })
 }
 
@@ -208,7 +212,7 @@ mod tests {
     use netlink_packet_route::route::RouteNextHop;
 
     use super::*;
-    use crate::mac::Mac;
+    use godwit_wire::Mac;
 
     fn message(attributes: Vec<LinkAttribute>) -> LinkMessage {
         let mut message = LinkMessage::default();
@@ -359,10 +363,7 @@ mod tests {
         let mut message = RouteMessage::default();
         message.header.kind = RouteType::Unicast;
         message.attributes = vec![RouteAttribute::Oif(4), via("10.0.0.1")];
-        let gateway = |interface, ip: &str| Somebody {
-            interface,
-            ip: ip.parse().unwrap(),
-        };
+        let gateway = |interface, ip: &str| Somebody::at(interface, ip.parse().unwrap());
         assert_eq!(gateways(&message), [gateway(4, "10.0.0.1")]);
         message.header.destination_prefix_length = 8;
         assert_eq!(gateways(&message), []);
@@ -379,7 +380,8 @@ mod tests {
         let mut message = NeighbourMessage::default();
         message.header.ifindex = 4;
         let ip = NeighbourAddress::Inet("10.0.0.1".parse().unwrap());
-        message.attributes = vec![NeighbourAttribute::Destination(ip)];
+        let address = NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0, 1]);
+        message.attributes = vec![NeighbourAttribute::Destination(ip), address];
         for (state, known) in [
             (NeighbourState::Reachable, true),
             (NeighbourState::Stale, true),
@@ -388,7 +390,11 @@ mod tests {
             (NeighbourState::Incomplete, false),
         ] {
             message.header.state = state;
-            assert_eq!(neighbour(&message).is_some(), known, "{state:?}");
+            let found = neighbour(&message);
+            assert_eq!(found.is_some(), known, "{state:?}");
+            let fresh = found.map(|found| (found.mac, found.fresh));
+            let mac = Some(Mac([2, 0, 0, 0, 0, 1]));
+            assert_eq!(fresh, known.then_some((mac, state == NeighbourState::Reachable)));
         }
     }
 }

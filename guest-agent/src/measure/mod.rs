@@ -21,10 +21,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use self::record::{Record, WINDOW};
 use self::voice::Voice;
+use godwit_wire::Mac;
+
 use crate::guest::{Guest, gave_up};
 use crate::kernel::LinkEvents;
 use crate::log::say;
-use crate::mac::Mac;
 use crate::neighbourhood::{Surroundings, Target};
 use crate::patience::Patience;
 use crate::refusal::Refusal;

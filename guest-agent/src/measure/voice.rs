@@ -18,8 +18,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::echo::{self, Echo};
 use super::record::Which;
+use godwit_wire::Mac;
+
 use crate::frames;
-use crate::mac::Mac;
 use crate::neighbourhood::{Outgoing, Target};
 use crate::packet::{Sender, link_addresses, watch};
 

@@ -79,7 +79,7 @@ fn lie(body: &Body, mac: &str) -> Answer {
         }),
         Body::Inspect(_) => Answer::Inspected(Inspected {
             pairs: vec![pair(mac)],
-            loose: Vec::new(),
+            ..Inspected::default()
         }),
         Body::FailOver(_) => switched("eth0"),
         Body::FailBack(_) => switched("eth1"),

@@ -153,6 +153,31 @@ pub struct Pair {
     /// once, in their order; at most 64.
     #[prost(uint32, repeated, tag = "9")]
     pub vlans: ::prost::alloc::vec::Vec<u32>,
+    /// Whom the guest knows on its networks above the pair, if that was asked: at most 8 here, and 64 in the whole answer. Who is wanted
+    /// (`Inspect.target`) alone where it is on one of these, or else gateways first, and at most 3 of one network.
+    #[prost(message, repeated, tag = "10")]
+    pub neighbours: ::prost::alloc::vec::Vec<Neighbour>,
+}
+/// Somebody on a network of the guest's.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Neighbour {
+    #[prost(string, tag = "1")]
+    pub ip: ::prost::alloc::string::String,
+    /// "aa:bb:cc:dd:ee:ff", as the guest's kernel has learned it. Empty: of who is wanted, if the guest has not.
+    #[prost(string, tag = "2")]
+    pub mac: ::prost::alloc::string::String,
+    /// Of the VLANs above the pair that lead there, the outermost first; at most 4.
+    #[prost(message, repeated, tag = "3")]
+    pub tags: ::prost::alloc::vec::Vec<Tag>,
+}
+/// A VLAN tag.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tag {
+    /// 0x8100 for 802.1Q, 0x88a8 for 802.1ad.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    #[prost(uint32, tag = "2")]
+    pub id: u32,
 }
 /// Names a pair by the permanent MAC of its standby, as libvirt's domain XML gives it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -161,8 +186,15 @@ pub struct PairRef {
     pub standby_mac: ::prost::alloc::string::String,
 }
 /// Asks for all pairs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Inspect {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Inspect {
+    /// And for whom the guest knows on each pair's networks. An agent that is older than this tells of its pairs alone.
+    #[prost(bool, tag = "1")]
+    pub neighbours: bool,
+    /// Who is wanted instead, as in FailOver.
+    #[prost(string, tag = "2")]
+    pub target: ::prost::alloc::string::String,
+}
 /// The answer to Inspect.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Inspected {
@@ -171,6 +203,9 @@ pub struct Inspected {
     /// Virtio and PCI network interfaces that belong to no pair (at most 64).
     #[prost(message, repeated, tag = "2")]
     pub loose: ::prost::alloc::vec::Vec<Port>,
+    /// Whom the guest knows was asked, and is told. False: not asked, or the agent is older than this.
+    #[prost(bool, tag = "3")]
+    pub has_neighbours: bool,
 }
 /// Move the pair's traffic to the standby. Accepts on both ports around the switch. Before the traffic moves the port is
 /// proved, as far as somebody who could answer is known.

@@ -135,6 +135,9 @@ pub struct PlanResponse {
     /// Of libvirt and QEMU here. Absent: not known, or an older destination.
     #[prost(message, optional, tag = "210")]
     pub versions: ::core::option::Option<super::super::v1::Versions>,
+    /// Of each NIC whose neighbours the request names, once they were asked for. One that is not there: the destination is older than this.
+    #[prost(message, repeated, tag = "98")]
+    pub proofs: ::prost::alloc::vec::Vec<NicProof>,
 }
 /// Whether a host takes frames that arrive for a guest in its pause.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -203,7 +206,7 @@ pub struct NeededDisk {
     pub own: bool,
 }
 /// What one of its virtual NICs is connected to.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NeededNic {
     #[prost(string, tag = "1")]
     pub mac: ::prost::alloc::string::String,
@@ -233,6 +236,32 @@ pub struct NeededNic {
     /// In which frames without a tag leave the source; 0: without one. Absent: not known.
     #[prost(uint32, optional, tag = "10")]
     pub leaves_in: ::core::option::Option<u32>,
+    /// Whom the guest knows on its network, by its agent's word, for the destination to ask; at most 8 count.
+    #[prost(message, repeated, tag = "98")]
+    pub neighbours: ::prost::alloc::vec::Vec<Neighbour>,
+}
+/// Somebody on a network of the guest's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Neighbour {
+    /// As text.
+    #[prost(string, tag = "1")]
+    pub ip: ::prost::alloc::string::String,
+    /// As the guest has learned it; empty: it has not.
+    #[prost(string, tag = "2")]
+    pub mac: ::prost::alloc::string::String,
+    /// VLAN tags of the guest's own frames there, the outermost first: each its kind (0x8100, 0x88a8) times 65,536, and its VLAN. At most 4.
+    #[prost(uint32, repeated, tag = "3")]
+    pub tags: ::prost::alloc::vec::Vec<u32>,
+}
+/// What came of asking them at the destination.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NicProof {
+    /// Of the NIC.
+    #[prost(string, tag = "1")]
+    pub mac: ::prost::alloc::string::String,
+    /// A sentence for each network of it on which somebody answered as the guest knows it.
+    #[prost(string, repeated, tag = "2")]
+    pub proved: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdmitRequest {

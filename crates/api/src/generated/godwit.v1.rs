@@ -125,6 +125,10 @@ pub struct NicPlan {
     /// Where that is from, or why it is not known; empty of what is kept.
     #[prost(string, tag = "99")]
     pub loss_because: ::prost::alloc::string::String,
+    /// Who of those whom the guest knows on this NIC's networks answered at the destination as the guest knows it, a sentence for each
+    /// network. Empty: nobody, and `findings` or `not_checked` say why; or the daemon is older than this.
+    #[prost(string, repeated, tag = "100")]
+    pub proved: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// How long a part of a migration may take, by what was measured elsewhere and what is known of this guest.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

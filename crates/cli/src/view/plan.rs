@@ -48,6 +48,11 @@ pub(crate) fn answer(answer: &PlanMigrationResponse, width: Option<usize>) -> Ve
         lines.push("What arrives in the pause:".into());
         lines.extend(kept(&answer.nics, width));
     }
+    if answer.nics.iter().any(|nic| !nic.proved.is_empty()) {
+        lines.push(String::new());
+        lines.push("The same network, proved:".into());
+        lines.extend(proved(&answer.nics, width));
+    }
     for pair in &answer.pairs {
         lines.push(String::new());
         lines.push(format!("pair {}, pool {}", pair.mac, pair.pool));
@@ -131,6 +136,17 @@ fn kept(nics: &[NicPlan], width: Option<usize>) -> Vec<String> {
             .collect::<Vec<_>>()
             .join("; ");
         table.row([word.into(), nic.mac.as_str().into(), loss(nic).into(), why.into()]);
+    }
+    table.lines(width)
+}
+
+/// Who of those whom the guest knows answered at the destination.
+fn proved(nics: &[NicPlan], width: Option<usize>) -> Vec<String> {
+    let mut table = Table::new([("NIC", Fit::Keep), ("BY", Fit::Wrap)]);
+    for nic in nics {
+        for by in &nic.proved {
+            table.row([nic.mac.as_str().into(), by.as_str().into()]);
+        }
     }
     table.lines(width)
 }

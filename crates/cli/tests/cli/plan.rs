@@ -71,7 +71,7 @@ fn as_text_and_as_json() {
     );
     assert_eq!((json.code, json.err.as_str(), json.json().len()), (0, "", 1));
     insta::assert_snapshot!(json.out, @r#"
-    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"keep":{"mode":null,"nics":[]},"findings":[],"not_checked":[],"estimate":[],"versions":{"source":null,"destination":null}}
+    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"keep":{"mode":null,"nics":[]},"networks":[],"findings":[],"not_checked":[],"estimate":[],"versions":{"source":null,"destination":null}}
     "#);
     assert_eq!(
         daemon.asked(),
@@ -317,6 +317,45 @@ fn what_arrives_in_the_pause_is_told_of_each_nic() {
     let nics = r#""keep":{"mode":"on","nics":[{"mac":"52:54:00:00:00:01","standby":true,"not_kept":null,"loss_least_bytes":null,"loss_most_bytes":null,"loss_because":null},{"mac":"52:54:00:00:00:02","standby":false,"not_kept":"it is a macvtap","loss_least_bytes":700,"loss_most_bytes":3145728,"loss_because":"12 KiB/s arrive now"}"#;
     assert!(json.out.contains(nics), "{}", json.out);
     assert_eq!(daemon.asked(), ["plan web-1 beta KEEP_ON", "plan web-1 beta"]);
+}
+
+#[test]
+fn who_proved_the_network_of_each_nic_is_told() {
+    let (_dir, socket) = place();
+    let proved = |last: u8, by: &[&str]| NicPlan {
+        mac: format!("52:54:00:00:00:{last:02}"),
+        standby: true,
+        proved: by.iter().map(|by| (*by).into()).collect(),
+        ..NicPlan::default()
+    };
+    let gateway = "10.77.0.1 (52:54:00:77:00:01) answers through bridge `br0` on beta";
+    let _daemon = Daemon::start(
+        &socket,
+        script(|plan| {
+            plan.nics = vec![
+                proved(1, &[gateway, "fd00::1 (52:54:00:77:00:02) answers"]),
+                proved(2, &[]),
+            ];
+            plan.pairs.clear();
+        }),
+    );
+    let text = run(&socket, &["plan", "web-1", "beta"]);
+    insta::assert_snapshot!(text.out, @r#"
+    web-1 would move from alpha to beta without a VF (policy require)
+
+    What arrives in the pause:
+          NIC                LOSS  BECAUSE
+    kept  52:54:00:00:00:01  0     it goes where the guest runs next
+    kept  52:54:00:00:00:02  0     it goes where the guest runs next
+
+    The same network, proved:
+    NIC                BY
+    52:54:00:00:00:01  10.77.0.1 (52:54:00:77:00:01) answers through bridge `br0` on beta
+    52:54:00:00:00:01  fd00::1 (52:54:00:77:00:02) answers
+    "#);
+    let json = &run(&socket, &["plan", "web-1", "beta", "--json"]).json()[0];
+    assert_eq!(json["networks"][0]["proved"][0], gateway);
+    assert_eq!(json["networks"][1]["proved"], serde_json::json!([]));
 }
 
 #[test]

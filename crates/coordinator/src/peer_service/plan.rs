@@ -11,7 +11,11 @@ use crate::{Planning, Refused, World, service::name, words};
 
 impl<W: World> PeerDesk<W> {
     /// What it would hold, and what stands in the way here.
-    pub(super) async fn plan_for(&self, asked: peer::PlanRequest) -> Result<peer::PlanResponse, Refused> {
+    pub(super) async fn plan_for(
+        &self,
+        asked: peer::PlanRequest,
+        caller: &str,
+    ) -> Result<peer::PlanResponse, Refused> {
         let reserve = asked.reserve.unwrap_or_default();
         let planned = self.planned(&reserve).await;
         let mut objections = self.0.objections().await;
@@ -38,7 +42,7 @@ impl<W: World> PeerDesk<W> {
         let refused = !objections.is_empty();
         let told = objections.iter().map(|refused| self.0.finding(refused));
         let needs = words::needs_of(&reserve.guest, needs);
-        let seen = self.0.world().plan(Planning::Arriving(&needs)).await?;
+        let seen = self.0.world().plan(Planning::Arriving(&needs, caller)).await?;
         let (port, host_name) = seen.port.unwrap_or_default();
         Ok(peer::PlanResponse {
             pairs,
@@ -49,6 +53,7 @@ impl<W: World> PeerDesk<W> {
             host_name,
             keep: seen.offer,
             versions: seen.versions.0,
+            proofs: words::proofs(seen.proved),
         })
     }
 

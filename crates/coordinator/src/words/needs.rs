@@ -7,7 +7,7 @@ use godwit_migration::{
     plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
 };
 
-use super::reserve_request;
+use super::{reach, reserve_request};
 use crate::Planned;
 
 /// More disks, or NICs, of a request do not count.
@@ -96,6 +96,7 @@ pub fn nics(each: Vec<NicKept>) -> Vec<api::NicPlan> {
             loss_least_bytes: nic.loss.as_ref().ok().map(|loss| loss.least),
             loss_most_bytes: nic.loss.as_ref().ok().map(|loss| loss.most),
             loss_because: because,
+            proved: Vec::new(),
         }
     };
     each.into_iter().map(nic).collect()
@@ -125,6 +126,7 @@ fn wire(needs: &Needs) -> peer::ArrivalNeeds {
         },
         port_is_trunk: matches!(nic.vlans.port, PortVlans::Trunk(_)),
         leaves_in: nic.vlans.leaves_in.map(u32::from),
+        neighbours: nic.neighbours.iter().map(reach::told).collect(),
     };
     peer::ArrivalNeeds {
         machine: needs.machine.kind.clone(),
@@ -166,6 +168,7 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
             },
             leaves_in: nic.leaves_in.and_then(vlan),
         },
+        neighbours: reach::neighbours(&nic.neighbours),
     };
     let element = match wire.cpu.len() <= LONGEST_ELEMENT {
         true => wire.cpu,
@@ -210,7 +213,7 @@ fn vlan(told: u32) -> Option<u16> {
 }
 
 /// It stands in sentences, and is looked up: printable, and no longer than a path can be.
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(4096).collect()
 }
 
@@ -254,6 +257,7 @@ mod tests {
                     port: PortVlans::Trunk(vec![100, 4095]),
                     leaves_in: Some(0),
                 },
+                neighbours: reach::tests::known(),
             }],
             lock_manager: Some("lockd".into()),
             tls: true,

@@ -355,7 +355,7 @@ impl World for Pretend {
         let own = self.knobs().found.clone();
         let brief = match what {
             Planning::Leaving(brief, _) => brief,
-            Planning::Arriving(needs) => {
+            Planning::Arriving(needs, _) => {
                 self.set(|knobs| knobs.needs = Some(needs.clone()));
                 return Ok(Planned {
                     findings: own,

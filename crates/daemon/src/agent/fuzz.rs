@@ -34,6 +34,10 @@ fn told(body: guest_frame::Body) -> &'static str {
             for seen in seen(&inspected.pairs) {
                 clean(&seen.problem.unwrap_or_default(), 80);
             }
+            for (_, known) in known::known(&inspected.pairs) {
+                let few = known.len() <= 8 && known.iter().all(|who| who.tags().len() <= 4);
+                assert!(few && known.iter().all(|who| !who.ip().is_multicast()));
+            }
             match ties(&inspected.pairs).len() {
                 0 => "inspected",
                 _ => "inspected, tied",
@@ -102,6 +106,14 @@ fn seeds() -> Vec<Vec<u8>> {
         name: "bond0".into(),
         active: "eth1".into(),
         vlans: vec![100, 4095],
+        neighbours: vec![api::Neighbour {
+            ip: "10.77.0.1".into(),
+            mac: "52:54:00:aa:00:11".into(),
+            tags: vec![api::Tag {
+                protocol: 0x8100,
+                id: 100,
+            }],
+        }],
         ports: vec![
             port(api::PortRole::Standby, "eth0", "52:54:00:aa:00:10"),
             port(api::PortRole::Primary, "eth1", "52:54:00:aa:00:11"),
@@ -118,7 +130,7 @@ fn seeds() -> Vec<Vec<u8>> {
     vec![
         frame(guest_frame::Body::Inspected(api::Inspected {
             pairs: vec![pair],
-            loose: Vec::new(),
+            ..api::Inspected::default()
         })),
         frame(guest_frame::Body::Switched(api::Switched {
             active: "eth0".into(),

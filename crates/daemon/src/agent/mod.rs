@@ -2,6 +2,7 @@
 //! time, and its words are made printable before they go anywhere.
 
 mod channel;
+mod known;
 mod pairs;
 
 use std::{
@@ -21,7 +22,10 @@ use godwit_migration::{MacAddress, doctor::Version};
 use tokio::time::Instant;
 
 use self::channel::Channel;
-pub(crate) use self::pairs::{Tie, idle_primaries, seen, ties};
+pub(crate) use self::{
+    known::Known,
+    pairs::{Tie, idle_primaries, seen, ties},
+};
 
 /// Name of the virtio-serial channel.
 pub(crate) const CHANNEL: &str = "org.godwit.agent.0";
@@ -139,7 +143,7 @@ impl Agents {
 
     /// What the agent sees of its pairs.
     pub(crate) async fn inspect(&self, path: &Path, within: Duration) -> Result<Inspection, AgentError> {
-        let body = host_frame::Body::Inspect(Inspect {});
+        let body = host_frame::Body::Inspect(Inspect::default());
         match self.talk(path, body, within).await? {
             (welcome, guest_frame::Body::Inspected(inspected)) => Ok(Inspection {
                 pairs: inspected.pairs.into_iter().take(64).collect(),
@@ -254,6 +258,7 @@ impl Agents {
     ) -> Result<(api::Welcome, guest_frame::Body), AgentError> {
         let (verb, patience) = match &body {
             host_frame::Body::Hello(_) => ("Hello", within),
+            host_frame::Body::Inspect(ask) if ask.neighbours => ("Neighbours", within),
             host_frame::Body::Inspect(_) => ("Inspect", within),
             host_frame::Body::FailOver(_) => ("FailOver", PROOF),
             host_frame::Body::FailBack(_) => ("FailBack", PROOF),
@@ -262,7 +267,7 @@ impl Agents {
             host_frame::Body::Measure(_) => ("Measure", within),
         };
         // An agent that is to be silent so many times is so to what matters.
-        if verb != "Measure" && self.faults.no_agent() {
+        if !matches!(verb, "Measure" | "Neighbours") && self.faults.no_agent() {
             return Err(AgentError::Silent { within });
         }
         let turn = {

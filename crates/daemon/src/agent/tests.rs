@@ -426,7 +426,7 @@ async fn an_agent_of_another_version_is_understood_as_far_as_both_know() {
         ];
         let inspected = api::Inspected {
             pairs,
-            loose: Vec::new(),
+            ..api::Inspected::default()
         };
         vec![welcome(&frame).unwrap_or_else(|| answer(&frame, guest_frame::Body::Inspected(inspected)))]
     });

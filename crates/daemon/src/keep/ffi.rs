@@ -59,13 +59,25 @@ pub(super) fn with_room(socket: &impl AsFd, bytes: u32) -> io::Result<()> {
 }
 
 /// What a packet socket is given of the frames of its interface.
-pub(super) enum Only<'a> {
+pub(crate) enum Only<'a> {
     /// What leaves by it.
     Leaving,
     /// Of that, what is for one of these.
     LeavingTo(&'a [MacAddress]),
     /// What arrives there, for one of these or from one of them.
     Arriving(&'a [MacAddress]),
+    /// Of what arrives there, answers to who asks where somebody is (ARP, neighbour discovery).
+    Answers,
+}
+
+impl Only<'_> {
+    /// So many bytes may wait of it, where that much may of what a guest is sent.
+    pub(super) fn room(&self, of_a_guest: u32) -> u32 {
+        match self {
+            Only::Answers => of_a_guest / 128,
+            _ => of_a_guest,
+        }
+    }
 }
 
 /// The socket is given nothing else.
@@ -88,6 +100,7 @@ fn filter(what: &Only<'_>) -> Vec<sock_filter> {
         Only::Leaving => (true, &[], &[]),
         Only::LeavingTo(macs) => (true, macs, &[0]),
         Only::Arriving(macs) => (false, macs, &[0, 6]),
+        Only::Answers => return answers(),
     };
     let leaves = match skip_if_leaves {
         true => step(0x15, 1, 0, 4),
@@ -109,6 +122,28 @@ fn filter(what: &Only<'_>) -> Vec<sock_filter> {
     }
     program.push(if places.is_empty() { all } else { nothing });
     program
+}
+
+/// As above: a reply of ARP, an advertisement, or what has a tag more than the kernel keeps beside it, whatever is behind that.
+fn answers() -> Vec<sock_filter> {
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    vec![
+        step(0x30, 0, 0, 0xffff_f000 + 4),
+        step(0x15, 12, 0, 4),
+        step(0x28, 0, 0, 12),
+        step(0x15, 9, 0, 0x8100),
+        step(0x15, 8, 0, 0x88a8),
+        step(0x15, 0, 2, 0x0806),
+        step(0x28, 0, 0, 20),
+        step(0x15, 5, 6, 2),
+        step(0x15, 0, 5, 0x86dd),
+        step(0x30, 0, 0, 20),
+        step(0x15, 0, 3, 58),
+        step(0x30, 0, 0, 54),
+        step(0x15, 0, 1, 136),
+        step(0x06, 0, 0, u32::MAX),
+        step(0x06, 0, 0, 0),
+    ]
 }
 
 /// How many frames were lost since this was asked last, because nobody read them in time.

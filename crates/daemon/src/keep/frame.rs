@@ -20,13 +20,13 @@ const SEGMENT_TYPES: [u8; 5] = [0, 1, 3, 4, 5];
 const ECN: u8 = 0x80;
 
 /// A VLAN's tag: kind (TPID), and the VLAN without its priority.
-pub(super) type Tag = (u16, u16);
+pub(crate) type Tag = (u16, u16);
 
 const TAG_KINDS: [u16; 2] = [0x8100, 0x88a8];
 
 /// What a sender left to the NIC: to fill in the checksum, or to cut it into pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Offload {
+pub(crate) struct Offload {
     needs_checksum: bool,
     segment_type: u8,
     header_length: u16,
@@ -37,9 +37,9 @@ pub(super) struct Offload {
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) data: Vec<u8>,
-    pub(super) offload: Offload,
+pub(crate) struct Frame {
+    pub(crate) data: Vec<u8>,
+    pub(crate) offload: Offload,
 }
 
 /// It cannot be one of the guest's.
@@ -194,7 +194,7 @@ impl Frame {
 }
 
 /// The VLAN tag of a frame's bytes (IEEE 802.1Q or 802.1ad), the outermost.
-pub(super) fn tag(data: &[u8]) -> Option<Tag> {
+pub(crate) fn tag(data: &[u8]) -> Option<Tag> {
     let [kind, number] = [12, 14].map(|at| {
         let bytes = data.get(at..at + 2)?.first_chunk::<2>()?;
         Some(u16::from_be_bytes(*bytes))

@@ -28,11 +28,14 @@ use std::path::Path;
 
 use godwit_migration::{MacAddress, plan::Unseen};
 
+use self::tap::Tap;
 pub(crate) use self::{
     door::KeepDesk,
+    ffi::Only,
+    frame::{Frame, tag},
+    socket::{Next, Watcher},
     source::{Interface, Keeper, Settings},
 };
-use self::{socket::Watcher, tap::Tap};
 
 /// Whether what goes to that NIC can be looked on at, tried; `device` is its end on this host by its domain.
 pub(crate) fn look(root: &Path, mac: MacAddress, device: Option<&str>) -> Result<(), Unseen> {
@@ -56,4 +59,4 @@ pub(crate) fn takes(settings: &Settings) -> Result<u64, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

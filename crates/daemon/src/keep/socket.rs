@@ -27,7 +27,7 @@ const WAITING: u32 = 32 * 1024 * 1024;
 
 /// Sees frames that pass an interface.
 #[derive(Debug)]
-pub(super) struct Watcher {
+pub(crate) struct Watcher {
     socket: AsyncFd<OwnedFd>,
     address: LinkAddr,
     buffer: Vec<u8>,
@@ -35,7 +35,7 @@ pub(super) struct Watcher {
 
 /// What a [`Watcher`] has next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Frame(Frame),
     /// Nothing for now.
     Nothing,
@@ -50,15 +50,16 @@ impl Watcher {
     }
 
     /// On the interface of that name.
-    pub(super) fn of(name: &str, what: &Only<'_>) -> io::Result<Watcher> {
+    pub(crate) fn of(name: &str, what: &Only<'_>) -> io::Result<Watcher> {
         let address = link_address(name)?;
         let socket = open(Some(SockProtocol::EthAll))?;
         ffi::only(&socket, what)?;
         ffi::with_header(&socket)?;
         ffi::with_tag(&socket)?;
+        let room = what.room(WAITING);
         // Without the right to exceed it, the host's own limit counts.
-        if ffi::with_room(&socket, WAITING).is_err() {
-            let _ = setsockopt(&socket, sockopt::RcvBuf, &(WAITING as usize));
+        if ffi::with_room(&socket, room).is_err() {
+            let _ = setsockopt(&socket, sockopt::RcvBuf, &(room as usize));
         }
         // The address says protocol 0; the kernel then keeps the socket's own (packet_bind()).
         bind(socket.as_raw_fd(), &address)?;
@@ -72,14 +73,19 @@ impl Watcher {
         })
     }
 
+    /// The interface's own address; none: it has none.
+    pub(crate) fn mac(&self) -> Option<[u8; 6]> {
+        self.address.addr().filter(|mac| *mac != [0; 6])
+    }
+
     /// Waits until there may be something.
-    pub(super) async fn ready(&self) -> io::Result<()> {
+    pub(crate) async fn ready(&self) -> io::Result<()> {
         self.socket.readable().await?.retain_ready();
         Ok(())
     }
 
     /// What is there now. After [`Next::Nothing`], [`Watcher::ready`] waits.
-    pub(super) fn next(&mut self) -> io::Result<Next> {
+    pub(crate) fn next(&mut self) -> io::Result<Next> {
         loop {
             let taken = self.socket.try_io(tokio::io::Interest::READABLE, |socket| {
                 take(socket, self.address.ifindex(), &mut self.buffer).map_err(io::Error::from)
@@ -98,7 +104,7 @@ impl Watcher {
     }
 
     /// Puts a frame on the same way. It is not seen here: the kernel shows a socket nothing of its own (`skb_loop_sk()`).
-    pub(super) fn send(&self, frame: &Frame) -> io::Result<()> {
+    pub(crate) fn send(&self, frame: &Frame) -> io::Result<()> {
         send(self.socket.get_ref(), &self.address, frame)
     }
 

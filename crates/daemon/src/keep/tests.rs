@@ -1,7 +1,7 @@
 //! From one guest's tap to another's, with the kernel's own taps in a network namespace of the test's own.
 
 mod measure;
-mod place;
+pub(crate) mod place;
 mod stragglers;
 
 use std::{

@@ -50,6 +50,19 @@ impl Machine {
         mtu.map_err(|_| format!("/sys/class/net/{name}/mtu is no number"))
     }
 
+    /// The VLAN in which a bridge of the kernel's that filters puts what a guest sends without a tag; none: it does not pass.
+    pub(crate) fn default_vlan(&self, bridge: &str) -> Fact<Option<u16>> {
+        let file = |name: &str| self.read(&format!("sys/class/net/{bridge}/bridge/{name}"));
+        if file("vlan_protocol")?.trim() != "0x8100" {
+            return Err("the bridge sorts by tags of another kind (vlan_protocol)".into());
+        }
+        let vlan: u16 = file("default_pvid")?
+            .trim()
+            .parse()
+            .map_err(|_| "its default_pvid is no number")?;
+        Ok(Some(vlan).filter(|vlan| *vlan != 0))
+    }
+
     /// The end of a guest's virtual NIC.
     pub(crate) fn is_tap(&self, name: &str) -> bool {
         is_name(name) && self.exists(&format!("sys/class/net/{name}/tun_flags")) == Ok(true)

@@ -32,7 +32,7 @@ pub(crate) use self::{
     error::{Holder, VfError, VfName},
     netlink::Settings,
     pools::{PfKind, PoolSpec},
-    port::tagged_vlans,
+    port::{own_vlans, tagged_vlans},
     sysfs::{BridgePorts, Sysfs, Tap},
     watch::Watch,
 };

@@ -13,6 +13,19 @@ use netlink_packet_route::{
 /// # Errors
 /// The kernel does not tell, or it is no such port.
 pub(crate) async fn tagged_vlans(port: &str) -> Result<BTreeSet<u16>, String> {
+    Ok(tagged(&found(port).await?))
+}
+
+/// In which VLAN a bridge of the kernel's puts its own frames without a tag, if they pass, and with which tags its own pass.
+///
+/// # Errors
+/// As [`tagged_vlans`].
+pub(crate) async fn own_vlans(bridge: &str) -> Result<(Option<u16>, BTreeSet<u16>), String> {
+    let own = found(bridge).await?;
+    Ok((untagged(&own), tagged(&own)))
+}
+
+async fn found(port: &str) -> Result<LinkMessage, String> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
     let all = handle
@@ -31,7 +44,19 @@ pub(crate) async fn tagged_vlans(port: &str) -> Result<BTreeSet<u16>, String> {
         .await;
     connection.abort();
     let found = found.map_err(|error| error.to_string())?;
-    Ok(tagged(&found.ok_or("it is a port of no bridge")?))
+    found.ok_or_else(|| "it is a port of no bridge".into())
+}
+
+/// Only one whose frames leave without a tag too: what is asked is answered so.
+fn untagged(port: &LinkMessage) -> Option<u16> {
+    let both = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+    port.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::AfSpecBridge(list) => list.iter().find_map(|info| match info {
+            AfSpecBridge::VlanInfo(info) if info.flags.contains(both) => Some(info.vid),
+            _ => None,
+        }),
+        _ => None,
+    })
 }
 
 fn tagged(port: &LinkMessage) -> BTreeSet<u16> {
@@ -78,6 +103,8 @@ mod tests {
         let mut port = LinkMessage::default();
         port.attributes.push(LinkAttribute::AfSpecBridge(list));
         assert_eq!(Vec::from_iter(tagged(&port)), [7, 100, 101, 102]);
-        assert!(tagged(&LinkMessage::default()).is_empty());
+        assert_eq!(self::untagged(&port), Some(1));
+        let none = LinkMessage::default();
+        assert!(tagged(&none).is_empty() && self::untagged(&none).is_none());
     }
 }

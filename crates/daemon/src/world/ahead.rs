@@ -19,6 +19,7 @@ use super::{
     RealWorld,
     doctor::{in_time, route},
     networks::{connected, of_pair},
+    reach::acquaint,
 };
 use crate::libvirt::{LibvirtError, XmlOf, xml::needs::Traveller};
 use crate::machine::Side;
@@ -33,7 +34,12 @@ impl RealWorld {
             Ok(guest) => guest,
             Err(why) => return self.plan_of_vfs(brief, why).await,
         };
-        let (tree, ()) = tokio::join!(self.practice.look(), self.fill(&mut guest, brief, seen));
+        let (tree, (), known) = tokio::join!(
+            self.practice.look(),
+            self.fill(&mut guest, brief, seen),
+            self.known(brief)
+        );
+        let known = known.map(|known| acquaint(&mut guest.needs, known));
         guest.needs.lock_manager = tree.lock_manager.clone().ok().flatten();
         let (answer, pages, versions, local_disks, certificates, nics, route) = tokio::join!(
             self.peers.plan(brief, Some(&guest.needs)),
@@ -58,8 +64,10 @@ impl RealWorld {
             route,
         };
         let mut own = plan::leaving(&guest.needs, &brief.options, &facts);
-        let nics = kept(brief, nics, &answer, &mut own);
-        let (findings, skipped) = words::diagnosis(own);
+        let mut nics = kept(brief, nics, &answer, &mut own);
+        let unproved = words::prove(&mut nics, (&guest.needs, known), &answer, &brief.destination);
+        let (findings, mut skipped) = words::diagnosis(own);
+        skipped.extend(unproved);
         let parts = plan::estimate(guest.size, &brief.options, pages.ok());
         let planned = words::planned(answer, findings, skipped);
         Planned {

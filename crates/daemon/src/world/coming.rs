@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use godwit_coordinator::{Planned, words};
 use godwit_migration::{
     doctor::Fact,
-    plan::{self, ArrivalFacts, Fit, FreeMemory, Needs, PlaceSeen},
+    plan::{self, ArrivalFacts, Fit, FreeMemory, Heard, Needs, NetworkSeen, PlaceSeen},
 };
 use tokio::{
     net::TcpListener,
@@ -45,14 +45,14 @@ impl Room {
 
 impl RealWorld {
     /// A guest is to come.
-    pub(super) async fn plan_arriving(&self, needs: &Needs) -> Planned {
-        let (tree, room, disks, machine, cpu, networks, name, versions) = tokio::join!(
+    pub(super) async fn plan_arriving(&self, needs: &Needs, peer: &str) -> Planned {
+        let (tree, room, disks, machine, cpu, (networks, asked), name, versions) = tokio::join!(
             self.practice.look(),
             in_time(self.room(needs)),
             self.disks(needs),
             in_time(self.machine_fits(needs)),
             in_time(self.cpu_fits(needs)),
-            join_all(needs.nics.iter().map(|nic| self.network(nic))),
+            self.networks(needs, peer),
             in_time(async { self.libvirt.host_name().await.map_err(told) }),
             in_time(self.versions()),
         );
@@ -66,6 +66,7 @@ impl RealWorld {
             memlock: tree.memlock,
             disks,
             nics: networks,
+            asked,
             lock_manager: tree.lock_manager,
             certificates: room.certificates,
         };
@@ -77,11 +78,19 @@ impl RealWorld {
         Planned {
             findings,
             not_checked,
+            proved: plan::proved(needs, &facts),
             port: port.map(|port| (port, name.unwrap_or_default())),
             offer: Some(self.keep_offer()),
             versions: (words::versions(&versions), None),
             ..Planned::default()
         }
+    }
+
+    /// What the NICs would be connected to, and who answers there.
+    async fn networks(&self, needs: &Needs, peer: &str) -> (Vec<Fact<NetworkSeen>>, Vec<Vec<Fact<Heard>>>) {
+        let networks = join_all(needs.nics.iter().map(|nic| self.network(nic))).await;
+        let asked = self.asked(needs, &networks, peer).await;
+        (networks, asked)
     }
 
     async fn room(&self, needs: &Needs) -> Fact<Room> {

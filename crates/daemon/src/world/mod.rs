@@ -23,6 +23,7 @@ pub(crate) mod measure;
 mod networks;
 pub(crate) mod places;
 mod profile;
+mod reach;
 mod steering;
 mod strays;
 mod teamed;
@@ -40,7 +41,7 @@ use godwit_migration::{
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
-use self::{doctor::Practice, doubt::Doubt, evidence::Evidence, hooked::Remembered};
+use self::{doctor::Practice, doubt::Doubt, evidence::Evidence, hooked::Remembered, reach::Asking};
 use crate::{
     agent::{self, Agents},
     cause::{CauseExt, cause, refused},
@@ -69,6 +70,7 @@ pub(crate) struct RealWorld {
     must_match: MustMatch,
     practice: Practice,
     keep: keep::Settings,
+    asking: Asking,
 }
 
 impl RealWorld {
@@ -86,6 +88,7 @@ impl RealWorld {
             must_match: MustMatch::default(),
             practice: Practice::default(),
             keep: keep::Settings::default(),
+            asking: Asking::default(),
         }
     }
 
@@ -102,6 +105,14 @@ impl RealWorld {
     /// With other settings for frames that arrive in a guest's pause.
     pub(crate) fn keeping(self, keep: keep::Settings) -> RealWorld {
         RealWorld { keep, ..self }
+    }
+
+    /// Asking no network of this host for those whom guests know, if so.
+    pub(crate) fn asking(self, allowed: bool) -> RealWorld {
+        RealWorld {
+            asking: Asking::new(allowed),
+            ..self
+        }
     }
 
     /// With what the doctor knows of this daemon.
@@ -240,7 +251,7 @@ impl World for RealWorld {
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         match what {
             Planning::Leaving(brief, seen) => Ok(self.plan_leaving(brief, seen).await),
-            Planning::Arriving(needs) => Ok(self.plan_arriving(needs).await),
+            Planning::Arriving(needs, peer) => Ok(self.plan_arriving(needs, peer).await),
         }
     }
 

@@ -92,6 +92,7 @@ mod tests {
             mtu: 0,
             standby: true,
             vlans: NicVlans::default(),
+            neighbours: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a host lacks for a guest that is to come.
 
-use super::{NeededDisk, Needs, NetworkSeen, finding, leaving, networks};
+use super::{Heard, NeededDisk, NeededNic, Needs, NetworkSeen, finding, leaving, networks, reach};
 use crate::doctor::{Diagnosis, Fact, Finding, Memlock, Severity};
 
 /// What was looked up at the host that a guest is to come to.
@@ -22,6 +22,9 @@ pub struct ArrivalFacts {
     pub disks: Vec<Fact<PlaceSeen>>,
     /// What the NICs are connected to, in the order of the needs.
     pub nics: Vec<Fact<NetworkSeen>>,
+    /// What came of asking for those whom the guest knows on their networks: of each NIC in the order of its neighbours, or none
+    /// where nobody was asked for.
+    pub asked: Vec<Vec<Fact<Heard>>>,
     /// libvirt's lock manager.
     pub lock_manager: Fact<Option<String>>,
     /// File of QEMU's certificates for transfers that is not there; none: all are.
@@ -79,6 +82,11 @@ pub fn arrival(needs: &Needs, facts: &ArrivalFacts) -> Diagnosis {
                 .extend(networks::of_nic(&needs.guest, host, nic, seen));
         }
     }
+    for (nic, heard) in asked(needs, facts) {
+        let reached = reach::of_nic(&needs.guest, &facts.host, nic, heard);
+        diagnosis.findings.extend(reached.rest.findings);
+        diagnosis.not_checked.extend(reached.rest.not_checked);
+    }
     locks(needs, facts, &mut diagnosis);
     if needs.tls {
         let missing = diagnosis.known(
@@ -89,6 +97,23 @@ pub fn arrival(needs: &Needs, facts: &ArrivalFacts) -> Diagnosis {
         diagnosis.findings.extend(found);
     }
     diagnosis
+}
+
+/// Of each NIC, by its MAC, a sentence for each of its networks that was proved to be the same.
+pub fn proved(needs: &Needs, facts: &ArrivalFacts) -> Vec<(String, Vec<String>)> {
+    let each = asked(needs, facts);
+    let proof = |(nic, heard): (&NeededNic, &[Fact<Heard>])| {
+        let reached = reach::of_nic(&needs.guest, &facts.host, nic, heard);
+        (nic.mac.clone(), reached.proved)
+    };
+    each.map(proof).collect()
+}
+
+fn asked<'a>(
+    needs: &'a Needs,
+    facts: &'a ArrivalFacts,
+) -> impl Iterator<Item = (&'a NeededNic, &'a [Fact<Heard>])> {
+    needs.nics.iter().zip(facts.asked.iter().map(Vec::as_slice))
 }
 
 fn machine(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {

@@ -1,6 +1,6 @@
 //! What the networks of a host lack for the virtual NICs of a guest that is to come.
 
-use super::{PortVlans, Ways, finding};
+use super::{Neighbour, PortVlans, Ways, finding};
 use crate::doctor::{Finding, Severity};
 
 /// What a virtual NIC is connected to.
@@ -18,6 +18,8 @@ pub struct NeededNic {
     pub standby: bool,
     /// VLANs.
     pub vlans: NicVlans,
+    /// Whom the guest knows on its networks, by its agent's word.
+    pub neighbours: Vec<Neighbour>,
 }
 
 /// The VLANs of a virtual NIC.

@@ -1,4 +1,5 @@
 mod networks;
+mod reach;
 
 use super::*;
 use crate::{
@@ -41,6 +42,7 @@ fn needs() -> Needs {
                 leaves_in: Some(0),
                 ..NicVlans::default()
             },
+            neighbours: Vec::new(),
         }],
         lock_manager: None,
         tls: false,
@@ -64,6 +66,7 @@ fn there() -> ArrivalFacts {
         }),
         disks: vec![Ok(PlaceSeen::There)],
         nics: vec![Ok(NetworkSeen::There(bridge()))],
+        asked: Vec::new(),
         lock_manager: Ok(None),
         certificates: Ok(None),
     }

@@ -4,12 +4,12 @@ use godwit_api::peer::v1 as peer;
 use godwit_coordinator::{Planned, words};
 use godwit_migration::{
     Brief, Cause,
-    doctor::{Version, Versions},
+    doctor::{Fact, Version, Versions},
     options::{Storage, Tls},
     plan::{
         self, ArrivalFacts, CpuNeeds, Fit, FreeMemory, GuestSize, KeepFacts, LeavingFacts, Machine,
-        NeededDisk, NeededNic, Needs, Network, NetworkKind, NetworkSeen, NicSeen, NicVlans, Pages, PlaceSeen,
-        PortVlans, Unseen, Uplink, Ways,
+        NeededDisk, NeededNic, Needs, Neighbour, Network, NetworkKind, NetworkSeen, NicSeen, NicVlans, Pages,
+        PlaceSeen, PortVlans, Unseen, Uplink, Ways,
     },
     preflight::PairSeen,
 };
@@ -17,6 +17,7 @@ use godwit_migration::{
 use super::{
     PretendWorld,
     doctor::{lock_manager, memlock, route},
+    reach,
 };
 use crate::{ills::Ill, model::Host};
 
@@ -44,8 +45,16 @@ impl PretendWorld {
             let (nics, found) = plan::keeping(&needs.guest, &facts);
             own.findings.extend(found.findings);
             own.not_checked.extend(found.not_checked);
-            let (findings, not_checked) = words::diagnosis(own);
-            (words::nics(nics), findings, not_checked, parts)
+            let mut nics = words::nics(nics);
+            let unproved = words::prove(
+                &mut nics,
+                (&needs, known(here, brief).map(drop)),
+                &answer,
+                &brief.destination,
+            );
+            let (findings, mut not_checked) = words::diagnosis(own);
+            not_checked.extend(unproved);
+            (nics, findings, not_checked, parts)
         };
         let planned = words::planned(answer, findings, not_checked);
         Planned {
@@ -82,6 +91,7 @@ impl PretendWorld {
                 port: PortVlans::Open,
                 leaves_in: bridge(host).ways.untagged(&PortVlans::Open),
             },
+            neighbours: known(host, brief).unwrap_or_default(),
         };
         let needs = Needs {
             guest: brief.guest.name.clone(),
@@ -130,11 +140,24 @@ impl PretendWorld {
         Planned {
             findings,
             not_checked,
+            // One that is older proves nothing.
+            proved: match host.ills.contains(&Ill::KeepsUnknown) {
+                true => Vec::new(),
+                false => plan::proved(needs, &facts),
+            },
             port: Some((port, host.name.clone())),
             offer: offer(host),
             versions: (words::versions(&Ok(VERSIONS)), None),
             ..Planned::default()
         }
+    }
+}
+
+/// Of a guest that measures nothing nobody is asked for.
+fn known(host: &Host, brief: &Brief) -> Fact<Vec<Neighbour>> {
+    match brief.probes {
+        0 => Err("so it is configured ([measure] probes = 0)".into()),
+        _ => reach::known(host),
     }
 }
 
@@ -206,6 +229,7 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
         memlock: Ok(memlock()),
         disks: vec![disk; needs.disks.len()],
         nics: vec![Ok(nic); needs.nics.len()],
+        asked: reach::asked(host, needs),
         lock_manager: Ok(lock_manager(host)),
         certificates: Ok(ails(Ill::NoCertificates).then(|| "/etc/pki/qemu/server-cert.pem".into())),
     }

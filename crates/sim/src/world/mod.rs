@@ -16,6 +16,7 @@ mod locate;
 mod measure;
 mod order;
 mod peers;
+mod reach;
 mod taking;
 mod transfer;
 
@@ -320,7 +321,7 @@ impl World for PretendWorld {
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         match what {
             Planning::Leaving(brief, seen) => Ok(self.living(self.plan_leaving(brief, seen)).await),
-            Planning::Arriving(needs) => Ok(self.plan_arriving(needs)),
+            Planning::Arriving(needs, _) => Ok(self.plan_arriving(needs)),
         }
     }
 

@@ -15,7 +15,9 @@ async fn planned(sim: &Pretend, guest: &str, bandwidth: u64) -> (bool, Vec<Strin
     };
     let plan = sim.on(0).await.plan_migration(request).await.unwrap();
     let plan = plan.into_inner();
-    assert!(plan.not_checked.is_empty(), "{plan:?}");
+    // An agent or a host that is older tells less.
+    let older = |skipped: &api::NotChecked| skipped.why.contains("is older than this");
+    assert!(plan.not_checked.iter().all(older), "{plan:?}");
     let told = |found: &api::Finding| {
         let severity = found.severity().as_str_name().trim_start_matches("SEVERITY_");
         format!("{severity} {} [{}]", found.reason, found.about)
@@ -54,6 +56,8 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         ("macvtaps@alpha", "WARNING FRAMES_NOT_KEPT [web-1]"),
         ("keeps-none@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
         ("keeps-unknown@beta", "WARNING FRAMES_NOT_KEPT [beta]"),
+        ("other-network@beta", "WARNING NETWORK_DIFFERS [beta]"),
+        ("silent-network@beta", "WARNING NETWORK_SILENT [beta]"),
     ] {
         let sick = ailing(Layout::new(2, 2), &[], &[ill]).await;
         let moves = !found.starts_with("ERROR");
@@ -171,6 +175,85 @@ async fn vlans_of_a_guest_that_a_bridge_does_not_let_through_are_found() {
     let told = (true, vec!["WARNING NETWORK_VLAN [beta]".to_owned()]);
     assert_eq!(planned(&sick, "web-5", 100).await, told);
     sick.sim.stop();
+}
+
+/// The network of each NIC is proved by whom the guest knows, or it is told why not; a move says the same, and begins.
+#[tokio::test]
+async fn the_same_network_is_proved_or_it_is_told_why_not() {
+    let look = async |ills: &[&str], probes: Option<u32>| {
+        let sim = ailing(Layout::new(2, 2), &[], ills).await;
+        let request = api::PlanMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            ..Default::default()
+        };
+        let plan = sim
+            .on(0)
+            .await
+            .plan_migration(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let request = CreateMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            probes_per_second: probes,
+            ..Default::default()
+        };
+        let begun = sim
+            .on(0)
+            .await
+            .create_migration(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let whys = |all: Vec<api::NotChecked>| all.into_iter().map(|skipped| skipped.why).collect::<Vec<_>>();
+        let warned = begun
+            .warnings
+            .into_iter()
+            .map(|found| found.reason)
+            .collect::<Vec<_>>();
+        sim.sim.stop();
+        (
+            plan.nics[0].proved.clone(),
+            whys(plan.not_checked),
+            warned,
+            whys(begun.not_checked),
+        )
+    };
+    let none = Vec::<String>::new;
+    let gateway =
+        "10.77.0.1 (52:54:00:77:00:01) answers through bridge `br0` on beta, to frames of 1500 bytes too";
+    assert_eq!(
+        look(&[], None).await,
+        (vec![gateway.into()], none(), none(), none())
+    );
+    for (ill, reason) in [
+        ("other-network@beta", "NETWORK_DIFFERS"),
+        ("silent-network@beta", "NETWORK_SILENT"),
+    ] {
+        assert_eq!(
+            look(&[ill], None).await,
+            (none(), none(), vec![reason.into()], none()),
+            "{ill}"
+        );
+    }
+    let (proved, unknown, warned, told) = look(&["old-agents@alpha"], None).await;
+    assert!(
+        proved.is_empty() && unknown[0].contains("agent is older"),
+        "{unknown:?}"
+    );
+    assert_eq!((warned, told), (vec!["AGENT_OLDER".into()], unknown));
+    let (proved, unknown, _, told) = look(&["keeps-unknown@beta"], None).await;
+    assert!(
+        proved.is_empty() && unknown[0].contains("the godwitd of beta is older"),
+        "{unknown:?}"
+    );
+    assert_eq!(told, unknown);
+    // Where nothing is measured, nobody is asked either.
+    let (_, _, warned, told) = look(&["silent-network@beta"], Some(0)).await;
+    assert_eq!(warned, none());
+    assert_eq!(told, ["so it is configured ([measure] probes = 0)"]);
 }
 
 /// Whether frames of the pause are kept where the guest moves only if they are, where it does not matter, and where none are.

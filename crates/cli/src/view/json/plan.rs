@@ -15,7 +15,8 @@ pub(crate) struct Plan<'a> {
     policy: Option<String>,
     moves: bool,
     pairs: Vec<Pair<'a>>,
-    keep: Keep<'a>,
+    #[serde(flatten)]
+    nics: Nics<'a>,
     findings: Vec<Finding<'a>>,
     not_checked: Vec<NotChecked<'a>>,
     estimate: Vec<Estimate<'a>>,
@@ -44,6 +45,13 @@ struct Estimate<'a> {
     because: &'a str,
 }
 
+/// What is known of the guest's NICs.
+#[derive(Serialize)]
+struct Nics<'a> {
+    keep: Keep<'a>,
+    networks: Vec<Network<'a>>,
+}
+
 /// What becomes of frames that arrive in the pause.
 #[derive(Serialize)]
 struct Keep<'a> {
@@ -61,6 +69,15 @@ struct Nic<'a> {
     loss_least_bytes: Option<u64>,
     loss_most_bytes: Option<u64>,
     loss_because: Option<&'a str>,
+}
+
+/// The networks of a NIC of the guest.
+#[derive(Serialize)]
+struct Network<'a> {
+    mac: &'a str,
+    standby: bool,
+    /// Who answered at the destination as the guest knows it, a sentence each.
+    proved: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -88,9 +105,12 @@ impl<'a> From<&'a PlanMigrationResponse> for Plan<'a> {
             policy: words::policy(answer.policy()),
             moves: answer.moves,
             pairs: answer.pairs.iter().map(pair).collect(),
-            keep: Keep {
-                mode: words::keep(answer.keep()),
-                nics: answer.nics.iter().map(nic).collect(),
+            nics: Nics {
+                keep: Keep {
+                    mode: words::keep(answer.keep()),
+                    nics: answer.nics.iter().map(nic).collect(),
+                },
+                networks: answer.nics.iter().map(network).collect(),
             },
             findings: answer.findings.iter().map(Finding::from).collect(),
             not_checked: answer.not_checked.iter().map(NotChecked::from).collect(),
@@ -127,6 +147,14 @@ fn nic(nic: &NicPlan) -> Nic<'_> {
         loss_least_bytes: nic.loss_least_bytes,
         loss_most_bytes: nic.loss_most_bytes,
         loss_because: Some(nic.loss_because.as_str()).filter(|why| !why.is_empty()),
+    }
+}
+
+fn network(nic: &NicPlan) -> Network<'_> {
+    Network {
+        mac: &nic.mac,
+        standby: nic.standby,
+        proved: &nic.proved,
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) const MIGRATION: &str = "0198c0de-1111-7222-8333-444455556666";
 const INSIDE: &str = "GODWIT_TEST_KEEP";
 
 /// Runs the story in the namespace, as the only test of this program; what it said.
-pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) -> String {
+pub(crate) fn in_a_network(name: &str, story: impl AsyncFnOnce()) -> String {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         runtime.unwrap().block_on(story());
@@ -76,11 +76,11 @@ pub(super) fn in_a_network(name: &str, story: impl AsyncFnOnce()) -> String {
     words
 }
 
-fn ip(words: &str) {
+pub(crate) fn ip(words: &str) {
     run("ip", words);
 }
 
-fn run(program: &str, words: &str) {
+pub(crate) fn run(program: &str, words: &str) {
     let status = Command::new(program).args(words.split(' ')).status();
     assert!(status.unwrap().success(), "{program} {words}");
 }

@@ -150,6 +150,7 @@ fn needed_nic(node: Node<'_, '_>, standbys: &[MacAddress]) -> Option<NeededNic> 
             port: port_vlans(node),
             ..NicVlans::default()
         },
+        neighbours: Vec::new(),
     })
 }
 

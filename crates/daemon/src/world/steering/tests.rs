@@ -74,7 +74,7 @@ fn tells(frame: &HostFrame, told: &Told) -> guest_frame::Body {
     match &frame.body {
         Some(host_frame::Body::Inspect(_)) => guest_frame::Body::Inspected(Inspected {
             pairs: vec![told.clone()],
-            loose: Vec::new(),
+            ..Inspected::default()
         }),
         Some(host_frame::Body::ReleasePrimary(_)) => {
             guest_frame::Body::Released(Released { had_primary: true })

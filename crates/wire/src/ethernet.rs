@@ -1,4 +1,5 @@
-//! The Ethernet frames that this agent sends, and the answers to some of them. Pure; the tests hold every byte.
+//! The Ethernet frames that announce somebody and ask for somebody, and the answers to some of them. The agent sends them in the guest, the
+//! daemon on its host. The tests hold every byte.
 //!
 //! Announcements (gratuitous ARP, RFC 5227; unsolicited neighbour advertisement, RFC 4861 7.2.6) make
 //! switches send the guest's frames to the port that now carries its traffic. Questions (ARP request,
@@ -6,8 +7,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::mac::Mac;
-use crate::pair::Tag;
+use crate::Mac;
+
+/// A VLAN tag, as it stands in a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    /// 0x8100 for 802.1Q, 0x88a8 for 802.1ad.
+    pub protocol: u16,
+    /// The VLAN, without a priority.
+    pub id: u16,
+}
 
 /// Bytes of an Ethernet header, and of a tag in it.
 const HEADER: usize = 14;
@@ -29,7 +38,7 @@ const TARGET_ADDRESS: u8 = 2;
 
 /// "This address is here." `router` must be true on a guest that forwards IPv6, or its neighbours stop
 /// using it as a router.
-pub(crate) fn announcement(mac: Mac, ip: IpAddr, router: bool) -> Vec<u8> {
+pub fn announcement(mac: Mac, ip: IpAddr, router: bool) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => arp_request(mac, ip, ip),
         IpAddr::V6(ip) => {
@@ -47,7 +56,7 @@ pub(crate) fn announcement(mac: Mac, ip: IpAddr, router: bool) -> Vec<u8> {
 
 /// "This MAC is here", of a guest without an address: a reverse ARP request (RFC 903), as QEMU sends it for a guest that has
 /// moved. Nobody answers it, and every switch on its way learns.
-pub(crate) fn presence(mac: Mac) -> Vec<u8> {
+pub fn presence(mac: Mac) -> Vec<u8> {
     let mut frame = ethernet(Mac::BROADCAST, mac, ETHERTYPE_RARP);
     // Ethernet, IPv4, their lengths, reverse request.
     frame.extend([0, 1, 0x08, 0x00, 6, 4, 0, 3]);
@@ -59,7 +68,7 @@ pub(crate) fn presence(mac: Mac) -> Vec<u8> {
 }
 
 /// "Where is `to`? Tell `from`." `None` when the two are not of one family.
-pub(crate) fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
+pub fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => Some(arp_request(mac, from, to)),
         (IpAddr::V6(from), IpAddr::V6(to)) => {
@@ -77,7 +86,7 @@ pub(crate) fn question(mac: Mac, from: IpAddr, to: IpAddr) -> Option<Vec<u8>> {
 }
 
 /// "Where is `to`?", asked by nobody in particular, in the VLAN of these tags, the outermost first.
-pub(crate) fn probe(mac: Mac, to: IpAddr, tags: &[Tag]) -> Vec<u8> {
+pub fn probe(mac: Mac, to: IpAddr, tags: &[Tag]) -> Vec<u8> {
     let mut frame = match to {
         IpAddr::V4(to) => arp_request(mac, Ipv4Addr::UNSPECIFIED, to),
         IpAddr::V6(to) => {
@@ -94,7 +103,7 @@ pub(crate) fn probe(mac: Mac, to: IpAddr, tags: &[Tag]) -> Vec<u8> {
 
 /// The same frame, behind so many tags, as long as one may be where an interface carries `mtu` bytes. Whoever answers reads its
 /// beginning alone, and every switch on its way passes it on whole or not at all.
-pub(crate) fn full_size(mut frame: Vec<u8>, tags: usize, mtu: u32) -> Vec<u8> {
+pub fn full_size(mut frame: Vec<u8>, tags: usize, mtu: u32) -> Vec<u8> {
     // What no IP packet fills (its length has 16 bits) is no network's size.
     let payload = usize::try_from(mtu)
         .unwrap_or_default()
@@ -108,7 +117,7 @@ pub(crate) fn full_size(mut frame: Vec<u8>, tags: usize, mtu: u32) -> Vec<u8> {
 /// ARP asks without a sender's address: the answer cannot be taken for one that the guest's kernel asked for, and the
 /// target's cache is not kept alive by it. Neighbour discovery would answer such a question to everybody, so it asks from
 /// `from`.
-pub(crate) fn direct(mac: Mac, from: IpAddr, to: IpAddr, whom: Option<Mac>) -> Vec<u8> {
+pub fn direct(mac: Mac, from: IpAddr, to: IpAddr, whom: Option<Mac>) -> Vec<u8> {
     let mut frame = match (from, to) {
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let group = if whom.is_some() { to } else { solicited_nodes(to) };
@@ -123,11 +132,11 @@ pub(crate) fn direct(mac: Mac, from: IpAddr, to: IpAddr, whom: Option<Mac>) -> V
 }
 
 /// How much of a frame [`answer`] looks at.
-pub(crate) const ANSWER: usize = 78;
+pub const ANSWER: usize = 78;
 
 /// Who answers a probe with this frame: an ARP reply to no address, or an advertisement, which cannot be told from one
 /// that nobody asked for.
-pub(crate) fn answer(frame: &[u8]) -> Option<IpAddr> {
+pub fn answer(frame: &[u8]) -> Option<IpAddr> {
     let at = |from: usize, to: usize| frame.get(from..to);
     if at(12, 14)? == ETHERTYPE_ARP {
         let is_reply = at(14, 22)? == [0, 1, 0x08, 0x00, 6, 4, 0, 2] && at(38, 42)? == [0; 4];
@@ -141,12 +150,28 @@ pub(crate) fn answer(frame: &[u8]) -> Option<IpAddr> {
 }
 
 /// The MAC in an ARP reply of whoever sent it.
-pub(crate) fn answerer(frame: &[u8]) -> Option<Mac> {
+pub fn answerer(frame: &[u8]) -> Option<Mac> {
     frame.get(22..28).and_then(Mac::from_bytes)
 }
 
+/// Who answers a probe with this frame, and the MAC that it gives for it.
+pub fn answers(frame: &[u8]) -> Option<(IpAddr, Mac)> {
+    let ip = answer(frame)?;
+    let option = || {
+        let option = frame.get(ANSWER..ANSWER + 8)?;
+        let (kind, mac) = option.split_at(2);
+        (kind == [TARGET_ADDRESS, 1]).then(|| Mac::from_bytes(mac))?
+    };
+    let mac = match ip {
+        IpAddr::V4(_) => answerer(frame),
+        // Who is asked by nobody in particular has to give it (RFC 4861 7.2.4); or else who sent it is meant.
+        IpAddr::V6(_) => option().or_else(|| frame.get(6..12).and_then(Mac::from_bytes)),
+    };
+    Some((ip, mac?))
+}
+
 /// Who answers a solicitation with this ICMPv6 message, and the MAC that it gives for it.
-pub(crate) fn advertised(message: &[u8]) -> Option<(IpAddr, Option<Mac>)> {
+pub fn advertised(message: &[u8]) -> Option<(IpAddr, Option<Mac>)> {
     let at = |from: usize, to: usize| message.get(from..to);
     let is_answer = at(0, 1)? == [ADVERTISEMENT] && at(4, 5)?.first()? & SOLICITED != 0;
     let target: [u8; 16] = at(8, 24)?.try_into().ok()?;
@@ -217,7 +242,7 @@ fn solicited_nodes(ip: Ipv6Addr) -> Ipv6Addr {
 }
 
 /// The Internet checksum (RFC 1071) over parts of even length.
-pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
+pub fn checksum(parts: &[&[u8]]) -> u16 {
     let words = parts.iter().flat_map(|part| part.chunks_exact(2));
     let mut sum: u32 = words
         .map(|word| word.iter().fold(0, |word, byte| word << 8 | u32::from(*byte)))
@@ -361,6 +386,28 @@ mod tests {
         );
         let reply = "525400aa0010 020000000001 0806  0001 0800 06 04 0002 020000000001 0a4d0001";
         assert_eq!(answerer(&hex(reply)), Some(mac));
+    }
+
+    #[test]
+    fn an_answer_gives_the_mac_of_who_answers() {
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let reply = "525400aa0010 020000000009 0806  0001 0800 06 04 0002
+                     020000000001 0a4d0001  525400aa0010 00000000";
+        assert_eq!(answers(&hex(reply)), Some((ip("10.77.0.1"), mac)));
+        let nobody = reply.replace("020000000001 0a4d0001", "000000000000 0a4d0001");
+        assert_eq!(answers(&hex(&nobody)), None);
+        let told = "333300000001 020000000009 86dd  60000000 0020 3a ff
+                    fe800000000000000000000000000001 ff020000000000000000000000000001
+                    8800 0000 20000000 fe800000000000000000000000000001";
+        let with = format!("{told} 02 01 020000000001");
+        assert_eq!(answers(&hex(&with)), Some((ip("fe80::1"), mac)));
+        assert_eq!(
+            answers(&hex(told)),
+            Some((ip("fe80::1"), Mac([2, 0, 0, 0, 0, 9])))
+        );
+        for length in 0..78 {
+            assert_eq!(answers(&hex(&with)[..length]), None);
+        }
     }
 
     #[test]

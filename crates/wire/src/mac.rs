@@ -5,18 +5,19 @@ use std::str::FromStr;
 
 /// Six bytes; written `aa:bb:cc:dd:ee:ff`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Mac(pub(crate) [u8; 6]);
+pub struct Mac(pub [u8; 6]);
 
 /// The text is not six pairs of hexadecimal digits.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a MAC address")]
-pub(crate) struct NotAMac;
+pub struct NotAMac;
 
 impl Mac {
-    pub(crate) const BROADCAST: Self = Self([0xff; 6]);
+    /// Everybody.
+    pub const BROADCAST: Self = Self([0xff; 6]);
 
     /// From the bytes of a netlink attribute; `None` for other link layers and for an address of zeros.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: [u8; 6] = bytes.try_into().ok()?;
         (bytes != [0; 6]).then_some(Self(bytes))
     }
