@@ -6,7 +6,8 @@ use godwit_rig::slice;
 use crate::stage::Stage;
 use crate::{
     arrivals, buttons, calls, cuts, doctor, doubts, fabrics, hardware, hooks, measures, modular, moves,
-    obstacles, operators, options, pairs, pauses, policies, refusals, stays, steering, teamed, troubles,
+    networks, obstacles, operators, options, pairs, pauses, policies, refusals, stays, steering, teamed,
+    troubles,
 };
 
 /// A story's name, and what tells it.
@@ -78,6 +79,10 @@ const REFUSALS: &[Told] = &[
     (
         "a_plan_says_how_many_huge_pages_are_missing",
         obstacles::no_huge_pages,
+    ),
+    (
+        "the_network_of_the_destination_is_proved_or_missed",
+        networks::proved,
     ),
 ];
 

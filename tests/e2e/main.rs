@@ -17,6 +17,7 @@ mod kills;
 mod measures;
 mod modular;
 mod moves;
+mod networks;
 mod obstacles;
 mod operators;
 mod options;
