@@ -149,7 +149,14 @@ pub(crate) fn link_cut_on_arrival(stage: &Stage) -> Result<()> {
     troubled.strikes();
     network::part(&stage.place, true)?;
     let id = moving.last.id.clone();
-    troubled.ends("the link cut as the guest arrives", Host::Beta)?;
+    let measured = troubled.ends("the link cut as the guest arrives", Host::Beta);
+    match measured {
+        // Both have its addresses, and the client hears now this one and now that.
+        Err(error) if stage.guest_on(Host::Alpha)? == "running" => {
+            godwit_rig::say(format!("alpha's copy ran before all was measured: {error:#}"));
+        }
+        measured => measured?,
+    }
     // Longer than the keepalive: from here on libvirt does nothing more by itself.
     std::thread::sleep(Duration::from_secs(45));
     let copy = stage.guest_on(Host::Alpha)?;
