@@ -42,9 +42,8 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(super) struct Uplinks {
     bridge_ports: BridgePorts,
     macs: Vec<MacAddress>,
-    /// Opened when the guest stops.
-    ports: Vec<Watcher>,
-    looks: bool,
+    /// Opened when the guest stops; `None` until then.
+    ports: Option<Vec<Watcher>>,
     known: Known,
     /// While the tap is there: the newest, each until it was seen at the tap.
     recent: VecDeque<Seen>,
@@ -88,8 +87,7 @@ impl Uplinks {
         Uplinks {
             bridge_ports: Sysfs::new(root).bridge_ports(tap),
             macs: macs.to_vec(),
-            ports: Vec::new(),
-            looks: false,
+            ports: None,
             known: Known::default(),
             recent: VecDeque::new(),
             early: VecDeque::new(),
@@ -107,22 +105,21 @@ impl Uplinks {
 
     /// Begins to look on, if it has not.
     pub(super) fn watch(&mut self) {
-        if self.looks {
+        if self.ports.is_some() {
             return;
         }
-        self.looks = true;
         let open = |port: &String| {
             let opened = Watcher::of(port, &Only::Arriving(&self.macs));
             opened
                 .inspect_err(|error| debug!(port, "what comes when the guest has gone is not seen: {error}"))
                 .ok()
         };
-        self.ports = self.bridge_ports.ports.iter().filter_map(open).collect();
+        self.ports = Some(self.bridge_ports.ports.iter().filter_map(open).collect());
     }
 
     /// Whether anything can be seen.
     pub(super) fn is_blind(&self) -> bool {
-        self.ports.is_empty()
+        self.ports.as_ref().is_none_or(Vec::is_empty)
     }
 
     /// A frame for the guest got to its tap.
@@ -130,7 +127,7 @@ impl Uplinks {
         if self.known.flows.len() < MOST_FLOWS {
             self.known.flows.insert(likeness::flow(frame));
         }
-        if !self.looks {
+        if self.ports.is_none() {
             return;
         }
         let alike = Likeness::of(frame);
@@ -155,15 +152,17 @@ impl Uplinks {
 
     /// Takes in what has come. While the tap is there, to be followed by what got to it.
     pub(super) fn look(&mut self) {
-        for port in 0..self.ports.len() {
+        let mut ports = self.ports.take();
+        for (port, watcher) in ports.iter_mut().flatten().enumerate() {
             // One that has gone, or cannot be read, says nothing any more. A flood waits for the next look.
             for _ in 0..MOST_AT_ONCE {
-                let Ok(Next::Frame(frame)) = self.ports[port].next() else {
+                let Ok(Next::Frame(frame)) = watcher.next() else {
                     break;
                 };
                 self.came(port, frame);
             }
         }
+        self.ports = ports;
         if !self.gone {
             while self
                 .recent
@@ -281,7 +280,7 @@ mod tests {
         };
         Uplinks {
             bridge_ports,
-            looks: true,
+            ports: Some(Vec::new()),
             ..Uplinks::of(
                 Path::new("/nowhere"),
                 "vnet0",

@@ -66,6 +66,8 @@ pub(crate) struct Sent {
     pub(crate) unwatched: bool,
     /// A stale copy got some.
     pub(crate) stale: bool,
+    /// It stood still on both hosts, until somebody ran it again.
+    pub(crate) torn: bool,
 }
 
 impl Frame {

@@ -187,6 +187,9 @@ impl Model {
             Stage::SwitchOver if job.fate == Fate::Torn => {
                 self.set_domain(guest, job.from, Domain::Torn);
                 self.set_domain(guest, job.to, Domain::Torn);
+                if let Some(sent) = self.sent_now(guest) {
+                    sent.torn = true;
+                }
                 job.stage = Stage::Over { reported_ok: false };
             }
             Stage::SwitchOver => self.run_there(guest, &mut job),

@@ -319,10 +319,8 @@ impl Storm {
                 }
             }
             for at in model.guests[guest].stale.clone() {
-                let paused = model
-                    .body(guest, at)
-                    .is_some_and(|body| body.domain == Domain::Paused);
-                if paused {
+                let state = model.body(guest, at).map(|body| body.domain);
+                if state == Some(Domain::Paused) {
                     info!("a person destroys the stale copy of guest {guest} on host {at}");
                     model.forget(guest, at);
                 }

@@ -120,9 +120,11 @@ fn check_frames(model: &Model, host: HostId, record: &api::Migration) -> Result<
     let died = model.hosts[host].deaths > sent.deaths;
     let (missing, late) = match (&record.kept, record.moved()) {
         (Some(kept), _) if !kept.not_kept.is_empty() => return Ok(()),
+        // It ran nowhere again.
+        (Some(_), Moved::Gone) => return Ok(()),
         (Some(kept), Moved::Yes) => (kept.frames - kept.delivered - kept.brought, kept.late),
         (Some(kept), _) => (kept.frames - kept.returned, 0),
-        (None, _) if sent.unwatched || sent.stale || died => return Ok(()),
+        (None, _) if sent.unwatched || sent.stale || sent.torn || died => return Ok(()),
         (None, _) => (0, 0),
     };
     let (lost, behind, id) = (sent.lost(), sent.behind, &record.id);
