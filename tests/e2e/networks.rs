@@ -4,10 +4,13 @@ use anyhow::{Context, Result, ensure};
 use godwit_rig::Host;
 use godwit_rig::godwit::Move;
 use godwit_rig::guest::WEB_1;
-use godwit_rig::network::CLIENT;
+use godwit_rig::network::{self, CLIENT};
 use serde_json::Value;
 
 use crate::stage::{PATIENCE, Stage};
+
+/// Of beta's bridge for standbys.
+const UPLINK: &str = "beta-up";
 
 /// Who proved the network is told; without the bridge's uplink it is told that nobody did, by a plan and by a move, which arrives.
 pub(crate) fn proved(stage: &Stage) -> Result<()> {
@@ -52,7 +55,7 @@ pub(crate) fn proved(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
-/// Beta's bridge for standbys has no way out, until this is dropped.
+/// The switch lets nothing through to beta's bridge for standbys, as where a port lacks the VLAN, until this is dropped.
 struct Unplugged<'a> {
     stage: &'a Stage,
 }
@@ -60,15 +63,15 @@ struct Unplugged<'a> {
 impl Unplugged<'_> {
     fn begin(stage: &Stage) -> Result<Unplugged<'_>> {
         let out = Unplugged { stage };
-        stage.on(Host::Beta, "ip link set up0 nomaster")?;
+        network::cable(&stage.place, UPLINK, false)?;
         Ok(out)
     }
 }
 
 impl Drop for Unplugged<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.stage.on(Host::Beta, "ip link set up0 master br0") {
-            godwit_rig::say(format!("beta's bridge stays without its uplink: {error:#}"));
+        if let Err(error) = network::cable(&self.stage.place, UPLINK, true) {
+            godwit_rig::say(format!("beta's uplink stays cut: {error:#}"));
         }
     }
 }

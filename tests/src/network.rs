@@ -54,9 +54,9 @@ pub(crate) fn up_flat(place: &Place, taps: [&str; 2]) -> Result<()> {
         .try_for_each(|name| tap(place, name, BRIDGES[0].0))
 }
 
-/// Takes the cable of a flat guest's port out of the switch, or puts it back. The port itself keeps its carrier, and
+/// Takes the cable of a port out of the switch, or puts it back; of a host's uplink it is `HOST-up`. The port itself keeps its carrier, and
 /// notices nothing.
-pub(crate) fn cable(place: &Place, tap: &str, plugged: bool) -> Result<()> {
+pub fn cable(place: &Place, tap: &str, plugged: bool) -> Result<()> {
     // States of a port (BR_STATE_DISABLED, BR_STATE_FORWARDING). Out of the bridge it would be a port of this machine itself.
     let state = if plugged { "3" } else { "0" };
     let mut bridge = command("bridge", ["-n", &place.namespace(), "link", "set", "dev", tap]);
