@@ -122,10 +122,11 @@ fn check_frames(model: &Model, host: HostId, record: &api::Migration) -> Result<
         (Some(kept), _) if !kept.not_kept.is_empty() => return Ok(()),
         // It ran nowhere again.
         (Some(_), Moved::Gone) => return Ok(()),
-        // Some were given to what libvirt said had stayed: what they were behind the destination cannot tell.
         (Some(kept), Moved::Yes) => {
             let missing = kept.frames - kept.delivered - kept.brought;
-            (missing, kept.late + kept.returned)
+            // Some were given to what libvirt said had stayed: what the guest's own came behind was not asked any more.
+            let split = kept.returned > 0;
+            (missing, if split { u64::MAX } else { kept.late })
         }
         (Some(kept), _) => (kept.frames - kept.returned, 0),
         (None, _) if sent.unwatched || sent.stale || sent.torn || died => return Ok(()),
