@@ -24,7 +24,10 @@ pub fn of(place: &Place, migration: &Migration) -> Result<Vec<Between>> {
     let mut all = Vec::new();
     for host in Host::ALL {
         // A host that lost its power has left zeros in it.
-        let line = format!("grep --text -h 'migration={}.* to=' /var/log/godwitd.log", migration.id);
+        let line = format!(
+            "grep --text -h 'migration={}.* to=' /var/log/godwitd.log",
+            migration.id
+        );
         let log = ssh::output(place, host, &line).context("the daemon's log")?;
         all.extend(on_host(migration, host.name(), &log)?);
     }
