@@ -25,7 +25,10 @@ use std::{
 use godwit_migration::{
     Brief, Cause, Entry, Event, Guest, GuestRefusal, HostRefusal, Migration, Phase, Refusal,
 };
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
 use tracing::info;
 
 pub use self::{awaited::Awaited, expected::Expected, left::Had, running::Running};
@@ -62,6 +65,10 @@ struct Inner<W> {
 
 /// How long a caller waits for an operation to take what it is told. Longer than a write of the journal.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was seen of a guest longer ago is looked at again before its move begins: meanwhile it may have stopped, and its VF may be
+/// another guest's.
+const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct Handle {
@@ -136,6 +143,7 @@ impl<W: World> Coordinator<W> {
         self.open()?;
         let options = self.options(wanted)?;
         // libvirt and the agent may take their time: nobody waits for them behind the lock.
+        let looked = Instant::now();
         let mut known = self.known(&wanted.guest).await?;
         self.check_destination(&known.facts.guest, destination)?;
         let found = match self.look_ahead(wanted, &known.facts, &options).await {
@@ -146,7 +154,8 @@ impl<W: World> Coordinator<W> {
                 return made.map_or(Err(refused), |made| Ok((made.brief.id, Ahead::default())));
             }
         };
-        if self.take_over(&known.facts.guest.uuid).await? {
+        let taken_over = self.take_over(&known.facts.guest.uuid).await?;
+        if taken_over || looked.elapsed() > FRESH {
             known = self.known(&wanted.guest).await?;
         }
         let begun = self.alone_with(known, Some(destination)).await;

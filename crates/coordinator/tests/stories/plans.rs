@@ -315,6 +315,27 @@ fn a_destination_that_is_starting_again_is_looked_at_when_it_answers() {
     });
 }
 
+/// Its VF may be another guest's by then, which a move of what was seen before would clean.
+#[test]
+fn a_guest_that_has_gone_when_its_destination_answers_is_not_moved() {
+    let two = Two::new();
+    two.live(async |alpha, _| {
+        alpha
+            .world
+            .set(|knobs| (knobs.cut, knobs.away) = (true, Some(12)));
+        let goes = async {
+            alpha.world.until(|world| world.knobs().greetings >= 6).await;
+            alpha.world.set(|knobs| knobs.guests.clear());
+        };
+        let (no, ()) = tokio::join!(create(&alpha, &[]), goes);
+        assert_eq!(no.unwrap_err().failure.reason, "GUEST_UNKNOWN");
+        assert_eq!(
+            (alpha.world.phases(), alpha.peek().migrations()),
+            (vec![], vec![])
+        );
+    });
+}
+
 #[test]
 fn what_has_to_be_known_and_cannot_be_asked_keeps_a_move_from_beginning() {
     let two = Two::new();
