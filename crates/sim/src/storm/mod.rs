@@ -4,6 +4,7 @@
 mod guests;
 mod one;
 mod pairs;
+mod person;
 mod plan;
 mod verdict;
 

@@ -11,7 +11,7 @@ use tonic::Request;
 use tracing::info;
 
 use super::{
-    Tally,
+    Tally, person,
     plan::{Act, Ask, Plan, STORMY, To},
     verdict,
 };
@@ -19,7 +19,7 @@ use crate::{
     Layout,
     chance::Chance,
     cluster::{Cluster, Journals, LOOKS_AFTER, cancel},
-    model::{Domain, GuestId, HostId},
+    model::{GuestId, HostId},
     pace::Pace,
     world::PretendWorld,
 };
@@ -288,7 +288,7 @@ impl Storm {
         loop {
             tokio::time::sleep(pause).await;
             self.unbroken()?;
-            self.person();
+            person::acts(self);
             let mut open = Vec::new();
             for host in 0..self.cluster.hosts() {
                 let all = self.migrations(host, "").await?;
@@ -304,27 +304,6 @@ impl Storm {
                 return Err(format!("it never settles: {}", open.join("; ")));
             }
             pause = (pause * 2).min(Duration::from_secs(300));
-        }
-    }
-
-    /// After a split, somebody destroys the suspended copy that is left: nobody else may. Where post-copy broke somebody resumes it, or the
-    /// destination has lost its half.
-    fn person(&self) {
-        let mut model = self.cluster.shared.model();
-        for guest in 0..model.guests.len() {
-            if model.is_torn(guest) {
-                match self.plan.seed % 2 {
-                    0 => model.resume_post_copy(guest),
-                    _ => model.lose_half(guest),
-                }
-            }
-            for at in model.guests[guest].stale.clone() {
-                let state = model.body(guest, at).map(|body| body.domain);
-                if state == Some(Domain::Paused) {
-                    info!("a person destroys the stale copy of guest {guest} on host {at}");
-                    model.forget(guest, at);
-                }
-            }
         }
     }
 

@@ -199,6 +199,7 @@ fn kind(chance: &mut Chance, phase: Phase) -> Kind {
     let all = [
         Kind::Crash(seconds(chance, 30)),
         Kind::Cut(seconds(chance, 30)),
+        Kind::Part(seconds(chance, 30)),
         Kind::Stop,
         Kind::Reboot,
         Kind::Cancel,
@@ -208,8 +209,8 @@ fn kind(chance: &mut Chance, phase: Phase) -> Kind {
     ];
     // Awaiting cannot fail, only libvirt's job can hang in a transfer, and a queue is waited in without a deadline.
     let possible = match phase {
-        Phase::Await | Phase::Hold => &all[..5],
-        Phase::Transfer | Phase::Queue => &all[..7],
+        Phase::Await | Phase::Hold => &all[..6],
+        Phase::Transfer | Phase::Queue => &all[..8],
         _ => &all[..],
     };
     chance.pick(possible)
@@ -218,9 +219,7 @@ fn kind(chance: &mut Chance, phase: Phase) -> Kind {
 /// Where a source's journal may be lost: nothing was done to the guest yet.
 pub(super) const FORGETS: [Phase; 2] = [Phase::Reserve, Phase::Queue];
 
-/// A post-copy that breaks is not among them, nor are daemons that hear each other no more: with these two of ten thousand storms still go
-/// wrong.
-pub(super) const FATES: [Fate; 7] = [
+pub(super) const FATES: [Fate; 8] = [
     Fate::MovedButError,
     Fate::FailsBefore,
     Fate::FailsPaused,
@@ -228,4 +227,5 @@ pub(super) const FATES: [Fate; 7] = [
     Fate::Split,
     Fate::Hangs,
     Fate::Slow,
+    Fate::Torn,
 ];
