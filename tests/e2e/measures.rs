@@ -10,9 +10,6 @@ use crate::stage::Stage;
 /// there, and the guest's clock stands still.
 const PHASES: [&str; 4] = ["fail-over", "unplug", "plug", "fail-back"];
 
-/// Datagrams, a hundred a second, that a move may lose outside its transfer on a machine whose emulators are kept waiting.
-const STARVED: u64 = 5;
-
 /// Both ask a hundred times a second, not at the same instants, and each loses what it loses by itself: a probe is lost on its
 /// way there or back, and a datagram of the meter on one of them.
 pub(crate) fn agrees_with_the_meter(stage: &Stage) -> Result<()> {
@@ -85,10 +82,9 @@ pub(crate) fn nothing_is_lost_in_the_pause(stage: &Stage) -> Result<()> {
         let elsewhere = measured.losses.iter().filter(|(phase, _)| *phase != "transfer");
         let elsewhere = elsewhere.fold(Loss::default(), |all, (_, loss)| all.plus(*loss));
         println!("    outside the transfer: {elsewhere:?}");
-        // None where nothing else is at work on this machine; up to four have been seen to be lost beside builds. A switch without care
-        // loses dozens.
+        // Of what the guest sent as it stopped, one has been seen to be lost, and its neighbours come as the VF is plugged.
         ensure!(
-            elsewhere.to_guest.1 <= STARVED && elsewhere.from_guest.1 <= STARVED,
+            elsewhere.to_guest.1 == 0 && elsewhere.from_guest.1 <= 1,
             "lost outside the transfer: {:?}",
             measured.losses
         );

@@ -2,6 +2,11 @@
 
 use super::*;
 
+async fn plan_of(sim: &Pretend, request: api::PlanMigrationRequest) -> api::PlanMigrationResponse {
+    let plan = sim.on(0).await.plan_migration(request).await;
+    plan.unwrap().into_inner()
+}
+
 /// Whether it would move, and what a plan finds: severity, reason, what it is about.
 async fn planned(sim: &Pretend, guest: &str, bandwidth: u64) -> (bool, Vec<String>) {
     let request = api::PlanMigrationRequest {
@@ -13,8 +18,7 @@ async fn planned(sim: &Pretend, guest: &str, bandwidth: u64) -> (bool, Vec<Strin
         }),
         ..Default::default()
     };
-    let plan = sim.on(0).await.plan_migration(request).await.unwrap();
-    let plan = plan.into_inner();
+    let plan = plan_of(sim, request).await;
     // An agent or a host that is older tells less.
     let older = |skipped: &api::NotChecked| skipped.why.contains("is older than this");
     assert!(plan.not_checked.iter().all(older), "{plan:?}");
@@ -135,13 +139,7 @@ async fn certificates_are_missed_where_they_are_needed() {
             }),
             ..Default::default()
         };
-        let plan = sick
-            .on(0)
-            .await
-            .plan_migration(request)
-            .await
-            .unwrap()
-            .into_inner();
+        let plan = plan_of(&sick, request).await;
         let told: Vec<_> = plan
             .findings
             .iter()
@@ -187,13 +185,7 @@ async fn the_same_network_is_proved_or_it_is_told_why_not() {
             destination: "beta".into(),
             ..Default::default()
         };
-        let plan = sim
-            .on(0)
-            .await
-            .plan_migration(request)
-            .await
-            .unwrap()
-            .into_inner();
+        let plan = plan_of(&sim, request).await;
         let request = CreateMigrationRequest {
             guest: "web-1".into(),
             destination: "beta".into(),
