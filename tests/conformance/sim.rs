@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use godwit_rig::faults::Fault;
 use godwit_rig::godwit::Answer;
 use godwit_rig::{Host, Place, command};
@@ -82,8 +82,12 @@ impl Arm for Sim {
         sim.arg(&self.sockets);
         for (host, fault) in faults {
             let (phase, kind) = match fault {
-                Fault::Die(_, phase) => (phase, "crash".to_owned()),
-                Fault::Fail(phase, times) => (phase, format!("fail:{times}")),
+                Fault::Die(_, phase) => (*phase, "crash".to_owned()),
+                Fault::Fail(phase, times) => (*phase, format!("fail:{times}")),
+                Fault::Silent => ("unplug", "silent".to_owned()),
+                Fault::Refused | Fault::NoAgent(_) | Fault::NoVf(_) | Fault::Pause(..) => {
+                    bail!("the simulator has no such fault as {fault:?}")
+                }
             };
             sim.args(["--fault", &format!("{phase}@{host}={kind}")]);
         }
