@@ -64,8 +64,6 @@ pub(crate) struct Sent {
     pub(crate) stopped: bool,
     /// No daemon looked on to its end.
     pub(crate) unwatched: bool,
-    /// A stale copy got some.
-    pub(crate) stale: bool,
     /// It stood still on both hosts, until somebody ran it again.
     pub(crate) torn: bool,
 }
@@ -228,9 +226,8 @@ impl Model {
         for (host, tap) in &mut taps {
             let got = tap.turn(self.runs(guest, *host), emulated(guest));
             // What a stale copy gets is none of the guest's, and its host cannot tell it from the guest.
-            match self.guests[guest].stale.contains(host) {
-                true => flow.now.stale |= !got.is_empty(),
-                false => got.iter().for_each(|frame| flow.get(frame)),
+            if !self.guests[guest].stale.contains(host) {
+                got.iter().for_each(|frame| flow.get(frame));
             }
         }
         flow.taps = taps;
@@ -259,6 +256,11 @@ impl Model {
     /// Of the guest's transfer now.
     pub(crate) fn sent_now(&mut self, guest: GuestId) -> Option<&mut Sent> {
         Some(&mut self.flows.get_mut(&guest)?.now)
+    }
+
+    /// The same, if it is that migration's: one whose job never began has sent nothing.
+    pub(crate) fn sent_in(&mut self, guest: GuestId, migration: &str) -> Option<&mut Sent> {
+        self.sent_now(guest).filter(|sent| sent.migration == migration)
     }
 
     /// Of the transfer of that migration, if there was one.

@@ -36,6 +36,7 @@ pub(super) const BEGUN_LATER: &str =
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     guest: GuestId,
+    migration: String,
     stage: Arc<watch::Sender<Stage>>,
     work: JoinHandle<Kept>,
 }
@@ -67,6 +68,7 @@ impl Keeper {
         Some(Keeper {
             shared: Arc::clone(shared),
             guest,
+            migration: brief.id.clone(),
             stage,
             work: tokio::spawn(source.keep()),
         })
@@ -78,7 +80,7 @@ impl Keeper {
         let patience = self.shared.pace.exactly(PATIENCE);
         match timeout(patience, &mut self.work).await {
             Ok(Ok(kept)) => {
-                if let Some(sent) = self.shared.model().sent_now(self.guest) {
+                if let Some(sent) = self.shared.model().sent_in(self.guest, &self.migration) {
                     sent.unwatched = false;
                 }
                 kept
@@ -101,7 +103,12 @@ pub(super) fn now() -> Instant {
 
 impl PretendWorld {
     /// Where a transfer's end is not told with what was kept, nobody can say that.
-    pub(super) fn note_unkept(&self, guest: GuestId, phase: Phase, worked: &Work<Report>) {
+    pub(super) fn note_unkept(
+        &self,
+        (guest, migration): (GuestId, &str),
+        phase: Phase,
+        worked: &Work<Report>,
+    ) {
         let told = match worked {
             Ok(report) => report.kept.is_some(),
             Err(Event::Failed(cause)) => cause.reason == ENDED,
@@ -109,7 +116,7 @@ impl PretendWorld {
         };
         if let Some(sent) = self
             .model()
-            .sent_now(guest)
+            .sent_in(guest, migration)
             .filter(|_| phase == Phase::Transfer && !told)
         {
             sent.unwatched = true;

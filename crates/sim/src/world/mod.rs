@@ -243,7 +243,7 @@ impl PretendWorld {
             Ok(report) => attempt.at_the_end().await.map(|()| report),
             failed => failed,
         };
-        self.note_unkept(guest, phase, &worked);
+        self.note_unkept((guest, &brief.id), phase, &worked);
         let mut event = worked.map_or_else(|event| event, Event::Done);
         self.measure_until(guest, (&brief, state), &mut event);
         // Between the work and the journal there is a moment in which a daemon can die.
