@@ -77,7 +77,7 @@ pub(crate) fn migration(view: &View) -> api::Migration {
         policy: policy(brief.policy).into(),
         queue_place: view.place,
         measurement: value.measured().as_ref().map(measured::measurement),
-        kept: value.kept().map(kept),
+        kept: value.kept().map(|told| kept(&told)),
         transfer: options(&brief.options),
     }
 }

@@ -428,7 +428,7 @@ pub struct Kept {
     /// The longest time that one was kept, milliseconds.
     #[prost(uint32, tag = "7")]
     pub longest_ms: u32,
-    /// Why none, or not all, were kept; empty: they were.
+    /// Why none, or not all, were kept, or why what became of them is not known; empty: they were.
     #[prost(string, tag = "8")]
     pub not_kept: ::prost::alloc::string::String,
     /// The destination's own network brought them as well: they were not delivered a second time.

@@ -247,6 +247,34 @@ fn a_transfer_that_failed_tells_what_became_of_the_frames_of_the_pause() {
     assert_eq!(again.moved(), Moved::No);
 }
 
+/// The copy at the source reads what comes for the guest, and looks to its host like the guest.
+#[test]
+fn of_a_guest_that_ran_on_both_hosts_it_is_said_that_nobody_knows_what_it_got() {
+    let kept = Kept {
+        frames: 3,
+        delivered: 3,
+        ..Kept::default()
+    };
+    for told in [None, Some(kept)] {
+        let host = Host::source();
+        let failed = Cause {
+            kept: told.clone().map(Box::new),
+            ..cause("TRANSFER")
+        };
+        host.world.once(Phase::Transfer, Event::Failed(failed));
+        host.world.once(Phase::Locate, facts::located(Verdict::OnBoth));
+        let id = host.live_fast(async |alpha| {
+            let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+            alpha.ended(&id).await.id
+        });
+        let again = host.live(async |alpha| alpha.ended(&id).await);
+        assert_eq!(again.moved(), Moved::Yes);
+        let said = again.kept.unwrap();
+        assert_eq!(said.frames, told.unwrap_or_default().frames);
+        assert!(said.not_kept.contains("ran on both hosts"), "{said:?}");
+    }
+}
+
 #[test]
 fn the_list_has_the_open_or_the_ended_ones() {
     let host = Host::source();

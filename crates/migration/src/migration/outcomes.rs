@@ -1,11 +1,15 @@
 //! The two outcomes: did the guest move, and is it accelerated? And what was counted of it.
 
-use super::{Acceleration, Event, Migration, Moved};
+use super::{Acceleration, Entry, Event, Migration, Moved};
 use crate::{
-    Kept, Measured, Role,
+    Kept, Measured, Role, Verdict,
     phase::{Course, Outcome, Phase, State},
     table,
 };
+
+/// Of the frames for a guest that libvirt ran on both hosts.
+const ON_BOTH: &str =
+    "the guest ran on both hosts for a time, and what the copy at the source read of them is not known";
 
 impl Migration {
     /// First outcome.
@@ -100,12 +104,25 @@ impl Migration {
         })
     }
 
-    /// What became of the frames of the pause, also of a transfer that failed.
-    pub fn kept(&self) -> Option<&Kept> {
-        self.entries.iter().rev().find_map(|entry| match &entry.event {
+    /// What became of the frames of the pause, also of a transfer that failed. Of a guest that ran on both hosts nobody can say it.
+    pub fn kept(&self) -> Option<Kept> {
+        let told = self.entries.iter().rev().find_map(|entry| match &entry.event {
             Event::Done(report) => report.kept.as_deref(),
             Event::Failed(cause) => cause.kept.as_deref(),
             _ => None,
-        })
+        });
+        let both = |entry: &Entry| {
+            matches!(
+                entry.event,
+                Event::Located {
+                    verdict: Verdict::OnBoth,
+                    ..
+                }
+            )
+        };
+        match self.entries.iter().any(both) {
+            true => Some(told.cloned().unwrap_or_default().and(Kept::not(ON_BOTH))),
+            false => told.cloned(),
+        }
     }
 }

@@ -122,14 +122,9 @@ fn check_frames(model: &Model, host: HostId, record: &api::Migration) -> Result<
         (Some(kept), _) if !kept.not_kept.is_empty() => return Ok(()),
         // It ran nowhere again.
         (Some(_), Moved::Gone) => return Ok(()),
-        (Some(kept), Moved::Yes) => {
-            let missing = kept.frames - kept.delivered - kept.brought;
-            // Some were given to what libvirt said had stayed: what the guest's own came behind was not asked any more.
-            let split = kept.returned > 0;
-            (missing, if split { u64::MAX } else { kept.late })
-        }
+        (Some(kept), Moved::Yes) => (kept.frames - kept.delivered - kept.brought, kept.late),
         (Some(kept), _) => (kept.frames - kept.returned, 0),
-        (None, _) if sent.unwatched || sent.stale || sent.torn || died => return Ok(()),
+        (None, _) if sent.unwatched || sent.torn || died => return Ok(()),
         (None, _) => (0, 0),
     };
     let (lost, behind, id) = (sent.lost(), sent.behind, &record.id);
