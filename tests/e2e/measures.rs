@@ -62,7 +62,7 @@ pub(crate) fn agrees_with_the_meter(stage: &Stage) -> Result<()> {
 pub(crate) fn nothing_is_lost_in_the_pause(stage: &Stage) -> Result<()> {
     let probe = build::build_static(&stage.place, "godwit-probe")?;
     for from in [Host::Alpha, Host::Beta] {
-        let measured = measure::one_move(&stage.place, &probe, from, |_| {})?;
+        let (measured, hops) = measure::traced_move(&stage.place, &probe, from)?;
         ensure!(
             measured.code == 0,
             "exit code {}: {}",
@@ -82,6 +82,9 @@ pub(crate) fn nothing_is_lost_in_the_pause(stage: &Stage) -> Result<()> {
         let elsewhere = measured.losses.iter().filter(|(phase, _)| *phase != "transfer");
         let elsewhere = elsewhere.fold(Loss::default(), |all, (_, loss)| all.plus(*loss));
         println!("    outside the transfer: {elsewhere:?}");
+        for lost in &hops {
+            println!("    lost {lost}");
+        }
         // Of what the guest sent as it stopped, one has been seen to be lost, and its neighbours come as the VF is plugged.
         ensure!(
             elsewhere.to_guest.1 == 0 && elsewhere.from_guest.1 <= 1,

@@ -39,6 +39,7 @@ pub mod flat;
 pub mod godwit;
 pub mod guest;
 pub mod guests;
+pub mod hops;
 pub mod host;
 pub mod images;
 pub mod install;

@@ -27,6 +27,43 @@ impl Loss {
     }
 }
 
+/// A datagram that never came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lost {
+    /// Or by it.
+    pub to_guest: bool,
+    /// Which.
+    pub number: u64,
+    /// When it was sent to the guest, or about when it would have come from it; seconds since 1970 by this machine's clock.
+    pub at: f64,
+    /// That instant's.
+    pub phase: String,
+}
+
+/// Each of them.
+pub fn lost(record: &[Line], spans: &[Span]) -> Vec<Lost> {
+    let arrivals = arrivals(record);
+    let each = record.iter().filter_map(|line| {
+        let (to_guest, number, at) = match *line {
+            Line::Sent {
+                number,
+                at,
+                arrived: false,
+            } => (true, number, at),
+            Line::Missing { number } => (false, number, about_when(&arrivals, number)),
+            _ => return None,
+        };
+        let phase = phase_at(spans, at).to_owned();
+        Some(Lost {
+            to_guest,
+            number,
+            at,
+            phase,
+        })
+    });
+    each.collect()
+}
+
 /// Losses by the name of the phase.
 pub fn by_phase(record: &[Line], spans: &[Span]) -> BTreeMap<String, Loss> {
     let mut phases: BTreeMap<String, Loss> = BTreeMap::new();
@@ -40,24 +77,29 @@ pub fn by_phase(record: &[Line], spans: &[Span]) -> BTreeMap<String, Loss> {
         sum.0 += 1;
         sum.1 += u64::from(lost);
     };
-    let mut arrivals: Vec<(u64, f64)> = Vec::new();
     for line in record {
-        match *line {
-            Line::Sent { at, arrived, .. } => count(at, !arrived, false),
-            Line::Received { number, at } => arrivals.push((number, at)),
-            Line::Missing { .. } | Line::Total { .. } | Line::Stream { .. } => {}
+        if let Line::Sent { at, arrived, .. } = *line {
+            count(at, !arrived, false);
         }
     }
-    arrivals.sort_by_key(|(number, _)| *number);
-    for (_, at) in &arrivals {
-        count(*at, false, true);
+    for (_, at) in arrivals(record) {
+        count(at, false, true);
     }
-    for line in record {
-        if let Line::Missing { number } = *line {
-            count(about_when(&arrivals, number), true, true);
-        }
+    for one in lost(record, spans).iter().filter(|one| !one.to_guest) {
+        count(one.at, true, true);
     }
     phases
+}
+
+/// The guest's numbers that came, in their order, and when they did.
+fn arrivals(record: &[Line]) -> Vec<(u64, f64)> {
+    let arrived = record.iter().filter_map(|line| match *line {
+        Line::Received { number, at } => Some((number, at)),
+        _ => None,
+    });
+    let mut arrived: Vec<(u64, f64)> = arrived.collect();
+    arrived.sort_by_key(|(number, _)| *number);
+    arrived
 }
 
 /// When a lost number would have come, between the arrivals of those before and after it.
@@ -77,7 +119,7 @@ fn about_when(arrivals: &[(u64, f64)], number: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Loss, about_when, by_phase};
+    use super::{Loss, about_when, by_phase, lost};
     use crate::prober::Line;
     use crate::timeline::Span;
 
@@ -113,6 +155,12 @@ mod tests {
             Line::Received { number: 2, at: 2.6 },
             Line::Missing { number: 1 },
         ];
+        let each: Vec<_> = lost(&record, &spans)
+            .into_iter()
+            .map(|one| (one.to_guest, one.number, one.phase))
+            .collect();
+        let in_transfer = |to_guest| (to_guest, 1, "transfer".to_owned());
+        assert_eq!(each, [in_transfer(true), in_transfer(false)]);
         let phases = by_phase(&record, &spans);
         assert_eq!(
             phases["before"],

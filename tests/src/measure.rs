@@ -10,8 +10,9 @@ use anyhow::{Result, ensure};
 use crate::counters::{self, Traffic};
 use crate::godwit::{self, Migration, Move};
 use crate::guest::{Guest, WEB_1, domain_state};
-use crate::losses::{Loss, by_phase};
-use crate::prober::Prober;
+use crate::hops::Hops;
+use crate::losses::{Loss, by_phase, lost};
+use crate::prober::{Line, Prober};
 use crate::timeline::{Span, spans};
 use crate::{Host, Place, clock, ssh};
 
@@ -53,13 +54,30 @@ pub fn one_move(place: &Place, probe: &Path, from: Host, tell: impl FnMut(&Migra
     begun_move(place, probe, from, tell).map(|(_, measured)| measured)
 }
 
+/// The same; and where each datagram that was lost had been seen.
+pub fn traced_move(place: &Place, probe: &Path, from: Host) -> Result<(Measured, Vec<String>)> {
+    let hops = Hops::begin(place, probe, (WEB_1, from))?;
+    let (_, measured, record) = recorded_move(place, probe, from, |_| {})?;
+    let seen = hops.of(&lost(&record, &measured.spans))?;
+    Ok((measured, seen))
+}
+
 /// The same with the time of the command, by this machine's clock: a record begins later.
 pub fn begun_move(
     place: &Place,
     probe: &Path,
     from: Host,
-    mut tell: impl FnMut(&Migration),
+    tell: impl FnMut(&Migration),
 ) -> Result<(f64, Measured)> {
+    recorded_move(place, probe, from, tell).map(|(begun, measured, _)| (begun, measured))
+}
+
+fn recorded_move(
+    place: &Place,
+    probe: &Path,
+    from: Host,
+    mut tell: impl FnMut(&Migration),
+) -> Result<(f64, Measured, Vec<Line>)> {
     let ahead = clock::offsets(place)?;
     let prober = Prober::start(place, probe, RATE)?;
     sleep(MARGIN);
@@ -85,7 +103,7 @@ pub fn begun_move(
         migration,
         ..seen
     };
-    Ok((begun, measured))
+    Ok((begun, measured, record))
 }
 
 /// Where guest and traffic are, whoever moved them.

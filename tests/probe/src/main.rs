@@ -1,10 +1,12 @@
 //! Counts what is lost on the way to the guest and back, while the guest is moved.
 //!
 //! Each side sends numbered datagrams at one rate and notes which of the other's numbers arrive. Nothing is
-//! answered, so that a loss belongs to one direction. In the end the client asks the guest what it has seen.
+//! answered, so that a loss belongs to one direction. In the end the client asks the guest what it has seen. On the way
+//! between them it can be noted which number passes where.
 
 mod client;
 mod guest;
+mod hops;
 mod numbers;
 mod record;
 mod stream;
@@ -17,7 +19,9 @@ use std::time::Duration;
 
 const USAGE: &str = "usage: godwit-probe serve
        godwit-probe run --to ADDRESS --out FILE [--rate PER_SECOND] [--stream PER_SECOND] [--seconds SECONDS]
---stream adds a TCP connection with so many records a second, that come back. run ends after SECONDS, or without them when its standard input ends.";
+       godwit-probe hops --only NAMES --out FILE --seconds SECONDS
+--stream adds a TCP connection with so many records a second, that come back. run ends after SECONDS, or without them when its standard input ends.
+hops notes which numbers pass the interfaces whose names begin with one of NAMES (with commas between).";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -25,6 +29,10 @@ fn main() -> ExitCode {
         Some("serve") if words.len() == 1 => guest::serve(),
         Some("run") => match options(&words[1..]) {
             Some(options) => client::run(&options),
+            None => return complain(2, USAGE),
+        },
+        Some("hops") => match hops_options(&words[1..]) {
+            Some(options) => hops::watch(&options),
             None => return complain(2, USAGE),
         },
         _ => return complain(2, USAGE),
@@ -54,6 +62,24 @@ fn options(words: &[String]) -> Option<client::Options> {
         stream,
         out: out?,
         limit,
+    })
+}
+
+fn hops_options(words: &[String]) -> Option<hops::Options> {
+    let (mut only, mut out, mut limit) = (None, None, None);
+    for pair in words.chunks(2) {
+        let [name, value] = pair else { return None };
+        match name.as_str() {
+            "--only" => only = Some(value.split(',').map(str::to_owned).collect()),
+            "--out" => out = Some(PathBuf::from(value)),
+            "--seconds" => limit = Some(Duration::from_secs(value.parse().ok()?)),
+            _ => return None,
+        }
+    }
+    Some(hops::Options {
+        only: only?,
+        out: out?,
+        limit: limit?,
     })
 }
 

@@ -84,7 +84,7 @@ impl Datagram {
             .collect()
     }
 
-    fn read(bytes: &[u8]) -> Option<Datagram> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Datagram> {
         let words: Vec<u64> = bytes
             .chunks_exact(8)
             .map(|word| word.try_into().map(u64::from_le_bytes))
