@@ -158,6 +158,10 @@ const PAUSES: &[Told] = &[
         measures::nothing_is_lost_in_the_pause,
     ),
     (
+        "what_arrives_by_ipv6_is_not_lost",
+        measures::nothing_is_lost_by_ipv6,
+    ),
+    (
         "what_arrives_in_a_pause_of_seconds_is_not_lost",
         pauses::of_seconds,
     ),

@@ -1,10 +1,14 @@
 //! What Godwit says that a move has lost, beside what the rig's own meter says.
 
 use anyhow::{Context, Result, ensure};
+use godwit_rig::guest::WEB_1;
 use godwit_rig::losses::Loss;
 use godwit_rig::{Host, build, godwit, measure};
 
 use crate::stage::Stage;
+
+/// Beside the guest's own, for a while.
+const V6: &str = "fd77::100";
 
 /// The phases that the guest's probes are counted in, the transfer left out: what comes to a guest in its pause the meter counts
 /// there, and the guest's clock stands still.
@@ -60,9 +64,28 @@ pub(crate) fn agrees_with_the_meter(stage: &Stage) -> Result<()> {
 /// What arrives while the guest stands still between its hosts comes late, and is not lost, nor is anything else of the move: there and
 /// back.
 pub(crate) fn nothing_is_lost_in_the_pause(stage: &Stage) -> Result<()> {
+    nothing_is_lost_to(stage, WEB_1.address)
+}
+
+/// So it is with IPv6, whose neighbours are found by multicast.
+pub(crate) fn nothing_is_lost_by_ipv6(stage: &Stage) -> Result<()> {
+    let bond = |word: &str| {
+        let line = format!("ip -6 addr {word} {V6}/64 dev bond0");
+        let answer = WEB_1.shell(&stage.place, Host::Alpha, &line)?;
+        ensure!(answer.status == 0, "{line}: {}", answer.text);
+        anyhow::Ok(())
+    };
+    bond("add")?;
+    let told = nothing_is_lost_to(stage, V6);
+    // Where it came back to; one that was left elsewhere is switched off.
+    let undone = bond("del");
+    told.and(undone)
+}
+
+fn nothing_is_lost_to(stage: &Stage, address: &str) -> Result<()> {
     let probe = build::build_static(&stage.place, "godwit-probe")?;
     for from in [Host::Alpha, Host::Beta] {
-        let (measured, hops) = measure::traced_move(&stage.place, &probe, from)?;
+        let (measured, hops) = measure::traced_move(&stage.place, &probe, from, address)?;
         ensure!(
             measured.code == 0,
             "exit code {}: {}",

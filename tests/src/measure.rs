@@ -54,10 +54,15 @@ pub fn one_move(place: &Place, probe: &Path, from: Host, tell: impl FnMut(&Migra
     begun_move(place, probe, from, tell).map(|(_, measured)| measured)
 }
 
-/// The same; and where each datagram that was lost had been seen.
-pub fn traced_move(place: &Place, probe: &Path, from: Host) -> Result<(Measured, Vec<String>)> {
+/// The same to this address of the guest; and where each datagram that was lost had been seen.
+pub fn traced_move(
+    place: &Place,
+    probe: &Path,
+    from: Host,
+    address: &str,
+) -> Result<(Measured, Vec<String>)> {
     let hops = Hops::begin(place, probe, (WEB_1, from))?;
-    let (_, measured, record) = recorded_move(place, probe, from, |_| {})?;
+    let (_, measured, record) = recorded_move(place, probe, (from, address), |_| {})?;
     let seen = hops.of(&lost(&record, &measured.spans))?;
     Ok((measured, seen))
 }
@@ -69,17 +74,17 @@ pub fn begun_move(
     from: Host,
     tell: impl FnMut(&Migration),
 ) -> Result<(f64, Measured)> {
-    recorded_move(place, probe, from, tell).map(|(begun, measured, _)| (begun, measured))
+    recorded_move(place, probe, (from, WEB_1.address), tell).map(|(begun, measured, _)| (begun, measured))
 }
 
 fn recorded_move(
     place: &Place,
     probe: &Path,
-    from: Host,
+    (from, address): (Host, &str),
     mut tell: impl FnMut(&Migration),
 ) -> Result<(f64, Measured, Vec<Line>)> {
     let ahead = clock::offsets(place)?;
-    let prober = Prober::start(place, probe, RATE)?;
+    let prober = Prober::start_at(place, probe, address, RATE)?;
     sleep(MARGIN);
     let begun = clock::now();
     let mut running = Move::begin(place, from, WEB_1.name, from.other().name())?;

@@ -22,8 +22,9 @@ const DAEMONS: u16 = 7716;
 /// The port of `qemu+tcp` (libvirt's `LIBVIRTD_TCP_PORT`).
 const LIBVIRTD: u16 = 16509;
 
-const BRIDGES: [(&str, &str); 3] = [
+const BRIDGES: [(&str, &str); 4] = [
     ("br-data", "10.77.0.1/24"),
+    ("br-data", "fd77::1/64"),
     ("br-data", "10.77.1.1/24"),
     ("br-mgmt", "10.78.0.254/24"),
 ];

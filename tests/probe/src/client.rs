@@ -1,7 +1,7 @@
 //! The side outside the hosts: begins, sends, notes what comes, and asks the guest in the end.
 
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,8 +42,12 @@ struct Client {
 
 /// Measures and writes the record.
 pub(crate) fn run(options: &Options) -> io::Result<()> {
+    let own = match options.guest {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
     let client = Client {
-        socket: wire::socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?,
+        socket: wire::socket(SocketAddr::new(own, 0))?,
         guest: options.guest,
         // Different from any earlier measurement's.
         run: SystemTime::now()

@@ -1,7 +1,7 @@
 //! The guest's side: sends when told to, notes what comes, tells it when asked.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -30,7 +30,9 @@ struct Sender {
 
 /// Serves one client after the other, for ever.
 pub(crate) fn serve() -> io::Result<()> {
-    let socket = wire::socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wire::PORT)))?;
+    // IPv4 comes to it as well, where the kernel has both.
+    let both = wire::socket(SocketAddr::from((Ipv6Addr::UNSPECIFIED, wire::PORT)));
+    let socket = both.or_else(|_| wire::socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, wire::PORT))))?;
     // What the datagrams say is worth having without it.
     thread::spawn(stream::serve);
     let mut session: Option<Session> = None;

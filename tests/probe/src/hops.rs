@@ -103,9 +103,13 @@ fn number(frame: &[u8]) -> Option<(bool, u64)> {
     let tagged = frame.get(12..14)? == [0x81, 0x00];
     let kind = if tagged { 16 } else { 12 };
     let (kind, packet) = frame.get(kind..)?.split_at_checked(2)?;
-    let header = usize::from(packet.first()? & 0x0f) * 4;
-    let is_udp = kind == [0x08, 0x00] && packet.get(9) == Some(&17);
-    let datagram = packet.get(header..).filter(|_| is_udp)?;
+    let udp = Some(&17);
+    let header = match kind {
+        [0x08, 0x00] if packet.get(9) == udp => usize::from(packet[0] & 0x0f) * 4,
+        [0x86, 0xdd] if packet.get(6) == udp => 40,
+        _ => return None,
+    };
+    let datagram = packet.get(header..)?;
     let port = |at: usize| {
         let port = datagram.get(at..at + 2)?;
         Some(u16::from_be_bytes([port[0], port[1]]) == PORT)
@@ -140,6 +144,20 @@ mod tests {
         assert_eq!(number(&frame(&[], (PORT, 40_000), 17)), Some((false, 300)));
         let tagged = frame(&[0x81, 0, 0, 5], (40_000, PORT), 17);
         assert_eq!(number(&tagged), Some((true, 300)));
+    }
+
+    #[test]
+    fn so_it_is_by_ipv6() {
+        let mut frame = vec![2; 12];
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 17, 64]);
+        frame.extend([0xfd; 32]);
+        frame.extend(40_000_u16.to_be_bytes());
+        frame.extend(PORT.to_be_bytes());
+        frame.extend([0; 4]);
+        frame.extend(Datagram::Data { run: 1, number: 300 }.bytes());
+        assert_eq!(number(&frame), Some((true, 300)));
+        frame[20] = 6;
+        assert_eq!(number(&frame), None);
     }
 
     #[test]
