@@ -46,6 +46,8 @@ pub struct Pair {
     pub address: &'static str,
 }
 
+/// The address of a VF that is in no pair.
+const UNRELATED: &str = "52:54:00:77:0f:01";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// While it boots, what is asked too early is lost and asked again.
 const EARLY: Duration = Duration::from_secs(2);
@@ -265,16 +267,24 @@ impl Guest {
 
     /// Plugs an unused VF for each pair into the running guest; the stored one stays without.
     pub(crate) fn plug(self, place: &Place, host: Host) -> Result<()> {
-        for (index, mac) in self.vf_macs().enumerate() {
-            let address = ssh::output(place, host, &format!("rig-vf take {mac}"))?;
-            let xml = match self.teaming {
-                true => teaming_xml(place, address.trim(), mac)?,
-                false => vf_xml(place, address.trim(), index)?,
-            };
-            let attach = format!("virsh -q attach-device {self} /dev/stdin --live");
-            ssh::run_with(place, host, &attach, xml.as_bytes()).context("cannot plug the VF")?;
-        }
-        Ok(())
+        self.vf_macs()
+            .enumerate()
+            .try_for_each(|(index, mac)| self.plug_vf(place, host, (index, mac)))
+    }
+
+    /// Plugs an unused VF that has nothing to do with its pairs, in the place of its first one.
+    pub(crate) fn plug_unrelated(self, place: &Place, host: Host) -> Result<()> {
+        self.plug_vf(place, host, (0, UNRELATED))
+    }
+
+    fn plug_vf(self, place: &Place, host: Host, (index, mac): (usize, &str)) -> Result<()> {
+        let address = ssh::output(place, host, &format!("rig-vf take {mac}"))?;
+        let xml = match self.teaming {
+            true => teaming_xml(place, address.trim(), mac)?,
+            false => vf_xml(place, address.trim(), index)?,
+        };
+        let attach = format!("virsh -q attach-device {self} /dev/stdin --live");
+        ssh::run_with(place, host, &attach, xml.as_bytes()).context("cannot plug the VF")
     }
 
     fn set_unplugs(self, place: &Place, host: Host, word: &str) -> Result<()> {

@@ -30,6 +30,8 @@ pub enum Way {
     Godwit,
     /// The same with `--keep off`: frames of the pause are not kept.
     GodwitUnkept,
+    /// The same with `--probes 0`: the guest sends nothing to measure the move by.
+    GodwitUnmeasured,
     /// The same steps typed by hand, the guest's among them.
     ByHand,
     /// Unplug, migrate, plug; a bond with `miimon` and a primary port is left to notice, as KubeVirt and Nova leave it.
@@ -38,19 +40,24 @@ pub enum Way {
     Teaming,
     /// The same guest by the script in the kernel's documentation (`networking/net_failover.rst`): unplug and plug by hand.
     KernelScript,
+    /// A guest whose traffic is on virtio all the time, and a VF that it does not use is unplugged before and plugged after: what of a
+    /// move's gaps is the plug's and the unplug's own.
+    Control,
     /// A guest that has no VF at all: the floor.
     VirtioOnly,
 }
 
 impl Way {
     /// All of them, ours first, the floor last.
-    pub const ALL: [Way; 7] = [
+    pub const ALL: [Way; 9] = [
         Way::Godwit,
         Way::GodwitUnkept,
+        Way::GodwitUnmeasured,
         Way::ByHand,
         Way::NoGuestStep,
         Way::Teaming,
         Way::KernelScript,
+        Way::Control,
         Way::VirtioOnly,
     ];
 
@@ -59,10 +66,12 @@ impl Way {
         match self {
             Way::Godwit => "godwit",
             Way::GodwitUnkept => "godwit-unkept",
+            Way::GodwitUnmeasured => "godwit-unmeasured",
             Way::ByHand => "by-hand",
             Way::NoGuestStep => "no-guest-step",
             Way::Teaming => "teaming",
             Way::KernelScript => "kernel-script",
+            Way::Control => "control",
             Way::VirtioOnly => "virtio-only",
         }
     }
@@ -135,17 +144,22 @@ pub fn prepare(place: &Place, way: Way, host: Host) -> Result<()> {
         }
     }
     match way {
-        Way::Godwit | Way::GodwitUnkept | Way::Teaming | Way::KernelScript => return Ok(()),
+        Way::Godwit | Way::GodwitUnkept | Way::GodwitUnmeasured | Way::Teaming | Way::KernelScript => {
+            return Ok(());
+        }
         Way::ByHand => {}
         Way::NoGuestStep => {
             let answer = WEB_1.ask(place, host, "auto on", PATIENCE)?;
             ensure!(answer.status == 0, "auto on: {}", answer.text.trim_end());
         }
-        Way::VirtioOnly => {
+        Way::VirtioOnly | Way::Control => {
             daemons(place, "stop")?;
             script::fail_over(place, host)?;
             script::unplug(place, host, WEB_1)?;
             ssh::run(place, host, "rig-vf sweep")?;
+            if way == Way::Control {
+                WEB_1.plug_unrelated(place, host)?;
+            }
         }
     }
     daemons(place, "stop")
@@ -154,12 +168,16 @@ pub fn prepare(place: &Place, way: Way, host: Host) -> Result<()> {
 /// Leaves the guest, which is on `host` now, as it was before [`prepare`].
 pub fn put_back(place: &Place, way: Way, host: Host) -> Result<()> {
     match way {
-        Way::Godwit | Way::GodwitUnkept | Way::ByHand | Way::Teaming | Way::KernelScript => {}
         Way::NoGuestStep => _ = WEB_1.ask(place, host, "auto off", PATIENCE)?,
-        Way::VirtioOnly => {
+        Way::VirtioOnly | Way::Control => {
+            if way == Way::Control {
+                script::unplug(place, host, WEB_1)?;
+                ssh::run(place, host, "rig-vf sweep")?;
+            }
             WEB_1.plug(place, host)?;
             script::fail_back(place, host)?;
         }
+        _ => {}
     }
     daemons(place, "start")
 }
@@ -241,6 +259,7 @@ fn by_steps(place: &Place, way: Way, from: Host) -> Result<Vec<Span>> {
     match way {
         Way::Godwit => by_godwit(place, from, ""),
         Way::GodwitUnkept => by_godwit(place, from, " --keep off"),
+        Way::GodwitUnmeasured => by_godwit(place, from, " --probes 0"),
         Way::ByHand => script::steps(place, from),
         Way::NoGuestStep | Way::KernelScript => Ok(vec![
             step(from, "unplug", || script::unplug(place, from, guest))?,
@@ -249,6 +268,11 @@ fn by_steps(place: &Place, way: Way, from: Host) -> Result<Vec<Span>> {
             fail_back()?,
         ]),
         Way::Teaming => Ok(vec![transfer()?, fail_back()?]),
+        Way::Control => Ok(vec![
+            step(from, "unplug", || script::unplug(place, from, guest))?,
+            transfer()?,
+            step(to, "plug", || guest.plug_unrelated(place, to))?,
+        ]),
         Way::VirtioOnly => Ok(vec![transfer()?]),
     }
 }
@@ -256,11 +280,11 @@ fn by_steps(place: &Place, way: Way, from: Host) -> Result<Vec<Span>> {
 fn off_vf(way: Way, spans: &[Span]) -> Option<f64> {
     let of = |name: &str| spans.iter().find(|span| span.name == name);
     let left = match way {
-        Way::Godwit | Way::GodwitUnkept | Way::ByHand => of("fail-over")?.to,
+        Way::Godwit | Way::GodwitUnkept | Way::GodwitUnmeasured | Way::ByHand => of("fail-over")?.to,
         Way::NoGuestStep | Way::KernelScript => of("unplug")?.from,
         // QEMU asks for it as its first step.
         Way::Teaming => of("transfer")?.from,
-        Way::VirtioOnly => return None,
+        Way::Control | Way::VirtioOnly => return None,
     };
     Some(of("fail-back")?.to - left)
 }
