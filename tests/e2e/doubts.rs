@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use godwit_rig::command::wait_for;
+use godwit_rig::faults::{Fault, Faults, Moment};
 use godwit_rig::godwit;
 use godwit_rig::guest::{self, WEB_1};
+use godwit_rig::supervisor::Supervisor;
 use godwit_rig::{Host, network, timeline};
 
 use crate::cuts;
@@ -32,6 +34,33 @@ pub(crate) fn located_when_the_link_is_back(stage: &Stage) -> Result<()> {
 /// With `[unknown] policy = "suspend"` the source's copy is paused, until a person says where the guest runs.
 pub(crate) fn suspended_and_resolved(stage: &Stage) -> Result<()> {
     stage.configure(Host::Alpha, "[unknown]\npolicy = \"suspend\"\n")?;
+    resolved(stage)
+}
+
+/// Alpha's daemon dies as it runs its copy again.
+pub(crate) fn killed_at_the_resume(stage: &Stage, moment: Moment) -> Result<()> {
+    stage.configure(Host::Alpha, "[unknown]\npolicy = \"suspend\"\n")?;
+    killed_at(stage, (moment, "resume"), resolved)
+}
+
+/// Alpha's daemon dies as it pauses the copy that libvirt has run.
+pub(crate) fn killed_at_the_suspend(stage: &Stage, moment: Moment) -> Result<()> {
+    killed_at(stage, (moment, "suspend"), split_by_libvirt)
+}
+
+/// The story ends as it does when nobody dies.
+fn killed_at(
+    stage: &Stage,
+    (moment, phase): (Moment, &'static str),
+    story: fn(&Stage) -> Result<()>,
+) -> Result<()> {
+    let _faults = Faults::order(&stage.place, Host::Alpha, &[Fault::Die(moment, phase)])?;
+    let supervisor = Supervisor::watch(&stage.place, Host::Alpha)?;
+    story(stage)?;
+    supervisor.died(PATIENCE).map(drop)
+}
+
+fn resolved(stage: &Stage) -> Result<()> {
     let (id, deaf) = doubt(stage)?;
     is_unknown(stage, &id)?;
     wait_for("the pause of the source's copy", PATIENCE, || {

@@ -54,40 +54,101 @@ pub(crate) fn are_qemus(stage: &Stage) -> Result<()> {
     stage.guest_is_accelerated_on(Host::Beta)
 }
 
-/// Where QEMU or the kernel cannot, that is told, and the guest is back on its VF.
+/// From one host to the other with a part of its memory not yet there.
 pub(crate) fn post_copy(stage: &Stage) -> Result<()> {
     let to = "beta --bandwidth 2MiB/s --post-copy --transfer-timeout 5s --timeout-action post-copy";
     let mut moving = Move::begin(&stage.place, Host::Alpha, WEB_1.name, to)?;
     let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 0, "exit code {code} instead of 0: {said}");
     let mut details = moving
         .last
         .timeline
         .iter()
         .filter_map(|step| step.detail.as_deref());
-    match code {
-        0 => {
-            ensure!(
-                details.any(|detail| detail.contains("went on in post-copy")),
-                "it moved, and not in post-copy: {:?}",
-                moving.last
-            );
-            stage.guest_is_accelerated_on(Host::Beta)?;
-            ensure!(
-                stage.guest_on(Host::Alpha)?.is_empty(),
-                "alpha still knows the guest"
-            );
-        }
-        4 => {
-            let said = said.to_lowercase();
-            ensure!(
-                said.contains("postcopy") || said.contains("post-copy") || said.contains("userfault"),
-                "it came back for another reason: {said}"
-            );
-            godwit_rig::say(format!("post-copy cannot be had on these hosts: {said}"));
-            stage.guest_is_accelerated_on(Host::Alpha)?;
-        }
-        other => anyhow::bail!("exit code {other} instead of 0 or 4: {said}"),
+    ensure!(
+        details.any(|detail| detail.contains("went on in post-copy")),
+        "it moved, and not in post-copy: {:?}",
+        moving.last
+    );
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    ensure!(
+        stage.guest_on(Host::Alpha)?.is_empty(),
+        "alpha still knows the guest"
+    );
+    Ok(())
+}
+
+/// Its memory goes compressed, through connections that the hosts' certificates protect.
+pub(crate) fn compressed_by_tls(stage: &Stage) -> Result<()> {
+    for host in Host::ALL {
+        let keys = "d=/etc/pki/qemu; mkdir -p $d && cp /etc/godwit/ca.pem $d/ca-cert.pem && \
+                    for each in server client; do cp /etc/godwit/host.pem $d/$each-cert.pem && \
+                    cp /etc/godwit/host.key $d/$each-key.pem; done";
+        stage.on(host, keys)?;
     }
+    let told = by_tls(stage);
+    for host in Host::ALL {
+        stage.on(host, "rm -rf /etc/pki/qemu")?;
+    }
+    told
+}
+
+fn by_tls(stage: &Stage) -> Result<()> {
+    let to = "beta --bandwidth 2MiB/s --parallel 2 --compress zstd --tls=beta";
+    let mut moving = Move::begin(&stage.place, Host::Alpha, WEB_1.name, to)?;
+    moving.until("the transfer", PATIENCE, |migration| {
+        migration.has_begun("transfer")
+    })?;
+    stage.memory_moves()?;
+    let ask = r#"virsh -q qemu-monitor-command web-1 '{"execute":"query-migrate-parameters"}'"#;
+    let answer: serde_json::Value = serde_json::from_str(&stage.on(Host::Alpha, ask)?)?;
+    let has = |name: &str| answer["return"][name].as_str().unwrap_or_default().to_owned();
+    ensure!(has("multifd-compression") == "zstd", "{answer}");
+    ensure!(
+        !has("tls-creds").is_empty() && has("tls-hostname") == "beta",
+        "{answer}"
+    );
+    stage.transfer_ends()?;
+    let (code, said) = moving.finish(PATIENCE)?;
+    ensure!(code == 0, "exit code {code} instead of 0: {said}");
+    stage.guest_is_accelerated_on(Host::Beta)
+}
+
+/// A disk that only the source has: a plan finds it, and with its copy the guest has the same bytes at the destination.
+pub(crate) fn disk_of_its_host(stage: &Stage) -> Result<()> {
+    let file = "/var/tmp/rig-disk.raw";
+    let both = |line: &str| {
+        Host::ALL
+            .into_iter()
+            .try_for_each(|host| stage.on(host, line).map(drop))
+    };
+    both(&format!("truncate -s 16M {file}"))?;
+    stage.on(
+        Host::Alpha,
+        &format!("echo bytes-of-alpha | dd of={file} conv=notrunc 2>/dev/null"),
+    )?;
+    stage.on(
+        Host::Alpha,
+        &format!("virsh -q attach-disk {WEB_1} {file} vdz --targetbus virtio --live --config"),
+    )?;
+    let told = copied(stage, file);
+    for host in Host::ALL {
+        let line = format!("virsh -q detach-disk {WEB_1} vdz --live --config 2>/dev/null; true");
+        stage.on(host, &line)?;
+    }
+    both(&format!("rm -f {file}"))?;
+    told
+}
+
+fn copied(stage: &Stage, file: &str) -> Result<()> {
+    let plan = stage.godwit(&format!("plan {WEB_1} beta"))?;
+    ensure!(plan.out.contains("DISK_LOCAL"), "{}", plan.out);
+    stage
+        .godwit(&format!("migrate {WEB_1} beta --copy-storage all --wait"))?
+        .done()?;
+    stage.guest_is_accelerated_on(Host::Beta)?;
+    let read = stage.on(Host::Beta, &format!("head -c 14 {file}"))?;
+    ensure!(read == "bytes-of-alpha", "beta's disk begins with {read:?}");
     Ok(())
 }
 

@@ -91,6 +91,22 @@ pub(crate) fn saved_and_started(stage: &Stage) -> Result<()> {
     stage.stored_domain_is_right(Host::Alpha)
 }
 
+/// The same into a file of the operator's, and back.
+pub(crate) fn saved_and_restored(stage: &Stage) -> Result<()> {
+    const FILE: &str = "/var/tmp/rig-saved-guest";
+    let boot = WEB_1.state(&stage.place, Host::Alpha)?.boot;
+    stage.godwit(&format!("run {WEB_1} -- save {FILE}"))?.done()?;
+    let state = stage.guest_on(Host::Alpha)?;
+    ensure!(state == "shut off", "it was saved and is {state}");
+    let restored = stage.on(Host::Alpha, &format!("virsh -q restore {FILE}"));
+    stage.on(Host::Alpha, &format!("rm -f {FILE}"))?;
+    restored?;
+    stage.guest_is_accelerated_on(Host::Alpha)?;
+    let state = WEB_1.state(&stage.place, Host::Alpha)?;
+    ensure!(state.boot == boot, "it booted, and was not restored");
+    stage.stored_domain_is_right(Host::Alpha)
+}
+
 /// A snapshot of a running guest's memory: it is on its VF before and after. A command that fails leaves it on its VF too.
 pub(crate) fn snapshot_of_a_running_guest(stage: &Stage) -> Result<()> {
     const MEMORY: &str = "/tmp/web-1.memory";
