@@ -91,6 +91,8 @@ impl<W: World> Coordinator<W> {
     pub(crate) fn finding(&self, refused: &Refused) -> api::Finding {
         let mut found = words::refused(self.host(), refused.failure());
         if matches!(refused, Refused::Journal(_)) {
+            // Both hosts have one, at the same place.
+            found.what = format!("on {}: {}", self.host(), found.what);
             found.fix = format!("on {}: {}", self.host(), found.fix);
         }
         found

@@ -78,6 +78,8 @@ fn a_plan_finds_that_a_disk_is_full_and_a_migration_tells_it_with_the_rest() {
             assert_eq!(told, (name, "JOURNAL_FULL", false));
             let directory = host.directory().display();
             assert_eq!(found.fix, format!("on {name}: df -h {directory}"));
+            let begin = format!("on {name}: journal ");
+            assert!(found.what.starts_with(&begin), "{found:?}");
             alpha
                 .world
                 .set(|knobs| knobs.guests[0].strays.push(facts::stray()));
