@@ -48,12 +48,7 @@ fn known(surroundings: &Surroundings, links: &[Link], master: u32) -> Vec<Known>
         let found = carried.iter().find(|(link, _)| link.index == interface);
         found.map(|(_, tags)| tags.clone())
     };
-    // Of gateways and who is wanted the list of neighbours knows it.
-    let mac = |at: &Somebody| {
-        let listed = || surroundings.neighbours.iter();
-        let same = |other: &&Somebody| (other.interface, other.ip) == (at.interface, at.ip);
-        at.mac.or_else(|| listed().find(same)?.mac)
-    };
+    let mac = |at: &Somebody| surroundings.mac_of(at);
     if let Some((wanted, _)) = surroundings.wanted(&carried, master) {
         let (ip, mac) = (wanted.ip, mac(&wanted));
         let known = |tags| Known { ip, mac, tags };

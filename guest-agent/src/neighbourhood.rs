@@ -33,6 +33,8 @@ pub(crate) struct Near {
     pub(crate) ip: IpAddr,
     /// Of the VLANs above the bond that lead there, the outermost first.
     pub(crate) tags: Vec<Tag>,
+    /// Its address, where the guest knows it.
+    pub(crate) mac: Option<Mac>,
 }
 
 /// Somebody to be asked again and again through a bond.
@@ -172,10 +174,17 @@ impl Surroundings {
             let near = there.map(|(_, tags)| Near {
                 ip: somebody.ip,
                 tags: tags.clone(),
+                mac: self.mac_of(&somebody),
             });
             all.extend(near.filter(|near| all.len() < MAX_QUESTIONS && !all.contains(near)));
         }
         all
+    }
+
+    /// Of gateways and who is wanted the list of neighbours knows it.
+    pub(crate) fn mac_of(&self, somebody: &Somebody) -> Option<Mac> {
+        let same = |other: &&Somebody| (other.interface, other.ip) == (somebody.interface, somebody.ip);
+        somebody.mac.or_else(|| self.neighbours.iter().find(same)?.mac)
     }
 
     /// Who is wanted, where it is: on a network of the guest's above the bond. Where the guest knows nobody there and has no address
@@ -417,18 +426,26 @@ mod tests {
         (links[2].kind, links[3].kind) = (Kind::Carrier(Some(tag(7))), Kind::Carrier(Some(tag(100))));
         let surroundings = Surroundings {
             gateways: vec![somebody(11, "10.0.11.1"), somebody(12, "10.0.12.1")],
-            neighbours: vec![somebody(10, "10.0.10.7"), somebody(13, "10.0.13.7")],
+            neighbours: vec![
+                somebody(10, "10.0.10.7"),
+                somebody(13, "10.0.13.7"),
+                Somebody {
+                    mac: Some(OTHER),
+                    ..somebody(12, "10.0.12.1")
+                },
+            ],
             ..Surroundings::default()
         };
         let near = surroundings.near(&links, BOND);
         let expected = [
-            ("10.0.11.1", vec![tag(7), tag(100)]),
-            ("10.0.12.1", vec![]),
-            ("10.0.10.7", vec![tag(7)]),
+            ("10.0.11.1", vec![tag(7), tag(100)], None),
+            ("10.0.12.1", vec![], Some(OTHER)),
+            ("10.0.10.7", vec![tag(7)], None),
         ];
-        let expected = expected.map(|(ip, tags)| Near {
+        let expected = expected.map(|(ip, tags, mac)| Near {
             ip: ip.parse().unwrap(),
             tags,
+            mac,
         });
         assert_eq!(near, expected);
     }
@@ -512,6 +529,7 @@ mod tests {
         let only = Near {
             ip: "10.77.0.9".parse().unwrap(),
             tags: vec![],
+            mac: None,
         };
         assert_eq!(near, [only]);
         let ask = Outgoing {

@@ -25,6 +25,11 @@ use crate::refusal::Refusal;
 /// How often everybody is asked.
 const ASK_EVERY: Duration = Duration::from_millis(150);
 
+/// So often they are asked alone, where their addresses are known: a question to everybody comes back to the host by the standby's
+/// network, and the standby's bridge would learn from it that the guest is behind that way out. It then drops what comes in by there
+/// for the guest, until the guest has sent through its standby again.
+const ALONE: usize = 2;
+
 /// How long an answer may take; a quarter of the time that is left if that is less.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -120,7 +125,9 @@ enum Size {
 /// What is asked through a port, of whom, and how long an answer may take.
 struct Ask<'a> {
     asked: &'a [Near],
+    /// To everybody, and the same to each alone.
     questions: Vec<Outgoing>,
+    alone: Vec<Outgoing>,
     within: Duration,
 }
 
@@ -164,12 +171,14 @@ async fn answered(
         .min(patience.deadline.saturating_duration_since(start) / 4);
     let mut again = interval(ASK_EVERY);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut questions = 0;
+    let (mut questions, mut times) = (0, 0);
     loop {
         tokio::select! {
             _ = again.tick() => {
-                sender.send(&ask.questions);
-                questions += ask.questions.len();
+                let now = ask.now(times);
+                sender.send(now);
+                times += 1;
+                questions += now.len();
             }
             () = sleep_until(start + within) => return Ok(None),
             over = patience.over() => return Err(over),
@@ -246,22 +255,41 @@ async fn next(listeners: &[Listener]) -> Option<(usize, Arrived)> {
 }
 
 impl Ask<'_> {
+    /// What is asked when it was asked so many times before.
+    fn now(&self, times: usize) -> &[Outgoing] {
+        if times < ALONE {
+            &self.alone
+        } else {
+            &self.questions
+        }
+    }
+
     /// Nothing is asked through a port without an address.
     fn through<'a>(port: &Link, asked: &'a [Near], size: Size) -> Ask<'a> {
         let question = |mac: Mac, near: &Near| {
             let frame = frames::probe(mac, near.ip, &near.tags);
-            Outgoing {
-                interface: port.index,
-                frame: match size {
-                    Size::Small => frame,
-                    Size::Full(mtu) => frames::full_size(frame, near.tags.len(), mtu),
-                },
+            match size {
+                Size::Small => frame,
+                Size::Full(mtu) => frames::full_size(frame, near.tags.len(), mtu),
             }
         };
-        let asking = asked.iter().filter_map(|near| Some(question(port.mac?, near)));
+        let interface = port.index;
+        let (mut questions, mut alone) = (Vec::new(), Vec::new());
+        for (mac, near) in asked.iter().filter_map(|near| Some((port.mac?, near))) {
+            let frame = question(mac, near);
+            alone.push(Outgoing {
+                interface,
+                frame: match near.mac {
+                    Some(whom) => frames::to_alone(frame.clone(), whom),
+                    None => frame.clone(),
+                },
+            });
+            questions.push(Outgoing { interface, frame });
+        }
         Ask {
             asked,
-            questions: asking.collect(),
+            questions,
+            alone,
             within: match size {
                 Size::Small => WITHIN,
                 Size::Full(_) => WITHIN / 2,
@@ -280,6 +308,7 @@ fn is_answer(arrived: Arrived, asked: &[Near]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pair::tests::{OTHER, nic};
 
     #[test]
     fn a_port_that_nobody_proves_is_told_with_whom_was_asked() {
@@ -293,6 +322,34 @@ mod tests {
             ", not proved before: nobody is known who could be asked"
         );
         assert_eq!(Proof::NotAsked.to_string(), "");
+    }
+
+    #[test]
+    fn who_is_known_is_asked_alone_first() {
+        let near = |ip: &str, mac| Near {
+            ip: ip.parse().unwrap(),
+            tags: vec![],
+            mac,
+        };
+        let asked = [
+            near("10.77.0.1", Some(OTHER)),
+            near("fd77::1", Some(OTHER)),
+            near("10.77.0.9", None),
+        ];
+        for size in [Size::Small, Size::Full(1500)] {
+            let port = nic(3, "eth1", "igbvf", Some(4));
+            let ask = Ask::through(&port, &asked, size);
+            let whom = |all: &[Outgoing]| all.iter().map(|one| one.frame[..6].to_vec()).collect::<Vec<_>>();
+            let group = [0x33, 0x33, 0xff, 0, 0, 1].to_vec();
+            let all = vec![0xff; 6];
+            assert_eq!(whom(&ask.questions), [all.clone(), group, all.clone()]);
+            let other = OTHER.0.to_vec();
+            assert_eq!(whom(&ask.alone), [other.clone(), other, all]);
+            let rest = |all: &[Outgoing]| all.iter().map(|one| one.frame[6..].to_vec()).collect::<Vec<_>>();
+            assert_eq!(rest(&ask.alone), rest(&ask.questions));
+            let to_everybody = [0, 1, 2, 3].map(|times| ask.now(times) == ask.questions);
+            assert_eq!(to_everybody, [false, false, true, true]);
+        }
     }
 
     #[test]

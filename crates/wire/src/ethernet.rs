@@ -118,16 +118,22 @@ pub fn full_size(mut frame: Vec<u8>, tags: usize, mtu: u32) -> Vec<u8> {
 /// target's cache is not kept alive by it. Neighbour discovery would answer such a question to everybody, so it asks from
 /// `from`.
 pub fn direct(mac: Mac, from: IpAddr, to: IpAddr, whom: Option<Mac>) -> Vec<u8> {
-    let mut frame = match (from, to) {
+    let frame = match (from, to) {
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let group = if whom.is_some() { to } else { solicited_nodes(to) };
             discovery(mac, from, group, (SOLICITATION, 0), (to, Some(SOURCE_ADDRESS)))
         }
         (_, to) => probe(mac, to, &[]),
     };
-    if let Some(whom) = whom {
-        frame.splice(0..6, whom.0);
+    match whom {
+        Some(whom) => to_alone(frame, whom),
+        None => frame,
     }
+}
+
+/// The same question to one station alone. An IPv6 packet to a group may come so (RFC 6085).
+pub fn to_alone(mut frame: Vec<u8>, whom: Mac) -> Vec<u8> {
+    frame.splice(0..6, whom.0);
     frame
 }
 
