@@ -5,10 +5,11 @@ use std::time::Duration;
 use godwit_coordinator::{Job, retry::Policy, words};
 use godwit_migration::{Course, Event, Figures, Pair, Report, State};
 use tokio::{sync::broadcast, time::Instant};
-use tracing::debug;
 
 use super::{
-    RealWorld, Work, channel_in, each, failed, reachable,
+    RealWorld, Work, channel_in, each, failed,
+    let_go::asked_for,
+    reachable,
     teamed::{check_channel, teamed_with},
     uuid,
 };
@@ -168,18 +169,8 @@ impl RealWorld {
                 return pressed;
             }
         }
-        let resting = matches!(job.state, State::Rest(..));
-        let perhaps_asked = resting || job.taken_up;
-        // Asked (again) only of a guest that confirms its standby: it may have been rebooted since.
-        let asked = match self.lets_go(job, pair, devices).await {
-            Ok(()) => self.ask_unplug(&wanted).await,
-            Err(event) => Err(event),
-        };
-        match asked {
-            Err(event) if !perhaps_asked => return Err(event),
-            Err(event) => debug!(migration = %job.brief.id, ?event, "the unplug was not asked for again"),
-            Ok(()) => {}
-        }
+        let lets_go = self.lets_go(job, pair, devices);
+        asked_for(job, lets_go, self.ask_unplug(&wanted)).await?;
         self.await_removal(&wanted, wanted.patience(), events).await
     }
 
