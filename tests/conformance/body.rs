@@ -6,15 +6,15 @@ use anyhow::{Context, Result, bail, ensure};
 use godwit_rig::Host::{self, Alpha, Beta};
 use godwit_rig::faults::{Fault, Moment};
 use godwit_rig::godwit::{Answer, Migration};
+use godwit_rig::kept::Kept;
 
 /// Longer than anything takes; on the rig much is slow.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Hosts, a guest and godwit's daemons, pretended or real.
 pub(crate) trait Arm {
-    /// `web-1` runs on alpha on its VF, managed, and nothing is under way. These faults are ordered. `full`: beta has
-    /// no VF to give.
-    fn begin(&mut self, faults: &[(Host, Fault)], full: bool) -> Result<()>;
+    /// `web-1` runs on alpha on its VF, managed, and nothing is under way. These faults are ordered.
+    fn begin(&mut self, faults: &[(Host, Fault)], setting: Setting) -> Result<()>;
     /// Runs `godwit ARGUMENTS` on a host.
     fn godwit(&self, host: Host, arguments: &str) -> Result<Answer>;
     /// What this world itself says is as it must be.
@@ -23,10 +23,21 @@ pub(crate) trait Arm {
     fn broke(&self) -> Option<String>;
 }
 
+/// What is so besides, until the end of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// Nothing.
+    Usual,
+    /// Beta has no VF to give.
+    Full,
+    /// Datagrams come for `web-1` all the time.
+    Busy,
+}
+
 /// A scenario and its name.
 pub(crate) type Scenario = (&'static str, fn(&mut dyn Arm) -> Result<()>);
 
-pub(crate) const SCENARIOS: [Scenario; 11] = [
+pub(crate) const SCENARIOS: [Scenario; 12] = [
     ("there_and_back", there_and_back),
     ("what_cannot_be_is_refused", refused),
     ("a_fail_over_that_fails_is_undone", |arm| undone(arm, "fail-over")),
@@ -44,10 +55,11 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
     }),
     ("standby_and_accelerate", standby_and_accelerate),
     ("a_guest_that_prefers_a_vf_goes_without", prefers),
+    ("frames_of_the_pause_are_kept_or_not", keeps),
 ];
 
 fn there_and_back(arm: &mut dyn Arm) -> Result<()> {
-    arm.begin(&[], false)?;
+    arm.begin(&[], Setting::Usual)?;
     let set = set_to(arm, Alpha)?;
     says(arm, Alpha, "migrate web-1 beta --wait", 0)?;
     is_on(arm, Beta, "accelerated")?;
@@ -58,7 +70,7 @@ fn there_and_back(arm: &mut dyn Arm) -> Result<()> {
 }
 
 fn refused(arm: &mut dyn Arm) -> Result<()> {
-    arm.begin(&[], false)?;
+    arm.begin(&[], Setting::Usual)?;
     for (asked, reason) in [
         ("migrate nobody beta", "GUEST_UNKNOWN"),
         ("migrate web-1 gamma", "HOST_UNKNOWN"),
@@ -73,7 +85,7 @@ fn refused(arm: &mut dyn Arm) -> Result<()> {
 }
 
 fn undone(arm: &mut dyn Arm, phase: &'static str) -> Result<()> {
-    arm.begin(&[(Alpha, Fault::Fail(phase, 1))], false)?;
+    arm.begin(&[(Alpha, Fault::Fail(phase, 1))], Setting::Usual)?;
     let set = set_to(arm, Alpha)?;
     says(arm, Alpha, "migrate web-1 beta --wait", 4)?;
     is_on(arm, Alpha, "accelerated")?;
@@ -81,14 +93,14 @@ fn undone(arm: &mut dyn Arm, phase: &'static str) -> Result<()> {
 }
 
 fn plug_fails(arm: &mut dyn Arm) -> Result<()> {
-    arm.begin(&[(Beta, Fault::Fail("plug", 2))], false)?;
+    arm.begin(&[(Beta, Fault::Fail("plug", 2))], Setting::Usual)?;
     says(arm, Alpha, "migrate web-1 beta --wait", 3)?;
     is_on(arm, Beta, "accelerated")
 }
 
 /// The daemon dies in the phase and is started again; whichever way the move then goes, the guest ends on a VF.
 fn dies(arm: &mut dyn Arm, host: Host, phase: &'static str) -> Result<()> {
-    arm.begin(&[(host, Fault::Die(Moment::Before, phase))], false)?;
+    arm.begin(&[(host, Fault::Die(Moment::Before, phase))], Setting::Usual)?;
     // Its answer may die with the daemon.
     arm.godwit(Alpha, "migrate web-1 beta")?;
     let migration = newest(arm, Alpha, |migration| migration.ended)?;
@@ -102,7 +114,7 @@ fn dies(arm: &mut dyn Arm, host: Host, phase: &'static str) -> Result<()> {
 }
 
 fn standby_and_accelerate(arm: &mut dyn Arm) -> Result<()> {
-    arm.begin(&[], false)?;
+    arm.begin(&[], Setting::Usual)?;
     let set = set_to(arm, Alpha)?;
     says(arm, Alpha, "standby web-1 --wait", 0)?;
     is_on(arm, Alpha, "standby")?;
@@ -116,7 +128,7 @@ fn standby_and_accelerate(arm: &mut dyn Arm) -> Result<()> {
 }
 
 fn prefers(arm: &mut dyn Arm) -> Result<()> {
-    arm.begin(&[], true)?;
+    arm.begin(&[], Setting::Full)?;
     let no = says(arm, Alpha, "--json migrate web-1 beta", 1)?;
     ensure!(no.out.contains("NO_FREE_VF"), "{}", no.out);
     says(arm, Alpha, "migrate web-1 beta --wait --policy prefer", 3)?;
@@ -126,6 +138,39 @@ fn prefers(arm: &mut dyn Arm) -> Result<()> {
     // Back where its own VF is.
     says(arm, Beta, "migrate web-1 alpha --wait", 0)?;
     is_on(arm, Alpha, "accelerated")
+}
+
+/// What came for a guest that stood still came after it; and on its way back nobody keeps that.
+fn keeps(arm: &mut dyn Arm) -> Result<()> {
+    arm.begin(&[], Setting::Busy)?;
+    says(arm, Alpha, "migrate web-1 beta --wait", 0)?;
+    let kept = kept(arm, Alpha)?;
+    ensure!(
+        kept.frames > 0 && kept.delivered + kept.brought == kept.frames,
+        "{kept:?}"
+    );
+    ensure!(
+        kept.lost == 0 && kept.no_room == 0 && kept.not_kept.is_empty(),
+        "{kept:?}"
+    );
+    is_on(arm, Beta, "accelerated")?;
+    says(arm, Beta, "migrate web-1 alpha --keep off --wait", 0)?;
+    let none = self::kept(arm, Beta)?;
+    ensure!(
+        none.not_kept.contains("asked for") && none.frames == 0 && none.delivered == 0,
+        "{none:?}"
+    );
+    is_on(arm, Alpha, "accelerated")
+}
+
+/// What the record of its source says of the pause, once the newest move from there has ended.
+fn kept(arm: &dyn Arm, source: Host) -> Result<Kept> {
+    let id = newest(arm, source, |migration| migration.ended)?.id;
+    let answer = says(arm, source, &format!("--json show {id}"), 0)?;
+    let migration: Migration = serde_json::from_str(&answer.out)?;
+    migration
+        .kept
+        .with_context(|| format!("the record does not say what was kept: {}", answer.out))
 }
 
 /// Runs it and expects that exit code.

@@ -1,18 +1,24 @@
 //! The rig as an arm.
 
 use std::fs::File;
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Result;
 use godwit_rig::boots::Unasked;
 use godwit_rig::faults::{self, Fault, Faults};
 use godwit_rig::godwit::{self, Answer};
+use godwit_rig::measure::RATE;
+use godwit_rig::prober::Prober;
 use godwit_rig::rig::Up;
 use godwit_rig::small::{Device, Small};
 use godwit_rig::supervisor::Supervisor;
-use godwit_rig::{Host, Place, Rig, invariants, ready};
+use godwit_rig::{Host, Place, Rig, build, invariants, ready};
 
-use crate::body::Arm;
+use crate::body::{Arm, Setting};
+
+/// Datagrams come so long before anything is asked.
+const BEFORE: Duration = Duration::from_secs(3);
 
 /// The rig's place lives as long as this process, so that what is borrowed from it can be kept in here.
 pub(crate) struct OnRig {
@@ -20,6 +26,7 @@ pub(crate) struct OnRig {
     faults: Vec<Faults<'static>>,
     supervisors: Vec<Supervisor<'static>>,
     occupiers: Vec<Small<'static>>,
+    traffic: Option<Prober>,
     boots: Unasked,
     _alone: File,
 }
@@ -35,6 +42,7 @@ impl OnRig {
             faults: Vec::new(),
             supervisors: Vec::new(),
             occupiers: Vec::new(),
+            traffic: None,
             boots: Unasked::default(),
             _alone: alone,
         })
@@ -50,7 +58,8 @@ impl OnRig {
 }
 
 impl Arm for OnRig {
-    fn begin(&mut self, ordered: &[(Host, Fault)], full: bool) -> Result<()> {
+    fn begin(&mut self, ordered: &[(Host, Fault)], setting: Setting) -> Result<()> {
+        self.traffic = None;
         self.supervisors.clear();
         self.faults.clear();
         self.occupiers.clear();
@@ -61,9 +70,19 @@ impl Arm for OnRig {
         }
         ready::on(self.place, Host::Alpha)?;
         self.boots = Unasked::until_now(self.place);
-        for name in ["occupier-1", "occupier-2"].into_iter().filter(|_| full) {
-            self.occupiers
-                .push(Small::start(self.place, Host::Beta, name, &[Device::Vf])?);
+        match setting {
+            Setting::Usual => {}
+            Setting::Full => {
+                for name in ["occupier-1", "occupier-2"] {
+                    let occupier = Small::start(self.place, Host::Beta, name, &[Device::Vf])?;
+                    self.occupiers.push(occupier);
+                }
+            }
+            Setting::Busy => {
+                let probe = build::build_static(self.place, "godwit-probe")?;
+                self.traffic = Some(Prober::start(self.place, &probe, RATE)?);
+                sleep(BEFORE);
+            }
         }
         for (host, fault) in ordered {
             self.faults.push(Faults::order(self.place, *host, &[*fault])?);
@@ -79,6 +98,9 @@ impl Arm for OnRig {
     }
 
     fn end(&mut self) -> Result<()> {
+        if let Some(traffic) = self.traffic.take() {
+            traffic.stop(self.place)?;
+        }
         for supervisor in self.supervisors.drain(..) {
             supervisor.died(Duration::from_secs(60))?;
         }

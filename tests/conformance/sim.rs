@@ -10,10 +10,13 @@ use godwit_rig::godwit::Answer;
 use godwit_rig::{Host, Place, command};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::body::Arm;
+use crate::body::{Arm, Setting};
 
 /// Pretended durations are divided by this; the pauses between retries are not.
 const SPEED: &str = "20";
+/// The same where frames come. Each comes in its time, also while this machine has no time for the simulator: there is room for
+/// two seconds of that.
+const SPEED_WITH_FRAMES: &str = "2";
 
 pub(crate) struct Sim {
     programs: PathBuf,
@@ -63,16 +66,21 @@ impl Sim {
 }
 
 impl Arm for Sim {
-    fn begin(&mut self, faults: &[(Host, Fault)], full: bool) -> Result<()> {
+    fn begin(&mut self, faults: &[(Host, Fault)], setting: Setting) -> Result<()> {
         self.stop()?;
-        // A second guest has beta's only VF.
-        let (guests, vfs) = if full { ("2", "1") } else { ("1", "8") };
+        let (guests, vfs, speed) = match setting {
+            Setting::Usual => ("1", "8", SPEED),
+            // A second guest has beta's only VF.
+            Setting::Full => ("2", "1", SPEED),
+            // In its transfers the network sends to a guest by itself.
+            Setting::Busy => ("1", "8", SPEED_WITH_FRAMES),
+        };
         let mut sim = Command::new(self.programs.join("godwit-sim"));
         sim.args([
             "--plain",
             "--check",
             "--speed",
-            SPEED,
+            speed,
             "--guests",
             guests,
             "--vfs",

@@ -16,6 +16,8 @@ pub struct Kept {
     pub lost: u64,
     /// Of those that were delivered, after the guest ran, or behind newer ones.
     pub late: u64,
+    /// Not delivered, for the destination's network brought them as well.
+    pub brought: u64,
     /// The longest time that one was kept.
     pub longest_ms: u64,
     /// Why not, or not all.
