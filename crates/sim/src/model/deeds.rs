@@ -12,8 +12,20 @@ impl Model {
         }
     }
 
-    /// The host takes everything of a guest off a VF.
-    pub(crate) fn clean(&mut self, at: HostId, vf: PciAddress) {
+    /// The host takes everything of a guest off a VF. One that a guest has is left as it is, and that is said.
+    pub(crate) fn clean(&mut self, at: HostId, vf: PciAddress) -> Result<(), String> {
+        let owner = self.hosts[at].vfs.get(&vf).and_then(|found| found.owner);
+        if let Some(owner) = owner {
+            let guest = &self.guests[owner].id.name;
+            return Err(format!(
+                "VF {vf} is still in use: the emulator of guest {guest} has it open"
+            ));
+        }
+        self.take_off(at, vf);
+        Ok(())
+    }
+
+    fn take_off(&mut self, at: HostId, vf: PciAddress) {
         self.hosts[at].switch.retain(|_, steered| *steered != vf);
         self.set_profile(at, vf, Profile::default());
     }
@@ -125,7 +137,7 @@ impl Model {
         }
         for vf in vfs {
             self.disown(at, Some(vf));
-            self.clean(at, vf);
+            self.take_off(at, vf);
         }
         // Its daemon takes it off when the guest's tap has gone.
         for pair in &self.guests[guest].pairs {

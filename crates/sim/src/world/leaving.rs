@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use godwit_coordinator::{retry::Policy, words};
-use godwit_migration::{Course, Event, Report, State};
+use godwit_migration::{Cause, Course, Event, Report, State};
 use tokio::time::Instant;
 
 use super::{Shared, Work, attempt::Attempt, cause};
@@ -225,7 +225,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn silence(&self) -> godwit_migration::Cause {
+    fn silence(&self) -> Cause {
         let (guest, seconds) = (&self.job.brief.guest.name, self.job.deadline.as_secs());
         let mut cause = cause(
             "UNPLUG_PENDING",
@@ -246,10 +246,19 @@ impl Attempt<'_> {
             if has {
                 return Err(Event::Failed(cause("RELEASE", "the VF is still in the guest")));
             }
-            if let Some(vf) = self.job.brief.vf_here(&self.job.brief.pairs[pair]) {
-                model.clean(host, vf);
-            }
-            Ok(())
+            let Some(vf) = self.job.brief.vf_here(&self.job.brief.pairs[pair]) else {
+                return Ok(());
+            };
+            model.clean(host, vf).map_err(|why| {
+                Event::Failed(Cause {
+                    causes: vec![why],
+                    hint: format!("mend what the cause names; then: `godwit vfs release {vf}`"),
+                    ..cause(
+                        "RELEASE",
+                        format!("VF {vf} could not be cleaned and is quarantined"),
+                    )
+                })
+            })
         })
         .await
     }
@@ -330,3 +339,6 @@ async fn answers(shared: Arc<Shared>, guest: GuestId, host: HostId, pair: usize)
         }
     });
 }
+
+#[cfg(test)]
+mod tests;

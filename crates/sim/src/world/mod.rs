@@ -306,8 +306,15 @@ impl World for PretendWorld {
 
     async fn clean(&self, vf: PciAddress) -> Result<(), Cause> {
         self.living(tokio::time::sleep(self.shared.pace.of(20))).await;
-        self.model().clean(self.host, vf);
-        Ok(())
+        let cleaned = self.model().clean(self.host, vf);
+        cleaned.map_err(|why| Cause {
+            causes: vec![why],
+            hint: format!("mend what the cause names; then again: `godwit vfs release {vf}`"),
+            ..cause(
+                "VF_NOT_CLEAN",
+                format!("VF {vf} could not be cleaned: it is in quarantine"),
+            )
+        })
     }
 
     async fn sight(&self, uuid: &str) -> Sighting {
