@@ -8,7 +8,8 @@
 //! one drops what does not check and is in step again at the next zero. The zero *before* a frame closes
 //! whatever a torn frame left open, so at most the torn frame is lost.
 //!
-//! Both sides also ask who is there by Ethernet frames of the same kinds: [`ethernet`].
+//! Both sides also ask who is there by Ethernet frames of the same kinds: [`ethernet`]. What the agent asks a reflector, and what that
+//! answers, is here too: [`reflect`].
 //!
 //! The crate does no I/O and has no clock; whoever owns the stream feeds it. It must not know what the
 //! messages mean.
@@ -32,6 +33,7 @@
 mod decoder;
 pub mod ethernet;
 mod mac;
+pub mod reflect;
 
 pub use decoder::{Decoder, Dropped, FrameError};
 pub use mac::{Mac, NotAMac};

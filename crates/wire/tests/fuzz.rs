@@ -1,8 +1,13 @@
-//! Any bytes at all on a virtio-serial port, as a hostile guest or a broken host writes them.
+//! Any bytes at all on a virtio-serial port, as a hostile guest or a broken host writes them, and to the ports of a reflector and of who
+//! asks it.
 
 // Helper functions outside #[test] are not covered by clippy.toml.
 #![allow(clippy::unwrap_used)]
+use std::net::IpAddr;
+use std::time::Duration;
+
 use godwit_fuzz::Target;
+use godwit_wire::reflect::{Answer, LENGTH, Question, Reflector};
 use godwit_wire::{Decoder, MAX_FRAME, encode};
 
 /// Feeds the stream in pieces of `size`; how many messages came out, and the errors' kinds.
@@ -49,5 +54,49 @@ fn fuzz_frames() {
         // What came before may have been a frame, but for the zero that begins this one.
         assert!((1..=2).contains(&messages), "{messages}");
         whole.1.last().cloned().unwrap_or_default() + &whole.0.min(3).to_string()
+    });
+}
+
+/// Whatever comes to a reflector's port, and to a guest's.
+#[test]
+fn fuzz_reflected() {
+    let target = Target {
+        name: "reflected",
+        words: &["GWRF\x01\x01", "GWRF\x01\x02", "\0\0\0\0\0\0\0\x01"],
+        most: 640,
+    };
+    let question = |number| Question { session: 7, number }.encode();
+    let from = IpAddr::from([10, 77, 0, 1]);
+    let answer = Reflector::default()
+        .answer(Duration::ZERO, from, &question(9))
+        .unwrap();
+    let seeds = [
+        question(0).to_vec(),
+        [question(2), question(1), question(1500)].concat(),
+        answer.to_vec(),
+    ];
+    target.run(seeds, |input| {
+        let mut reflector = Reflector::default();
+        let (mut answered, mut read) = (0, 0);
+        for (at, datagram) in input.chunks(LENGTH).enumerate() {
+            let at = Duration::from_millis(at as u64);
+            if let Some(answer) = Answer::decode(datagram) {
+                assert_eq!(Answer::decode(&answer.encode()).as_ref(), Some(&answer));
+                assert!(Question::decode(datagram).is_none(), "it is both");
+                read += 1;
+            }
+            let Some(told) = reflector.answer(at, from, datagram) else {
+                continue;
+            };
+            let (told, asked) = (
+                Answer::decode(&told).unwrap(),
+                Question::decode(datagram).unwrap(),
+            );
+            assert!(datagram.len() >= LENGTH, "more is answered than was asked");
+            assert_eq!((told.session, told.number), (asked.session, asked.number));
+            assert_eq!(told.tells(told.number), Some(true));
+            answered += 1;
+        }
+        (answered, read)
     });
 }
