@@ -49,6 +49,8 @@ pub(crate) struct Target {
     pub(crate) from: IpAddr,
     /// On that link's own network.
     pub(crate) near: bool,
+    /// The UDP port of the reflector that this is.
+    pub(crate) reflector: Option<u16>,
 }
 
 /// What the kernel knows of the networks above a bond.
@@ -229,6 +231,7 @@ impl Surroundings {
                 mac: link.mac?,
                 from: from.or(somebody.ip.is_ipv4().then_some(Ipv4Addr::UNSPECIFIED.into()))?,
                 near,
+                reflector: None,
             })
         };
         let known = || self.gateways.iter().chain(&self.neighbours);

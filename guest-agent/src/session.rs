@@ -4,7 +4,7 @@
 //! number is refused and nothing is done: its sender is a host that this guest has left, or a daemon
 //! that has started again since.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use godwit_api::agent::v1::guest_frame::Body as Answer;
@@ -211,8 +211,21 @@ fn measure(ask: Measure) -> Result<Ask, Refusal> {
         part: ask.part,
         per_second: ask.per_second.min(Ask::MOST),
         target: target(&ask.target)?,
+        reflector: reflector(&ask.reflector)?,
         end: ask.end,
     })
+}
+
+/// Whom the host wants asked which way a probe was lost, if anybody.
+fn reflector(text: &str) -> Result<Option<SocketAddr>, Refusal> {
+    match text.parse::<SocketAddr>() {
+        Ok(at) if at.port() > 0 => Ok(Some(at)),
+        Err(_) if text.is_empty() => Ok(None),
+        _ => {
+            let detail = "the reflector is no IP address and port";
+            Err(Refusal::new(RefusalReason::NobodyKnown, detail))
+        }
+    }
 }
 
 /// Whom the host wants asked, if anybody.
@@ -423,6 +436,7 @@ mod tests {
             part: part.to_owned(),
             per_second: u32::MAX,
             target: target.to_owned(),
+            reflector: String::new(),
             end: false,
         };
         let mut session = open();
@@ -437,12 +451,28 @@ mod tests {
             (ask.per_second, ask.target),
             (Ask::MOST, "10.77.0.1".parse().ok())
         );
+        let reflected = |reflector: &str| Measure {
+            reflector: reflector.to_owned(),
+            ..asked("m", "unplug", "")
+        };
+        for at in ["10.77.0.9:7007", "[fd00::9]:7007"] {
+            let Received::Work(request) = receive(reflected(at)) else {
+                panic!("no work")
+            };
+            let Verb::Measure { ask, .. } = request.verb else {
+                panic!("another verb")
+            };
+            assert_eq!(ask.reflector, at.parse().ok());
+        }
         let (long, longer) = ("x".repeat(33), "x".repeat(65));
         for wrong in [
             asked("", "", ""),
             asked(&longer, "", ""),
             asked("m", &long, ""),
             asked("m", "", "gateway"),
+            reflected("10.77.0.9"),
+            reflected("10.77.0.9:0"),
+            reflected("reflector:7007"),
         ] {
             assert_eq!(refused(receive(wrong)).reason(), RefusalReason::NobodyKnown);
         }
@@ -493,6 +523,7 @@ mod tests {
             pair: pair.clone(),
             record: "m".to_owned(),
             part: "unplug".to_owned(),
+            reflector: "10.77.0.9:7007".to_owned(),
             ..Measure::default()
         };
         let frames = [

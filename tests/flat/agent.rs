@@ -117,8 +117,8 @@ impl Agent {
             record: format!("flat-{}", std::process::id()),
             part: part.into(),
             per_second: 100,
-            target: String::new(),
             end,
+            ..Measure::default()
         };
         match self.request(host_frame::Body::Measure(measure))? {
             guest_frame::Body::Measured(measured) => Ok(measured),

@@ -19,7 +19,7 @@ use std::{
 
 use godwit_coordinator::{Deadlines, History, Limits, faults::Fault};
 use godwit_migration::{
-    Brief, Phase,
+    Phase,
     profile::{MustMatch, Setting},
 };
 use godwit_server::Operator;
@@ -310,9 +310,7 @@ impl Config {
         if !(1..=64).contains(&outgoing) || !(1..=64).contains(&incoming) {
             return Err("limits.outgoing and limits.incoming are 1 to 64 transfers".into());
         }
-        if self.measure.probes > Brief::MOST_PROBES {
-            return Err("measure.probes is not 0 to 1000 a second".into());
-        }
+        self.measure.check()?;
         self.keep.check()?;
         self.transfer.options()?;
         self.faults()?;
@@ -409,7 +407,17 @@ fail-over = 7
         assert_eq!(config.deadlines().of(Phase::FailOver), Duration::from_secs(7));
         assert_eq!(config.deadlines().of(Phase::Unplug), Duration::from_secs(60));
         assert_eq!(config.limits(), Limits::default());
-        assert_eq!((config.measure.probes, config.measure.ask), (100, None));
+        let measure = config.measure;
+        assert_eq!(
+            (measure.probes, measure.ask, measure.reflector),
+            (100, None, None)
+        );
+        let reflector = WHOLE.replace(
+            "[deadlines]",
+            "[measure]\nreflector = \"[fd00::9]:7007\"\n[deadlines]",
+        );
+        let reflector = Config::parse(&reflector).unwrap().measure.reflector;
+        assert_eq!(reflector, "[fd00::9]:7007".parse().ok());
         assert_eq!(config.history(), History { keep: 1000, days: 90 });
         assert_eq!(config.must_match(), MustMatch::default());
         assert!(config.dbus.enabled);
@@ -448,6 +456,16 @@ fail-over = 7
         assert!(probes.contains("0 to 1000"), "{probes}");
         let ask = wrong("[deadlines]", "[measure]\nask = \"gateway\"\n[deadlines]");
         assert!(ask.contains("line"), "{ask}");
+        for nowhere in ["0.0.0.0:7007", "127.0.0.1:7007", "10.77.0.9:0", "[ff02::1]:7007"] {
+            let reflector = format!("[measure]\nreflector = \"{nowhere}\"\n[deadlines]");
+            let reflector = wrong("[deadlines]", &reflector);
+            assert!(
+                reflector.contains(nowhere) && reflector.contains("godwit reflect"),
+                "{reflector}"
+            );
+        }
+        let reflector = wrong("[deadlines]", "[measure]\nreflector = \"10.77.0.9\"\n[deadlines]");
+        assert!(reflector.contains("line"), "{reflector}");
         assert!(wrong("fail-over = 7", "fail-over = 0").contains("1 to 86400"));
         assert!(wrong("name = \"fabric\"", "name = \"a b\"").contains("not a name"));
         assert!(wrong("[tls]", "[[pool]]").contains("unknown field `ca`"));

@@ -267,7 +267,9 @@ fn real_world(
         libvirt,
         vfs,
         peers,
-        Agents::with(Arc::clone(faults)).asking(config.measure.ask),
+        Agents::with(Arc::clone(faults))
+            .asking(config.measure.ask)
+            .reflected(config.measure.reflector),
     )
     .doubting(config.doubt())
     .matching(config.must_match())

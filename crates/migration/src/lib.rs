@@ -32,7 +32,7 @@ pub use address::{BadAddress, MacAddress, PciAddress};
 pub use brief::{Brief, Guest, Pair, Policy, Role};
 pub use cause::Cause;
 pub use kept::{Keep, Kept};
-pub use measured::{Measured, PairMeasured, PhaseMeasured, ProbeKind};
+pub use measured::{Measured, PairMeasured, PhaseMeasured, ProbeKind, Ways};
 pub use migration::{Acceleration, Entry, Event, Figures, Migration, Moved, PhaseSpan, Report};
 pub use options::{Options, WrongOptions};
 pub use phase::{Course, Outcome, Phase, State, Verdict};

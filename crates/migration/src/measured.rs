@@ -1,4 +1,5 @@
-//! What the guest's own probes came to while it was moved: round trips, counted by its agent, phase by phase.
+//! What the guest's own probes came to while it was moved, counted by its agent, phase by phase: round trips, and where a reflector was
+//! asked which way each was lost.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub enum ProbeKind {
     Nd,
     /// An ICMP or ICMPv6 echo request.
     Echo,
+    /// A question to a reflector, by UDP.
+    Reflector,
 }
 
 /// The probes of one pair.
@@ -56,6 +59,34 @@ pub struct PhaseMeasured {
     pub duplicated: u64,
     /// The longest time without an answer, milliseconds by the guest's clock, which stands still in its pause.
     pub longest_gap_ms: u32,
+    /// Which way they were lost; none: only round trips were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ways: Option<Ways>,
+}
+
+/// Of what was lost, by the word of the reflector that was asked. Of the rest it has not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ways {
+    /// It has not received them.
+    pub there: u64,
+    /// It has received them, and its answer was not back within a second.
+    pub back: u64,
+}
+
+impl Ways {
+    /// None: more than were lost.
+    pub fn of(lost: u64, there: u64, back: u64) -> Option<Ways> {
+        let both = there.checked_add(back)?;
+        (both <= lost).then_some(Ways { there, back })
+    }
+
+    /// With those of another attempt.
+    fn and(self, other: Ways) -> Ways {
+        Ways {
+            there: self.there + other.there,
+            back: self.back + other.back,
+        }
+    }
 }
 
 impl Measured {
@@ -98,6 +129,10 @@ impl PairMeasured {
                 old.lost += new.lost;
                 old.duplicated += new.duplicated;
                 old.longest_gap_ms = old.longest_gap_ms.max(new.longest_gap_ms);
+                old.ways = match (old.ways, new.ways) {
+                    (Some(old), Some(new)) => Some(old.and(new)),
+                    (one, other) => one.or(other),
+                };
             }
         }
     }
@@ -142,6 +177,7 @@ mod tests {
             lost: 0,
             duplicated: 0,
             longest_gap_ms: gap,
+            ways: None,
         }
     }
 
@@ -190,6 +226,36 @@ mod tests {
             pair.phases,
             [phase(Phase::Plug, 12, 30), phase(Phase::FailBack, 1, 10)]
         );
+    }
+
+    #[test]
+    fn ways_of_attempts_are_added_and_there_are_no_more_than_were_lost() {
+        let with = |there, back| PhaseMeasured {
+            lost: 9,
+            ways: Ways::of(9, there, back),
+            ..phase(Phase::Plug, 20, 10)
+        };
+        let mut pair = pair(&[with(1, 2)]);
+        pair.add(with(3, 4));
+        assert_eq!(pair.phases[0].ways, Ways::of(18, 4, 6));
+        pair.add(phase(Phase::Plug, 1, 10));
+        assert_eq!(pair.phases[0].ways, Some(Ways { there: 4, back: 6 }));
+        assert_eq!((Ways::of(9, 5, 5), Ways::of(9, u64::MAX, 5)), (None, None));
+    }
+
+    /// As it stood there before reflectors were known.
+    #[test]
+    fn a_journal_of_before_has_round_trips_alone() {
+        let old = r#"{"phase":"plug","sent":9,"answered":8,"lost":1,"duplicated":0,"longest_gap_ms":10}"#;
+        let read: PhaseMeasured = serde_json::from_str(old).unwrap();
+        assert_eq!(read.ways, None);
+        assert_eq!(serde_json::to_string(&read).unwrap(), old);
+        let ways = PhaseMeasured {
+            ways: Ways::of(1, 0, 1),
+            ..read
+        };
+        let written = serde_json::to_string(&ways).unwrap();
+        assert_eq!(serde_json::from_str::<PhaseMeasured>(&written).unwrap(), ways);
     }
 
     fn brief(vf: Option<&str>) -> Brief {

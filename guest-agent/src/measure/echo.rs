@@ -1,6 +1,5 @@
 //! ICMP echo requests and their replies (RFC 792; RFC 4443, 4). Pure.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::IpAddr;
 
 use godwit_api::agent::v1::ProbeKind;
@@ -22,8 +21,7 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    pub(super) fn new() -> Self {
-        let chance = RandomState::new().build_hasher().finish();
+    pub(super) fn new(chance: u64) -> Self {
         Self {
             identifier: u16::try_from(chance >> 48).unwrap_or_default(),
             cookie: chance.to_be_bytes(),
@@ -67,6 +65,7 @@ pub(super) fn name(kind: ProbeKind) -> &'static str {
     match kind {
         ProbeKind::Arp => "ARP",
         ProbeKind::Nd => "neighbour discovery",
+        ProbeKind::Reflector => "UDP to a reflector",
         ProbeKind::Echo | ProbeKind::Unspecified => "ICMP echo",
     }
 }

@@ -9,7 +9,7 @@ mod record;
 mod voice;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,7 +38,7 @@ const MAX_RECORDS: usize = 8;
 
 /// After so long without an answer one question in ten goes to anybody: the target may have another MAC.
 const ANYBODY_AFTER: Duration = Duration::from_secs(1);
-const ANYBODY_EVERY: u16 = 10;
+const ANYBODY_EVERY: u64 = 10;
 
 /// The answer to the last probe is waited for so long before something else is asked.
 const LATE: Duration = Duration::from_millis(250);
@@ -51,6 +51,8 @@ pub(crate) struct Ask {
     /// At most [`Ask::MOST`]; 0: nothing is begun.
     pub(crate) per_second: u32,
     pub(crate) target: Option<IpAddr>,
+    /// Who is asked instead, if it answers.
+    pub(crate) reflector: Option<SocketAddr>,
     pub(crate) end: bool,
 }
 
@@ -117,9 +119,7 @@ pub(crate) async fn measure(
 
 async fn begin(guest: &Arc<Guest>, standby: Mac, ask: &Ask) -> Result<Arc<Kept>, Refusal> {
     let pair = guest.pair(standby).await?;
-    let surroundings = Surroundings::read(guest.kernel, None).await?;
-    let target = surroundings.target(&guest.kernel.links().await?, pair.master.index, ask.target);
-    let target = target.ok_or_else(|| {
+    let target = chosen(guest, pair.master.index, ask).await?.ok_or_else(|| {
         let whom = ask.target.map_or("no gateway and no neighbour".to_owned(), |ip| {
             format!("no address from which {ip} could be asked")
         });
@@ -129,6 +129,30 @@ async fn begin(guest: &Arc<Guest>, standby: Mac, ask: &Ask) -> Result<Arc<Kept>,
     let kept = Kept::new(ask, standby, target);
     guest.measurements.keep(Arc::clone(&kept));
     Ok(kept)
+}
+
+/// Who is asked through that bond: the reflector, if one is named and answers now, before anything is moved, or else the target. One
+/// record has one kind of probe: what a reflector does not answer later is lost.
+async fn chosen(guest: &Guest, bond: u32, ask: &Ask) -> Result<Option<Target>, Refusal> {
+    let surroundings = Surroundings::read(guest.kernel, None).await?;
+    let links = guest.kernel.links().await?;
+    if let Some(named) = ask.reflector {
+        let there = surroundings.target(&links, bond, Some(named.ip()));
+        let there = there.filter(|target| !target.from.is_unspecified());
+        let reflector = there.map(|target| Target {
+            reflector: Some(named.port()),
+            ..target
+        });
+        let voice = reflector.clone().and_then(|target| Voice::open(target).ok());
+        match voice {
+            Some(voice) => match voice.is_answered().await {
+                true => return Ok(reflector),
+                false => say!("measuring: the reflector {named} does not answer"),
+            },
+            None => say!("measuring: there is no way to the reflector {named}"),
+        }
+    }
+    Ok(surroundings.target(&links, bond, ask.target))
 }
 
 impl Measurements {
@@ -247,14 +271,14 @@ impl Kept {
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = sleep_until(self.begun + LIMIT) => break,
                 _ = tick.tick() => self.ask(&voice, own.mac()),
-                heard = voice.hear() => self.counts().answer(self.begun.elapsed(), heard?),
+                heard = voice.hear() => self.counts().answer(self.begun.elapsed(), &heard?),
             }
         }
         self.counts().end(self.begun.elapsed());
         let until = Instant::now() + WINDOW;
         while self.counts().is_awaited() {
             tokio::select! {
-                heard = voice.hear() => self.counts().answer(self.begun.elapsed(), heard?),
+                heard = voice.hear() => self.counts().answer(self.begun.elapsed(), &heard?),
                 () = sleep_until(until) => break,
             }
         }

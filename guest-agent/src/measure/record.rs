@@ -1,25 +1,34 @@
-//! The counts of one record: what was sent in each part, what of it was answered, what was lost, and the longest time
+//! The counts of one record: what was sent in each part, what of it was answered, what was lost and which way, and the longest time
 //! without an answer. Pure; times are counted from the record's begin.
+//!
+//! Which way a probe was lost is the reflector's word: when it answered a later one it had received the lost one, or had not. Its word on
+//! a probe that is still waited for counts when that is lost, and its word on a lost one counts once, so no words of its make more of them
+//! than were lost. "Received" is never taken back: questions overtake each other, and an answer knows of those alone that came before it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use godwit_api::agent::v1::MeasuredPart;
+use godwit_wire::reflect::{self, Answer};
 
 /// A probe that has no answer by then is lost.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 
-/// Bounds: parts, and probes that are remembered (a second's worth at the highest rate).
+/// Bounds: parts, probes that are remembered (a second's worth at the highest rate), and lost ones that an answer may still tell of.
 const MAX_PARTS: usize = 32;
 const MAX_REMEMBERED: usize = 1024;
+const MAX_ASTRAY: usize = 1024;
+const _: () = assert!(MAX_ASTRAY as u64 == reflect::REACH, "no answer tells of more");
 
 /// Which probe an answer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Which {
-    /// It carries the probe's number.
+    /// It carries the last 16 bits of the probe's number.
     Number(u16),
     /// Its kind carries none (ARP, neighbour discovery): that whose time fits best.
     Unnumbered,
+    /// It carries the whole number, and tells of others.
+    Reflected(Answer),
 }
 
 /// All that was counted.
@@ -28,7 +37,9 @@ pub(super) struct Record {
     parts: Vec<Part>,
     /// Of the last second, oldest first.
     remembered: VecDeque<Probe>,
-    next_number: u16,
+    /// Lost, and which way is not known: the number and the part of each, oldest first.
+    astray: VecDeque<(u64, usize)>,
+    next_number: u64,
     /// How long an answer takes; none before the first one.
     round_trip: Option<Duration>,
     /// When the last answer came, and in which part; or when sending began.
@@ -42,16 +53,20 @@ struct Part {
     sent: u64,
     answered: u64,
     lost: u64,
+    lost_there: u64,
+    lost_back: u64,
     duplicated: u64,
     longest_gap: Duration,
 }
 
 #[derive(Debug)]
 struct Probe {
-    number: u16,
+    number: u64,
     at: Duration,
     part: usize,
     answered: bool,
+    /// Whether the reflector has received it; none: no answer tells.
+    received: Option<bool>,
 }
 
 impl Record {
@@ -81,7 +96,7 @@ impl Record {
 
     /// Counts a probe and gives its number. None: it is not to be sent now, because before the first answer that of one
     /// without a number could not be told from another's.
-    pub(super) fn send(&mut self, at: Duration, numbered: bool) -> Option<u16> {
+    pub(super) fn send(&mut self, at: Duration, numbered: bool) -> Option<u64> {
         self.expire(at);
         let unsure = !numbered && self.round_trip.is_none() && self.is_awaited();
         if unsure || self.remembered.len() >= MAX_REMEMBERED {
@@ -96,13 +111,17 @@ impl Record {
             at,
             part,
             answered: false,
+            received: None,
         });
         Some(number)
     }
 
-    /// Takes an answer in. One that comes after its probe was lost is nobody's.
-    pub(super) fn answer(&mut self, at: Duration, which: Which) {
+    /// Takes an answer in. One that comes after its probe was lost is nobody's, and tells of the others all the same.
+    pub(super) fn answer(&mut self, at: Duration, which: &Which) {
         self.expire(at);
+        if let Which::Reflected(answer) = which {
+            self.learn(answer);
+        }
         let Some(index) = self.probe_of(at, which) else {
             return;
         };
@@ -135,10 +154,47 @@ impl Record {
             if at.saturating_sub(probe.at) < WINDOW {
                 return;
             }
-            let (part, answered) = (probe.part, probe.answered);
+            let (number, part, received) = (probe.number, probe.part, probe.received);
+            let answered = probe.answered;
             self.remembered.pop_front();
             if !answered {
-                self.count(part, |part| part.lost += 1);
+                self.lose(number, part, received);
+            }
+        }
+    }
+
+    fn lose(&mut self, number: u64, part: usize, received: Option<bool>) {
+        self.count(part, |part| part.lost += 1);
+        match received {
+            Some(received) => self.astray_no_more(part, received),
+            None => self.astray.push_back((number, part)),
+        }
+        if self.astray.len() > MAX_ASTRAY {
+            self.astray.pop_front();
+        }
+    }
+
+    /// Which way one was lost.
+    fn astray_no_more(&mut self, part: usize, received: bool) {
+        self.count(part, |part| match received {
+            true => part.lost_back += 1,
+            false => part.lost_there += 1,
+        });
+    }
+
+    /// What an answer tells of probes that have none. One to what was never asked is a lie.
+    fn learn(&mut self, answer: &Answer) {
+        if answer.number >= self.next_number {
+            return;
+        }
+        for probe in self.remembered.iter_mut().filter(|probe| !probe.answered) {
+            let before = probe.received.filter(|received| *received);
+            probe.received = before.or(answer.tells(probe.number)).or(probe.received);
+        }
+        for (number, part) in std::mem::take(&mut self.astray) {
+            match answer.tells(number) {
+                Some(received) => self.astray_no_more(part, received),
+                None => self.astray.push_back((number, part)),
             }
         }
     }
@@ -161,6 +217,8 @@ impl Record {
             lost: part.lost,
             duplicated: part.duplicated,
             longest_gap_ms: part.longest_gap.as_millis().try_into().unwrap_or(u32::MAX),
+            lost_there: part.lost_there,
+            lost_back: part.lost_back,
         };
         self.parts.iter().map(part).collect()
     }
@@ -176,11 +234,14 @@ impl Record {
 
     /// The one of that number, answered or not. Without numbers: of those that wait, the one that was sent a round trip
     /// before, and of two as near the older; where none waits the answer is one too many of the newest.
-    fn probe_of(&self, at: Duration, which: Which) -> Option<usize> {
+    fn probe_of(&self, at: Duration, which: &Which) -> Option<usize> {
         let probes = || self.remembered.iter().enumerate();
         match which {
             Which::Number(number) => probes()
-                .find(|(_, probe)| probe.number == number)
+                .find(|(_, probe)| low(probe.number) == *number)
+                .map(|(index, _)| index),
+            Which::Reflected(answer) => probes()
+                .find(|(_, probe)| probe.number == answer.number)
                 .map(|(index, _)| index),
             Which::Unnumbered => {
                 let sent = at.saturating_sub(self.round_trip.unwrap_or_default());
@@ -209,169 +270,10 @@ impl Record {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    /// What a run of 100 probes a second comes to: those of `lost` get no answer, all others one after `round_trip`.
-    fn run(numbered: bool, count: u64, round_trip: u64, lost: impl Fn(u64) -> bool) -> Record {
-        let mut record = Record::default();
-        record.mark("fail-over");
-        record.begin(ms(0));
-        let mut answers: VecDeque<(u64, u16)> = VecDeque::new();
-        let hear = |record: &mut Record, until: u64, answers: &mut VecDeque<(u64, u16)>| {
-            while answers.front().is_some_and(|(at, _)| *at <= until) {
-                let (at, number) = answers.pop_front().unwrap();
-                let which = match numbered {
-                    true => Which::Number(number),
-                    false => Which::Unnumbered,
-                };
-                record.answer(ms(at), which);
-            }
-        };
-        for at in (0..count * 10).step_by(10) {
-            hear(&mut record, at, &mut answers);
-            if let Some(number) = record.send(ms(at), numbered)
-                && !lost(at)
-            {
-                answers.push_back((at + round_trip, number));
-            }
-        }
-        hear(&mut record, u64::MAX, &mut answers);
-        record.end(ms(count * 10));
-        record.expire(ms(count * 10 + 2000));
-        record
-    }
-
-    fn told(mut record: Record) -> (u64, u64, u64, u64, u32) {
-        let parts = record.parts(ms(1_000_000));
-        let [part] = &parts[..] else { panic!("{parts:?}") };
-        (
-            part.sent,
-            part.answered,
-            part.lost,
-            part.duplicated,
-            part.longest_gap_ms,
-        )
-    }
-
-    #[test]
-    fn all_is_answered_with_numbers_and_without() {
-        for (numbered, round_trip) in [(true, 1), (true, 37), (false, 1), (false, 9)] {
-            let (sent, answered, lost, duplicated, gap) = told(run(numbered, 500, round_trip, |_| false));
-            assert_eq!(
-                (sent, answered, lost, duplicated),
-                (500, 500, 0, 0),
-                "{round_trip}"
-            );
-            assert_eq!(gap, 10.max(u32::try_from(round_trip).unwrap()));
-        }
-        // Without numbers nothing more is sent before the first answer.
-        let (sent, answered, lost, duplicated, gap) = told(run(false, 500, 37, |_| false));
-        assert_eq!((sent, answered, lost, duplicated, gap), (497, 497, 0, 0, 40));
-    }
-
-    /// A port that is down for a second, and single losses.
-    #[test]
-    fn what_is_lost_is_counted_and_the_gap_is_as_long_as_it_was() {
-        for (numbered, round_trip) in [(true, 2), (false, 2), (false, 33), (true, 33)] {
-            let down = |at: u64| (2000..3000).contains(&at);
-            let (sent, answered, lost, duplicated, gap) = told(run(numbered, 500, round_trip, down));
-            assert_eq!((sent - answered, lost, duplicated), (100, 100, 0), "{round_trip}");
-            assert_eq!(gap, 1010);
-            let (sent, answered, lost, duplicated, gap) =
-                told(run(numbered, 500, round_trip, |at| at % 1000 == 500));
-            assert_eq!((sent - answered, lost, duplicated), (5, 5, 0), "{round_trip}");
-            // At 33 ms: the first is waited for.
-            assert!((20..=40).contains(&gap), "{gap}");
-        }
-    }
-
-    /// Also when it was the first: the next is sent when it is lost.
-    #[test]
-    fn a_target_that_answers_nothing_is_asked_once_a_second_and_all_of_it_is_a_gap() {
-        assert_eq!(told(run(false, 500, 1, |_| true)), (5, 0, 5, 0, 5000));
-        assert_eq!(told(run(true, 500, 1, |_| true)), (500, 0, 500, 0, 5000));
-    }
-
-    #[test]
-    fn answers_too_many_are_told() {
-        let mut record = Record::default();
-        record.begin(ms(0));
-        let number = record.send(ms(0), true).unwrap();
-        for _ in 0..3 {
-            record.answer(ms(1), Which::Number(number));
-        }
-        // Nobody's.
-        record.answer(ms(1), Which::Number(77));
-        record.end(ms(5));
-        assert_eq!(told(record), (1, 1, 0, 2, 4));
-        let mut record = Record::default();
-        record.begin(ms(0));
-        record.answer(ms(0), Which::Unnumbered);
-        record.send(ms(0), false).unwrap();
-        for _ in 0..2 {
-            record.answer(ms(1), Which::Unnumbered);
-        }
-        record.end(ms(1));
-        assert_eq!(told(record), (1, 1, 0, 1, 1));
-    }
-
-    /// The probe counts where it was sent; a silence counts in every part that it reaches into.
-    #[test]
-    fn parts_have_their_own() {
-        let mut record = Record::default();
-        record.mark("unplug");
-        record.begin(ms(0));
-        let first = record.send(ms(0), true).unwrap();
-        record.mark("transfer");
-        record.mark("transfer");
-        record.mark("");
-        record.answer(ms(300), Which::Number(first));
-        let second = record.send(ms(300), true).unwrap();
-        record.mark("plug");
-        record.answer(ms(400), Which::Number(second));
-        let told: Vec<_> = record.parts(ms(450)).into_iter().collect();
-        let told: Vec<_> = told
-            .iter()
-            .map(|part| (part.name.as_str(), part.sent, part.answered, part.longest_gap_ms))
-            .collect();
-        let expected = [
-            ("unplug", 1, 1, 300),
-            ("transfer", 1, 1, 300),
-            ("plug", 0, 0, 100),
-        ];
-        assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn a_pause_of_the_record_is_no_gap() {
-        let mut record = Record::default();
-        record.begin(ms(0));
-        let number = record.send(ms(0), true).unwrap();
-        record.answer(ms(1), Which::Number(number));
-        record.end(ms(10));
-        record.begin(ms(60_000));
-        let number = record.send(ms(60_000), true).unwrap();
-        record.answer(ms(60_002), Which::Number(number));
-        record.end(ms(60_003));
-        assert_eq!(told(record), (2, 2, 0, 0, 9));
-    }
-
-    #[test]
-    fn everything_has_a_bound() {
-        let mut record = Record::default();
-        for part in 0..100 {
-            record.mark(&part.to_string());
-        }
-        record.begin(ms(0));
-        let sent = (0..5000).filter(|_| record.send(ms(1), true).is_some()).count();
-        assert_eq!(sent, MAX_REMEMBERED);
-        assert_eq!(record.parts(ms(2)).len(), MAX_PARTS);
-        assert_eq!(record.parts(ms(2)).last().unwrap().name, "31");
-    }
+/// What an echo carries of a number.
+pub(super) fn low(number: u64) -> u16 {
+    u16::try_from(number & 0xffff).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

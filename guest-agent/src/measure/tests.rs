@@ -1,8 +1,11 @@
 //! The probes themselves, through a veth pair between two network namespaces of the test's own.
 
+use std::net::UdpSocket as Socket;
 use std::process::Command;
 
 use godwit_api::agent::v1::ProbeKind;
+use godwit_wire::reflect::{LENGTH, Question, Reflector};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::*;
@@ -208,5 +211,169 @@ fn while_a_port_is_proved_nothing_is_sent_and_that_is_no_gap() {
         drop(hush);
         sleep(Duration::from_millis(100)).await;
         assert_eq!(kept.told().parts[2].sent, sent);
+    });
+}
+
+/// Passes on what `passes` lets through, of questions and of answers, each with its number: to a reflector of its own.
+async fn lossy(passes: impl Fn(bool, u64) -> bool) -> std::io::Result<()> {
+    let socket = UdpSocket::bind(LOSSY).await?;
+    let (mut reflector, begun) = (Reflector::default(), Instant::now());
+    loop {
+        let mut question = [0; 2 * LENGTH];
+        let (length, from) = socket.recv_from(&mut question).await?;
+        let number = Question::decode(&question[..length]).unwrap().number;
+        if !passes(true, number) {
+            continue;
+        }
+        let answer = reflector
+            .answer(begun.elapsed(), from.ip(), &question[..length])
+            .unwrap();
+        if passes(false, number) {
+            socket.send_to(&answer, from).await?;
+        }
+    }
+}
+
+const LOSSY: &str = "127.0.0.1:7007";
+
+/// Of every ten questions one is lost, and of every ten answers two; then, for longer than a probe is waited for, every answer.
+#[test]
+fn which_way_a_probe_was_lost_is_told_where_a_reflector_runs() {
+    let name = "measure::tests::which_way_a_probe_was_lost_is_told_where_a_reflector_runs";
+    in_a_network(name, async || {
+        let guest = Arc::new(Guest::new(Sysfs::new("/nowhere")));
+        let silent = Arc::new(AtomicBool::new(false));
+        let none_comes_back = Arc::clone(&silent);
+        let between = tokio::spawn(lossy(move |question, number| match question {
+            true => number % 10 != 3,
+            false => ![5, 6].contains(&(number % 10)) && !none_comes_back.load(Relaxed),
+        }));
+        let target = Target {
+            ip: [127, 0, 0, 1].into(),
+            link: 1,
+            name: "lo".to_owned(),
+            mac: Mac([2; 6]),
+            from: [127, 0, 0, 1].into(),
+            near: true,
+            reflector: Some(7007),
+        };
+        let ask = Ask {
+            per_second: 100,
+            ..Ask::default()
+        };
+        let kept = Kept::new(&ask, Mac([2; 6]), target);
+        kept.counts().mark("before");
+        Kept::go_on(&kept, &guest).unwrap();
+        sleep(Duration::from_secs(2)).await;
+        kept.counts().mark("silent");
+        silent.store(true, Relaxed);
+        sleep(Duration::from_millis(1500)).await;
+        silent.store(false, Relaxed);
+        kept.counts().mark("after");
+        sleep(Duration::from_millis(500)).await;
+        let told = ended(&kept).await;
+        between.abort();
+        assert_eq!(
+            (told.kind(), told.target.as_str()),
+            (ProbeKind::Reflector, "127.0.0.1")
+        );
+        let [before, silent, after] = &told.parts[..] else {
+            panic!("{told:?}")
+        };
+        let tens = before.sent / 10;
+        assert!(tens >= 5 && before.duplicated == 0, "{told:?}");
+        assert!((tens..=tens + 1).contains(&before.lost_there), "{told:?}");
+        assert!((2 * tens..=2 * tens + 2).contains(&before.lost_back), "{told:?}");
+        // Told by the answers after it.
+        assert!(silent.answered <= 2 && silent.lost_back >= 40, "{told:?}");
+        assert!(silent.lost_there * 8 <= silent.lost_back, "{told:?}");
+        for part in [before, silent] {
+            assert_eq!(part.lost_there + part.lost_back, part.lost, "{told:?}");
+        }
+        // Nothing comes after the last ones.
+        let untold = after.lost - after.lost_there - after.lost_back;
+        assert!(untold <= 2, "{told:?}");
+    });
+}
+
+/// Runs in the router's namespace, if it is told where to listen.
+#[test]
+fn reflects_there() {
+    let Ok(at) = std::env::var("GODWIT_TEST_REFLECT") else {
+        return;
+    };
+    let socket = Socket::bind(at).unwrap();
+    let mut reflector = Reflector::default();
+    loop {
+        let mut question = [0; LENGTH];
+        let (_, from) = socket.recv_from(&mut question).unwrap();
+        let answer = reflector.answer(Duration::ZERO, from.ip(), &question).unwrap();
+        socket.send_to(&answer, from).unwrap();
+    }
+}
+
+#[test]
+fn a_reflector_that_answers_is_asked_and_else_who_is_wanted() {
+    let name = "measure::tests::a_reflector_that_answers_is_asked_and_else_who_is_wanted";
+    in_a_network(name, async || {
+        let guest = Arc::new(Guest::new(Sysfs::new("/nowhere")));
+        let router = std::env::var(INSIDE).unwrap();
+        let there = |at: &str| {
+            let mut command = Command::new("nsenter");
+            command
+                .args(["--target", &router, "--net"])
+                .arg(std::env::current_exe().unwrap());
+            command.args(["--exact", "measure::tests::reflects_there"]);
+            command.env("GODWIT_TEST_REFLECT", at).spawn().unwrap()
+        };
+        let links = guest.kernel.links().await.unwrap();
+        let link = links.iter().find(|link| link.name == "v0").unwrap().index;
+        let chosen = async |named: &str| {
+            let ask = Ask {
+                target: "10.0.0.1".parse().ok(),
+                reflector: named.parse().ok(),
+                ..Ask::default()
+            };
+            chosen(&guest, link, &ask).await.unwrap().unwrap()
+        };
+        // On the link itself, by either family, and behind the router.
+        for at in ["10.0.0.1:7007", "[fd00::1]:7007", "192.0.2.1:7007"] {
+            let mut reflector = there(at);
+            let mut found = chosen(at).await;
+            for _ in 0..50 {
+                if found.reflector.is_none() {
+                    sleep(Duration::from_millis(100)).await;
+                    found = chosen(at).await;
+                }
+            }
+            assert_eq!(voice::kind(&found), ProbeKind::Reflector, "{at}");
+            let kept = Kept::new(
+                &Ask {
+                    per_second: 100,
+                    ..Ask::default()
+                },
+                Mac([2; 6]),
+                found,
+            );
+            Kept::go_on(&kept, &guest).unwrap();
+            sleep(Duration::from_millis(500)).await;
+            let told = ended(&kept).await;
+            reflector.kill().unwrap();
+            reflector.wait().unwrap();
+            assert!(
+                told.parts[0].answered >= 10 && told.parts[0].lost == 0,
+                "{told:?}"
+            );
+            // It does not answer any more.
+            let instead = chosen(at).await;
+            assert_eq!(
+                (instead.ip.to_string().as_str(), instead.reflector),
+                ("10.0.0.1", None)
+            );
+        }
+        ip("addr flush dev v0 scope global");
+        ip("addr add 10.0.0.2/24 dev v0");
+        let instead = chosen("[2001:db8::9]:7007").await;
+        assert_eq!(voice::kind(&instead), ProbeKind::Arp, "there is no way");
     });
 }

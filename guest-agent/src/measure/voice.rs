@@ -1,11 +1,13 @@
 //! How a target is asked, and how its answers are heard: ARP or neighbour discovery for one on the link, ICMP echo for one
-//! behind a router.
+//! behind a router, UDP for a reflector.
 //!
 //! Each kind has a socket that is given nothing but its own protocol: this runs beside the guest's traffic at full speed.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use godwit_api::agent::v1::ProbeKind;
 use nix::errno::Errno;
@@ -15,18 +17,24 @@ use nix::sys::socket::{
 };
 use rustix::net::{AddressFamily as Family, SocketFlags, SocketType, eth, socket_with};
 use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
 
 use super::echo::{self, Echo};
-use super::record::Which;
+use super::record::{Which, low};
 use godwit_wire::Mac;
+use godwit_wire::reflect::{self, Answer, Question};
 
 use crate::frames;
 use crate::neighbourhood::{Outgoing, Target};
 use crate::packet::{Sender, link_addresses, watch};
 
-/// How much of what arrives is looked at: a neighbour advertisement with its option, or an echo reply behind the longest
-/// IPv4 header.
-const BEGIN: usize = 128;
+/// How much of what arrives is looked at: a neighbour advertisement with its option, an echo reply behind the longest
+/// IPv4 header, or a reflector's answer and whether there is more.
+const BEGIN: usize = reflect::LENGTH + 1;
+
+/// How a reflector is tried: so many questions, and how long each is waited for.
+const TRIES: u64 = 4;
+const TRY: Duration = Duration::from_millis(50);
 
 /// Asks one target and hears its answers.
 pub(super) struct Voice {
@@ -35,6 +43,8 @@ pub(super) struct Voice {
     socket: AsyncFd<OwnedFd>,
     frames: Sender,
     echo: Echo,
+    /// With a reflector.
+    session: u64,
     /// The target's MAC, once an answer gave it.
     whom: Option<Mac>,
 }
@@ -42,6 +52,7 @@ pub(super) struct Voice {
 /// What a probe to that target is.
 pub(super) fn kind(target: &Target) -> ProbeKind {
     match (target.near, target.ip) {
+        _ if target.reflector.is_some() => ProbeKind::Reflector,
         (false, _) => ProbeKind::Echo,
         (true, IpAddr::V4(_)) => ProbeKind::Arp,
         (true, IpAddr::V6(_)) => ProbeKind::Nd,
@@ -53,32 +64,51 @@ impl Voice {
         let kind = kind(&target);
         let socket = match (kind, target.ip) {
             (ProbeKind::Arp, _) => arp(target.link)?,
+            (ProbeKind::Reflector, IpAddr::V4(_)) => udp(AddressFamily::Inet)?,
+            (ProbeKind::Reflector, IpAddr::V6(_)) => udp(AddressFamily::Inet6)?,
             (_, IpAddr::V4(_)) => raw(AddressFamily::Inet, SockProtocol::Icmp)?,
             (_, IpAddr::V6(_)) => raw(AddressFamily::Inet6, SockProtocol::IcmpV6)?,
         };
-        if kind == ProbeKind::Echo {
+        if matches!(kind, ProbeKind::Echo | ProbeKind::Reflector) {
             setsockopt(&socket, BindToDevice, &target.name.clone().into())?;
         }
+        let chance = RandomState::new().build_hasher().finish();
         Ok(Self {
             target,
             kind,
             socket: watch(socket)?,
             frames: Sender::open()?,
-            echo: Echo::new(),
+            echo: Echo::new(chance),
+            session: chance,
             whom: None,
         })
     }
 
+    /// Whether somebody answers, within a fifth of a second.
+    pub(super) async fn is_answered(mut self) -> bool {
+        for number in 0..TRIES {
+            self.ask(number, self.target.mac, false);
+            if let Ok(heard) = timeout(TRY, self.hear()).await {
+                return heard.is_ok();
+            }
+        }
+        false
+    }
+
     /// Whether an answer says which probe it is for.
     pub(super) fn is_numbered(&self) -> bool {
-        self.kind == ProbeKind::Echo
+        matches!(self.kind, ProbeKind::Echo | ProbeKind::Reflector)
     }
 
     /// Asks once. What cannot be sent is a probe that gets no answer. `anybody`: by broadcast, because who was asked may
     /// have another MAC by now.
-    pub(super) fn ask(&self, number: u16, own: Mac, anybody: bool) {
+    pub(super) fn ask(&self, number: u64, own: Mac, anybody: bool) {
         if self.kind == ProbeKind::Echo {
-            return self.ask_far(number);
+            return self.send(&self.echo.request(self.target.ip, low(number)), 0);
+        }
+        if let Some(port) = self.target.reflector {
+            let session = self.session;
+            return self.send(&Question { session, number }.encode(), port);
         }
         let whom = self.whom.filter(|_| !anybody);
         self.frames.send(&[Outgoing {
@@ -87,17 +117,16 @@ impl Voice {
         }]);
     }
 
-    fn ask_far(&self, number: u16) {
-        let message = self.echo.request(self.target.ip, number);
+    fn send(&self, message: &[u8], port: u16) {
         let socket = self.socket.as_raw_fd();
         let _ = match self.target.ip {
             IpAddr::V4(ip) => {
-                let to = SockaddrIn::from(SocketAddrV4::new(ip, 0));
-                sendto(socket, &message, &to, MsgFlags::MSG_DONTWAIT)
+                let to = SockaddrIn::from(SocketAddrV4::new(ip, port));
+                sendto(socket, message, &to, MsgFlags::MSG_DONTWAIT)
             }
             IpAddr::V6(ip) => {
-                let to = SockaddrIn6::from(SocketAddrV6::new(ip, 0, 0, 0));
-                sendto(socket, &message, &to, MsgFlags::MSG_DONTWAIT)
+                let to = SockaddrIn6::from(SocketAddrV6::new(ip, port, 0, 0));
+                sendto(socket, message, &to, MsgFlags::MSG_DONTWAIT)
             }
         };
     }
@@ -143,6 +172,11 @@ impl Voice {
                 self.whom = mac.or(self.whom);
                 Some(Which::Unnumbered)
             }
+            // Whoever it came from: nobody else knows the session.
+            ProbeKind::Reflector => {
+                let answer = Answer::decode(begin).filter(|answer| answer.session == self.session);
+                answer.map(Which::Reflected)
+            }
             _ => self.echo.number(self.target.ip, begin).map(Which::Number),
         }
     }
@@ -167,4 +201,9 @@ fn arp(link: u32) -> io::Result<OwnedFd> {
 fn raw(family: AddressFamily, protocol: SockProtocol) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     Ok(socket(family, SockType::Raw, flags, protocol)?)
+}
+
+fn udp(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    Ok(socket(family, SockType::Datagram, flags, SockProtocol::Udp)?)
 }

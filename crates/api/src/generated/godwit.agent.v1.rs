@@ -301,6 +301,10 @@ pub struct Measure {
     /// No more is sent. The answer comes when every probe is answered or lost.
     #[prost(bool, tag = "6")]
     pub end: bool,
+    /// IP address and port of a reflector (`godwit reflect`), "10.77.0.9:7007", "\[fd00::9\]:7007", that is asked instead of `target` if it answers
+    /// when the record begins. Empty: none. Counts when the record begins. An agent that is older than this asks `target`.
+    #[prost(string, tag = "7")]
+    pub reflector: ::prost::alloc::string::String,
 }
 /// The answer to Measure.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -322,7 +326,7 @@ pub struct Measured {
     #[prost(message, repeated, tag = "6")]
     pub parts: ::prost::alloc::vec::Vec<MeasuredPart>,
 }
-/// What was sent in one part of a record. Round trips: which way a probe was lost is not known.
+/// What was sent in one part of a record. Round trips: which way a probe was lost is not known, unless a reflector was asked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MeasuredPart {
     #[prost(string, tag = "1")]
@@ -342,6 +346,13 @@ pub struct MeasuredPart {
     /// that reaches from a part into the next counts for both.
     #[prost(uint32, tag = "6")]
     pub longest_gap_ms: u32,
+    /// Of the lost, where a reflector was asked: it has not received them, as it told with a later answer. Both together are never more than
+    /// `lost`; of the rest no answer tells.
+    #[prost(uint64, tag = "7")]
+    pub lost_there: u64,
+    /// It has received them, and its answer was not here within the second.
+    #[prost(uint64, tag = "8")]
+    pub lost_back: u64,
 }
 /// The request was not done, or not confirmed.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -430,6 +441,8 @@ pub enum ProbeKind {
     Nd = 2,
     /// An ICMP or ICMPv6 echo request, by the guest's own routes.
     Echo = 3,
+    /// A question to a reflector, by UDP and the guest's own routes. Which way each was lost is known as far as the reflector answers later.
+    Reflector = 4,
 }
 impl ProbeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -442,6 +455,7 @@ impl ProbeKind {
             Self::Arp => "PROBE_KIND_ARP",
             Self::Nd => "PROBE_KIND_ND",
             Self::Echo => "PROBE_KIND_ECHO",
+            Self::Reflector => "PROBE_KIND_REFLECTOR",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -451,6 +465,7 @@ impl ProbeKind {
             "PROBE_KIND_ARP" => Some(Self::Arp),
             "PROBE_KIND_ND" => Some(Self::Nd),
             "PROBE_KIND_ECHO" => Some(Self::Echo),
+            "PROBE_KIND_REFLECTOR" => Some(Self::Reflector),
             _ => None,
         }
     }

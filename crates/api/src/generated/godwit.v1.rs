@@ -544,7 +544,8 @@ pub struct PairMeasurement {
     #[prost(message, repeated, tag = "5")]
     pub phases: ::prost::alloc::vec::Vec<PhaseMeasurement>,
 }
-/// The probes that were sent in one phase, over all attempts at it. Round trips: which way one was lost is not known.
+/// The probes that were sent in one phase, over all attempts at it. Round trips: which way one was lost is known only where `lost_there` and
+/// `lost_back` are present, those of a reflector.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PhaseMeasurement {
     #[prost(enumeration = "Phase", tag = "1")]
@@ -564,6 +565,13 @@ pub struct PhaseMeasurement {
     /// not in it, and is in TransferProgress.downtime_ms. One that reaches from a phase into the next counts for both.
     #[prost(uint32, tag = "6")]
     pub longest_gap_ms: u32,
+    /// Of the lost: the reflector did not receive them. What of `lost` is in neither of these two, no later answer told of. Absent: not asked of
+    /// a reflector, round trips only.
+    #[prost(uint64, optional, tag = "7")]
+    pub lost_there: ::core::option::Option<u64>,
+    /// Of the lost: the reflector received them, and no answer was there within a second.
+    #[prost(uint64, optional, tag = "8")]
+    pub lost_back: ::core::option::Option<u64>,
 }
 /// One phase that was, or is being, worked on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1356,6 +1364,8 @@ pub enum ProbeKind {
     Nd = 2,
     /// ICMP or ICMPv6.
     Echo = 3,
+    /// UDP, to a reflector: it tells which way a probe was lost.
+    Reflector = 4,
 }
 impl ProbeKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1368,6 +1378,7 @@ impl ProbeKind {
             Self::Arp => "PROBE_KIND_ARP",
             Self::Nd => "PROBE_KIND_ND",
             Self::Echo => "PROBE_KIND_ECHO",
+            Self::Reflector => "PROBE_KIND_REFLECTOR",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1377,6 +1388,7 @@ impl ProbeKind {
             "PROBE_KIND_ARP" => Some(Self::Arp),
             "PROBE_KIND_ND" => Some(Self::Nd),
             "PROBE_KIND_ECHO" => Some(Self::Echo),
+            "PROBE_KIND_REFLECTOR" => Some(Self::Reflector),
             _ => None,
         }
     }

@@ -34,7 +34,7 @@ pub(crate) fn lines(
 
 fn one(pair: &PairMeasurement, width: Option<usize>) -> Vec<String> {
     let mut lines = vec![format!(
-        "By the word of the guest's agent, {} asked {} {} times a second (round trips, {}):",
+        "By the word of the guest's agent, {} asked {} {} times a second ({}):",
         pair.mac,
         pair.target,
         pair.per_second,
@@ -60,20 +60,35 @@ fn one(pair: &PairMeasurement, width: Option<usize>) -> Vec<String> {
     lines
 }
 
-/// What is neither answered nor lost yet is told, too.
+/// Which way they were lost, where that is known, and what is neither answered nor lost yet.
 fn lost(phase: &PhaseMeasurement) -> String {
     let settled = phase.answered.saturating_add(phase.lost);
-    match phase.sent.saturating_sub(settled) {
-        0 => phase.lost.to_string(),
-        open => format!("{} ({open} open)", phase.lost),
+    let open = phase.sent.saturating_sub(settled);
+    let (there, back) = (phase.lost_there.unwrap_or(0), phase.lost_back.unwrap_or(0));
+    let untold = match (phase.lost_there, phase.lost_back) {
+        (None, None) => 0,
+        _ => phase.lost.saturating_sub(there.saturating_add(back)),
+    };
+    let parts = [
+        (there, "there"),
+        (back, "back"),
+        (untold, "not known"),
+        (open, "open"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, what)| format!("{count} {what}")).collect();
+    match parts.is_empty() {
+        true => phase.lost.to_string(),
+        false => format!("{} ({})", phase.lost, parts.join(", ")),
     }
 }
 
 fn kind(kind: ProbeKind) -> &'static str {
     match kind {
-        ProbeKind::Arp => "ARP",
-        ProbeKind::Nd => "neighbour discovery",
-        ProbeKind::Echo => "ICMP echo",
+        ProbeKind::Arp => "round trips, ARP",
+        ProbeKind::Nd => "round trips, neighbour discovery",
+        ProbeKind::Echo => "round trips, ICMP echo",
+        ProbeKind::Reflector => "a reflector, which tells which way each was lost",
         ProbeKind::Unspecified => "probes of another kind",
     }
 }
@@ -102,6 +117,28 @@ mod tests {
         fail-back  48    0 (2 open)  2      11 ms
 
         The pause took 214 ms, by libvirt. It is in no gap: the guest's clock stood still.
+        ");
+    }
+
+    #[test]
+    fn which_way_each_was_lost_is_told_as_far_as_the_reflector_said() {
+        let mut reflected = sample::measurement();
+        let pair = &mut reflected.pairs[0];
+        pair.kind = ProbeKind::Reflector.into();
+        for phase in &mut pair.phases {
+            (phase.lost_there, phase.lost_back) = (Some(0), Some(0));
+        }
+        let unplug = &mut pair.phases[1];
+        (unplug.lost_there, unplug.lost_back) = (Some(1), Some(2));
+        let last = &mut pair.phases[3];
+        (last.answered, last.lost, last.lost_back) = (43, 3, Some(3));
+        insta::assert_snapshot!(told(&reflected, None), @"
+        By the word of the guest's agent, 52:54:00:00:00:01 asked 10.77.0.1 100 times a second (a reflector, which tells which way each was lost):
+        PHASE      SENT  LOST                              TWICE  LONGEST GAP
+        fail-over  31    0                                 0      12 ms
+        unplug     61    4 (1 there, 2 back, 1 not known)  0      52 ms
+        transfer   1240  0                                 0      14 ms
+        fail-back  48    3 (3 back, 2 open)                2      11 ms
         ");
     }
 

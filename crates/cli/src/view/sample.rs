@@ -86,6 +86,8 @@ pub(crate) fn measurement() -> Measurement {
         lost,
         duplicated: 0,
         longest_gap_ms: gap,
+        lost_there: None,
+        lost_back: None,
     };
     let open = PhaseMeasurement {
         answered: 46,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use godwit_api::v1 as api;
-use godwit_migration::{Brief, Measured, PairMeasured, PhaseMeasured, ProbeKind};
+use godwit_migration::{Brief, Measured, PairMeasured, PhaseMeasured, ProbeKind, Ways};
 
 use super::{phase, phase_back};
 
@@ -26,6 +26,8 @@ fn pair(value: &PairMeasured) -> api::PairMeasurement {
         lost: value.lost,
         duplicated: value.duplicated,
         longest_gap_ms: value.longest_gap_ms,
+        lost_there: value.ways.map(|ways| ways.there),
+        lost_back: value.ways.map(|ways| ways.back),
     };
     api::PairMeasurement {
         mac: value.mac.to_string(),
@@ -34,6 +36,7 @@ fn pair(value: &PairMeasured) -> api::PairMeasurement {
             ProbeKind::Arp => api::ProbeKind::Arp,
             ProbeKind::Nd => api::ProbeKind::Nd,
             ProbeKind::Echo => api::ProbeKind::Echo,
+            ProbeKind::Reflector => api::ProbeKind::Reflector,
         }
         .into(),
         per_second: value.per_second,
@@ -61,6 +64,8 @@ fn pair_back(value: &api::PairMeasurement) -> Option<PairMeasured> {
             lost: value.lost,
             duplicated: value.duplicated,
             longest_gap_ms: value.longest_gap_ms,
+            ways: Option::zip(value.lost_there, value.lost_back)
+                .and_then(|(there, back)| Ways::of(value.lost, there, back)),
         })
     };
     Some(PairMeasured {
@@ -70,6 +75,7 @@ fn pair_back(value: &api::PairMeasurement) -> Option<PairMeasured> {
             api::ProbeKind::Arp => ProbeKind::Arp,
             api::ProbeKind::Nd => ProbeKind::Nd,
             api::ProbeKind::Echo => ProbeKind::Echo,
+            api::ProbeKind::Reflector => ProbeKind::Reflector,
             api::ProbeKind::Unspecified => return None,
         },
         per_second: value.per_second.min(Brief::MOST_PROBES),
@@ -97,6 +103,7 @@ mod tests {
             lost: 3,
             duplicated: 2,
             longest_gap_ms: 41,
+            ways: Ways::of(3, 1, 2).filter(|_| phase != Phase::Plug),
         };
         let pair = |kind| PairMeasured {
             mac: "52:54:00:aa:00:10".parse().unwrap(),
@@ -106,9 +113,14 @@ mod tests {
             phases: Phase::ALL.map(phase).to_vec(),
         };
         let value = Measured {
-            pairs: [ProbeKind::Arp, ProbeKind::Nd, ProbeKind::Echo]
-                .map(pair)
-                .to_vec(),
+            pairs: [
+                ProbeKind::Reflector,
+                ProbeKind::Arp,
+                ProbeKind::Nd,
+                ProbeKind::Echo,
+            ]
+            .map(pair)
+            .to_vec(),
             not_measured: Some("half of it".into()),
         };
         let mut record = api::Migration {
@@ -119,8 +131,14 @@ mod tests {
         let told = record.measurement.as_mut().unwrap();
         told.pairs[0].target = "gateway".into();
         told.pairs[1].phases[0].phase = 99;
+        // More than were lost: which way is not known.
+        told.pairs[2].phases[0].lost_there = Some(2);
+        told.pairs[2].phases[1].lost_back = None;
         let understood = measured(&record).unwrap();
-        assert_eq!(understood.pairs.len(), 2);
+        assert_eq!(understood.pairs.len(), 3);
+        let without = &understood.pairs[1].phases;
+        assert_eq!([without[0].ways, without[1].ways], [None, None]);
+        assert_eq!(without[0].lost, 3);
         assert_eq!(understood.pairs[0].phases, value.pairs[1].phases[1..]);
         assert_eq!(measured(&api::Migration::default()), None);
     }

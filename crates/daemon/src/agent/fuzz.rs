@@ -125,6 +125,7 @@ fn seeds() -> Vec<Vec<u8>> {
         sent: 50,
         answered: 48,
         lost: 1,
+        lost_back: 1,
         ..Default::default()
     };
     vec![

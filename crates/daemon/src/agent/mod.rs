@@ -7,7 +7,7 @@ mod pairs;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -124,6 +124,8 @@ pub(crate) struct Agents {
     faults: Arc<Faults>,
     /// Whom a guest asks, to measure its outage and to prove a port; none: its gateway.
     asked: Option<IpAddr>,
+    /// Whom it asks to measure, if that answers.
+    reflector: Option<SocketAddr>,
 }
 
 impl Agents {
@@ -133,12 +135,18 @@ impl Agents {
             turns: Arc::default(),
             faults,
             asked: None,
+            reflector: None,
         }
     }
 
     /// With somebody whom every guest asks.
     pub(crate) fn asking(self, asked: Option<IpAddr>) -> Agents {
         Agents { asked, ..self }
+    }
+
+    /// With a reflector that every guest asks.
+    pub(crate) fn reflected(self, reflector: Option<SocketAddr>) -> Agents {
+        Agents { reflector, ..self }
     }
 
     /// What the agent sees of its pairs.
@@ -228,6 +236,7 @@ impl Agents {
             part: question.part.to_owned(),
             per_second: question.per_second,
             target: self.target(),
+            reflector: self.reflector.map(|at| at.to_string()).unwrap_or_default(),
             end: question.end,
         });
         match self.ask(path, body, within).await? {

@@ -369,7 +369,8 @@ async fn what_is_to_be_measured_is_asked_as_it_is_and_told_as_it_is() {
             Some(host_frame::Body::Measure(asked)) => asked.clone(),
             _ => return welcome(&frame).into_iter().collect(),
         };
-        let name = format!("{} {} {}", asked.record, asked.part, asked.per_second);
+        let (record, part, reflector) = (asked.record, asked.part, asked.reflector);
+        let name = format!("{record} {part} {} {reflector}", asked.per_second);
         let part = api::MeasuredPart {
             name,
             ..Default::default()
@@ -385,8 +386,11 @@ async fn what_is_to_be_measured_is_asked_as_it_is_and_told_as_it_is() {
     let told = agents.measure(&path, question(), WITHIN).await.unwrap();
     assert_eq!(
         (told.target.as_str(), told.parts[0].name.as_str()),
-        ("10.77.0.1", "m unplug 100")
+        ("10.77.0.1", "m unplug 100 ")
     );
+    let agents = agents.reflected("[fd00::9]:7007".parse().ok());
+    let told = agents.measure(&path, question(), WITHIN).await.unwrap();
+    assert_eq!(told.parts[0].name, "m unplug 100 [fd00::9]:7007");
 }
 
 /// As one answers that does not know the verb: it reads a frame without a body.

@@ -43,6 +43,7 @@ const WORDS: &[&str] = &[
     "[measure]\n",
     "probes = 100\n",
     "ask = \"10.0.0.1\"\n",
+    "reflector = \"10.0.0.9:7007\"\n",
     "[profile]\n",
     "must_match = []\n",
     "[unknown]\n",

@@ -10,7 +10,7 @@ use std::{net::IpAddr, path::Path, time::Duration};
 use godwit_api::agent::v1 as api;
 use godwit_coordinator::Job;
 use godwit_migration::{
-    Brief, Event, MacAddress, Measured, PairMeasured, Phase, PhaseMeasured, ProbeKind, measured,
+    Brief, Event, MacAddress, Measured, PairMeasured, Phase, PhaseMeasured, ProbeKind, Ways, measured,
 };
 use tracing::debug;
 
@@ -115,6 +115,7 @@ pub(crate) fn counted(mac: MacAddress, told: &api::Measured) -> Option<PairMeasu
             api::ProbeKind::Arp => ProbeKind::Arp,
             api::ProbeKind::Nd => ProbeKind::Nd,
             api::ProbeKind::Echo => ProbeKind::Echo,
+            api::ProbeKind::Reflector => ProbeKind::Reflector,
             api::ProbeKind::Unspecified => return None,
         },
         per_second: told.per_second,
@@ -130,6 +131,7 @@ pub(crate) fn counted(mac: MacAddress, told: &api::Measured) -> Option<PairMeasu
         if !fits(part.sent) || settled > part.sent || !fits(part.duplicated) {
             return None;
         }
+        let ways = Ways::of(part.lost, part.lost_there, part.lost_back)?;
         let phase = Phase::ALL.into_iter().find(|phase| phase.name() == part.name);
         if let Some(phase) = phase {
             pair.add(PhaseMeasured {
@@ -139,6 +141,7 @@ pub(crate) fn counted(mac: MacAddress, told: &api::Measured) -> Option<PairMeasu
                 lost: part.lost,
                 duplicated: part.duplicated,
                 longest_gap_ms: part.longest_gap_ms,
+                ways: Some(ways).filter(|_| pair.kind == ProbeKind::Reflector),
             });
         }
     }
@@ -161,6 +164,8 @@ mod tests {
             lost,
             duplicated: 1,
             longest_gap_ms: 40,
+            lost_there: lost,
+            lost_back: 0,
         };
         api::Measured {
             known: true,
@@ -187,6 +192,17 @@ mod tests {
             .collect();
         assert_eq!(phases, [(Phase::Unplug, 55, 1), (Phase::Plug, 10, 0)]);
         assert_eq!((pair.kind, pair.per_second), (ProbeKind::Arp, 100));
+        assert!(pair.phases.iter().all(|phase| phase.ways.is_none()));
+    }
+
+    #[test]
+    fn which_way_is_taken_of_a_reflector_alone() {
+        let mut told = told();
+        told.kind = api::ProbeKind::Reflector.into();
+        let pair = counted(mac(), &told).unwrap();
+        let ways: Vec<_> = pair.phases.iter().map(|phase| phase.ways).collect();
+        assert_eq!(ways, [Ways::of(1, 1, 0), Ways::of(0, 0, 0)]);
+        assert_eq!(pair.kind, ProbeKind::Reflector);
     }
 
     #[test]
@@ -201,6 +217,8 @@ mod tests {
         wrong(&|told| told.per_second = 1001);
         wrong(&|told| told.parts[0].lost = 3);
         wrong(&|told| told.parts[0].answered = u64::MAX);
+        wrong(&|told| told.parts[0].lost_back = 1);
+        wrong(&|told| told.parts[0].lost_there = u64::MAX);
         wrong(&|told| told.parts[0].sent = 186_001);
         wrong(&|told| told.parts[0].duplicated = u64::MAX);
         wrong(&|told| told.parts = vec![api::MeasuredPart::default(); 33]);

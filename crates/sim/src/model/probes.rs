@@ -145,6 +145,7 @@ impl Probing {
             lost,
             duplicated: 0,
             longest_gap_ms: gap.as_millis().try_into().unwrap_or(u32::MAX),
+            ways: None,
         }
     }
 }

@@ -29,6 +29,8 @@ struct Phase {
     lost: u64,
     duplicated: u64,
     longest_gap_ms: u32,
+    lost_there: Option<u64>,
+    lost_back: Option<u64>,
 }
 
 impl<'a> From<&'a api::Measurement> for Measurement<'a> {
@@ -48,6 +50,8 @@ fn pair(pair: &api::PairMeasurement) -> Pair<'_> {
         lost: phase.lost,
         duplicated: phase.duplicated,
         longest_gap_ms: phase.longest_gap_ms,
+        lost_there: phase.lost_there,
+        lost_back: phase.lost_back,
     };
     Pair {
         mac: &pair.mac,

@@ -92,7 +92,9 @@ fn a_full_migration() {
                 "answered": 31,
                 "lost": 0,
                 "duplicated": 0,
-                "longest_gap_ms": 12
+                "longest_gap_ms": 12,
+                "lost_there": null,
+                "lost_back": null
               }
             ]
           }
