@@ -9,6 +9,7 @@ mod more;
 mod moves;
 pub(crate) mod names;
 mod place;
+mod reflect;
 mod run;
 mod stays;
 mod transfer;
@@ -35,6 +36,8 @@ use self::more::{BUNDLE_MORE, COMPLETIONS_MORE, DOCTOR_MORE, MAN_MORE, MORE};
 pub(crate) use self::moves::{Keep, Migrate, Move};
 use self::moves::{MIGRATE_MORE, PLAN_MORE};
 pub(crate) use self::place::{PlaceArgs, Wanted};
+use self::reflect::REFLECT_MORE;
+pub(crate) use self::reflect::Reflect;
 use self::run::RUN_MORE;
 pub(crate) use self::run::Run;
 use self::stays::duration;
@@ -179,6 +182,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         act: DbusAct,
     },
+    /// Answer guests that measure which way a move loses something, until ctrl-C or SIGTERM. Asks no godwitd
+    #[command(after_help = REFLECT_MORE)]
+    Reflect(Reflect),
     /// Write all that somebody needs who is to find out what went wrong into one file, without any key or secret
     #[command(after_help = BUNDLE_MORE)]
     SupportBundle(Bundle),
@@ -344,6 +350,9 @@ mod tests {
             vec!["godwit", "resolve", "0198", "--runs-on", ""],
             vec!["godwit", "adopt", "web-1", "--policy", "hope"],
             vec!["godwit", "completions", "csh"],
+            vec!["godwit", "reflect"],
+            vec!["godwit", "reflect", "--listen", "10.77.0.9"],
+            vec!["godwit", "reflect", "--listen", "here:7007"],
             vec!["godwit", "migrate", "web-1"],
             vec!["godwit", "migrate", "web-1", "beta", "--request-id", ""],
             vec!["godwit", "migrate", "web-1", "beta", "--request-id", &long],

@@ -21,6 +21,7 @@ mod names;
 mod offline;
 mod plan;
 mod pools;
+mod reflect;
 mod resolve;
 mod retry;
 mod run;
@@ -84,6 +85,7 @@ pub(crate) async fn run(args: &Args, out: &mut Output) -> Result<u8, Error> {
         },
         Command::Hook { act } => hook::hook(act, out),
         Command::Dbus { act } => dbus::dbus(act, out),
+        Command::Reflect(wanted) => reflect::reflect(wanted, out).await,
         Command::SupportBundle(wanted) => bundle::bundle(wanted, &wanted_place(&args.place), out).await,
         Command::Names(asked) => names::names(asked, out).await,
         Command::Completions { shell } => completions::completions(*shell, out),

@@ -29,6 +29,7 @@ Examples:
   godwit doctor                          what stands in the way on this host (of a guest: godwit doctor web-1)
   godwit hook install                    guests that virsh migrate brings get their VF too
   godwit dbus install                    programs of this host ask godwitd over D-Bus
+  godwit reflect --listen 10.77.0.9:7007 answer guests that measure, which way something is lost
   godwit show 0198c0de --offline         from the journal, when godwitd does not answer
   godwit --host beta guests              ask another host, over the network; see godwit context --help
   godwit support-bundle web-1            a file with all that somebody needs who is to find out what went wrong

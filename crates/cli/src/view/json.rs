@@ -13,6 +13,7 @@ mod hook;
 mod hosts;
 mod measured;
 mod plan;
+mod reflect;
 
 pub(crate) use checks::Checks;
 pub(crate) use dbus::{DbusChecked, DbusFile, DbusInstalled};
@@ -21,6 +22,7 @@ pub(crate) use hook::{HookChecked, HookInstalled};
 pub(crate) use hosts::{Holds, Hosts, Pools, Vfs};
 use measured::Measurement;
 pub(crate) use plan::Plan;
+pub(crate) use reflect::Reflects;
 
 /// One migration.
 #[derive(Debug, Serialize)]

@@ -18,6 +18,7 @@ mod names;
 mod offline;
 mod pages;
 mod plan;
+mod reflect;
 mod run;
 mod stays;
 mod story;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::story::{place, run};
 
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "guests",
     "adopt",
     "migrate",
@@ -31,6 +31,7 @@ const COMMANDS: [&str; 28] = [
     "holds",
     "hook",
     "dbus",
+    "reflect",
     "support-bundle",
     "completions",
     "man",
