@@ -80,6 +80,8 @@ pub struct Candidate {
     pub vf: PciAddress,
     /// Its PF.
     pub pf: String,
+    /// Nobody uses it.
+    pub free: bool,
     /// Whether it would do.
     pub verdict: Verdict,
 }
@@ -114,21 +116,17 @@ pub fn choose(
         .into_iter()
         .map(|ranking| match ranking.chosen() {
             Some(vf) => Ok((ranking.mac, vf)),
-            None => Err(none_fits(host, &ranking, vfs)),
+            None => Err(none_fits(host, &ranking)),
         })
         .collect()
 }
 
-fn none_fits(host: &str, ranking: &Ranking, vfs: &[Vf]) -> HostRefusal {
+fn none_fits(host: &str, ranking: &Ranking) -> HostRefusal {
     let (host, pool) = (host.to_owned(), ranking.pool.clone());
     if ranking.candidates.is_empty() {
         return HostRefusal::NoPool { host, pool };
     }
-    let is_free = |candidate: &&Candidate| {
-        let vf = vfs.iter().find(|vf| vf.address == candidate.vf);
-        vf.is_some_and(|vf| vf.usage == VfUse::Free)
-    };
-    let unfit = ranking.candidates.iter().filter(is_free);
+    let unfit = ranking.candidates.iter().filter(|candidate| candidate.free);
     let unfit = unfit.filter_map(|candidate| match &candidate.verdict {
         Verdict::Refused(why) => Some(format!("{}: {why}", candidate.vf)),
         Verdict::Fits(_) => None,
@@ -194,6 +192,7 @@ impl Look<'_> {
         let candidate = Candidate {
             vf: vf.address,
             pf: vf.pf.clone(),
+            free: vf.usage == VfUse::Free,
             verdict,
         };
         (score, candidate)

@@ -225,6 +225,12 @@ fn host_hint(refusal: &HostRefusal) -> String {
         HostRefusal::NoPool { host, .. } => {
             format!("on {host}: godwitd needs a [[pool]] of that name, and its PFs need VFs (sriov_numvfs)")
         }
+        HostRefusal::NoFreeVf { host, unfit, .. } if !unfit.is_empty() => {
+            format!(
+                "on {host}: mend what rules those out (`must_match` under [profile], `vlans` of the [[pool]], IOMMU groups), or free \
+                 another VF; `godwit vfs` shows who has them"
+            )
+        }
         HostRefusal::NoFreeVf { host, .. } => {
             format!("on {host}: free a VF or raise sriov_numvfs; `godwit vfs` shows who has them")
         }

@@ -70,7 +70,7 @@ pub struct PlanMigrationResponse {
     #[prost(enumeration = "Policy", tag = "4")]
     pub policy: i32,
     /// CreateMigration would be taken now. If not: no VF would do for a pair, and the policy wants one; a finding is an error; or the
-    /// destination did not answer, which is a finding too.
+    /// destination did not answer. Each is among the findings, but that older daemons tell a lack of VFs by the pairs alone.
     #[prost(bool, tag = "5")]
     pub moves: bool,
     #[prost(message, repeated, tag = "6")]
@@ -175,6 +175,9 @@ pub struct VfCandidate {
     /// What speaks for and against it, or why it would not do.
     #[prost(string, repeated, tag = "4")]
     pub reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Nobody has it and nobody holds it: if it would not do, that is for what it is. Absent: an older destination.
+    #[prost(bool, optional, tag = "240")]
+    pub free: ::core::option::Option<bool>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetMigrationRequest {

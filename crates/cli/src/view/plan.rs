@@ -83,8 +83,11 @@ pub(crate) fn not_known(skipped: &[NotChecked]) -> Vec<String> {
 }
 
 fn why_not(answer: &PlanMigrationResponse, lacks: bool) -> String {
+    // A lack of VFs is one of them, unless the daemon is older; it has a sentence of its own.
+    let others = |found: &&Finding| !["NO_FREE_VF", "NO_POOL"].contains(&found.reason.as_str());
     let errors = answer.findings.iter();
-    let errors = errors.filter(|found| found.severity() == Severity::Error).count();
+    let errors = errors.filter(|found| found.severity() == Severity::Error);
+    let errors = errors.filter(others).count();
     let those = match errors {
         0 => return "no VF would do".into(),
         1 => "1 error stands in its way".to_owned(),

@@ -14,6 +14,7 @@ fn candidate(vf: &str, fits: bool, reasons: &[&str]) -> VfCandidate {
         pf: "pf0".into(),
         fits,
         reasons: reasons.iter().map(|reason| (*reason).into()).collect(),
+        free: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a migration would begin now: which VFs the guest would get, and why not others; and what stands in its way.
 
+mod lacks;
+
 use std::time::Duration;
 
 use godwit_api::v1 as api;
@@ -33,8 +35,7 @@ pub(crate) struct Ahead {
 }
 
 impl<W: World> Coordinator<W> {
-    /// Whatever [`Coordinator::create`] would be refused for, but for a lack of VFs, is a finding. Refused where there is
-    /// nothing to look at. Changes nothing.
+    /// Whatever [`Coordinator::create`] would be refused for is a finding. Refused where there is nothing to look at. Changes nothing.
     pub(crate) async fn plan(&self, wanted: &Wanted) -> Result<api::PlanMigrationResponse, Refused> {
         let options = self.options(wanted)?;
         let destination = wanted.destination.as_str();
@@ -65,6 +66,7 @@ impl<W: World> Coordinator<W> {
             all.push(words::refused(destination, Refused::Cause(cause).failure()));
         }
         all.extend(findings);
+        all.extend(lacks::findings(&brief, &pairs));
         all.sort_by_key(|found| std::cmp::Reverse(found.severity));
         Ok(api::PlanMigrationResponse {
             guest: brief.guest.name,
@@ -132,15 +134,18 @@ impl<W: World> Coordinator<W> {
                 seen.unasked
                     .map(|cause| unknown(&brief.destination, cause.message)),
             );
+            let lacks = lacks::findings(&brief, &seen.pairs).into_iter();
+            let lacks = lacks.filter(|found| found.severity() != api::Severity::Error);
             return Ok(Ahead {
-                warnings,
+                warnings: warnings.into_iter().chain(lacks).collect(),
                 not_checked,
             });
         }
         let mut all = objections;
         all.extend(seen.unasked.map(Refused::Cause));
         all.extend(blocking.into_iter().map(blocker));
-        all.extend(lacks(&brief, &seen.pairs));
+        let lacks = lacks::of(&brief, &seen.pairs).into_iter();
+        all.extend(lacks.filter(|_| brief.policy == Policy::Require));
         Refused::all(all).map_or_else(|| Ok(Ahead::default()), Err)
     }
 
@@ -291,29 +296,4 @@ fn blocker(found: api::Finding) -> Refused {
         vf: None,
         kept: None,
     })
-}
-
-/// The pairs that would get no VF, where each wants one: Reserve would say so next.
-fn lacks(brief: &Brief, pairs: &[api::PairPlan]) -> Vec<Refused> {
-    let wants = brief.policy == Policy::Require;
-    let fits = |pair: &&api::PairPlan| pair.candidates.iter().any(|candidate| candidate.fits);
-    let without = pairs.iter().filter(|pair| wants && !fits(pair));
-    let (guest, host) = (&brief.guest.name, &brief.destination);
-    let lack = |pair: &api::PairPlan| match pair.candidates.is_empty() {
-        true => Refusal::from(HostRefusal::NoPool {
-            host: host.clone(),
-            pool: pair.pool.clone(),
-        })
-        .into(),
-        false => Refused::Cause(Cause {
-            reason: "NO_FREE_VF".into(),
-            message: format!(
-                "no VF of pool `{}` on {host} would do for the pair {}",
-                pair.pool, pair.mac
-            ),
-            hint: format!("godwit plan {guest} {host}"),
-            ..Cause::default()
-        }),
-    };
-    without.map(lack).collect()
 }

@@ -97,6 +97,7 @@ fn candidate(candidate: &Candidate) -> api::VfCandidate {
         pf: candidate.pf.clone(),
         fits,
         reasons,
+        free: Some(candidate.free),
     }
 }
 

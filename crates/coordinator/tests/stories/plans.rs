@@ -84,16 +84,70 @@ fn without_a_vf_the_policy_decides() {
         .world
         .set(|knobs| knobs.vfs = vec![facts::vf(4, VfUse::Guest("other".into()))]);
     two.live(async |alpha, beta| {
-        for (policy, moves) in [(Policy::Require, false), (Policy::Prefer, true)] {
+        use api::Severity::{Error, Warning};
+        for (policy, moves, severity) in [(Policy::Require, false, Error), (Policy::Prefer, true, Warning)] {
             let planned = plan(&alpha, policy).await.unwrap();
             assert_eq!((planned.moves, planned.policy()), (moves, policy));
             assert_eq!(planned.pairs[0].vf, "");
+            let [lack] = &planned.findings[..] else {
+                panic!("{policy:?}: {:?}", planned.findings)
+            };
+            assert_eq!((lack.severity(), lack.about.as_str()), (severity, "beta"));
+            assert_eq!(
+                lack.what,
+                "host beta has no free VF in pool `fabric` (0 of 1 free)"
+            );
+            assert!(lack.fix.contains("sriov_numvfs"), "{}", lack.fix);
+            assert_eq!(lack.fix.contains("--policy prefer"), !moves, "{}", lack.fix);
         }
         beta.world
             .set(|knobs| knobs.vfs = vec![facts::vf(4, VfUse::Free)]);
         // It would move, and takes none.
         let planned = plan(&alpha, Policy::StandbyOnly).await.unwrap();
         assert_eq!((planned.moves, planned.pairs[0].vf.as_str()), (true, ""));
+        assert!(planned.findings.is_empty(), "{:?}", planned.findings);
+    });
+}
+
+/// What is free and does not fit is mended otherwise than what is taken, and by whoever begins a move that wants a VF but needs none, too.
+#[test]
+fn a_lack_of_vfs_is_told_with_what_to_do_about_it() {
+    let two = Two::new();
+    let mut unfit = facts::vf(4, VfUse::Free);
+    unfit.site.group = Group::Missing;
+    two.beta.world.set(|knobs| knobs.vfs = vec![unfit]);
+    two.live(async |alpha, beta| {
+        let planned = plan(&alpha, Policy::Require).await.unwrap();
+        assert_eq!(reasons(&planned), ["NO_FREE_VF"]);
+        let lack = &planned.findings[0];
+        assert!(
+            lack.what.contains("0000:01:10.4: it is in no IOMMU group"),
+            "{}",
+            lack.what
+        );
+        assert!(lack.fix.contains("mend what rules those out"), "{}", lack.fix);
+        // It is no error that could be ignored: Reserve is asked for a VF.
+        let no = create(&alpha, &["NO_FREE_VF"]).await.unwrap_err();
+        assert_eq!(no.failure.reason, "NO_FREE_VF");
+        beta.world.set(|knobs| knobs.vfs.clear());
+        let planned = plan(&alpha, Policy::Require).await.unwrap();
+        assert_eq!(reasons(&planned), ["NO_POOL"]);
+        assert!(planned.findings[0].fix.contains("[[pool]]"));
+        let desk = MigrationDesk(alpha.coordinator.clone());
+        let asked = api::CreateMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            policy: Policy::Prefer.into(),
+            ..Default::default()
+        };
+        let begun = desk
+            .create_migration(Request::new(asked))
+            .await
+            .unwrap()
+            .into_inner();
+        let warned: Vec<_> = begun.warnings.iter().map(|found| found.reason.as_str()).collect();
+        assert_eq!(warned, ["NO_POOL"]);
+        alpha.settled(&begun.migration.unwrap().id).await;
     });
 }
 
@@ -146,12 +200,15 @@ fn all_that_a_migration_would_be_refused_for_is_found_at_once() {
         let planned = plan(&alpha, Policy::Unspecified).await.unwrap();
         let guests = ["STRAY_VF", "GUEST_WITHOUT_AGENT"];
         let (own, there) = ("TRANSFER_OPTION", "CPU_UNFIT");
-        assert_eq!(reasons(&planned), [guests[0], guests[1], own, there]);
+        assert_eq!(
+            reasons(&planned),
+            [guests[0], guests[1], own, there, "NO_FREE_VF"]
+        );
         assert!(!planned.moves && planned.pairs[0].vf.is_empty());
         let agent = &planned.findings[1];
         assert_eq!(agent.about, "web-1");
         assert!(agent.fix.contains("systemctl status godwit-agent") && !agent.why.is_empty());
-        // A migration says the same, all of it in one answer, and the lack of a VF as well.
+        // A migration says the same, all of it in one answer.
         let no = create(&alpha, &[]).await.unwrap_err();
         assert_eq!(
             (no.code, no.failure.reason.as_str()),

@@ -77,6 +77,59 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
     }
 }
 
+/// By the policy an error or a warning; beside what else stands in its way, of a migration too.
+#[tokio::test]
+async fn a_lack_of_vfs_is_a_finding_with_its_fix() {
+    let few = || Layout {
+        vfs: 1,
+        extras: false,
+        ..Layout::new(2, 2)
+    };
+    let look = async |sim: &Pretend, guest: &str, policy: api::Policy| {
+        let request = api::PlanMigrationRequest {
+            guest: guest.into(),
+            destination: "beta".into(),
+            policy: policy.into(),
+            ..Default::default()
+        };
+        let plan = plan_of(sim, request).await;
+        let told = |found: &api::Finding| (found.severity(), found.reason.clone(), found.fix.clone());
+        (plan.moves, plan.findings.iter().map(told).collect::<Vec<_>>())
+    };
+    let well = sim(Layout::new(2, 2), &[]).await;
+    let full = sim(few(), &[]).await;
+    for (sim, guest, reason, fix) in [
+        (&well, "nas-1", "NO_POOL", "[[pool]]"),
+        (&full, "web-1", "NO_FREE_VF", "sriov_numvfs"),
+    ] {
+        for (policy, moves, severity) in [
+            (api::Policy::Require, false, api::Severity::Error),
+            (api::Policy::Prefer, true, api::Severity::Warning),
+        ] {
+            let (moved, found) = look(sim, guest, policy).await;
+            assert_eq!((moved, found.len()), (moves, 1), "{found:?}");
+            assert_eq!((found[0].0, found[0].1.as_str()), (severity, reason));
+            assert!(found[0].2.contains(fix), "{found:?}");
+        }
+        let (moved, found) = look(sim, guest, api::Policy::StandbyOnly).await;
+        assert_eq!((moved, found), (true, vec![]));
+    }
+    well.sim.stop();
+    full.sim.stop();
+    let sick = ailing(few(), &[], &["cpu-unfit@beta"]).await;
+    let request = CreateMigrationRequest {
+        guest: "web-1".into(),
+        destination: "beta".into(),
+        ..Default::default()
+    };
+    let refused = sick.on(0).await.create_migration(request).await.unwrap_err();
+    let failure = godwit_api::status::failure(&refused).unwrap();
+    assert_eq!(failure.reason, "CPU_UNFIT");
+    let lack = failure.causes.last().unwrap();
+    assert!(lack.contains("[NO_FREE_VF]: on beta: free a VF"), "{lack}");
+    sick.sim.stop();
+}
+
 /// A disk whose storage does not answer is not known, and hides nothing else; a migration says so too, and begins.
 #[tokio::test]
 async fn a_look_that_does_not_end_hides_no_other() {
