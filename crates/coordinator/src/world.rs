@@ -9,7 +9,7 @@ use godwit_api::{
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Pair, PciAddress, Policy, Sighting, State, Vf,
     doctor::Diagnosis,
-    plan::Needs,
+    plan::{Carried, Needs},
     preflight::{GuestFacts, PairSeen},
 };
 use tokio::sync::watch;
@@ -35,8 +35,15 @@ pub struct Job {
 /// What is planned.
 #[derive(Clone, Copy, Debug)]
 pub enum Planning<'a> {
-    /// A guest of this host is to leave; what its agent sees of its pairs, as far as it answers.
-    Leaving(&'a Brief, &'a [PairSeen]),
+    /// A guest of this host is to leave.
+    Leaving {
+        /// What it would be.
+        brief: &'a Brief,
+        /// What its agent sees of its pairs, as far as it answers.
+        seen: &'a [PairSeen],
+        /// How fast the newest transfer there was; none: there is none in the history.
+        carried: Option<&'a Carried>,
+    },
     /// A guest is to come here from the host of that name.
     Arriving(&'a Needs, &'a str),
 }

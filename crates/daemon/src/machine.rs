@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use self::room::Side;
+pub(crate) use self::{network::interface_of, room::Side};
 use godwit_migration::doctor::{Cpu, Fact, FirmwareTable, MachineFacts, Memlock, Module, Vendor};
 use rustix::fs::OFlags;
 

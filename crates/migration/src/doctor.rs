@@ -25,6 +25,7 @@ pub use self::{
         Version, Versions, VfFacts,
     },
     guest::{guest, old_agent, refusals},
+    libvirt::versions,
     macs::{Carrier, Owner, duplicates},
     own::{days_left, route},
     peers::{Here, clock, peers},

@@ -17,7 +17,7 @@ pub use self::{
     arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival, proved},
     estimate::{Estimated, GuestSize, estimate, pause_ms},
     keeping::{KeepFacts, Loss, NicKept, NicSeen, Offer, Unseen, keeping},
-    leaving::{LeavingFacts, Pages, leaving},
+    leaving::{Carried, LeavingFacts, Pages, leaving},
     networks::{NeededNic, Network, NetworkKind, NetworkSeen, NicVlans},
     reach::{Heard, Neighbour, OwnPort, VlanTag},
     ways::{PortVlans, Uplink, Ways},

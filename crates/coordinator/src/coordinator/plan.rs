@@ -1,5 +1,6 @@
 //! What a migration would begin now: which VFs the guest would get, and why not others; and what stands in its way.
 
+mod carried;
 mod lacks;
 
 use std::time::Duration;
@@ -179,7 +180,12 @@ impl<W: World> Coordinator<W> {
             // No pair of it is whole: nothing is asked for it, but what else it needs.
             asked.policy = Policy::StandbyOnly;
         }
-        let both = world.plan(Planning::Leaving(&asked, seen));
+        let carried = self.carried(brief).await;
+        let both = world.plan(Planning::Leaving {
+            brief: &asked,
+            seen,
+            carried: carried.as_ref(),
+        });
         let clock = self.clock_of(&brief.destination);
         let (planned, mut domain, clock) = tokio::join!(both, world.doctor(Some(facts)), clock);
         let mut planned = planned.unwrap_or_else(|cause| Planned {

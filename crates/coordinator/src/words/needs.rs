@@ -3,7 +3,7 @@
 use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_migration::{
     Brief, Cause,
-    doctor::{Fact, Versions},
+    doctor::{Fact, Version, Versions},
     plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
 };
 
@@ -59,6 +59,18 @@ pub fn versions(known: &Fact<Versions>) -> Option<api::Versions> {
     Some(api::Versions {
         libvirt: known.libvirt.to_string(),
         qemu: known.qemu.to_string(),
+    })
+}
+
+/// Those of the destination, as it answered.
+pub fn versions_there(answer: &Result<peer::PlanResponse, Cause>) -> Fact<Versions> {
+    let answer = answer.as_ref().map_err(|cause| cause.message.clone())?;
+    let told = answer.versions.as_ref();
+    let told = told.ok_or("the godwitd there does not know them, or is older than this")?;
+    let read = |text: &str| word(text).parse::<Version>();
+    Ok(Versions {
+        libvirt: read(&told.libvirt)?,
+        qemu: read(&told.qemu)?,
     })
 }
 
@@ -219,8 +231,6 @@ pub(super) fn word(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use godwit_migration::doctor::Version;
-
     use super::*;
 
     fn needs() -> Needs {
@@ -288,6 +298,24 @@ mod tests {
         let told = versions(&Ok(known)).unwrap();
         assert_eq!((told.libvirt.as_str(), told.qemu.as_str()), ("11.3.0", "10.0.2"));
         assert_eq!(versions(&Err("no answer".into())), None);
+        let of = |versions| {
+            versions_there(&Ok(peer::PlanResponse {
+                versions,
+                ..Default::default()
+            }))
+        };
+        assert_eq!(of(Some(told)), Ok(known));
+        assert!(of(None).unwrap_err().contains("older"));
+        let odd = api::Versions {
+            libvirt: "eleven".into(),
+            qemu: "10.0.2".into(),
+        };
+        assert!(of(Some(odd)).unwrap_err().contains("`eleven` is no version"));
+        let away = Cause {
+            message: "beta cannot be reached".into(),
+            ..Cause::default()
+        };
+        assert_eq!(versions_there(&Err(away)), Err("beta cannot be reached".into()));
         let answer = peer::PlanResponse {
             versions: Some(api::Versions {
                 libvirt: "1\n".repeat(99),

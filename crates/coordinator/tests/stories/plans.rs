@@ -526,6 +526,55 @@ fn what_the_doctor_finds_of_the_guest_counts_as_well() {
     });
 }
 
+/// Of the same destination, not limited, and large enough to tell something; the newest.
+#[test]
+fn the_newest_transfer_there_tells_how_fast_the_next_may_be() {
+    let two = Two::new();
+    two.live(async |alpha, _| {
+        let known = async |limit: Option<u64>| {
+            let desk = MigrationDesk(alpha.coordinator.clone());
+            let asked = api::PlanMigrationRequest {
+                guest: "web-1".into(),
+                destination: "beta".into(),
+                transfer: Some(api::TransferOptions {
+                    bandwidth_mib_per_second: limit,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            alpha.world.set(|knobs| knobs.carried = None);
+            desk.plan_migration(Request::new(asked)).await.unwrap();
+            alpha.world.knobs().carried.clone()
+        };
+        assert_eq!(known(None).await, None);
+        for (figures, rate) in [
+            ((1 << 30, 4 << 20, 7), Some(4 << 20)),
+            ((1 << 10, 9 << 20, 7), Some(4 << 20)),
+            ((1 << 30, 0, 2000), Some(1 << 29)),
+        ] {
+            let (memory_processed, rate_told, elapsed_ms) = figures;
+            alpha.world.set(|knobs| {
+                knobs.figures = Some(godwit_migration::Figures {
+                    memory_processed,
+                    rate: rate_told,
+                    elapsed_ms,
+                    ..Default::default()
+                });
+            });
+            let id = alpha.migrate("web-1", "beta").await.unwrap().id;
+            assert!(alpha.ended(&id).await.ended);
+            let carried = known(None).await.unwrap();
+            assert_eq!(Some(carried.rate), rate, "{figures:?}");
+            assert_eq!(
+                carried.because,
+                "so fast was the newest transfer to beta, that of `web-1`"
+            );
+            // What limits it is what is to be judged by.
+            assert_eq!(known(Some(100)).await, None);
+        }
+    });
+}
+
 #[test]
 fn a_clock_that_is_another_is_told_before_a_move() {
     let two = Two::new();

@@ -13,7 +13,9 @@ use godwit_api::peer::v1::{ArrivalRequest, ListMacsResponse, peer_service_server
 use godwit_coordinator::{Caller, Job, PeerDesk, Planned, Planning, World, faults::Faulty, words};
 use godwit_migration::{
     Brief, Cause, Event, Figures, Guest, Options, Pair, PciAddress, Phase, Policy, Sighting, State, Vf,
-    doctor::Diagnosis, plan::Needs, preflight::GuestFacts,
+    doctor::Diagnosis,
+    plan::{Carried, Needs},
+    preflight::GuestFacts,
 };
 use tokio::{sync::watch, time::Instant};
 use tonic::Request;
@@ -74,6 +76,8 @@ pub struct Knobs {
     pub options: Options,
     /// What a guest that is to come needs, as it was told.
     pub needs: Option<Needs>,
+    /// How fast the newest transfer was, as a look before a move was told.
+    pub carried: Option<Carried>,
     /// What beta says of its MACs; none: no peer answers.
     pub macs: Option<ListMacsResponse>,
     once: BTreeMap<Phase, VecDeque<Event>>,
@@ -354,7 +358,10 @@ impl World for Pretend {
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         let own = self.knobs().found.clone();
         let brief = match what {
-            Planning::Leaving(brief, _) => brief,
+            Planning::Leaving { brief, carried, .. } => {
+                self.set(|knobs| knobs.carried = carried.cloned());
+                brief
+            }
             Planning::Arriving(needs, _) => {
                 self.set(|knobs| knobs.needs = Some(needs.clone()));
                 return Ok(Planned {

@@ -1,13 +1,27 @@
 //! What of this machine the virtual NICs of a guest that comes can be connected to, by the kernel's word. All of it blocks.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, net::IpAddr};
 
 use godwit_migration::{
     doctor::Fact,
     plan::{Network, NetworkKind, NetworkSeen, Uplink, Ways},
 };
 
+use nix::ifaddrs::getifaddrs;
+
 use super::{MOST_ENTRIES, Machine};
+
+/// The interface of this host that has the address.
+pub(crate) fn interface_of(ip: IpAddr) -> Option<String> {
+    let has = |entry: &nix::ifaddrs::InterfaceAddress| {
+        let address = entry.address.as_ref()?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    let mut all = getifaddrs().ok()?;
+    let found = all.find(|entry| has(entry) == Some(ip.to_canonical()))?;
+    Some(found.interface_name)
+}
 
 impl Machine {
     /// A bridge or another interface: its MTU, whether it has a link (of a bridge a port of it that is no guest's), and how frames get out of it.
@@ -48,6 +62,17 @@ impl Machine {
         let mtu = self.read(&format!("sys/class/net/{name}/mtu"))?;
         let mtu = mtu.trim().parse();
         mtu.map_err(|_| format!("/sys/class/net/{name}/mtu is no number"))
+    }
+
+    /// By the speed of its link, bytes a second.
+    pub(crate) fn speed(&self, name: &str) -> Fact<u64> {
+        let text = self.read(&format!("sys/class/net/{name}/speed"))?;
+        // -1, or as some drivers have it u32::MAX: none.
+        let speed = text.trim().parse::<u32>().ok();
+        let speed = speed.filter(|mbit| ![0, u32::MAX].contains(mbit));
+        speed
+            .map(|mbit| u64::from(mbit) * 125_000)
+            .ok_or_else(|| format!("{name} does not tell its speed"))
     }
 
     /// The VLAN in which a bridge of the kernel's that filters puts what a guest sends without a tag; none: it does not pass.
@@ -112,6 +137,22 @@ mod tests {
                 other => panic!("{name}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_nic_says_how_fast_its_link_is_or_that_it_has_none() {
+        let tree = Tree::new();
+        tree.net("eth0", "speed", "25000\n");
+        assert_eq!(tree.machine().speed("eth0"), Ok(3_125_000_000));
+        for none in ["-1\n", "4294967295\n", "0\n", ""] {
+            tree.net("eth0", "speed", none);
+            let why = tree.machine().speed("eth0").unwrap_err();
+            assert_eq!(why, "eth0 does not tell its speed");
+        }
+        assert!(tree.machine().speed("eth1").is_err());
+        let own = interface_of("127.0.0.1".parse().unwrap());
+        assert_eq!(own.as_deref(), Some("lo"));
+        assert_eq!(interface_of("192.0.2.1".parse().unwrap()), None);
     }
 
     /// A bridge with a guest's tap, and a NIC without a link.

@@ -2,7 +2,10 @@
 //! deadline of its own, all are made at once, one that fails hides no other, and nothing is changed. What they mean is in
 //! `godwit_migration::plan`.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use godwit_api::{peer::v1 as peer, v1 as api};
@@ -10,7 +13,7 @@ use godwit_coordinator::{Planned, words};
 use godwit_migration::{
     Brief, Cause, MacAddress, PciAddress,
     doctor::{Diagnosis, Fact, RouteFacts},
-    plan::{self, KeepFacts, LeavingFacts, NetworkSeen, NicSeen, Pages},
+    plan::{self, Carried, KeepFacts, LeavingFacts, NetworkSeen, NicSeen, Pages},
     preflight::PairSeen,
 };
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
@@ -22,14 +25,19 @@ use super::{
     reach::acquaint,
 };
 use crate::libvirt::{LibvirtError, XmlOf, xml::needs::Traveller};
-use crate::machine::Side;
+use crate::machine::{self, Machine, Side};
 
 /// So long the source tries it.
 const TRY: Duration = Duration::from_secs(2);
 
 impl RealWorld {
     /// A guest of this host is to leave.
-    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Planned {
+    pub(super) async fn plan_leaving(
+        &self,
+        brief: &Brief,
+        seen: &[PairSeen],
+        carried: Option<&Carried>,
+    ) -> Planned {
         let mut guest = match in_time(self.traveller(brief)).await {
             Ok(guest) => guest,
             Err(why) => return self.plan_of_vfs(brief, why).await,
@@ -51,24 +59,40 @@ impl RealWorld {
             self.way(brief),
         );
         let own_versions = words::versions(&versions);
+        let port = match &answer {
+            Ok(answer) => self.reached(brief, answer).await,
+            Err(cause) => Err(cause.message.clone()),
+        };
+        let carried = match carried {
+            Some(known) => Ok(known.clone()),
+            None => {
+                let machine = self.practice.machine.clone();
+                let (port, destination) = (port.clone(), brief.destination.clone());
+                let look = spawn_blocking(move || speed(&machine, port, &destination));
+                look.await.unwrap_or_else(|error| Err(error.to_string()))
+            }
+        };
         let facts = LeavingFacts {
             hosts: (brief.source.clone(), brief.destination.clone()),
-            versions,
+            versions: (versions, words::versions_there(&answer)),
             pages: pages.clone(),
             local_disks,
             certificates,
-            port: match &answer {
-                Ok(answer) => self.reached(brief, answer).await,
-                Err(cause) => Err(cause.message.clone()),
-            },
+            port: port.map(|reached| reached.map(|_| ())),
             route,
+            carried,
         };
         let mut own = plan::leaving(&guest.needs, &brief.options, &facts);
         let mut nics = kept(brief, nics, &answer, &mut own);
         let unproved = words::prove(&mut nics, (&guest.needs, known), &answer, &brief.destination);
         let (findings, mut skipped) = words::diagnosis(own);
         skipped.extend(unproved);
-        let parts = plan::estimate(guest.size, &brief.options, pages.ok());
+        let parts = plan::estimate(
+            guest.size,
+            &brief.options,
+            pages.ok(),
+            facts.carried.as_ref().ok(),
+        );
         let planned = words::planned(answer, findings, skipped);
         Planned {
             estimate: words::estimates(&parts),
@@ -187,8 +211,8 @@ impl RealWorld {
         look.await.map_err(|error| error.to_string())?
     }
 
-    /// Whether the way of the memory is open: as it is configured, or as libvirt would choose it.
-    async fn reached(&self, brief: &Brief, answer: &peer::PlanResponse) -> Fact<Result<String, String>> {
+    /// Whether the way of the memory is open, as it is configured or as libvirt would choose it; by which address of this host.
+    async fn reached(&self, brief: &Brief, answer: &peer::PlanResponse) -> Fact<Result<IpAddr, String>> {
         let port = u16::try_from(answer.port).ok().filter(|port| *port > 0);
         let port = port.ok_or_else(|| format!("{} does not listen at one", brief.destination))?;
         let peer = self
@@ -202,7 +226,7 @@ impl RealWorld {
         }
         let connect = TcpStream::connect((host, port));
         Ok(match timeout(TRY, connect).await {
-            Ok(Ok(_)) => Ok(format!("{host}:{port}")),
+            Ok(Ok(stream)) => Ok(stream.local_addr().map_err(|error| error.to_string())?.ip()),
             Ok(Err(error)) => Err(format!("{host} at port {port}: {error}")),
             Err(_) => Err(format!(
                 "{host} at port {port}: no answer within {} s",
@@ -210,6 +234,20 @@ impl RealWorld {
             )),
         })
     }
+}
+
+/// Of the NIC by which the destination was reached. What is behind it may be slower.
+fn speed(machine: &Machine, port: Fact<Result<IpAddr, String>>, destination: &str) -> Fact<Carried> {
+    let Ok(Ok(own)) = port else {
+        return Err(format!(
+            "no transfer there is in the history, and {destination} was not reached"
+        ));
+    };
+    let name = machine::interface_of(own).ok_or_else(|| format!("no NIC of this host has {own}"))?;
+    Ok(Carried {
+        rate: machine.speed(&name)?,
+        because: format!("that is the speed of {name}, on the way to {destination}"),
+    })
 }
 
 /// Whether frames that arrive in the pause will be kept; what speaks against it is found.

@@ -250,7 +250,7 @@ impl World for RealWorld {
 
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         match what {
-            Planning::Leaving(brief, seen) => Ok(self.plan_leaving(brief, seen).await),
+            Planning::Leaving { brief, seen, carried } => Ok(self.plan_leaving(brief, seen, carried).await),
             Planning::Arriving(needs, peer) => Ok(self.plan_arriving(needs, peer).await),
         }
     }

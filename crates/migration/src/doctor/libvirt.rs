@@ -62,7 +62,8 @@ pub(super) fn libvirt(facts: &LibvirtFacts) -> Diagnosis {
     diagnosis
 }
 
-fn versions(found: &Versions) -> Vec<Finding> {
+/// Known faults of these.
+pub fn versions(found: &Versions) -> Vec<Finding> {
     let Versions { libvirt, qemu } = found;
     let finding = |severity, what: String, why: &str, fix| Finding {
         severity,

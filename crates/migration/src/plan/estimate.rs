@@ -1,7 +1,7 @@
 //! How long the parts of a move may take. Ranges by what was measured elsewhere (docs/benchmarks.md names the sources), and by what
 //! is known of this guest; never exact, and never more than that.
 
-use super::Pages;
+use super::{Carried, Pages};
 use crate::Options;
 
 /// What of a guest decides how long it takes.
@@ -33,11 +33,17 @@ const PIN: (u64, u64, u64) = (2, 17, 245);
 /// QEMU's own aim for the pause, ms.
 const DOWNTIME_MS: u64 = 300;
 
-/// The parts, in their order. Without a limit of the rate nothing is said of the transfer: what the network carries is not known.
-pub fn estimate(guest: GuestSize, options: &Options, pages: Option<Pages>) -> Vec<Estimated> {
+/// The parts, in their order. Without a limit of the rate, and where it is not known how fast memory goes there, nothing is said of the
+/// transfer.
+pub fn estimate(
+    guest: GuestSize,
+    options: &Options,
+    pages: Option<Pages>,
+    carried: Option<&Carried>,
+) -> Vec<Estimated> {
     let parts = [
         Some(unplug(guest)),
-        transfer(guest, options, pages),
+        Carried::of(options, carried).map(|sent| transfer(guest, options, pages, &sent)),
         Some(pause(options)),
         Some(plug(guest)),
     ];
@@ -61,8 +67,8 @@ fn unplug(guest: GuestSize) -> Estimated {
     }
 }
 
-fn transfer(guest: GuestSize, options: &Options, pages: Option<Pages>) -> Option<Estimated> {
-    let rate = options.bandwidth? << 20;
+fn transfer(guest: GuestSize, options: &Options, pages: Option<Pages>, sent: &Carried) -> Estimated {
+    let rate = sent.rate;
     let ms = |bytes: u64, rate: u64| bytes.saturating_mul(1000) / rate.max(1);
     let written = pages.map(Pages::all);
     let most_ms = match written {
@@ -76,16 +82,17 @@ fn transfer(guest: GuestSize, options: &Options, pages: Option<Pages>) -> Option
         Some(written) => format!("the guest writes {} MiB/s", written >> 20),
         None => "how fast the guest writes is not known".into(),
     };
-    Some(Estimated {
+    Estimated {
         step: "transfer",
         least_ms: 300 + ms(guest.memory / 8, rate),
         most_ms: most_ms.map(|most| most.saturating_add(1000)),
         because: format!(
-            "{} MiB at {} MiB/s; {measured}; pages of zeros are hardly sent",
+            "{} MiB at {} MiB/s{}; {measured}; pages of zeros are hardly sent",
             guest.memory >> 20,
-            rate >> 20
+            rate >> 20,
+            sent.because()
         ),
-    })
+    }
 }
 
 /// How long a guest may stand still, ms: at least, and at most.

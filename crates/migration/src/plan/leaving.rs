@@ -12,8 +12,8 @@ use crate::{
 pub struct LeavingFacts {
     /// This host's name, and the destination's.
     pub hosts: (String, String),
-    /// Of libvirt and QEMU here.
-    pub versions: Fact<Versions>,
+    /// Of libvirt and QEMU here, and at the destination.
+    pub versions: (Fact<Versions>, Fact<Versions>),
     /// What the guest writes.
     pub pages: Fact<Pages>,
     /// Of each disk that the guest alone has and can write, by its name: libvirt would call it unsafe, because it is a file of this host
@@ -22,9 +22,39 @@ pub struct LeavingFacts {
     /// File of QEMU's certificates for transfers that is not there; none: all are.
     pub certificates: Fact<Option<String>>,
     /// Somebody was reached at a port where QEMU would receive the guest, or why not.
-    pub port: Fact<Result<String, String>>,
+    pub port: Fact<Result<(), String>>,
     /// The way to the destination's libvirt; none: the configuration has none.
     pub route: Option<RouteFacts>,
+    /// How fast its memory would go there if nobody limits it.
+    pub carried: Fact<Carried>,
+}
+
+/// How fast memory goes to a destination, as far as there is anything to tell it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes a second.
+    pub rate: u64,
+    /// By what it is told, a clause; empty: it is the limit that was asked for.
+    pub because: String,
+}
+
+impl Carried {
+    /// The limit that was asked for, or else what is known of the way.
+    pub(super) fn of(options: &Options, known: Option<&Carried>) -> Option<Carried> {
+        let limit = options.bandwidth.map(|mib| Carried {
+            rate: mib << 20,
+            because: String::new(),
+        });
+        limit.or_else(|| known.cloned())
+    }
+
+    /// In parentheses, where there is something.
+    pub(super) fn because(&self) -> String {
+        match self.because.as_str() {
+            "" => String::new(),
+            because => format!(" ({because})"),
+        }
+    }
 }
 
 /// How fast a guest's memory changes, bytes a second.
@@ -55,10 +85,14 @@ pub fn leaving(needs: &Needs, options: &Options, facts: &LeavingFacts) -> Diagno
     let mut diagnosis = Diagnosis::default();
     let here = &facts.hosts.0;
     diagnosis.findings.extend(unknown_disks(needs, options));
-    if let Some(versions) = diagnosis.known(&format!("versions on {here}"), &facts.versions) {
-        diagnosis
-            .findings
-            .extend(too_old_or_new(options, *versions, here));
+    let (hosts, (own, others)) = (&facts.hosts, &facts.versions);
+    for (host, versions) in [(here, own), (&hosts.1, others)] {
+        if let Some(versions) = diagnosis.known(&format!("versions on {host}"), versions) {
+            diagnosis
+                .findings
+                .extend(too_old_or_new(options, *versions, host));
+            diagnosis.findings.extend(faulty(versions, host));
+        }
     }
     for (disk, local) in &facts.local_disks {
         let check = format!("disk {disk} of `{}` on {here}", needs.guest);
@@ -80,9 +114,13 @@ pub fn leaving(needs: &Needs, options: &Options, facts: &LeavingFacts) -> Diagno
         diagnosis.add(port(why, &facts.hosts));
     }
     let pages = diagnosis.known(&format!("how fast `{}` writes", needs.guest), &facts.pages);
-    diagnosis
-        .findings
-        .extend(pages.and_then(|pages| slow(needs, options, *pages)));
+    let known = facts.carried.as_ref().ok();
+    if let (None, Err(why)) = (options.bandwidth, &facts.carried) {
+        let check = format!("how fast memory goes to {}", hosts.1);
+        diagnosis.skip(check, format!("{why}; with --bandwidth it would be known"));
+    }
+    let found = pages.and_then(|pages| slow(needs, options, *pages, &Carried::of(options, known)?));
+    diagnosis.findings.extend(found);
     diagnosis
 }
 
@@ -109,7 +147,20 @@ fn unknown_disks(needs: &Needs, options: &Options) -> Vec<Finding> {
         .collect()
 }
 
-fn too_old_or_new(options: &Options, versions: Versions, here: &str) -> Vec<Finding> {
+/// As the doctor of that host has it.
+fn faulty(versions: &Versions, host: &str) -> Vec<Finding> {
+    let found = doctor::versions(versions).into_iter();
+    let of_host = |found: Finding| Finding {
+        about: host.into(),
+        what: format!("{host}: {}", found.what),
+        fix: format!("on {host}: {}", found.fix),
+        ..found
+    };
+    found.map(of_host).collect()
+}
+
+/// Both sides are told the options, and either refuses what it does not know.
+fn too_old_or_new(options: &Options, versions: Versions, host: &str) -> Vec<Finding> {
     let methods = options.compression.as_deref().unwrap_or_default();
     let threaded = methods
         .iter()
@@ -118,18 +169,18 @@ fn too_old_or_new(options: &Options, versions: Versions, here: &str) -> Vec<Find
     let checks = [
         (
             options.post_copies() && options.connections().is_some() && qemu < BOTH,
-            format!("post-copy and parallel connections together need QEMU {BOTH}, and {here} has {qemu}"),
+            format!("post-copy and parallel connections together need QEMU {BOTH}, and {host} has {qemu}"),
             "leave one of them out",
         ),
         (
             methods.contains(&Compression::Mt) && qemu >= NO_MT,
-            format!("compression by mt is gone since QEMU {NO_MT}, and {here} has {qemu}"),
+            format!("compression by mt is gone since QEMU {NO_MT}, and {host} has {qemu}"),
             "use parallel connections with zstd",
         ),
         (
             threaded && libvirt < PARALLEL_COMPRESSION,
             format!(
-                "compression by zlib or zstd needs libvirt {PARALLEL_COMPRESSION}, and {here} has {libvirt}"
+                "compression by zlib or zstd needs libvirt {PARALLEL_COMPRESSION}, and {host} has {libvirt}"
             ),
             "leave it out",
         ),
@@ -141,7 +192,7 @@ fn too_old_or_new(options: &Options, versions: Versions, here: &str) -> Vec<Find
             finding(
                 Severity::Error,
                 "TRANSFER_OPTION",
-                here,
+                host,
                 [what, why.into(), fix.into()],
             )
         })
@@ -194,12 +245,11 @@ fn port(why: &str, (here, there): &(String, String)) -> Finding {
     finding(Severity::Warning, "MIGRATION_PORT", there, words)
 }
 
-/// It ends by itself only if more is sent than is written meanwhile. What is known of the rate is what it is limited to.
-fn slow(needs: &Needs, options: &Options, pages: Pages) -> Option<Finding> {
-    let limit = options.bandwidth? << 20;
+/// It ends by itself only if more is sent than is written meanwhile.
+fn slow(needs: &Needs, options: &Options, pages: Pages, sent: &Carried) -> Option<Finding> {
     let slowed = matches!(options.auto_converge, Some(AutoConverge::On { .. }));
     let urged = slowed || options.post_copies() || options.timeout.is_some();
-    if urged || pages.all() < limit {
+    if urged || pages.all() < sent.rate {
         return None;
     }
     let mib = |bytes: u64| bytes >> 20;
@@ -207,15 +257,22 @@ fn slow(needs: &Needs, options: &Options, pages: Pages) -> Option<Finding> {
         Some(received) => format!("its VF receives {} of them", mib(received)),
         None => "what its VF receives is not known, and comes on top".into(),
     };
+    let raise = match options.bandwidth {
+        Some(_) => "raise --bandwidth, or ",
+        None => "",
+    };
     let words = [
         format!(
-            "guest `{}` writes {} MiB/s ({received}), and {} MiB/s can be sent",
+            "guest `{}` writes {} MiB/s ({received}), and {} MiB/s can be sent{}",
             needs.guest,
             mib(pages.all()),
-            mib(limit)
+            mib(sent.rate),
+            sent.because()
         ),
         "its transfer would not end by itself, with the guest on its standby all the while".into(),
-        "raise --bandwidth, or say what is to be done: --auto-converge, --post-copy, or --transfer-timeout 10min --timeout-action suspend".into(),
+        format!(
+            "{raise}say what is to be done: --auto-converge, --post-copy, or --transfer-timeout 10min --timeout-action suspend"
+        ),
     ];
     Some(finding(
         Severity::Warning,

@@ -1,14 +1,19 @@
+mod leaving;
 mod networks;
 mod reach;
 
 use super::*;
 use crate::{
     Options,
-    doctor::{Diagnosis, Memlock, RouteFacts, Version, Versions},
+    doctor::{Diagnosis, Fact, Memlock, RouteFacts, Version, Versions},
     options::{AutoConverge, Compression, Storage, Tls},
 };
 
 const GIB: u64 = 1 << 30;
+const VERSIONS: Versions = Versions {
+    libvirt: Version(11, 3, 0),
+    qemu: Version(10, 0, 2),
+};
 
 fn needs() -> Needs {
     Needs {
@@ -87,22 +92,28 @@ fn bridge() -> Network {
 fn here() -> LeavingFacts {
     LeavingFacts {
         hosts: ("alpha".into(), "beta".into()),
-        versions: Ok(Versions {
-            libvirt: Version(11, 3, 0),
-            qemu: Version(10, 0, 2),
-        }),
+        versions: (Ok(VERSIONS), Ok(VERSIONS)),
         pages: Ok(Pages {
             written: 50 << 20,
             received: Some(10 << 20),
         }),
         local_disks: vec![("vda".into(), Ok(false))],
         certificates: Ok(None),
-        port: Ok(Ok("10.1.0.2:49215".into())),
+        port: Ok(Ok(())),
         route: Some(RouteFacts {
             peer: "beta".into(),
             migrate_uri: "qemu+tls://beta/system".into(),
             reached: Some(Ok(())),
         }),
+        carried: Ok(carried()),
+    }
+}
+
+/// 1 GiB a second.
+fn carried() -> Carried {
+    Carried {
+        rate: GIB,
+        because: "so fast was the newest".into(),
     }
 }
 
@@ -287,7 +298,7 @@ fn what_could_not_be_looked_at_is_told_and_blocks_nothing() {
     (facts.disks, facts.nics) = (vec![Err(late())], vec![Err(late())]);
     (facts.memlock, facts.lock_manager) = (Err(late()), Err(late()));
     let mut leaves = here();
-    (leaves.versions, leaves.pages, leaves.port) = (Err(late()), Err(late()), Err(late()));
+    (leaves.versions.0, leaves.pages, leaves.port) = (Err(late()), Err(late()), Err(late()));
     leaves.local_disks = vec![("vda".into(), Err(late()))];
     (leaves.certificates, facts.certificates) = (Err(late()), Err(late()));
     let tls = Options {
@@ -301,52 +312,6 @@ fn what_could_not_be_looked_at_is_told_and_blocks_nothing() {
         "{:?}",
         lines(&all)
     );
-}
-
-#[test]
-fn options_that_the_host_cannot_do_are_found_before_the_vf_is_taken() {
-    let both = Options {
-        post_copy: Some(true),
-        parallel: Some(2),
-        ..Options::default()
-    };
-    assert_eq!(
-        goes(both.clone(), |_, _| {}),
-        "Error TRANSFER_OPTION: post-copy and parallel connections together need QEMU 10.1.0, and alpha has 10.0.2"
-    );
-    let newer = |here: &mut LeavingFacts| here.versions.as_mut().unwrap().qemu = Version(10, 1, 0);
-    assert_eq!(goes(both, |_, here| newer(here)), "");
-    let mt = Options {
-        compression: Some(vec![Compression::Mt]),
-        ..Options::default()
-    };
-    assert!(goes(mt, |_, _| {}).contains("compression by mt is gone since QEMU 9.1.0"));
-    let zstd = Options {
-        parallel: Some(2),
-        compression: Some(vec![Compression::Zstd]),
-        ..Options::default()
-    };
-    assert_eq!(goes(zstd.clone(), |_, _| {}), "");
-    let old = goes(zstd, |_, here| {
-        here.versions.as_mut().unwrap().libvirt = Version(9, 0, 0)
-    });
-    assert!(old.contains("needs libvirt 9.4.0, and alpha has 9.0.0"), "{old}");
-    let tls = Options {
-        tls: Some(Tls::On { destination: None }),
-        ..Options::default()
-    };
-    let bare = |here: &mut LeavingFacts| here.certificates = Ok(Some("/etc/pki/qemu/ca-cert.pem".into()));
-    assert!(goes(tls, |_, here| bare(here)).starts_with("Error TRANSFER_TLS: "));
-    assert_eq!(goes(Options::default(), |_, here| bare(here)), "");
-    // The other side needs them as well.
-    for (tls, told) in [(true, true), (false, false)] {
-        let found = comes(|needs, there| {
-            needs.tls = tls;
-            there.certificates = Ok(Some("/etc/pki/qemu/server-cert.pem".into()));
-        });
-        assert_eq!(found.starts_with("Error TRANSFER_TLS: "), told, "{found}");
-        assert!(!told || found.contains("QEMU on beta has no"), "{found}");
-    }
 }
 
 #[test]
@@ -369,27 +334,6 @@ fn disks_that_are_not_there_and_disks_that_would_be_left_behind() {
         local(here);
     });
     assert_eq!(moves, "");
-}
-
-#[test]
-fn a_transfer_that_would_not_end_is_told_unless_something_is_done_about_it() {
-    let limited = |bandwidth| Options {
-        bandwidth: Some(bandwidth),
-        ..Options::default()
-    };
-    assert_eq!(
-        goes(limited(60), |_, _| {}),
-        "Warning SLOW_TO_CONVERGE: guest `web-1` writes 60 MiB/s (its VF receives 10 of them), and 60 MiB/s can be sent"
-    );
-    assert_eq!(goes(limited(61), |_, _| {}), "");
-    let slowed = Options {
-        auto_converge: Some(AutoConverge::On {
-            initial: None,
-            increment: None,
-        }),
-        ..limited(60)
-    };
-    assert_eq!(goes(slowed, |_, _| {}), "");
 }
 
 #[test]
@@ -467,7 +411,7 @@ fn the_parts_take_as_long_as_guests_like_it() {
     };
     let told = |guest, options: &Options, pages| {
         let part = |part: &Estimated| format!("{} {}-{:?}", part.step, part.least_ms, part.most_ms);
-        estimate(guest, options, pages)
+        estimate(guest, options, pages, None)
             .iter()
             .map(part)
             .collect::<Vec<_>>()
@@ -505,4 +449,14 @@ fn the_parts_take_as_long_as_guests_like_it() {
         ..limited
     };
     assert!(told(size(8, true, false), &post_copy, writes(4096)).contains("transfer 1300-Some(17000)"));
+    // Without a limit, as it is known of the way.
+    let known = estimate(size(8, true, false), &plain, writes(512), Some(&carried()));
+    assert_eq!((known[1].least_ms, known[1].most_ms), (1300, Some(17_000)));
+    assert!(
+        known[1]
+            .because
+            .starts_with("8192 MiB at 1024 MiB/s (so fast was the newest); "),
+        "{}",
+        known[1].because
+    );
 }

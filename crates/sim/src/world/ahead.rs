@@ -4,10 +4,10 @@ use godwit_api::peer::v1 as peer;
 use godwit_coordinator::{Planned, words};
 use godwit_migration::{
     Brief, Cause,
-    doctor::{Fact, Version, Versions},
+    doctor::Fact,
     options::{Storage, Tls},
     plan::{
-        self, ArrivalFacts, CpuNeeds, Fit, FreeMemory, GuestSize, KeepFacts, LeavingFacts, Machine,
+        self, ArrivalFacts, Carried, CpuNeeds, Fit, FreeMemory, GuestSize, KeepFacts, LeavingFacts, Machine,
         NeededDisk, NeededNic, Needs, Neighbour, Network, NetworkKind, NetworkSeen, NicSeen, NicVlans, Pages,
         PlaceSeen, PortVlans, Unseen, Uplink, Ways,
     },
@@ -16,7 +16,7 @@ use godwit_migration::{
 
 use super::{
     PretendWorld,
-    doctor::{lock_manager, memlock, route},
+    doctor::{lock_manager, memlock, route, versions},
     reach,
 };
 use crate::{ills::Ill, model::Host};
@@ -29,18 +29,30 @@ const MEMORY: u64 = 1 << 40;
 const ARRIVES: u64 = 1 << 20;
 /// What a guest writes each second.
 const WRITES: u64 = 20 << 20;
+/// What a pretend network carries each second: 10 Gbit.
+const CARRIES: u64 = 1_250_000_000;
 
 impl PretendWorld {
-    pub(super) async fn plan_leaving(&self, brief: &Brief, seen: &[PairSeen]) -> Planned {
+    pub(super) async fn plan_leaving(
+        &self,
+        brief: &Brief,
+        seen: &[PairSeen],
+        carried: Option<&Carried>,
+    ) -> Planned {
         let (needs, size) = self.needs(brief, seen);
         let answer = self.ask_plan(words::plan_request(brief, &needs), brief).await;
-        let (nics, findings, not_checked, parts) = {
+        let (nics, findings, not_checked, parts, own_versions) = {
             let model = self.model();
             let there = model.hosts.iter().find(|host| host.name == brief.destination);
             let here = &model.hosts[self.host];
-            let facts = leaving(here, there.unwrap_or(here), brief, &answer);
-            let parts = plan::estimate(size, &brief.options, facts.pages.clone().ok());
+            let mut facts = leaving(here, there.unwrap_or(here), brief, &answer);
+            if let Some(carried) = carried {
+                facts.carried = Ok(carried.clone());
+            }
+            let (pages, sent) = (facts.pages.clone().ok(), facts.carried.as_ref().ok());
+            let parts = plan::estimate(size, &brief.options, pages, sent);
             let mut own = plan::leaving(&needs, &brief.options, &facts);
+            let own_versions = words::versions(&facts.versions.0);
             let facts = keeping(&model.hosts[self.host], brief, &answer);
             let (nics, found) = plan::keeping(&needs.guest, &facts);
             own.findings.extend(found.findings);
@@ -54,13 +66,13 @@ impl PretendWorld {
             );
             let (findings, mut not_checked) = words::diagnosis(own);
             not_checked.extend(unproved);
-            (nics, findings, not_checked, parts)
+            (nics, findings, not_checked, parts, own_versions)
         };
         let planned = words::planned(answer, findings, not_checked);
         Planned {
             estimate: words::estimates(&parts),
             nics,
-            versions: (words::versions(&Ok(VERSIONS)), planned.versions.1.clone()),
+            versions: (own_versions, planned.versions.1.clone()),
             ..planned
         }
     }
@@ -105,7 +117,7 @@ impl PretendWorld {
                 flags: Vec::new(),
             },
             memory,
-            page_kib: 0,
+            pages: Vec::new(),
             disks: vec![NeededDisk {
                 target: "vda".into(),
                 path: format!("/srv/{}.qcow2", brief.guest.name),
@@ -147,7 +159,7 @@ impl PretendWorld {
             },
             port: Some((port, host.name.clone())),
             offer: offer(host),
-            versions: (words::versions(&Ok(VERSIONS)), None),
+            versions: (words::versions(&Ok(versions(host))), None),
             ..Planned::default()
         }
     }
@@ -224,7 +236,7 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
         memory: Ok(FreeMemory {
             total,
             available,
-            huge: None,
+            huge: Vec::new(),
         }),
         memlock: Ok(memlock()),
         disks: vec![disk; needs.disks.len()],
@@ -234,12 +246,6 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
         certificates: Ok(ails(Ill::NoCertificates).then(|| "/etc/pki/qemu/server-cert.pem".into())),
     }
 }
-
-/// Of every pretend host.
-const VERSIONS: Versions = Versions {
-    libvirt: Version(11, 3, 0),
-    qemu: Version(10, 0, 2),
-};
 
 /// Where standbys are.
 fn bridge(host: &Host) -> Network {
@@ -271,7 +277,7 @@ fn leaving(
     let ails = |ill| host.ills.contains(&ill);
     LeavingFacts {
         hosts: (host.name.clone(), brief.destination.clone()),
-        versions: Ok(VERSIONS),
+        versions: (Ok(versions(host)), words::versions_there(answer)),
         pages: Ok(Pages {
             written: if ails(Ill::BusyGuests) {
                 100 * WRITES
@@ -286,9 +292,13 @@ fn leaving(
             Err(cause) => Err(cause.message.clone()),
             Ok(answer) => Ok(match answer.port {
                 1 => Err("no answer within 2 s".into()),
-                port => Ok(format!("{}:{port}", answer.host_name)),
+                _ => Ok(()),
             }),
         },
         route: Some(route(there)),
+        carried: Ok(Carried {
+            rate: CARRIES,
+            because: format!("that is the speed of `br0`, on the way to {}", brief.destination),
+        }),
     }
 }

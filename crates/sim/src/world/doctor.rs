@@ -59,14 +59,7 @@ fn facts(model: &Model, host: &Host) -> HostFacts {
         },
         pfs: pfs(host),
         libvirt: LibvirtFacts {
-            versions: Ok(Versions {
-                libvirt: if ails(Ill::OldLibvirt) {
-                    Version(12, 1, 0)
-                } else {
-                    Version(11, 3, 0)
-                },
-                qemu: Version(10, 0, 2),
-            }),
+            versions: Ok(versions(host)),
             memlock: Ok(memlock()),
             lock_manager: Ok(lock_manager(host)),
             disk_locks: false,
@@ -76,6 +69,17 @@ fn facts(model: &Model, host: &Host) -> HostFacts {
             certificate_days: Ok(Some(layout::certificate_days(host))),
             routes: peers.map(route).collect(),
         },
+    }
+}
+
+pub(super) fn versions(host: &Host) -> Versions {
+    let libvirt = match host.ills.contains(&Ill::OldLibvirt) {
+        true => Version(12, 1, 0),
+        false => Version(11, 3, 0),
+    };
+    Versions {
+        libvirt,
+        qemu: Version(10, 0, 2),
     }
 }
 

@@ -327,7 +327,10 @@ impl World for PretendWorld {
 
     async fn plan(&self, what: Planning<'_>) -> Result<Planned, Cause> {
         match what {
-            Planning::Leaving(brief, seen) => Ok(self.living(self.plan_leaving(brief, seen)).await),
+            Planning::Leaving { brief, seen, carried } => {
+                let planned = self.plan_leaving(brief, seen, carried);
+                Ok(self.living(planned).await)
+            }
             Planning::Arriving(needs, _) => Ok(self.plan_arriving(needs)),
         }
     }

@@ -54,6 +54,8 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         ("clock-ahead@beta", "WARNING PEER_CLOCK [beta]"),
         ("own-disks@alpha", "HINT NO_DISK_LOCKS [beta]"),
         ("busy-guests@alpha", "WARNING SLOW_TO_CONVERGE [web-1]"),
+        ("old-libvirt@alpha", "WARNING LIBVIRT_FAULTY [alpha]"),
+        ("old-libvirt@beta", "WARNING LIBVIRT_FAULTY [beta]"),
         ("local-disk@alpha", "WARNING DISK_LOCAL [web-1]"),
         ("snapshots@alpha", "ERROR GUEST_HAS_SNAPSHOTS [web-1]"),
         ("passed-device@alpha", "ERROR GUEST_HOST_DEVICE [web-1]"),
@@ -128,6 +130,67 @@ async fn a_lack_of_vfs_is_a_finding_with_its_fix() {
     let lack = failure.causes.last().unwrap();
     assert!(lack.contains("[NO_FREE_VF]: on beta: free a VF"), "{lack}");
     sick.sim.stop();
+}
+
+/// Each side is told the options, and refuses what it does not know.
+#[tokio::test]
+async fn an_option_that_qemu_has_no_more_is_found_on_both_hosts() {
+    let sim = sim(Layout::new(2, 1), &[]).await;
+    let request = api::PlanMigrationRequest {
+        guest: "web-1".into(),
+        destination: "beta".into(),
+        transfer: Some(api::TransferOptions {
+            compression: Some(api::TransferCompression {
+                methods: vec![api::CompressionMethod::Mt.into()],
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let plan = plan_of(&sim, request).await;
+    let told = plan.findings.iter().map(|found| (&*found.reason, &*found.about));
+    let both = [("TRANSFER_OPTION", "alpha"), ("TRANSFER_OPTION", "beta")];
+    assert_eq!(told.collect::<Vec<_>>(), both);
+    assert!(!plan.moves);
+    sim.sim.stop();
+}
+
+/// By the NIC on the way there, and then by the newest transfer.
+#[tokio::test]
+async fn without_a_limit_a_plan_says_by_what_it_judges_the_transfer() {
+    let sim = ailing(Layout::new(2, 3), &[], &["busy-guests@alpha"]).await;
+    let look = async |guest: &str| {
+        let request = api::PlanMigrationRequest {
+            guest: guest.into(),
+            destination: "beta".into(),
+            ..Default::default()
+        };
+        let plan = plan_of(&sim, request).await;
+        let part = plan.estimate.into_iter().find(|part| part.step == "transfer");
+        let found = plan.findings.into_iter().next().unwrap();
+        assert_eq!(found.reason, "SLOW_TO_CONVERGE");
+        (part.unwrap(), found.what)
+    };
+    let (part, found) = look("web-1").await;
+    for told in [&part.because, &found] {
+        assert!(
+            told.contains("(that is the speed of `br0`, on the way to beta)"),
+            "{told}"
+        );
+    }
+    assert_eq!(part.most_ms, None, "no end is foreseen");
+    let id = sim.migrate("web-1", "beta").await.id;
+    let begun = Instant::now();
+    while !sim.on_host(0, &id).await.ended {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never ends");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (part, found) = look("web-3").await;
+    for told in [part.because, found] {
+        let newest = "(so fast was the newest transfer to beta, that of `web-1`)";
+        assert!(told.contains(newest), "{told}");
+    }
+    sim.sim.stop();
 }
 
 /// A disk whose storage does not answer is not known, and hides nothing else; a migration says so too, and begins.
