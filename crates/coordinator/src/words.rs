@@ -24,7 +24,7 @@ pub(crate) use self::{
 pub use self::{
     findings::{diagnosis, estimates},
     measured::measured,
-    needs::{nics, offer, plan_request, planned, versions, versions_there},
+    needs::{nics, offer, pages_unseen, plan_request, planned, versions, versions_there},
     peers::{PEER_VERSION, plug_alias, reserve_request},
     profile::{profile, profile_of},
     reach::{proofs, prove},

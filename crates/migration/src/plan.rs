@@ -34,8 +34,8 @@ pub struct Needs {
     pub cpu: CpuNeeds,
     /// Bytes.
     pub memory: u64,
-    /// Size of its huge pages, KiB; 0: ordinary ones, or any.
-    pub page_kib: u64,
+    /// What of it is in huge pages; the rest is in ordinary ones.
+    pub pages: Vec<HugePages>,
     /// Its disks, but for those that are empty.
     pub disks: Vec<NeededDisk>,
     /// Its virtual NICs.
@@ -64,6 +64,15 @@ pub struct CpuNeeds {
     pub element: String,
     /// Flags of its host's CPU, as `/proc/cpuinfo` has them, where the guest has that CPU itself (`host-passthrough`); else none.
     pub flags: Vec<String>,
+}
+
+/// Memory in huge pages of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HugePages {
+    /// Of one page, KiB; 0: the default of the host that it is on, as the kernel has it.
+    pub kib: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
 }
 
 /// A disk that a guest has.

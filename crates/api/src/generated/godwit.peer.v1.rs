@@ -135,6 +135,9 @@ pub struct PlanResponse {
     /// Of libvirt and QEMU here. Absent: not known, or an older destination.
     #[prost(message, optional, tag = "210")]
     pub versions: ::core::option::Option<super::super::v1::Versions>,
+    /// The `pages` of the request were looked for. False also of an older destination.
+    #[prost(bool, tag = "240")]
+    pub pages_seen: bool,
     /// Of each NIC whose neighbours the request names, once they were asked for. One that is not there: the destination is older than this.
     #[prost(message, repeated, tag = "98")]
     pub proofs: ::prost::alloc::vec::Vec<NicProof>,
@@ -165,7 +168,7 @@ pub struct ArrivalNeeds {
     pub cpu: ::prost::alloc::string::String,
     #[prost(uint64, tag = "5")]
     pub memory_bytes: u64,
-    /// Of huge pages; 0: ordinary ones, or any.
+    /// Of the first huge pages, for destinations that do not know `pages`; 0: ordinary ones, or those of the default size.
     #[prost(uint64, tag = "6")]
     pub page_kib: u64,
     /// At most 64 of each.
@@ -182,6 +185,18 @@ pub struct ArrivalNeeds {
     /// The transfer is to be by TLS, for which QEMU needs certificates here. False also of an older source.
     #[prost(bool, tag = "210")]
     pub tls: bool,
+    /// What of the memory is in huge pages, at most 64; the rest is in ordinary ones. Empty also of an older source: see `page_kib`.
+    #[prost(message, repeated, tag = "240")]
+    pub pages: ::prost::alloc::vec::Vec<HugePages>,
+}
+/// Memory in huge pages of one size.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HugePages {
+    /// Of one page; 0: the default size of the host that they are on.
+    #[prost(uint64, tag = "1")]
+    pub kib: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }
 /// A disk that the guest has.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -53,6 +53,7 @@ impl<W: World> PeerDesk<W> {
             host_name,
             keep: seen.offer,
             versions: seen.versions.0,
+            pages_seen: true,
             proofs: words::proofs(seen.proved),
         })
     }

@@ -4,7 +4,7 @@ use godwit_api::{peer::v1 as peer, v1 as api};
 use godwit_migration::{
     Brief, Cause,
     doctor::{Fact, Version, Versions},
-    plan::{CpuNeeds, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
+    plan::{CpuNeeds, HugePages, Machine, NeededDisk, NeededNic, Needs, NicKept, NicVlans, Offer, PortVlans},
 };
 
 use super::{reach, reserve_request};
@@ -140,18 +140,23 @@ fn wire(needs: &Needs) -> peer::ArrivalNeeds {
         leaves_in: nic.vlans.leaves_in.map(u32::from),
         neighbours: nic.neighbours.iter().map(reach::told).collect(),
     };
+    let huge = |pages: &HugePages| peer::HugePages {
+        kib: pages.kib,
+        bytes: pages.bytes,
+    };
     peer::ArrivalNeeds {
         machine: needs.machine.kind.clone(),
         architecture: needs.machine.architecture.clone(),
         virtualisation: needs.machine.virtualisation.clone(),
         cpu: needs.cpu.element.clone(),
         memory_bytes: needs.memory,
-        page_kib: needs.page_kib,
+        page_kib: needs.pages.first().map_or(0, |pages| pages.kib),
         disks: needs.disks.iter().take(MOST).map(disk).collect(),
         nics: needs.nics.iter().take(MOST).map(nic).collect(),
         cpu_flags: needs.cpu.flags.iter().take(MOST_FLAGS).cloned().collect(),
         lock_manager: needs.lock_manager.clone().unwrap_or_default(),
         tls: needs.tls,
+        pages: needs.pages.iter().take(MOST).map(huge).collect(),
     }
 }
 
@@ -182,6 +187,7 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
         },
         neighbours: reach::neighbours(&nic.neighbours),
     };
+    let pages = pages_of(&wire);
     let element = match wire.cpu.len() <= LONGEST_ELEMENT {
         true => wire.cpu,
         false => String::new(),
@@ -203,12 +209,46 @@ pub(crate) fn needs_of(guest: &str, wire: peer::ArrivalNeeds) -> Needs {
                 .collect(),
         },
         memory: wire.memory_bytes,
-        page_kib: wire.page_kib,
+        pages,
         disks: wire.disks.into_iter().take(MOST).map(disk).collect(),
         nics: wire.nics.into_iter().take(MOST).map(nic).collect(),
         lock_manager: Some(word(&wire.lock_manager)).filter(|manager| !manager.is_empty()),
         tls: wire.tls,
     }
+}
+
+/// One that is older tells one size, for all of its memory.
+fn pages_of(wire: &peer::ArrivalNeeds) -> Vec<HugePages> {
+    if wire.pages.is_empty() && wire.page_kib > 0 {
+        let (kib, bytes) = (wire.page_kib, wire.memory_bytes);
+        return vec![HugePages { kib, bytes }];
+    }
+    let told = wire.pages.iter().take(MOST);
+    told.map(|pages| HugePages {
+        kib: pages.kib,
+        bytes: pages.bytes,
+    })
+    .collect()
+}
+
+/// Of huge pages that an older destination took for ordinary ones, or for all of one size.
+pub fn pages_unseen(
+    needs: &Needs,
+    answer: &Result<peer::PlanResponse, Cause>,
+    destination: &str,
+) -> Option<api::NotChecked> {
+    let answer = answer.as_ref().ok()?;
+    let plain = match needs.pages.as_slice() {
+        [] => true,
+        [one] => one.kib > 0 && one.bytes == needs.memory,
+        _ => false,
+    };
+    (!plain && !answer.pages_seen).then(|| api::NotChecked {
+        check: format!("huge pages of {destination}"),
+        why: format!(
+            "the godwitd of {destination} is older than this: it looks for pages of one size that is named"
+        ),
+    })
 }
 
 fn numbers(vlans: &[u16]) -> Vec<u32> {
@@ -246,7 +286,16 @@ mod tests {
                 flags: vec!["avx".into()],
             },
             memory: 1 << 30,
-            page_kib: 2048,
+            pages: vec![
+                HugePages {
+                    kib: 0,
+                    bytes: 1 << 29,
+                },
+                HugePages {
+                    kib: 2048,
+                    bytes: 1 << 29,
+                },
+            ],
             disks: vec![NeededDisk {
                 target: "vda".into(),
                 path: "/srv/a".into(),
@@ -287,6 +336,44 @@ mod tests {
             needs.nics[0].vlans.leaves_in = None;
             assert_eq!(needs_of("web-1", wire(&needs)), needs);
         }
+    }
+
+    #[test]
+    fn huge_pages_are_told_to_older_destinations_and_by_older_sources() {
+        let named = HugePages {
+            kib: 2048,
+            bytes: 1 << 30,
+        };
+        let of = |pages: Vec<HugePages>| Needs { pages, ..needs() };
+        let older = |needs: &Needs| {
+            let told = wire(needs);
+            let told = peer::ArrivalNeeds {
+                pages: Vec::new(),
+                ..told
+            };
+            needs_of("web-1", told).pages
+        };
+        assert_eq!(older(&of(vec![named])), [named]);
+        assert_eq!(older(&of(Vec::new())), []);
+        let default = HugePages { kib: 0, ..named };
+        assert_eq!(older(&of(vec![default])), [], "it knows no such thing");
+        let unseen = |pages: Vec<HugePages>, pages_seen| {
+            let answer = peer::PlanResponse {
+                pages_seen,
+                ..Default::default()
+            };
+            pages_unseen(&of(pages), &Ok(answer), "beta").map(|skipped| skipped.check)
+        };
+        let told = Some("huge pages of beta".to_owned());
+        assert_eq!(
+            (unseen(vec![default], false), unseen(vec![default], true)),
+            (told, None)
+        );
+        assert_eq!(
+            (unseen(vec![named], false), unseen(Vec::new(), false)),
+            (None, None)
+        );
+        assert!(unseen(needs().pages, false).is_some());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use godwit_migration::{
     doctor::Fact,
-    plan::{FreeMemory, PlaceSeen},
+    plan::{FreeMemory, HugePages, PlaceSeen},
 };
 
 use super::{Machine, told};
@@ -30,24 +30,32 @@ const LOCAL: [u64; 6] = [
 ];
 
 impl Machine {
-    /// Its memory, and what is free in huge pages of that size (0: none are wanted).
-    pub(crate) fn memory(&self, page_kib: u64) -> Fact<FreeMemory> {
+    /// Its memory, and of each of those sizes what is free in huge pages.
+    pub(crate) fn memory(&self, wanted: &[HugePages]) -> Fact<FreeMemory> {
         let text = self.read("proc/meminfo")?;
         let value = |name: &str| {
             let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
-            let number = lines.find_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-            number
-                .map(|kib| kib.saturating_mul(1024))
+            lines
+                .find_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
                 .ok_or_else(|| format!("/proc/meminfo has no {name}"))
         };
-        let pages = self.read(&format!(
-            "sys/kernel/mm/hugepages/hugepages-{page_kib}kB/free_hugepages"
-        ));
-        let pages = pages.ok().and_then(|pages| pages.trim().parse::<u64>().ok());
+        let bytes = |name: &str| value(name).map(|kib| kib.saturating_mul(1024));
+        // A kernel without huge pages has no line of them.
+        let default = value("Hugepagesize:").unwrap_or(0);
+        let free = |wanted: &HugePages| {
+            let kib = if wanted.kib == 0 { default } else { wanted.kib };
+            let file = format!("sys/kernel/mm/hugepages/hugepages-{kib}kB/free_hugepages");
+            let pages = self.read(&file).ok();
+            let pages = pages.and_then(|pages| pages.trim().parse::<u64>().ok());
+            HugePages {
+                kib,
+                bytes: pages.unwrap_or(0).saturating_mul(kib.saturating_mul(1024)),
+            }
+        };
         Ok(FreeMemory {
-            total: value("MemTotal:")?,
-            available: value("MemAvailable:")?,
-            huge: pages.map(|pages| pages.saturating_mul(page_kib << 10)),
+            total: bytes("MemTotal:")?,
+            available: bytes("MemAvailable:")?,
+            huge: wanted.iter().map(free).collect(),
         })
     }
 
@@ -162,20 +170,26 @@ mod tests {
     use super::{super::tests::Tree, *};
 
     #[test]
-    fn memory_is_read_and_huge_pages_are_of_one_size() {
+    fn memory_is_read_and_huge_pages_are_of_the_sizes_that_are_wanted() {
         let tree = Tree::new();
-        assert!(tree.machine().memory(0).is_err());
-        tree.file(
-            "proc/meminfo",
-            "MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    8192 kB\n",
-        );
+        assert!(tree.machine().memory(&[]).is_err());
+        let meminfo = "MemTotal:       16384 kB\nMemFree: 1 kB\nMemAvailable:    8192 kB\n";
+        tree.file("proc/meminfo", meminfo);
         tree.file("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "3\n");
-        let found = tree.machine().memory(2048).unwrap();
+        let found = tree.machine().memory(&[]).unwrap();
         assert_eq!(
-            (found.total, found.available, found.huge),
-            (16 << 20, 8 << 20, Some(6 << 20))
+            (found.total, found.available, found.huge.len()),
+            (16 << 20, 8 << 20, 0)
         );
-        assert_eq!(tree.machine().memory(1_048_576).unwrap().huge, None);
+        let free = |kib| {
+            let wanted = HugePages { kib, bytes: 1 };
+            let found = tree.machine().memory(&[wanted]).unwrap().huge[0];
+            (found.kib, found.bytes)
+        };
+        assert_eq!((free(2048), free(1_048_576)), ((2048, 6 << 20), (1_048_576, 0)));
+        assert_eq!(free(0), (0, 0), "a kernel without huge pages");
+        tree.file("proc/meminfo", &format!("{meminfo}Hugepagesize:       2048 kB\n"));
+        assert_eq!(free(0), (2048, 6 << 20));
         tree.file("proc/cpuinfo", "processor : 0\nflags\t\t: fpu sse2 avx\n");
         assert_eq!(tree.machine().cpu_flags().unwrap(), ["fpu", "sse2", "avx"]);
     }

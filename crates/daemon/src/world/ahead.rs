@@ -87,6 +87,7 @@ impl RealWorld {
         let unproved = words::prove(&mut nics, (&guest.needs, known), &answer, &brief.destination);
         let (findings, mut skipped) = words::diagnosis(own);
         skipped.extend(unproved);
+        skipped.extend(words::pages_unseen(&guest.needs, &answer, &brief.destination));
         let parts = plan::estimate(
             guest.size,
             &brief.options,

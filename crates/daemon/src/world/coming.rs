@@ -94,11 +94,11 @@ impl RealWorld {
     }
 
     async fn room(&self, needs: &Needs) -> Fact<Room> {
-        let (machine, page_kib) = (self.practice.machine.clone(), needs.page_kib);
+        let (machine, pages) = (self.practice.machine.clone(), needs.pages.clone());
         let turn = Arc::clone(&self.practice.turn).lock_owned().await;
         let look = spawn_blocking(move || {
             let room = Room {
-                memory: machine.memory(page_kib),
+                memory: machine.memory(&pages),
                 flags: machine.cpu_flags(),
                 certificates: machine.missing_certificate(Side::Server),
                 ports: Some(machine.migration_ports()),

@@ -1,6 +1,8 @@
 //! What a host lacks for a guest that is to come.
 
-use super::{Heard, NeededDisk, NeededNic, Needs, NetworkSeen, finding, leaving, networks, reach};
+use std::collections::BTreeMap;
+
+use super::{Heard, HugePages, NeededDisk, NeededNic, Needs, NetworkSeen, finding, leaving, networks, reach};
 use crate::doctor::{Diagnosis, Fact, Finding, Memlock, Severity};
 
 /// What was looked up at the host that a guest is to come to.
@@ -41,14 +43,14 @@ pub enum Fit {
 }
 
 /// Memory of a host, bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreeMemory {
     /// All of it.
     pub total: u64,
     /// `MemAvailable`.
     pub available: u64,
-    /// In free huge pages of the wanted size; none: it has none of that size, or none is wanted.
-    pub huge: Option<u64>,
+    /// Free huge pages of each wanted size, in the order of the needs. Its own default is told with its size, 0 where it has none.
+    pub huge: Vec<HugePages>,
 }
 
 /// A disk's place by its name.
@@ -188,32 +190,15 @@ fn lacking(wanted: &[String], has: &[String]) -> Option<String> {
 
 fn memory(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
     let (host, guest) = (&facts.host, &needs.guest);
-    let mib = |bytes: u64| bytes >> 20;
-    let wants = mib(needs.memory);
     if let Some(has) = diagnosis
         .known(&format!("memory of {host}"), &facts.memory)
-        .copied()
+        .cloned()
     {
-        let short = |severity, reason, has: String, why: &str, fix: String| {
-            let what = format!("guest `{guest}` has {wants} MiB of memory, and {host} has {has}");
-            finding(severity, reason, host, [what, why.into(), fix])
-        };
-        let whole = "with a VF all memory of the guest is locked, and must be there";
-        if needs.page_kib > 0 && has.huge.unwrap_or(0) < needs.memory {
-            let (page, free) = (needs.page_kib, mib(has.huge.unwrap_or(0)));
-            let why = "QEMU there could not have the guest's memory, and would not start";
-            let file = format!("/sys/kernel/mm/hugepages/hugepages-{page}kB/nr_hugepages");
-            let fix = format!("on {host}: echo {} >{file}", needs.memory.div_ceil(page << 10));
-            let has = format!("{free} MiB free in huge pages of {page} KiB");
-            diagnosis.add(short(Severity::Error, "HUGE_PAGES_SHORT", has, why, fix));
-        } else if needs.page_kib == 0 && has.total < needs.memory {
-            let fix = "choose another host".into();
-            let has = format!("{} MiB altogether", mib(has.total));
-            diagnosis.add(short(Severity::Error, "MEMORY_SHORT", has, whole, fix));
-        } else if needs.page_kib == 0 && has.available < needs.memory {
-            let fix = format!("on {host}: free -m; move another guest away first");
-            let has = format!("{} MiB that are not in use", mib(has.available));
-            diagnosis.add(short(Severity::Warning, "MEMORY_SHORT", has, whole, fix));
+        for short in ordinary(needs, host, &has)
+            .into_iter()
+            .chain(huge(needs, host, &has))
+        {
+            diagnosis.add(short);
         }
     }
     let known = diagnosis.known(&format!("limit of locked memory on {host}"), &facts.memlock);
@@ -224,13 +209,78 @@ fn memory(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
         return;
     };
     let what = format!(
-        "guest `{guest}` has {wants} MiB of memory, and libvirtd on {host} may lock that of guests up to {} MiB",
-        mib(largest)
+        "guest `{guest}` has {} MiB of memory, and libvirtd on {host} may lock that of guests up to {} MiB",
+        needs.memory >> 20,
+        largest >> 20
     );
     let why =
         "with a VF all memory of the guest is locked, and 1 GiB more must be allowed: the plug there fails";
     let words = [what, why.into(), format!("on {host}: godwit doctor")];
     diagnosis.add(finding(Severity::Error, "MEMLOCK", host, words));
+}
+
+/// Whatever is not in huge pages.
+fn ordinary(needs: &Needs, host: &str, has: &FreeMemory) -> Option<Finding> {
+    let huge: u64 = needs.pages.iter().map(|pages| pages.bytes).sum();
+    let wants = needs.memory.saturating_sub(huge);
+    let mib = |bytes: u64| bytes >> 20;
+    let (severity, has, fix) = match (has.total < wants, has.available < wants) {
+        (true, _) => (
+            Severity::Error,
+            format!("{} MiB altogether", mib(has.total)),
+            "choose another host".to_owned(),
+        ),
+        (false, true) => (
+            Severity::Warning,
+            format!("{} MiB that are not in use", mib(has.available)),
+            format!("on {host}: free -m; move another guest away first"),
+        ),
+        (false, false) => return None,
+    };
+    let of = match huge {
+        0 => "of memory",
+        _ => "of memory in ordinary pages",
+    };
+    let what = format!(
+        "guest `{}` has {} MiB {of}, and {host} has {has}",
+        needs.guest,
+        mib(wants)
+    );
+    let why = "with a VF all memory of the guest is locked, and must be there";
+    Some(finding(severity, "MEMORY_SHORT", host, [what, why.into(), fix]))
+}
+
+/// Of each size: two of a guest's may be one at this host, whose default is one of them.
+fn huge(needs: &Needs, host: &str, has: &FreeMemory) -> Vec<Finding> {
+    let mut sizes: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for (wanted, free) in needs.pages.iter().zip(&has.huge) {
+        let (wants, has) = sizes.entry(free.kib).or_default();
+        *wants = wants.saturating_add(wanted.bytes);
+        *has = free.bytes;
+    }
+    let short = sizes.into_iter().filter(|(_, (wants, has))| has < wants);
+    let told = |(kib, (wants, has)): (u64, (u64, u64))| {
+        let size = match kib {
+            0 => "the default size, of which its kernel has none".to_owned(),
+            kib => format!("{kib} KiB"),
+        };
+        let what = format!(
+            "guest `{}` has {} MiB of memory in huge pages, and {host} has {} MiB free in huge pages of {size}",
+            needs.guest,
+            wants >> 20,
+            has >> 20
+        );
+        let why = "QEMU there could not have the guest's memory, and would not start";
+        let fix = match kib {
+            0 => format!("on {host}: start a kernel that has huge pages (CONFIG_HUGETLBFS)"),
+            kib => format!(
+                "on {host}: echo {} >/sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages, and as many more as other guests have",
+                wants.div_ceil(kib << 10)
+            ),
+        };
+        finding(Severity::Error, "HUGE_PAGES_SHORT", host, [what, why.into(), fix])
+    };
+    short.map(told).collect()
 }
 
 fn of_disk(needs: &Needs, facts: &ArrivalFacts, disk: &NeededDisk, seen: PlaceSeen) -> Option<Finding> {

@@ -28,7 +28,7 @@ fn needs() -> Needs {
             flags: Vec::new(),
         },
         memory: 4 * GIB,
-        page_kib: 0,
+        pages: Vec::new(),
         disks: vec![NeededDisk {
             target: "vda".into(),
             path: "/srv/web-1.qcow2".into(),
@@ -63,7 +63,7 @@ fn there() -> ArrivalFacts {
         memory: Ok(FreeMemory {
             total: 64 * GIB,
             available: 32 * GIB,
-            huge: None,
+            huge: Vec::new(),
         }),
         memlock: Ok(Memlock {
             may_raise: true,
@@ -187,7 +187,7 @@ fn a_machine_type_that_is_not_there() {
 fn memory_that_is_not_there_blocks_and_memory_in_use_does_not() {
     let with = |total, available| {
         comes(|_, there| {
-            let huge = None;
+            let huge = Vec::new();
             there.memory = Ok(FreeMemory {
                 total,
                 available,
@@ -203,18 +203,6 @@ fn memory_that_is_not_there_blocks_and_memory_in_use_does_not() {
         with(8 * GIB, 2 * GIB),
         "Warning MEMORY_SHORT: guest `web-1` has 4096 MiB of memory, and beta has 2048 MiB that are not in use"
     );
-    let huge = |huge| {
-        comes(|needs, there| {
-            needs.page_kib = 2048;
-            there.memory.as_mut().unwrap().huge = huge;
-        })
-    };
-    assert_eq!(
-        huge(Some(GIB)),
-        "Error HUGE_PAGES_SHORT: guest `web-1` has 4096 MiB of memory, and beta has 1024 MiB free in huge pages of 2048 KiB"
-    );
-    assert!(huge(None).contains("beta has 0 MiB free in huge pages"));
-    assert_eq!(huge(Some(4 * GIB)), "");
     let locked = comes(|_, there| {
         there.memlock = Ok(Memlock {
             may_raise: false,
@@ -288,6 +276,51 @@ fn locks_that_one_host_alone_takes_are_told() {
         there.lock_manager = Ok(needs.lock_manager.clone());
     });
     assert_eq!(same, "");
+}
+
+/// Of each size, its host's default among them; what is in none is in ordinary ones.
+#[test]
+fn huge_pages_are_wanted_of_each_size() {
+    let with = |wanted: &[(u64, u64)], free: &[(u64, u64)], available| {
+        let pages = |all: &[(u64, u64)]| {
+            let each = all.iter();
+            each.map(|(kib, gib)| HugePages {
+                kib: *kib,
+                bytes: gib * GIB,
+            })
+            .collect()
+        };
+        comes(|needs, there| {
+            needs.pages = pages(wanted);
+            let memory = there.memory.as_mut().unwrap();
+            (memory.huge, memory.available) = (pages(free), available);
+        })
+    };
+    let short = |has: u64, kib: &str| {
+        format!(
+            "Error HUGE_PAGES_SHORT: guest `web-1` has 4096 MiB of memory in huge pages, and beta has {has} MiB free in huge pages of {kib}"
+        )
+    };
+    assert_eq!(with(&[(2048, 4)], &[(2048, 1)], 0), short(1024, "2048 KiB"));
+    assert_eq!(with(&[(2048, 4)], &[(2048, 4)], 0), "");
+    // The default is what the destination has for one.
+    assert_eq!(with(&[(0, 4)], &[(2048, 3)], 0), short(3072, "2048 KiB"));
+    assert_eq!(with(&[(0, 4)], &[(1 << 20, 4)], 0), "");
+    assert!(with(&[(0, 4)], &[(0, 0)], 32 * GIB).contains("of which its kernel has none"));
+    // Two sizes of the guest's are one there.
+    assert_eq!(
+        with(&[(0, 2), (2048, 2)], &[(2048, 3), (2048, 3)], 0),
+        short(3072, "2048 KiB")
+    );
+    assert_eq!(
+        with(&[(1 << 20, 2), (2048, 2)], &[(1 << 20, 2), (2048, 2)], 0),
+        ""
+    );
+    let part = with(&[(2048, 3)], &[(2048, 3)], 0);
+    assert_eq!(
+        part,
+        "Warning MEMORY_SHORT: guest `web-1` has 1024 MiB of memory in ordinary pages, and beta has 0 MiB that are not in use"
+    );
 }
 
 #[test]

@@ -3,11 +3,14 @@
 use godwit_migration::{
     MacAddress, Options,
     options::{Storage, Tls},
-    plan::{CpuNeeds, GuestSize, Machine, NeededDisk, NeededNic, Needs, NicVlans, PortVlans},
+    plan::{CpuNeeds, GuestSize, HugePages, Machine, NeededDisk, NeededNic, Needs, NicVlans, PortVlans},
 };
 use roxmltree::{Document, Node};
 
-use super::{XmlError, child, child_attribute, domain, examine::Examined};
+use super::{XmlError, child, child_attribute, domain, examine::Examined, nodes::node_set};
+
+/// Of an ordinary page on x86.
+const ORDINARY_KIB: u64 = 4;
 
 /// A guest as a move sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +53,7 @@ impl Traveller {
                     flags: Vec::new(),
                 },
                 memory: examined.memory.size,
-                page_kib: page_kib(root),
+                pages: pages(root, examined.memory.size),
                 disks: disks()
                     .filter_map(|disk| needed_disk(disk, options, &own_disks))
                     .collect(),
@@ -86,20 +89,73 @@ fn machine(root: Node<'_, '_>) -> Machine {
     }
 }
 
-/// Of the first that is named; 0 where none is.
-fn page_kib(root: Node<'_, '_>) -> u64 {
-    let pages = child(root, "memoryBacking").and_then(|backing| child(backing, "hugepages"));
-    let page = pages.and_then(|pages| child(pages, "page"));
-    let Some(size) = page.and_then(|page| page.attribute("size")) else {
-        return 0;
+/// A page with a set of nodes has the memory of those, one without has that of all others; without any page all of it is in pages of the
+/// default size (`qemuBuildMemoryGetPagesize`).
+fn pages(root: Node<'_, '_>, memory: u64) -> Vec<HugePages> {
+    let Some(huge) = child(root, "memoryBacking").and_then(|backing| child(backing, "hugepages")) else {
+        return Vec::new();
     };
-    let unit = page.and_then(|page| page.attribute("unit")).unwrap_or("KiB");
-    let factor = match unit {
-        "MiB" | "M" => 1024,
-        "GiB" | "G" => 1024 * 1024,
+    let cells = cells(root);
+    let sizes = huge.children().filter(|node| node.has_tag_name("page"));
+    let (named, others): (Vec<_>, Vec<_>) = sizes.partition(|page| page.attribute("nodeset").is_some());
+    let of_nodes = |page: &Node<'_, '_>| {
+        let nodes = page.attribute("nodeset").and_then(node_set).unwrap_or_default();
+        let bytes = match cells.is_empty() {
+            // A guest without nodes has all of its memory on node 0.
+            true => memory,
+            false => cells
+                .iter()
+                .filter(|(id, _)| nodes.contains(id))
+                .map(|(_, bytes)| bytes)
+                .sum(),
+        };
+        HugePages {
+            kib: page_kib(*page),
+            bytes,
+        }
+    };
+    let mut pages: Vec<HugePages> = named.iter().map(of_nodes).collect();
+    let left = memory.saturating_sub(pages.iter().map(|pages| pages.bytes).sum());
+    let rest = match (others.first(), named.is_empty()) {
+        (Some(page), _) => Some(page_kib(*page)),
+        (None, true) => Some(0),
+        // Ordinary ones.
+        (None, false) => None,
+    };
+    pages.extend(rest.map(|kib| HugePages { kib, bytes: left }));
+    // libvirt takes a page of the ordinary size for what it is.
+    pages.retain(|pages| pages.bytes > 0 && pages.kib != ORDINARY_KIB);
+    pages
+}
+
+/// The guest's NUMA nodes, with their memory in bytes.
+fn cells(root: Node<'_, '_>) -> Vec<(u32, u64)> {
+    let numa = child(root, "cpu").and_then(|cpu| child(cpu, "numa"));
+    let cells = numa.into_iter().flat_map(|numa| numa.children());
+    let cells = cells.filter(|node| node.has_tag_name("cell"));
+    let cell = |(index, cell): (usize, Node<'_, '_>)| {
+        let id = cell.attribute("id").and_then(|id| id.parse().ok());
+        let memory = cell
+            .attribute("memory")
+            .and_then(|memory| memory.parse::<u64>().ok())?;
+        let kib = memory.saturating_mul(unit_kib(cell.attribute("unit")));
+        Some((id.unwrap_or(index as u32), kib.saturating_mul(1024)))
+    };
+    cells.enumerate().filter_map(cell).collect()
+}
+
+fn page_kib(page: Node<'_, '_>) -> u64 {
+    let size = page.attribute("size").and_then(|size| size.parse::<u64>().ok());
+    size.unwrap_or(0).saturating_mul(unit_kib(page.attribute("unit")))
+}
+
+fn unit_kib(unit: Option<&str>) -> u64 {
+    match unit {
+        Some("MiB" | "M") => 1024,
+        Some("GiB" | "G") => 1024 * 1024,
+        Some("TiB" | "T") => 1024 * 1024 * 1024,
         _ => 1,
-    };
-    size.parse::<u64>().unwrap_or(0).saturating_mul(factor)
+    }
 }
 
 fn target<'a>(disk: Node<'a, '_>) -> Option<&'a str> {
@@ -193,6 +249,41 @@ mod tests {
     }
 
     #[test]
+    fn huge_pages_are_read_with_the_memory_that_is_in_them() {
+        let of = |backing: &str, cpu: &str| {
+            let one = "<hugepages><page size='2' unit='M'/></hugepages>";
+            let xml = XML
+                .replace(one, backing)
+                .replace("</model></cpu>", &format!("</model>{cpu}</cpu>"));
+            let pages = parse(&xml, &Options::default()).needs.pages.into_iter();
+            pages
+                .map(|pages| (pages.kib, pages.bytes >> 20))
+                .collect::<Vec<_>>()
+        };
+        let numa = "<numa><cell id='0' cpus='0' memory='1' unit='GiB'/><cell id='1' cpus='1' memory='2097152'/>\
+            <cell id='2' cpus='2' memory='1024' unit='MiB'/></numa>";
+        assert_eq!(of("", ""), []);
+        assert_eq!(of("<hugepages/>", ""), [(0, 4096)], "the default size");
+        assert_eq!(
+            of("<hugepages><page size='1048576'/></hugepages>", numa),
+            [(1_048_576, 4096)]
+        );
+        let part = "<hugepages><page size='1' unit='G' nodeset='1'/></hugepages>";
+        assert_eq!(
+            of(part, numa),
+            [(1_048_576, 2048)],
+            "the rest is in ordinary ones"
+        );
+        let all = "<hugepages><page size='1' unit='G' nodeset='1'/><page size='2' unit='M'/></hugepages>";
+        assert_eq!(of(all, numa), [(1_048_576, 2048), (2048, 2048)]);
+        let each =
+            "<hugepages><page size='2048' nodeset='0,2'/><page size='4' unit='KiB' nodeset='1'/></hugepages>";
+        assert_eq!(of(each, numa), [(2048, 2048)]);
+        let node = "<hugepages><page size='2048' nodeset='0'/></hugepages>";
+        assert_eq!(of(node, ""), [(2048, 4096)], "a guest without nodes has one");
+    }
+
+    #[test]
     fn a_guest_is_read_as_a_move_sees_it() {
         let found = parse(XML, &Options::default());
         let Needs {
@@ -206,7 +297,11 @@ mod tests {
             ),
             ("pc-q35-10.0", "x86_64", "kvm")
         );
-        assert_eq!((found.needs.memory, found.needs.page_kib), (4 << 30, 2048));
+        let pages = HugePages {
+            kib: 2048,
+            bytes: 4 << 30,
+        };
+        assert_eq!((found.needs.memory, found.needs.pages), (4 << 30, vec![pages]));
         assert!(found.needs.cpu.element.starts_with("<cpu mode='custom'") && !found.has_host_cpu);
         assert!(found.needs.cpu.element.ends_with("</cpu>") && found.size.populated);
         let nics: Vec<_> = nics

@@ -19,7 +19,7 @@ pub(crate) fn memory_nodes(xml: &str) -> Vec<u32> {
 }
 
 /// As libvirt writes a set: `0-2,^1,5`.
-fn node_set(text: &str) -> Option<Vec<u32>> {
+pub(super) fn node_set(text: &str) -> Option<Vec<u32>> {
     let node = |text: &str| text.trim().parse::<u32>().ok().filter(|node| *node < MOST);
     let mut nodes = Vec::new();
     for part in text.split(',') {
