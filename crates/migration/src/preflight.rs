@@ -76,6 +76,8 @@ pub struct PairSeen {
     pub failover: bool,
     /// What stands in the way of moving its traffic; none when nothing does.
     pub problem: Option<String>,
+    /// It is a bond that does not notice a port that dies: its `miimon` is 0.
+    pub unmonitored: bool,
     /// VLANs that the guest tags its frames with above it; none also of an agent that does not tell them.
     pub vlans: Vec<u16>,
 }
@@ -357,6 +359,7 @@ mod tests {
                 has_primary: true,
                 failover: false,
                 problem: None,
+                unmonitored: false,
                 vlans: Vec::new(),
             }]),
             agent_version: None,

@@ -206,7 +206,10 @@ fn guest_hint(refusal: &GuestRefusal) -> String {
             format!("in {guest}: systemctl status godwit-agent; its channel is in docs/guests.md")
         }
         GuestRefusal::NoPair { guest, .. } => {
-            format!("in {guest}: cat /proc/net/bonding/*; what a pair needs is in docs/guests.md")
+            format!(
+                "in {guest}: cat /proc/net/bonding/*; of a standby without carrier, on its host: virsh domif-setlink {guest} \
+                 VNET up (virsh domiflist {guest}); what a pair needs is in docs/guests.md"
+            )
         }
         GuestRefusal::StrayVf { guest, alias, .. } => {
             format!("virsh qemu-monitor-command {guest} --hmp 'device_del {alias}'")

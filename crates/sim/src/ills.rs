@@ -83,6 +83,12 @@ pub enum Ill {
     OtherNetwork,
     /// Nobody answers in its bridge for standbys.
     SilentNetwork,
+    /// Its guests have bonds of another mode.
+    BondBroken,
+    /// The standbys of its guests have no carrier.
+    StandbyNoCarrier,
+    /// Its guests' bonds do not notice a port that dies.
+    BondUnmonitored,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -96,7 +102,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 35] = [
+    pub const ALL: [Ill; 38] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -132,6 +138,9 @@ impl Ill {
         Ill::NoCertificates,
         Ill::OtherNetwork,
         Ill::SilentNetwork,
+        Ill::BondBroken,
+        Ill::StandbyNoCarrier,
+        Ill::BondUnmonitored,
     ];
 
     /// As it is typed.
@@ -172,6 +181,9 @@ impl Ill {
             Ill::NoCertificates => "no-certificates",
             Ill::OtherNetwork => "other-network",
             Ill::SilentNetwork => "silent-network",
+            Ill::BondBroken => "bond-broken",
+            Ill::StandbyNoCarrier => "standby-no-carrier",
+            Ill::BondUnmonitored => "bond-unmonitored",
         }
     }
 

@@ -193,6 +193,7 @@ impl<W: World> Coordinator<W> {
             ..Planned::default()
         });
         domain.findings.extend(old_agent(facts));
+        domain.findings.extend(doctor::bonds(facts));
         if planned.unasked.is_none() {
             domain = domain.and(clock);
         }

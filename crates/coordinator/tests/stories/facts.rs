@@ -70,6 +70,7 @@ pub fn guest(n: u8) -> GuestFacts {
         has_primary: true,
         failover: false,
         problem: None,
+        unmonitored: false,
         vlans: Vec::new(),
     };
     GuestFacts {

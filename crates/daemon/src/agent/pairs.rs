@@ -83,6 +83,7 @@ fn seen_pair(pair: &api::Pair) -> Option<PairSeen> {
         has_primary: primary.is_some(),
         failover,
         problem,
+        unmonitored: pair.kind() == api::PairKind::Bond && pair.miimon_ms == 0,
         vlans: vlans(&pair.vlans),
     })
 }

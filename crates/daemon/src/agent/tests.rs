@@ -289,6 +289,18 @@ fn only_a_pair_with_a_living_standby_has_no_problem() {
         [7, 100, 200],
         "bounded, and only what can be one"
     );
+    let unmonitored = |kind, miimon_ms| {
+        let pair = api::Pair {
+            miimon_ms,
+            ..pair(kind, true)
+        };
+        seen(&[pair])[0].unmonitored
+    };
+    assert!(unmonitored(api::PairKind::Bond, 0) && !unmonitored(api::PairKind::Bond, 100));
+    assert!(
+        !unmonitored(api::PairKind::NetFailover, 0),
+        "it has no such thing"
+    );
     // net_failover names none active, and uses a primary that has a link.
     let uses = |up, carrier| {
         let mut pair = pair(api::PairKind::NetFailover, true);

@@ -154,6 +154,7 @@ mod tests {
             has_primary: true,
             failover: false,
             problem: None,
+            unmonitored: false,
             vlans: vec![100],
         };
         let vlan = Vlan {

@@ -322,6 +322,7 @@ mod tests {
             has_primary: true,
             failover: true,
             problem: problem.map(Into::into),
+            unmonitored: false,
             vlans: Vec::new(),
         })
     }

@@ -49,6 +49,7 @@ pub fn guest(facts: &GuestFacts) -> Diagnosis {
             fix: format!("godwit list --guest {name}; or at once: godwit accelerate {name} --wait"),
         });
     }
+    diagnosis.findings.extend(bonds(facts));
     if !facts.running {
         diagnosis.skip(
             format!("the agent of `{name}`"),
@@ -56,6 +57,28 @@ pub fn guest(facts: &GuestFacts) -> Diagnosis {
         );
     }
     diagnosis
+}
+
+/// Bonds of the guest's that do not do what a pair needs of them, though its traffic can be moved.
+pub fn bonds(facts: &GuestFacts) -> Vec<Finding> {
+    let name = &facts.guest.name;
+    let seen = facts.agent.as_deref().unwrap_or_default();
+    let unmonitored = seen.iter().filter(|seen| seen.unmonitored);
+    let found = unmonitored.map(|seen| Finding {
+        severity: Severity::Warning,
+        reason: "BOND_UNMONITORED",
+        about: name.clone(),
+        what: format!(
+            "the bond of the pair {} in guest `{name}` has miimon 0: it does not notice a port that dies",
+            seen.mac
+        ),
+        why: "a VF that dies takes the traffic with it, though the standby is there; but not where the bond asks by ARP (arp_interval)"
+            .into(),
+        fix: format!(
+            "in {name}: echo 100 >/sys/class/net/BOND/bonding/miimon, and the same in its network configuration (docs/guests.md)"
+        ),
+    });
+    found.collect()
 }
 
 /// An agent that is older than the daemon, of this version: agents are upgraded long after their hosts. One whose protocol is another one

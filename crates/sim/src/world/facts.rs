@@ -53,7 +53,7 @@ impl PretendWorld {
             agent: match (running, found.agent, body) {
                 (false, ..) => Err(format!("the guest is {state}")),
                 (_, false, _) | (_, _, None) => Err("its domain has no channel org.godwit.agent.0".into()),
-                (true, true, Some(body)) => Ok(seen(found, body)),
+                (true, true, Some(body)) => Ok(seen(&model.hosts[self.host], found, body)),
             },
             agent_version: version(&model.hosts[self.host]),
             strays: Vec::new(),
@@ -109,7 +109,13 @@ fn version(host: &Host) -> Option<Version> {
     }
 }
 
-fn seen(guest: &model::Guest, body: &Body) -> Vec<PairSeen> {
+fn seen(host: &Host, guest: &model::Guest, body: &Body) -> Vec<PairSeen> {
+    let ails = |ill| host.ills.contains(&ill);
+    let problem = match (ails(Ill::BondBroken), ails(Ill::StandbyNoCarrier)) {
+        (true, _) => Some("it is neither a bond in active-backup mode nor net_failover".to_owned()),
+        (false, true) => Some("its standby has no carrier".to_owned()),
+        (false, false) => None,
+    };
     let standbys = guest
         .pairs
         .iter()
@@ -120,7 +126,8 @@ fn seen(guest: &model::Guest, body: &Body) -> Vec<PairSeen> {
         on_primary: ports.active == Port::Vf && ports.nic == Nic::Up,
         has_primary: ports.nic != Nic::None,
         failover: false,
-        problem: None,
+        problem: problem.clone(),
+        unmonitored: ails(Ill::BondUnmonitored),
         // Where the NIC tags nothing the guest does.
         vlans: Vec::from_iter((pair.profile.vlan.id == 0).then_some(layout::GUEST_VLAN)),
     };

@@ -57,6 +57,12 @@ async fn a_plan_finds_what_was_ordered_and_nothing_else() {
         ("old-libvirt@alpha", "WARNING LIBVIRT_FAULTY [alpha]"),
         ("old-libvirt@beta", "WARNING LIBVIRT_FAULTY [beta]"),
         ("local-disk@alpha", "WARNING DISK_LOCAL [web-1]"),
+        ("bond-broken@alpha", "ERROR GUEST_PAIR_UNKNOWN_TO_AGENT [web-1]"),
+        (
+            "standby-no-carrier@alpha",
+            "ERROR GUEST_PAIR_UNKNOWN_TO_AGENT [web-1]",
+        ),
+        ("bond-unmonitored@alpha", "WARNING BOND_UNMONITORED [web-1]"),
         ("snapshots@alpha", "ERROR GUEST_HAS_SNAPSHOTS [web-1]"),
         ("passed-device@alpha", "ERROR GUEST_HOST_DEVICE [web-1]"),
         ("macvtaps@alpha", "WARNING FRAMES_NOT_KEPT [web-1]"),

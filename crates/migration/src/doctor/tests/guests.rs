@@ -34,6 +34,7 @@ pub(in crate::doctor) fn web() -> GuestFacts {
             has_primary: true,
             failover: false,
             problem: None,
+            unmonitored: false,
             vlans: Vec::new(),
         }]),
         agent_version: None,
@@ -83,6 +84,17 @@ fn a_guest_and_its_pairs() {
         g.agent = Err("no answer in 3 s".into());
     });
     assert_eq!(several.len(), 2, "{several:?}");
+}
+
+#[test]
+fn a_bond_that_does_not_notice_a_dead_port_is_told() {
+    let told = of_guest(|g| g.agent.as_mut().unwrap()[0].unmonitored = true);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("Warning BOND_UNMONITORED [web-1]"),
+        "{told:?}"
+    );
+    assert!(told[0].contains("miimon 0"), "{told:?}");
 }
 
 #[test]
