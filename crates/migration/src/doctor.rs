@@ -24,7 +24,7 @@ pub use self::{
         Module, Neighbour, OwnFacts, PeerFacts, PeerSeen, PfDetail, PfFacts, PfState, RouteFacts, Vendor,
         Version, Versions, VfFacts,
     },
-    guest::{bonds, guest, old_agent, refusals},
+    guest::{bonds, guest, old_agent, refusals, teamed},
     libvirt::versions,
     macs::{Carrier, Owner, duplicates},
     own::{days_left, route},

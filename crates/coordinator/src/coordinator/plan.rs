@@ -194,6 +194,7 @@ impl<W: World> Coordinator<W> {
         });
         domain.findings.extend(old_agent(facts));
         domain.findings.extend(doctor::bonds(facts));
+        domain.findings.extend(doctor::teamed(facts));
         if planned.unasked.is_none() {
             domain = domain.and(clock);
         }

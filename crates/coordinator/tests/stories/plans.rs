@@ -526,6 +526,35 @@ fn what_the_doctor_finds_of_the_guest_counts_as_well() {
     });
 }
 
+#[test]
+fn that_a_pair_of_libvirts_own_loses_frames_is_a_hint() {
+    let two = Two::new();
+    two.live(async |alpha, _| {
+        alpha.world.set(|knobs| {
+            let guest = &mut knobs.guests[0];
+            guest.pairs[0].teamed = true;
+            guest.agent.as_mut().unwrap()[0].failover = true;
+        });
+        let planned = plan(&alpha, Policy::Unspecified).await.unwrap();
+        let [hint] = &planned.findings[..] else {
+            panic!("{:?}", planned.findings)
+        };
+        assert_eq!(
+            (hint.severity(), hint.reason.as_str(), hint.about.as_str()),
+            (api::Severity::Hint, "TEAMED_PAIR", "web-1")
+        );
+        assert!(
+            planned.moves && hint.fix.contains("a bond of both"),
+            "{}",
+            hint.fix
+        );
+        // One who begins hears it as well.
+        let begun = create(&alpha, &[]).await.unwrap();
+        assert_eq!(begun.warnings[0].reason, "TEAMED_PAIR");
+        alpha.settled(&begun.migration.unwrap().id).await;
+    });
+}
+
 /// Of the same destination, not limited, and large enough to tell something; the newest.
 #[test]
 fn the_newest_transfer_there_tells_how_fast_the_next_may_be() {

@@ -81,6 +81,24 @@ pub fn bonds(facts: &GuestFacts) -> Vec<Finding> {
     found.collect()
 }
 
+/// Of a guest with pairs of libvirt's own what its moves lose.
+pub fn teamed(facts: &GuestFacts) -> Option<Finding> {
+    let name = &facts.guest.name;
+    let teamed = facts.pairs.iter().filter(|pair| pair.teamed);
+    let macs: Vec<String> = teamed.filter_map(|pair| Some(pair.mac?.to_string())).collect();
+    (!macs.is_empty()).then(|| Finding {
+        severity: Severity::Hint,
+        reason: "TEAMED_PAIR",
+        about: name.clone(),
+        what: format!(
+            "the guest's net_failover ties {} of guest `{name}` (<teaming>): frames are lost when its VF goes and when it comes",
+            macs.join(", ")
+        ),
+        why: "it is on its VF until its driver lets go, and drops what comes to the standby from the plug until the VF has a link".into(),
+        fix: format!("in {name}: a bond of both, and no <teaming> in its domain (docs/guests.md), from its next start on"),
+    })
+}
+
 /// An agent that is older than the daemon, of this version: agents are upgraded long after their hosts. One whose protocol is another one
 /// has not answered at all.
 pub fn old_agent(facts: &GuestFacts, daemon: &str) -> Option<Finding> {
