@@ -43,8 +43,10 @@ Ills, ILL[@HOST], which change nothing but what `godwit doctor` or `godwit plan`
   --ill cpu-unfit@beta                      `godwit plan` and `migrate` find it of the host that a guest would come to
                                             (machine-unknown, memory-short, memory-in-use, disk-missing, bridge-missing,
                                             bridge-mtu, bridge-no-link, port-shut, lock-manager, keeps-none,
-                                            keeps-unknown, no-certificates), or of the one where it is (busy-guests, local-disk,
-                                            macvtaps, bond-broken, standby-no-carrier, bond-unmonitored)
+                                            keeps-unknown, no-certificates, memlock-low,
+                                            disk-full), or of the one where it is (busy-guests, local-disk,
+                                            macvtaps, bond-broken, standby-no-carrier, bond-unmonitored,
+                                            busy-vf, no-free-port)
 
 Storms:
   godwit-sim storm --runs 10000             random faults and requests, faster than time; what fails is replayed by

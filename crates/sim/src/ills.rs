@@ -89,6 +89,14 @@ pub enum Ill {
     StandbyNoCarrier,
     /// Its guests' bonds do not notice a port that dies.
     BondUnmonitored,
+    /// libvirtd may lock less memory than any guest has.
+    MemlockLow,
+    /// Its guests have no free port for a VF.
+    NoFreePort,
+    /// Its guests receive much by their VFs.
+    BusyVf,
+    /// There is no room for disks that are copied.
+    DiskFull,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -102,7 +110,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 38] = [
+    pub const ALL: [Ill; 42] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -141,6 +149,10 @@ impl Ill {
         Ill::BondBroken,
         Ill::StandbyNoCarrier,
         Ill::BondUnmonitored,
+        Ill::MemlockLow,
+        Ill::NoFreePort,
+        Ill::BusyVf,
+        Ill::DiskFull,
     ];
 
     /// As it is typed.
@@ -184,6 +196,10 @@ impl Ill {
             Ill::BondBroken => "bond-broken",
             Ill::StandbyNoCarrier => "standby-no-carrier",
             Ill::BondUnmonitored => "bond-unmonitored",
+            Ill::MemlockLow => "memlock-low",
+            Ill::NoFreePort => "no-free-port",
+            Ill::BusyVf => "busy-vf",
+            Ill::DiskFull => "disk-full",
         }
     }
 

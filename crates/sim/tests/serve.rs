@@ -3,6 +3,8 @@
 // A test ends at the first surprise.
 #![allow(clippy::unwrap_used)]
 
+#[path = "serve/lacks.rs"]
+mod lacks;
 #[path = "serve/plans.rs"]
 mod plans;
 

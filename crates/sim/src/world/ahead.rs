@@ -213,13 +213,13 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
         (false, true) => (MEMORY, needs.memory / 2),
         (false, false) => (MEMORY, MEMORY / 2),
     };
-    let disk = match ails(Ill::DiskMissing) {
-        true => PlaceSeen::Missing { free: Some(MEMORY) },
-        false => PlaceSeen::There,
-    };
-    let disk = match ails(Ill::StorageHangs) {
-        true => Err("no answer within 5 s".into()),
-        false => Ok(disk),
+    let disk = |disk: &NeededDisk| match (ails(Ill::DiskMissing), ails(Ill::DiskFull)) {
+        _ if ails(Ill::StorageHangs) => Err("no answer within 5 s".into()),
+        (true, _) => Ok(PlaceSeen::Missing { free: Some(MEMORY) }),
+        (false, true) if disk.copied => Ok(PlaceSeen::Missing {
+            free: Some(disk.bytes / 2),
+        }),
+        (false, _) => Ok(PlaceSeen::There),
     };
     let nic = match ails(Ill::BridgeMissing) {
         true => NetworkSeen::Missing,
@@ -238,8 +238,8 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
             available,
             huge: Vec::new(),
         }),
-        memlock: Ok(memlock()),
-        disks: vec![disk; needs.disks.len()],
+        memlock: Ok(memlock(host)),
+        disks: needs.disks.iter().map(disk).collect(),
         nics: vec![Ok(nic); needs.nics.len()],
         asked: reach::asked(host, needs),
         lock_manager: Ok(lock_manager(host)),
@@ -284,7 +284,10 @@ fn leaving(
             } else {
                 WRITES
             },
-            received: None,
+            received: Some(match ails(Ill::BusyVf) {
+                true => 1000 * ARRIVES,
+                false => ARRIVES,
+            }),
         }),
         local_disks: vec![("vda".into(), Ok(ails(Ill::LocalDisk)))],
         certificates: Ok(ails(Ill::NoCertificates).then(|| "/etc/pki/qemu/client-cert.pem".into())),

@@ -60,7 +60,7 @@ fn facts(model: &Model, host: &Host) -> HostFacts {
         pfs: pfs(host),
         libvirt: LibvirtFacts {
             versions: Ok(versions(host)),
-            memlock: Ok(memlock()),
+            memlock: Ok(memlock(host)),
             lock_manager: Ok(lock_manager(host)),
             disk_locks: false,
         },
@@ -87,9 +87,9 @@ pub(super) fn lock_manager(host: &Host) -> Option<String> {
     host.ills.contains(&Ill::LockManager).then(|| "lockd".into())
 }
 
-pub(super) fn memlock() -> Memlock {
+pub(super) fn memlock(host: &Host) -> Memlock {
     Memlock {
-        may_raise: true,
+        may_raise: !host.ills.contains(&Ill::MemlockLow),
         limit: Some(8 << 20),
     }
 }
@@ -137,7 +137,10 @@ fn domain(model: &Model, host: &Host, uuid: &str) -> DomainFacts {
     DomainFacts {
         machine: "pc-q35-10.0".into(),
         slow_unplug: false,
-        free_ports: Some(guest.map_or(1, |guest| guest.pairs.len().max(1))),
+        free_ports: Some(match ails(Ill::NoFreePort) {
+            true => 0,
+            false => guest.map_or(1, |guest| guest.pairs.len().max(1)),
+        }),
         fixed: Vec::new(),
         memory: Memory {
             size: guest.map_or(0, |guest| guest.memory),
@@ -145,7 +148,7 @@ fn domain(model: &Model, host: &Host, uuid: &str) -> DomainFacts {
             populated: false,
         },
         stored: Ok(Some(Vec::new())),
-        memlock: Ok(memlock()),
+        memlock: Ok(memlock(host)),
         snapshots: Ok(if ails(Ill::Snapshots) { 2 } else { 0 }),
         passed: match ails(Ill::PassedDevice) {
             true => vec!["PCI device 0000:03:00.0".into()],
