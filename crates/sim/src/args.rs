@@ -44,7 +44,7 @@ Ills, ILL[@HOST], which change nothing but what `godwit doctor` or `godwit plan`
                                             (machine-unknown, memory-short, memory-in-use, disk-missing, bridge-missing,
                                             bridge-mtu, bridge-no-link, port-shut, lock-manager, keeps-none,
                                             keeps-unknown, no-certificates, memlock-low,
-                                            disk-full), or of the one where it is (busy-guests, local-disk,
+                                            disk-full, no-storage-pool), or of the one where it is (busy-guests, local-disk,
                                             macvtaps, bond-broken, standby-no-carrier, bond-unmonitored,
                                             busy-vf, no-free-port)
 

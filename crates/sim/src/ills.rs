@@ -97,6 +97,8 @@ pub enum Ill {
     BusyVf,
     /// There is no room for disks that are copied.
     DiskFull,
+    /// libvirt has no storage pool in which it would make disks that are copied.
+    NoStoragePool,
 }
 
 /// An ill as somebody typed it: the host is still a name.
@@ -110,7 +112,7 @@ pub struct WantedIll {
 
 impl Ill {
     /// All there are.
-    pub const ALL: [Ill; 42] = [
+    pub const ALL: [Ill; 43] = [
         Ill::IommuOff,
         Ill::NoVfio,
         Ill::LinkDown,
@@ -153,6 +155,7 @@ impl Ill {
         Ill::NoFreePort,
         Ill::BusyVf,
         Ill::DiskFull,
+        Ill::NoStoragePool,
     ];
 
     /// As it is typed.
@@ -200,6 +203,7 @@ impl Ill {
             Ill::NoFreePort => "no-free-port",
             Ill::BusyVf => "busy-vf",
             Ill::DiskFull => "disk-full",
+            Ill::NoStoragePool => "no-storage-pool",
         }
     }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use godwit_migration::plan::{Fit, Machine};
+use roxmltree::Document;
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt_sys as sys;
 
-use super::{LOCKED, Libvirt, LibvirtError, ffi, find};
+use super::{LOCKED, Libvirt, LibvirtError, ffi, find, xml};
 
 /// So long QEMU looks which pages are written, s; the shortest that libvirt takes.
 const MEASURE: i32 = 1;
@@ -52,6 +53,17 @@ impl Libvirt {
         .await
     }
 
+    /// The directories of libvirt's active storage pools.
+    pub(crate) async fn pool_folders(&self) -> Result<Vec<String>, LibvirtError> {
+        self.locked("storage pools", LOCKED, |conn| {
+            let active = conn.list_all_storage_pools(sys::VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)?;
+            // One that went between the list and the look is none any more.
+            let texts = active.iter().filter_map(|pool| pool.xml_desc(0).ok());
+            Ok(texts.filter_map(|text| target(&text)).collect())
+        })
+        .await
+    }
+
     /// Snapshots that libvirt has of the guest, of whatever kind: those that it counts before a migration.
     pub(crate) async fn snapshots(&self, uuid: Uuid) -> Result<u32, LibvirtError> {
         self.locked("snapshots", LOCKED, move |conn| {
@@ -83,6 +95,14 @@ impl Libvirt {
     }
 }
 
+/// Where a storage pool has its files, by its XML.
+fn target(pool: &str) -> Option<String> {
+    let document = Document::parse(pool).ok()?;
+    let target = xml::child(document.root_element(), "target")?;
+    let path = xml::child(target, "path")?.text()?.trim();
+    Some(path.to_owned())
+}
+
 /// libvirt says by one error that it would not do; every other one says nothing of that.
 fn fit(answer: Result<(), LibvirtError>, unfit: u32) -> Result<Fit, LibvirtError> {
     match answer {
@@ -95,6 +115,14 @@ fn fit(answer: Result<(), LibvirtError>, unfit: u32) -> Result<Fit, LibvirtError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_storage_pool_says_where_its_files_are() {
+        let pool = |inside: &str| format!("<pool type='dir'><name>default</name>{inside}</pool>");
+        let path = "<target><path>/var/lib/libvirt/images</path><permissions/></target>";
+        assert_eq!(target(&pool(path)).as_deref(), Some("/var/lib/libvirt/images"));
+        assert_eq!((target(&pool("")), target("<pool")), (None, None));
+    }
 
     #[test]
     fn one_error_alone_says_that_it_would_not_do() {

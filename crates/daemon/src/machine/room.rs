@@ -76,9 +76,17 @@ impl Machine {
         let place = self.root.join(inside);
         match fs::metadata(&place) {
             Ok(_) => Ok(PlaceSeen::There),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PlaceSeen::Missing {
-                free: place.parent().and_then(free),
-            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = place.parent().unwrap_or(&self.root);
+                match fs::metadata(folder) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PlaceSeen::Nowhere),
+                    _ => Ok(PlaceSeen::Missing {
+                        free: free(folder),
+                        // libvirt's to say.
+                        pool: None,
+                    }),
+                }
+            }
             Err(error) => Err(told(inside, &error)),
         }
     }
@@ -221,9 +229,9 @@ mod tests {
         assert_eq!(machine.disk("/srv/a.qcow2"), Ok(PlaceSeen::There));
         assert!(matches!(
             machine.disk("/srv/b"),
-            Ok(PlaceSeen::Missing { free: Some(_) })
+            Ok(PlaceSeen::Missing { free: Some(_), .. })
         ));
-        assert_eq!(machine.disk("/nowhere/b"), Ok(PlaceSeen::Missing { free: None }));
+        assert_eq!(machine.disk("/nowhere/b"), Ok(PlaceSeen::Nowhere));
         assert!(machine.disk("pool/image").is_err());
         assert_eq!(
             (machine.disk_size("/srv/a.qcow2"), machine.disk_size("/srv")),

@@ -114,9 +114,22 @@ impl RealWorld {
         let looks = needs.disks.iter().map(async |disk| {
             let (machine, path) = (self.practice.machine.clone(), disk.path.clone());
             let look = self.practice.places.look(&disk.path, move || machine.disk(&path));
-            look.await?
+            Ok(match look.await?? {
+                PlaceSeen::Missing { free, .. } if disk.copied => PlaceSeen::Missing {
+                    free,
+                    pool: in_time(self.makes(&disk.path)).await.ok(),
+                },
+                seen => seen,
+            })
         });
         join_all(looks).await
+    }
+
+    /// libvirt would make that file for a disk that is copied.
+    async fn makes(&self, path: &str) -> Fact<bool> {
+        let (folder, _) = path.rsplit_once('/').ok_or("it is on the network")?;
+        let folders = self.libvirt.pool_folders().await.map_err(told)?;
+        Ok(folders.iter().any(|pool| pool.trim_end_matches('/') == folder))
     }
 
     async fn machine_fits(&self, needs: &Needs) -> Fact<Fit> {

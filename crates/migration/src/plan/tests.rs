@@ -220,7 +220,7 @@ fn a_disk_is_there_or_copied_to_where_it_fits() {
     let lost = |disk: fn(&mut NeededDisk), free| {
         comes(|needs, there| {
             disk(&mut needs.disks[0]);
-            there.disks[0] = Ok(PlaceSeen::Missing { free });
+            there.disks[0] = Ok(PlaceSeen::Missing { free, pool: None });
         })
     };
     let missing = "Error DISK_MISSING: beta has no /srv/web-1.qcow2, which is disk vda of guest `web-1`";
@@ -235,6 +235,38 @@ fn a_disk_is_there_or_copied_to_where_it_fits() {
         lost(|disk| disk.copied = true, Some(GIB)),
         "Error DISK_SPACE: beta has 1024 MiB free where /srv/web-1.qcow2 would be, and disk vda of guest `web-1` may have 10240"
     );
+}
+
+#[test]
+fn a_disk_that_is_copied_needs_its_directory_and_somebody_who_makes_it() {
+    let found = |seen: PlaceSeen, copied| {
+        let (mut needs, mut facts) = (needs(), there());
+        needs.disks[0].copied = copied;
+        facts.disks[0] = Ok(seen);
+        let found = arrival(&needs, &facts).findings.into_iter();
+        found
+            .map(|found| (found.severity, found.reason, found.fix))
+            .collect::<Vec<_>>()
+    };
+    let [(Severity::Error, "DISK_MISSING", fix)] = &found(PlaceSeen::Nowhere, true)[..] else {
+        panic!("{:?}", found(PlaceSeen::Nowhere, true))
+    };
+    assert_eq!(fix, "on beta: mkdir -p /srv");
+    let shared = &found(PlaceSeen::Nowhere, false)[0];
+    assert!(shared.1 == "DISK_MISSING" && shared.2.contains("--copy-storage all"));
+    let with = |free, pool| {
+        let found = found(PlaceSeen::Missing { free, pool }, true).into_iter();
+        found
+            .map(|(severity, reason, _)| (severity, reason))
+            .collect::<Vec<_>>()
+    };
+    let unmade = (Severity::Warning, "DISK_NOT_MADE");
+    assert_eq!(with(Some(20 * GIB), Some(false)), [unmade]);
+    assert_eq!(
+        with(Some(GIB), Some(false)),
+        [(Severity::Error, "DISK_SPACE"), unmade]
+    );
+    assert_eq!((with(None, Some(true)), with(None, None)), (vec![], vec![]));
 }
 
 #[test]
@@ -407,7 +439,10 @@ fn where_no_lock_manager_is_what_a_host_that_is_silent_means_for_the_guest_is_to
     let copied = comes(|needs, there| {
         written(needs);
         needs.disks[0].copied = true;
-        there.disks[0] = Ok(PlaceSeen::Missing { free: None });
+        there.disks[0] = Ok(PlaceSeen::Missing {
+            free: None,
+            pool: None,
+        });
     });
     assert_eq!(copied, "", "each host has its own");
     let locked = comes(|needs, there| {

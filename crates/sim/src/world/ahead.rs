@@ -215,9 +215,17 @@ fn arriving(host: &Host, needs: &Needs) -> ArrivalFacts {
     };
     let disk = |disk: &NeededDisk| match (ails(Ill::DiskMissing), ails(Ill::DiskFull)) {
         _ if ails(Ill::StorageHangs) => Err("no answer within 5 s".into()),
-        (true, _) => Ok(PlaceSeen::Missing { free: Some(MEMORY) }),
+        (true, _) => Ok(PlaceSeen::Missing {
+            free: Some(MEMORY),
+            pool: Some(true),
+        }),
         (false, true) if disk.copied => Ok(PlaceSeen::Missing {
             free: Some(disk.bytes / 2),
+            pool: Some(true),
+        }),
+        (false, false) if disk.copied && ails(Ill::NoStoragePool) => Ok(PlaceSeen::Missing {
+            free: Some(MEMORY),
+            pool: Some(false),
         }),
         (false, _) => Ok(PlaceSeen::There),
     };

@@ -148,28 +148,41 @@ async fn what_a_vf_receives_counts_as_written() {
     }
 }
 
-/// A disk that is shared needs no room.
+/// A disk that is shared needs no room, and nobody to make it.
 #[tokio::test]
-async fn disks_that_are_copied_need_room() {
-    let sick = ailing(Layout::new(2, 2), &[], &["disk-full@beta"]).await;
-    assert_eq!(planned(&sick, "web-1", 100).await, (true, vec![]));
-    let request = api::PlanMigrationRequest {
-        guest: "web-1".into(),
-        destination: "beta".into(),
-        transfer: Some(api::TransferOptions {
-            storage: Some(api::TransferStorage {
-                copy: api::StorageCopy::All.into(),
+async fn disks_that_are_copied_need_room_and_a_pool() {
+    for (ill, reason, moves, told) in [
+        ("disk-full@beta", "DISK_SPACE", false, "512 MiB free"),
+        (
+            "no-storage-pool@beta",
+            "DISK_NOT_MADE",
+            true,
+            "no storage pool of /srv",
+        ),
+    ] {
+        let sick = ailing(Layout::new(2, 2), &[], &[ill]).await;
+        assert_eq!(planned(&sick, "web-1", 100).await, (true, vec![]), "{ill}");
+        let request = api::PlanMigrationRequest {
+            guest: "web-1".into(),
+            destination: "beta".into(),
+            transfer: Some(api::TransferOptions {
+                storage: Some(api::TransferStorage {
+                    copy: api::StorageCopy::All.into(),
+                    ..Default::default()
+                }),
                 ..Default::default()
             }),
             ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let plan = plan_of(&sick, request).await;
-    let told = plan.findings.iter().map(|found| (&*found.reason, &*found.about));
-    assert_eq!(told.collect::<Vec<_>>(), [("DISK_SPACE", "beta")]);
-    assert!(!plan.moves && plan.findings[0].what.contains("512 MiB free"));
-    sick.sim.stop();
+        };
+        let plan = plan_of(&sick, request).await;
+        let found = plan.findings.iter().map(|found| (&*found.reason, &*found.about));
+        assert_eq!(found.collect::<Vec<_>>(), [(reason, "beta")]);
+        assert!(
+            plan.moves == moves && plan.findings[0].what.contains(told),
+            "{plan:?}"
+        );
+        sick.sim.stop();
+    }
 }
 
 /// One that has its VF has its port.
