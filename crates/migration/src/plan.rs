@@ -2,6 +2,7 @@
 //! findings and figures out. A finding of severity error keeps a move from beginning; what is not known keeps nothing.
 
 mod arrival;
+mod disks;
 mod estimate;
 mod keeping;
 mod leaving;
@@ -14,7 +15,8 @@ mod ways;
 use crate::doctor::{Finding, Severity};
 
 pub use self::{
-    arrival::{ArrivalFacts, Fit, FreeMemory, PlaceSeen, arrival, proved},
+    arrival::{ArrivalFacts, Fit, FreeMemory, arrival, proved},
+    disks::PlaceSeen,
     estimate::{Estimated, GuestSize, estimate, pause_ms},
     keeping::{KeepFacts, Loss, NicKept, NicSeen, Offer, Unseen, keeping},
     leaving::{Carried, LeavingFacts, Pages, leaving},

@@ -9,7 +9,7 @@ use godwit_api::v1 as api;
 use godwit_migration::{
     Brief, Cause, HostRefusal, Keep, Options, Phase, Policy, Refusal, Role,
     doctor::{self, Diagnosis, Severity},
-    plan::blocks,
+    plan::{Carried, blocks},
     preflight,
     preflight::GuestFacts,
 };
@@ -57,7 +57,7 @@ impl<W: World> Coordinator<W> {
             unasked,
             versions: (here, there),
             ..
-        } = self.seen(&brief, &facts).await;
+        } = self.seen(&brief, &facts, self.carried(&brief).await).await;
         let complete = pairs.len() == brief.pairs.len() && pairs.iter().all(|pair| !pair.vf.is_empty());
         let blocked = findings.iter().any(|found| is_blocker(found, &wanted.ignore));
         let mut all = self.refusals(&facts).await;
@@ -111,7 +111,8 @@ impl<W: World> Coordinator<W> {
         objections.extend(of_guest.map(|refusal| Refused::Refusal(refusal.into())));
         let brief = self.planned_brief(wanted, facts.clone(), options.clone());
         let end = Instant::now() + self.deadline(Phase::Reserve);
-        let look = timeout(LOOK, self.seen(&brief, facts));
+        let carried = self.carried(&brief).await;
+        let look = timeout(LOOK, self.seen(&brief, facts, carried.clone()));
         let mut seen = look.await.unwrap_or_else(|_| late(&brief));
         let blocks = |seen: &Planned| {
             seen.findings
@@ -120,7 +121,7 @@ impl<W: World> Coordinator<W> {
         };
         if objections.is_empty() && !blocks(&seen) && seen.unasked.as_ref().is_some_and(is_away) {
             self.greeted(&brief.destination, end).await?;
-            let again = timeout_at(end, self.seen(&brief, facts)).await;
+            let again = timeout_at(end, self.seen(&brief, facts, carried)).await;
             seen = again.unwrap_or(seen);
         }
         let (blocking, warnings): (Vec<_>, Vec<_>) = seen
@@ -172,7 +173,7 @@ impl<W: World> Coordinator<W> {
     }
 
     /// Both hosts and the guest's domain, looked at together; the worst first.
-    async fn seen(&self, brief: &Brief, facts: &GuestFacts) -> Planned {
+    async fn seen(&self, brief: &Brief, facts: &GuestFacts, carried: Option<Carried>) -> Planned {
         let world = &self.0.world;
         let seen = facts.agent.as_deref().unwrap_or_default();
         let mut asked = brief.clone();
@@ -180,7 +181,6 @@ impl<W: World> Coordinator<W> {
             // No pair of it is whole: nothing is asked for it, but what else it needs.
             asked.policy = Policy::StandbyOnly;
         }
-        let carried = self.carried(brief).await;
         let both = world.plan(Planning::Leaving {
             brief: &asked,
             seen,

@@ -20,6 +20,7 @@ mod history;
 mod holds;
 mod host;
 mod journal;
+mod lacks;
 mod moves;
 mod options;
 mod peek;

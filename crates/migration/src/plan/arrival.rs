@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Heard, HugePages, NeededDisk, NeededNic, Needs, NetworkSeen, finding, leaving, networks, reach};
+use super::{
+    Heard, HugePages, NeededNic, Needs, NetworkSeen, PlaceSeen, disks, finding, leaving, networks, reach,
+};
 use crate::doctor::{Diagnosis, Fact, Finding, Memlock, Severity};
 
 /// What was looked up at the host that a guest is to come to.
@@ -53,22 +55,6 @@ pub struct FreeMemory {
     pub huge: Vec<HugePages>,
 }
 
-/// A disk's place by its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlaceSeen {
-    /// It is not there.
-    Missing {
-        /// Bytes that are free where it would be; none: not known.
-        free: Option<u64>,
-        /// libvirt has an active storage pool of its directory; none: not known.
-        pool: Option<bool>,
-    },
-    /// It is not there, and its directory is not either.
-    Nowhere,
-    /// It is there.
-    There,
-}
-
 /// Examines a host for a guest that is to come.
 pub fn arrival(needs: &Needs, facts: &ArrivalFacts) -> Diagnosis {
     let mut diagnosis = Diagnosis::default();
@@ -77,7 +63,9 @@ pub fn arrival(needs: &Needs, facts: &ArrivalFacts) -> Diagnosis {
     memory(needs, facts, &mut diagnosis);
     for (disk, seen) in needs.disks.iter().zip(&facts.disks) {
         if let Some(seen) = diagnosis.known(&format!("disk {} on {}", disk.target, facts.host), seen) {
-            diagnosis.findings.extend(of_disk(needs, facts, disk, *seen));
+            diagnosis
+                .findings
+                .extend(disks::of_disk(&needs.guest, &facts.host, disk, *seen));
         }
     }
     for (nic, seen) in needs.nics.iter().zip(&facts.nics) {
@@ -277,85 +265,14 @@ fn huge(needs: &Needs, host: &str, has: &FreeMemory) -> Vec<Finding> {
         let why = "QEMU there could not have the guest's memory, and would not start";
         let fix = match kib {
             0 => format!("on {host}: start a kernel that has huge pages (CONFIG_HUGETLBFS)"),
-            kib => format!(
-                "on {host}: echo {} >/sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages, and as many more as other guests have",
-                wants.div_ceil(kib << 10)
-            ),
+            kib => {
+                let file = format!("/sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages");
+                format!("on {host}: echo {} >{file}", wants.div_ceil(kib << 10))
+            }
         };
         finding(Severity::Error, "HUGE_PAGES_SHORT", host, [what, why.into(), fix])
     };
     short.map(told).collect()
-}
-
-fn of_disk(needs: &Needs, facts: &ArrivalFacts, disk: &NeededDisk, seen: PlaceSeen) -> Vec<Finding> {
-    let (host, guest) = (&facts.host, &needs.guest);
-    let NeededDisk { target, path, .. } = disk;
-    let copies = disk.copied && !disk.incremental;
-    let (free, pool) = match seen {
-        PlaceSeen::There => return Vec::new(),
-        PlaceSeen::Missing { free, pool } if copies => (free, pool),
-        PlaceSeen::Missing { .. } | PlaceSeen::Nowhere => return vec![missing(needs, host, disk)],
-    };
-    let short = free.filter(|free| *free < disk.bytes).map(|free| {
-        let what = format!(
-            "{host} has {} MiB free where {path} would be, and disk {target} of guest `{guest}` may have {}",
-            free >> 20,
-            disk.bytes >> 20
-        );
-        let why = "the copy would fail when the place is full";
-        let fix = format!("on {host}: make room, or give the guest's disk another place");
-        finding(Severity::Error, "DISK_SPACE", host, [what, why.into(), fix])
-    });
-    let unmade = (pool == Some(false)).then(|| unmade(guest, host, disk));
-    short.into_iter().chain(unmade).collect()
-}
-
-fn missing(needs: &Needs, host: &str, disk: &NeededDisk) -> Finding {
-    let NeededDisk { target, path, .. } = disk;
-    let (why, fix) = match (disk.copied, disk.incremental) {
-        (true, false) => (
-            "the directory that it would be in is not there, and libvirt makes none",
-            format!("on {host}: mkdir -p {}", folder(path)),
-        ),
-        (_, true) => (
-            "an incremental copy needs an image there to begin with",
-            format!("on {host}: make the image, or copy all of it (--copy-storage all)"),
-        ),
-        (false, false) => (
-            "QEMU there opens it under the same name, and would not start",
-            format!("mount its storage on {host} too, or have it copied (--copy-storage all)"),
-        ),
-    };
-    let what = format!(
-        "{host} has no {path}, which is disk {target} of guest `{}`",
-        needs.guest
-    );
-    finding(Severity::Error, "DISK_MISSING", host, [what, why.into(), fix])
-}
-
-/// libvirt makes the file itself in an active pool alone that has the directory for its target (`qemuMigrationDstPrecreateDisk`).
-fn unmade(guest: &str, host: &str, disk: &NeededDisk) -> Finding {
-    let NeededDisk { target, path, .. } = disk;
-    let folder = folder(path);
-    let words = [
-        format!(
-            "{host} has no {path}, to which disk {target} of guest `{guest}` is copied, and libvirt there no storage pool of {folder}"
-        ),
-        "libvirt makes the file in such a pool alone: it would refuse the transfer, with the VF already taken".into(),
-        format!(
-            "on {host}: virsh pool-define-as NAME dir --target {folder}, and virsh pool-start NAME; or make it (qemu-img create, of the \
-             same format and size)"
-        ),
-    ];
-    finding(Severity::Warning, "DISK_NOT_MADE", host, words)
-}
-
-/// What a path is in.
-fn folder(path: &str) -> &str {
-    match path.rsplit_once('/') {
-        Some(("", _)) | None => "/",
-        Some((folder, _)) => folder,
-    }
 }
 
 fn locks(needs: &Needs, facts: &ArrivalFacts, diagnosis: &mut Diagnosis) {
