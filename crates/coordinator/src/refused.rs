@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::JournalError;
 
-/// A host that cannot be reached is worth asking for again after this.
+/// A host that cannot be reached, or a libvirt that does not answer, is worth asking for again after this.
 const LATER: Duration = Duration::from_secs(5);
 
 /// A request that was not done. Nothing was changed.
@@ -165,14 +165,11 @@ impl Refused {
 
     fn code(&self) -> Code {
         match self {
-            Refused::Refusal(refusal) => match refusal.reason() {
-                "GUEST_UNKNOWN" | "HOST_UNKNOWN" | "PF_UNKNOWN" => Code::NotFound,
-                "HOST_UNREACHABLE" => Code::Unavailable,
-                _ => Code::FailedPrecondition,
-            },
+            Refused::Refusal(refusal) => code_of(refusal.reason()),
+            Refused::Cause(cause) => code_of(&cause.reason),
             Refused::NotNow(NotNow::Unknown { .. }) => Code::NotFound,
             // A host that goes down is not to be asked again and again.
-            Refused::Cause(_) | Refused::NotNow(_) | Refused::GoingDown { .. } => Code::FailedPrecondition,
+            Refused::NotNow(_) | Refused::GoingDown { .. } => Code::FailedPrecondition,
             Refused::Journal(JournalError::Held { .. }) => Code::FailedPrecondition,
             Refused::Journal(JournalError::Full { .. }) => Code::ResourceExhausted,
             Refused::Journal(_) => Code::Internal,
@@ -242,12 +239,29 @@ impl Refused {
                 Vec::new(),
             ),
         };
+        // Who found it may have had nothing to type for it.
+        let hint = match hint.is_empty() {
+            true => format!("godwit explain {reason}"),
+            false => hint,
+        };
         Failure {
             reason: reason.into(),
             message: self.to_string(),
             causes,
             hint,
         }
+    }
+}
+
+/// The same word is the same code, whoever found it: a rule, a look ahead, or Reserve at the other host.
+fn code_of(reason: &str) -> Code {
+    match reason {
+        "GUEST_UNKNOWN" | "HOST_UNKNOWN" | "PF_UNKNOWN" => Code::NotFound,
+        "HOST_UNREACHABLE" | "LIBVIRT" => Code::Unavailable,
+        "DEADLINE" => Code::DeadlineExceeded,
+        "JOURNAL_FULL" => Code::ResourceExhausted,
+        "DEFECT" => Code::Internal,
+        _ => Code::FailedPrecondition,
     }
 }
 

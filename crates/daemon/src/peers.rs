@@ -324,11 +324,15 @@ impl Peers {
     }
 }
 
+/// Nobody answered, or its door alone. What its services say is an answer, also of what may pass: who asked for the move hears it at once.
 fn is_passing(status: &Status) -> bool {
-    matches!(
+    let code = matches!(
         status.code(),
         Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled
-    )
+    );
+    let of_its_door =
+        |failure: api::Failure| matches!(&*failure.reason, "UNAVAILABLE" | "DEADLINE" | "INTERNAL");
+    code && godwit_api::status::failure(status).is_none_or(of_its_door)
 }
 
 /// The peer's own words if it refused, or that it cannot be reached.

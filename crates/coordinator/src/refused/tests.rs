@@ -73,13 +73,48 @@ fn what_time_may_heal_says_when_to_ask_again() {
     assert_eq!(status::retry_after(&status), Some(LATER));
 }
 
+/// As docs/control-planes.md has it.
 #[test]
-fn every_kind_of_refusal_has_a_reason_of_the_list() {
+fn what_failed_outside_has_the_code_of_its_word() {
+    use Code::{DeadlineExceeded, FailedPrecondition, Internal, NotFound, ResourceExhausted, Unavailable};
+    for (reason, code, retry) in [
+        ("HOST_UNREACHABLE", Unavailable, Some(LATER)),
+        ("LIBVIRT", Unavailable, Some(LATER)),
+        ("DEADLINE", DeadlineExceeded, None),
+        ("GUEST_UNKNOWN", NotFound, None),
+        ("JOURNAL_FULL", ResourceExhausted, None),
+        ("DEFECT", Internal, None),
+        ("NO_FREE_VF", FailedPrecondition, None),
+    ] {
+        let status = sent(failed(reason));
+        assert_eq!(
+            (status.code(), status::retry_after(&status)),
+            (code, retry),
+            "{reason}"
+        );
+    }
+}
+
+fn failed(reason: &str) -> Refused {
+    Refused::Cause(Cause {
+        reason: reason.into(),
+        ..Cause::default()
+    })
+}
+
+#[test]
+fn every_kind_of_refusal_has_a_reason_of_the_list_and_something_to_type() {
     let all = [
-        Refused::Cause(Cause {
-            reason: "LIBVIRT".into(),
-            ..Cause::default()
-        }),
+        failed("METADATA"),
+        Refused::Several {
+            first: Box::new(failed("LIBVIRT")),
+            others: vec!["and more".into()],
+        },
+        Refused::Journal(JournalError::Closed),
+        Refused::GoingDown {
+            host: "alpha".into(),
+            why: "is shutting down",
+        },
         Refused::NotNow(NotNow::Unknown {
             id: "01a20918".into(),
             more: "",
@@ -96,5 +131,6 @@ fn every_kind_of_refusal_has_a_reason_of_the_list() {
         let reason = status::info(&status).unwrap().reason;
         let fits = |c: char| c.is_ascii_uppercase() || c == '_';
         assert!(reason.len() > 1 && reason.chars().all(fits), "{reason}");
+        assert!(!status::failure(&status).unwrap().hint.is_empty(), "{reason}");
     }
 }

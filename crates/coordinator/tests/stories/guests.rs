@@ -77,10 +77,7 @@ fn what_cannot_be_adopted() {
             "GUEST_WITHOUT_STANDBY"
         );
         alpha.world.set(|knobs| knobs.silent = Some(cause("LIBVIRT")));
-        assert_eq!(
-            alpha.adopt("web-1").await.unwrap_err().code,
-            Code::FailedPrecondition
-        );
+        assert_eq!(alpha.adopt("web-1").await.unwrap_err().code, Code::Unavailable);
         assert_eq!(alpha.guests().await.unwrap_err().failure.reason, "LIBVIRT");
     });
     assert!(!host.world.knobs().guests[0].managed);

@@ -237,7 +237,8 @@ fn a_destination_that_cannot_be_asked_hides_nothing() {
         assert!(!planned.moves && planned.findings.len() == 3);
         assert_eq!(planned.not_checked[0].check, "what beta has for it");
         let no = create(&alpha, &[]).await.unwrap_err();
-        assert_eq!(no.failure.reason, "HOST_UNREACHABLE");
+        let reason = (no.code, no.failure.reason.as_str());
+        assert_eq!(reason, (Code::Unavailable, "HOST_UNREACHABLE"));
         let and = "and TRANSFER_OPTION stands in the way [TRANSFER_OPTION]: mend TRANSFER_OPTION";
         assert_eq!(no.failure.causes, ["the world", and]);
         // Alone it keeps nothing: it answers when it is greeted, and what it has for the guest is Reserve's to find.
@@ -333,7 +334,9 @@ fn what_has_to_be_known_and_cannot_be_asked_keeps_a_move_from_beginning() {
             ..Default::default()
         };
         let refused = desk.create_migration(Request::new(asked(&[]))).await;
-        assert_eq!(no(refused.unwrap_err()).failure.reason, "HOST_UNREACHABLE");
+        let no = no(refused.unwrap_err());
+        let reason = (no.code, no.failure.reason.as_str());
+        assert_eq!(reason, (Code::Unavailable, "HOST_UNREACHABLE"));
         assert_eq!(alpha.list("", 0).await.len(), 0, "nothing was begun");
         let begun = desk
             .create_migration(Request::new(asked(&["FRAMES_NOT_KEPT"])))

@@ -181,7 +181,7 @@ fn libvirt_does_not_answer() {
         &host,
         &no,
         (
-            Code::FailedPrecondition,
+            Code::Unavailable,
             "LIBVIRT",
             "libvirt went wrong",
             "look at the world",

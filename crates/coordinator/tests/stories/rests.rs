@@ -243,7 +243,8 @@ fn a_debt_to_a_host_that_is_down_waits_for_nobody() {
         alpha.world.breaks(Phase::Reserve, failed("HOST_UNREACHABLE"));
         alpha.world.breaks(Phase::Unreserve, failed("HOST_UNREACHABLE"));
         let no = alpha.migrate("web-1", "beta").await.unwrap_err();
-        assert_eq!(no.failure.reason, "HOST_UNREACHABLE");
+        let reason = (no.code, no.failure.reason.as_str());
+        assert_eq!(reason, (tonic::Code::Unavailable, "HOST_UNREACHABLE"));
         let debt = alpha.peek().migrations().pop().unwrap();
         let view = alpha.get(&debt).await.unwrap();
         assert_eq!(
