@@ -131,13 +131,6 @@ impl<W: World> Coordinator<W> {
         Ok((self.reserved(&id).await?, found))
     }
 
-    async fn requested(&self, request_id: &str) -> Result<Option<Migration>, JournalError> {
-        if request_id.is_empty() {
-            return Ok(None);
-        }
-        self.0.journal.by_request(request_id).await
-    }
-
     async fn begin_leaving(&self, wanted: &Wanted) -> Result<(String, Ahead), Refused> {
         let (destination, request) = (wanted.destination.as_str(), wanted.request.as_str());
         self.open()?;
@@ -219,10 +212,8 @@ impl<W: World> Coordinator<W> {
 
     /// Waits for the end of Reserve; a migration that it ended is a refusal.
     async fn reserved(&self, id: &str) -> Result<View, Refused> {
-        let refused = |migration: &Migration| match migration.entries().first().map(|entry| &entry.event) {
-            Some(Event::Failed(cause)) => Some(Refused::Cause(cause.clone())),
-            _ => None,
-        };
+        let refused =
+            |migration: &Migration| wanted::refused_by(migration).map(|cause| Refused::Cause(cause.clone()));
         let Some(mut watch) = self.watch(id) else {
             let view = self.get(id).await?;
             return refused(&view.migration).map_or(Ok(view), Err);

@@ -112,6 +112,11 @@ impl Journal {
                         return Ok(Some((vf.clone(), by)));
                     }
                 }
+                // Who begins has seen that the request made nothing that lasts: it goes over to this one.
+                tx.execute(
+                    "UPDATE migrations SET request_id = NULL WHERE request_id = ?1 AND ended = 1",
+                    [&request_id],
+                )?;
                 tx.execute(
                     "INSERT INTO migrations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                     params![

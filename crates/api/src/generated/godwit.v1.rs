@@ -9,7 +9,8 @@ pub struct CreateMigrationRequest {
     pub destination: ::prost::alloc::string::String,
     /// Chosen by the caller, 1 to 128 bytes, and different for each move that is wanted (a UUID is good): makes a repeated
     /// call harmless. The same one answers with the same migration, running or ended, whatever else is in the request, for
-    /// as long as the host's history keeps it. Empty: every call is a new one.
+    /// as long as the host's history keeps it. One that was refused and is undone leaves the id free: the same call then begins anew.
+    /// Empty: every call is a new one.
     #[prost(string, tag = "3")]
     pub request_id: ::prost::alloc::string::String,
     /// Unspecified: the guest's own.
@@ -1602,7 +1603,7 @@ pub mod migration_service_client {
             self
         }
         /// Accepts a migration, or refuses it before anything was changed. The same request_id gives the
-        /// same migration again.
+        /// same migration again; after a refusal it asks anew.
         pub async fn create_migration(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateMigrationRequest>,
@@ -1828,7 +1829,7 @@ pub mod migration_service_server {
     #[async_trait]
     pub trait MigrationService: std::marker::Send + std::marker::Sync + 'static {
         /// Accepts a migration, or refuses it before anything was changed. The same request_id gives the
-        /// same migration again.
+        /// same migration again; after a refusal it asks anew.
         async fn create_migration(
             &self,
             request: tonic::Request<super::CreateMigrationRequest>,

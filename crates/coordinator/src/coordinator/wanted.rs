@@ -1,9 +1,9 @@
 //! A migration that was asked for, and what it is with the configuration's defaults.
 
-use godwit_migration::{Brief, Keep, Options, Policy};
+use godwit_migration::{Brief, Cause, Event, Keep, Migration, Options, Policy};
 
 use super::Coordinator;
-use crate::{Refused, World};
+use crate::{JournalError, Refused, World};
 
 /// A migration that was asked for.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,15 @@ pub(crate) struct Wanted {
 }
 
 impl<W: World> Coordinator<W> {
+    /// What a request made. One that Reserve refused made nothing as soon as all is undone, and may be made again.
+    pub(super) async fn requested(&self, request_id: &str) -> Result<Option<Migration>, JournalError> {
+        if request_id.is_empty() {
+            return Ok(None);
+        }
+        let made = self.0.journal.by_request(request_id).await?;
+        Ok(made.filter(|made| !is_undone(made)))
+    }
+
     /// Probes a second, where nothing or something else is wanted.
     pub(super) fn probes(&self, wanted: Option<u32>) -> u32 {
         wanted
@@ -50,4 +59,16 @@ impl<W: World> Coordinator<W> {
             ))),
         }
     }
+}
+
+/// What Reserve ended it for: its caller was told so, instead of being given it.
+pub(super) fn refused_by(migration: &Migration) -> Option<&Cause> {
+    match &migration.entries().first()?.event {
+        Event::Failed(cause) => Some(cause),
+        _ => None,
+    }
+}
+
+fn is_undone(migration: &Migration) -> bool {
+    migration.ended() && refused_by(migration).is_some()
 }

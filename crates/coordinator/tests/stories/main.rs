@@ -28,6 +28,7 @@ mod plans;
 mod policies;
 mod quarantine;
 mod refusals;
+mod repeats;
 mod restarts;
 mod rests;
 mod skew;

@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::{
     facts,
     host::{Host, No, Two},
-    world::{Call, cause, failed},
+    world::{Call, cause},
 };
 
 /// What is expected: code, reason, words of the sentence, words of the hint.
@@ -275,68 +275,6 @@ fn what_the_destination_says_reaches_the_caller_whole() {
         let no = alpha.migrate("web-1", "beta").await.unwrap_err();
         assert_eq!(no.failure.reason, "HOST_HAS_GUEST");
         assert!(no.failure.message.contains("(paused)"), "{}", no.failure.message);
-    });
-}
-
-#[test]
-fn a_repeated_request_is_the_same_migration() {
-    let host = Host::source();
-    let id = host.live(async |alpha| {
-        let ask = || {
-            let alpha = alpha.clone();
-            tokio::spawn(async move { alpha.migrate_as("web-1", "beta", "ticket-7").await.unwrap().id })
-        };
-        alpha.world.hold_call(Call::Guests);
-        let two = [ask(), ask()];
-        alpha.world.until(|world| world.knobs().asked_guests == 2).await;
-        alpha.world.free_call(Call::Guests);
-        let [one, other] = two;
-        let id = one.await.unwrap();
-        assert_eq!(other.await.unwrap(), id);
-        alpha.settled(&id).await;
-        assert_eq!(
-            alpha.migrate_as("web-1", "beta", "ticket-7").await.unwrap().id,
-            id
-        );
-        id
-    });
-    // The guest is on another host by now.
-    host.world.set(|knobs| knobs.guests.clear());
-    host.live(async |alpha| {
-        assert_eq!(
-            alpha.migrate_as("web-1", "beta", "ticket-7").await.unwrap().id,
-            id
-        );
-        assert_eq!(alpha.peek().migrations(), [id]);
-        let no = alpha.migrate_as("web-1", "beta", "ticket-8").await.unwrap_err();
-        assert_eq!(no.failure.reason, "GUEST_UNKNOWN");
-    });
-}
-
-#[test]
-fn a_repeated_request_that_was_refused_is_refused_again() {
-    let host = Host::source();
-    host.world.breaks(Phase::Reserve, failed("NO_FREE_VF"));
-    let ask = async |alpha: crate::host::Desk| {
-        alpha
-            .migrate_as("web-1", "beta", "ticket-7")
-            .await
-            .unwrap_err()
-            .failure
-    };
-    let first = host.live(async |alpha| ask(alpha).await);
-    assert_eq!(first.reason, "NO_FREE_VF");
-    host.world.heals(Phase::Reserve);
-    host.live(async |alpha| {
-        assert_eq!(ask(alpha.clone()).await, first);
-        assert_eq!(alpha.peek().migrations().len(), 1);
-    });
-    // A request that the guest itself stood against left nothing, and may be made again.
-    host.world.set(|knobs| knobs.guests[0].managed = false);
-    host.live(async |alpha| {
-        assert!(alpha.migrate_as("web-1", "beta", "ticket-9").await.is_err());
-        alpha.adopt("web-1").await.unwrap();
-        assert!(alpha.migrate_as("web-1", "beta", "ticket-9").await.is_ok());
     });
 }
 
