@@ -33,6 +33,7 @@ mod restarts;
 mod rests;
 mod skew;
 mod stays;
+mod strangers;
 mod troubles;
 mod watches;
 mod world;
