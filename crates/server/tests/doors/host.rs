@@ -1,6 +1,12 @@
 //! Host beta, whose only peer is alpha, with both its doors open.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use godwit_api::status;
 use godwit_coordinator::{Coordinator, Deadlines, Expiry, History, Journal, Limits as Transfers, Settings};
@@ -38,6 +44,7 @@ enum Extra {
     None,
     Revokes,
     Looks,
+    Roles,
 }
 
 pub(crate) fn patient() -> Limits {
@@ -59,6 +66,11 @@ impl Beta {
     /// What only looks is written down, too.
     pub(crate) async fn with_looks() -> Beta {
         Beta::made(patient(), Duration::ZERO, Extra::Looks).await
+    }
+
+    /// Every user of this host may open the socket, and members of three groups that every Linux has may do something there.
+    pub(crate) async fn with_roles() -> Beta {
+        Beta::made(patient(), Duration::ZERO, Extra::Roles).await
     }
 
     /// With a list of revoked certificates, `revoked.pem`; there is none in it yet.
@@ -119,7 +131,12 @@ impl Beta {
         let socket = directory.path().join("godwitd.sock");
         let gate = Gate::new(for_this_host(coordinator, &health).await, log, &limits);
         let door = Door::new(gate, limits, stopped);
-        tokio::spawn(door.local(UnixListener::bind(&socket).unwrap(), Groups::default()));
+        let listener = UnixListener::bind(&socket).unwrap();
+        let groups = match extra {
+            Extra::Roles => open(&socket),
+            _ => Groups::default(),
+        };
+        tokio::spawn(door.local(listener, groups));
         Beta {
             authority,
             address,
@@ -148,12 +165,7 @@ impl Beta {
 
     /// Over the socket, as this test's user.
     pub(crate) fn local(&self) -> Channel {
-        let path = self.socket.clone();
-        let connector = service_fn(move |_| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        });
-        Endpoint::from_static("http://beta").connect_with_connector_lazy(connector)
+        socket(self.socket.clone())
     }
 
     /// What was written down so far.
@@ -164,6 +176,27 @@ impl Beta {
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
+    }
+}
+
+/// Over a socket, as this process' user.
+pub(crate) fn socket(path: PathBuf) -> Channel {
+    let connector = service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://beta").connect_with_connector_lazy(connector)
+}
+
+/// The way to the socket, for everybody; and who may do what there.
+fn open(socket: &Path) -> Groups {
+    let mode = std::fs::Permissions::from_mode;
+    std::fs::set_permissions(socket.parent().unwrap(), mode(0o711)).unwrap();
+    std::fs::set_permissions(socket, mode(0o666)).unwrap();
+    Groups {
+        view: vec!["daemon".into()],
+        operate: vec!["bin".into()],
+        admin: vec!["sys".into()],
     }
 }
 

@@ -8,4 +8,5 @@ mod empty;
 mod host;
 mod local;
 mod network;
+mod roles;
 mod services;
