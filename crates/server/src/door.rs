@@ -21,12 +21,12 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{debug, warn};
 
 use crate::{
     access::Operator,
-    gate::Gate,
+    gate::{Gate, Turned},
     keys::Keys,
     limits::{HEADERS, Limits, WINDOW},
     local::Groups,
@@ -74,7 +74,7 @@ impl Door {
                 continue;
             };
             let (uid, gid) = (credentials.uid(), credentials.gid());
-            let Some(place) = self.place(format!("user {uid}")) else {
+            let Some(place) = self.place(format!("user {uid}"), format!("uid {uid}"), &mut talks) else {
                 continue;
             };
             talks.spawn(
@@ -92,7 +92,7 @@ impl Door {
             .next(&mut talks, |context| listener.poll_accept(context))
             .await
         {
-            let Some(place) = self.place(address(from.ip())) else {
+            let Some(place) = self.place(address(from.ip()), from.to_string(), &mut talks) else {
                 continue;
             };
             let guests = (Arc::clone(&keys), Arc::clone(&known));
@@ -123,10 +123,20 @@ impl Door {
         }
     }
 
-    fn place(&self, whose: String) -> Option<Place> {
-        let place = self.places.take(whose);
-        place
-            .inspect_err(|why| debug!("a connection is not taken in: {why}"))
+    /// Nobody who comes waits for the line about who did not get one.
+    fn place(&self, whose: String, from: String, talks: &mut JoinSet<()>) -> Option<Place> {
+        let taken = self.places.take(whose.clone());
+        let turned = |why| Turned {
+            who: "nobody".into(),
+            from,
+            address: whose,
+            at: "connection",
+            reason: "TOO_MANY_REQUESTS",
+            why,
+        };
+        let gate = Arc::clone(&self.gate);
+        taken
+            .map_err(|why| talks.spawn(async move { gate.turned_away(turned(why)).await }))
             .ok()
     }
 
@@ -148,11 +158,24 @@ impl Door {
         // Small answers are not held back to be sent together.
         let _ = stream.set_nodelay(true);
         let acceptor = TlsAcceptor::from(keys.server());
-        let stream = match timeout(self.limits.hello, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.gate.turned_away(from, &error).await,
-            Err(_) => return debug!(%from, "TLS was not through in time"),
+        let why = match timeout(self.limits.hello, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => return self.talk_as(stream, from, &known, place).await,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("TLS was not through in {} ms", self.limits.hello.as_millis()),
         };
+        let turned = Turned {
+            who: "nobody".into(),
+            from: from.to_string(),
+            address: address(from.ip()),
+            at: "TLS",
+            reason: "NOT_ALLOWED",
+            why,
+        };
+        self.gate.turned_away(turned).await;
+    }
+
+    /// Who it is stands in its certificate.
+    async fn talk_as(self, stream: TlsStream<TcpStream>, from: SocketAddr, known: &Known, place: Place) {
         let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let names = shown.first().map(|first| names::names(first)).unwrap_or_default();
         let who = Who::named(&names, &known.peers, &known.operators, from);
@@ -160,13 +183,25 @@ impl Door {
     }
 
     /// HTTP/2 until its end.
-    async fn talk<IO>(mut self, stream: IO, who: Who, _place: Place)
+    async fn talk<IO>(mut self, stream: IO, who: Who, place: Place)
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let name = who.name();
-        let Some(stream) = greeted(stream, self.limits.hello).await else {
-            return debug!(who = %name, "it does not speak HTTP/2, or not in time");
+        let stream = match greeted(stream, self.limits.hello).await {
+            Ok(stream) => stream,
+            Err(None) => return debug!(who = %name, "it said nothing and went"),
+            Err(Some(why)) => {
+                let turned = Turned {
+                    who: name,
+                    from: who.from(),
+                    address: place.whose().to_owned(),
+                    at: "HTTP/2",
+                    reason: "INVALID",
+                    why,
+                };
+                return self.gate.turned_away(turned).await;
+            }
         };
         let service = TowerToHyperService::new(self.gate.passage(who));
         let mut connection = std::pin::pin!(self.http().serve_connection(TokioIo::new(stream), service));
@@ -213,15 +248,24 @@ pub struct Known {
     pub operators: Vec<Operator>,
 }
 
-/// The stream, once HTTP/2 has begun on it.
-async fn greeted<IO>(stream: IO, within: Duration) -> Option<impl AsyncRead + AsyncWrite + Send + Unpin>
+/// The stream, once HTTP/2 has begun on it; else why it has not, where anything was said or waited for.
+async fn greeted<IO>(
+    stream: IO,
+    within: Duration,
+) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin, Option<String>>
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (mut reader, writer) = tokio::io::split(stream);
-    let mut hello = [0; PREFACE.len()];
-    timeout(within, reader.read_exact(&mut hello)).await.ok()?.ok()?;
-    (hello == *PREFACE).then(|| tokio::io::join(Cursor::new(hello).chain(reader), writer))
+    let mut hello = Vec::with_capacity(PREFACE.len());
+    let most = PREFACE.len() as u64;
+    let read = timeout(within, (&mut reader).take(most).read_to_end(&mut hello)).await;
+    match read {
+        Err(_) => Err(Some(format!("HTTP/2 did not begin in {} ms", within.as_millis()))),
+        Ok(_) if hello.is_empty() => Err(None),
+        Ok(_) if hello != PREFACE => Err(Some("it does not speak HTTP/2".into())),
+        Ok(_) => Ok(tokio::io::join(Cursor::new(hello).chain(reader), writer)),
+    }
 }
 
 /// Whose place it is: of IPv6 the network counts, because a host has as many addresses in it as it likes.

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -38,6 +37,21 @@ pub struct Gate {
     answer: Duration,
 }
 
+/// Who was turned away before there was a request.
+#[derive(Debug)]
+pub(crate) struct Turned {
+    /// As far as that is known.
+    pub(crate) who: String,
+    /// Where the connection came from.
+    pub(crate) from: String,
+    /// The address or user whose lines are counted.
+    pub(crate) address: String,
+    /// How far it came.
+    pub(crate) at: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) why: String,
+}
+
 /// The gate as one caller comes to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Passage {
@@ -63,18 +77,18 @@ impl Gate {
     }
 
     /// Somebody who did not even come as far as to say what is wanted.
-    pub(crate) async fn turned_away(&self, from: SocketAddr, why: &std::io::Error) {
-        if self.complaints.take(&from.ip().to_string()).is_ok() {
+    pub(crate) async fn turned_away(&self, turned: Turned) {
+        if self.complaints.take(&turned.address).is_ok() {
             let line = Line {
                 time: audit::time(),
-                who: "nobody".into(),
+                who: clip(&turned.who),
                 role: "",
-                from: from.to_string(),
-                call: "TLS",
+                from: turned.from,
+                call: turned.at,
                 on: Vec::new(),
                 accepted: false,
-                reason: "NOT_ALLOWED".into(),
-                why: clip(&why.to_string()),
+                reason: turned.reason.into(),
+                why: clip(&turned.why),
                 took_ms: 0,
             };
             self.audit.note(&line).await;

@@ -47,6 +47,13 @@ impl Places {
     }
 }
 
+impl Place {
+    /// As it was taken.
+    pub(crate) fn whose(&self) -> &str {
+        &self.whose
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.0.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,9 +17,10 @@ use godwit_server::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::{TcpListener, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
 };
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
 use tonic::{
     Code, Status,
     transport::{Channel, ClientTlsConfig, Endpoint},
@@ -161,6 +162,19 @@ impl Beta {
     /// As that name, with a certificate of beta's own authority.
     pub(crate) fn channel_as(&self, name: &str) -> Channel {
         self.channel(Some(self.authority.client(name)))
+    }
+
+    /// TLS is through, as that name, and nothing is said.
+    pub(crate) async fn by_tls(&self, name: &str) -> TlsStream<TcpStream> {
+        let directory = self.directory.path().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        let keys = Keys::read(self.authority.files(&directory, name, 2099)).unwrap();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let beta = ServerName::try_from("beta").unwrap();
+        TlsConnector::from(keys.client())
+            .connect(beta, stream)
+            .await
+            .unwrap()
     }
 
     /// Over the socket, as this test's user.

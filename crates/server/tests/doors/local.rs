@@ -125,6 +125,22 @@ async fn tls_or_http_1_on_the_plain_socket_is_put_out() {
         assert!(read.is_ok(), "it is still open");
         assert!(rest.is_empty(), "{rest:?}");
     }
+    // Who opens it and goes has asked for nothing.
+    drop(UnixStream::connect(&beta.socket).await.unwrap());
+    let audited = beta.audited().await;
+    assert_eq!(audited.len(), 2, "{audited:?}");
+    let uid = rustix::process::getuid().as_raw();
+    for line in audited {
+        assert_eq!(
+            (&line["from"], &line["call"], &line["reason"], &line["accepted"]),
+            (
+                &format!("uid {uid}").into(),
+                &"HTTP/2".into(),
+                &"INVALID".into(),
+                &false.into()
+            )
+        );
+    }
 }
 
 const HEADERS: u8 = 1;

@@ -304,6 +304,13 @@ async fn a_thousand_silent_connections_of_one_address_keep_no_peer_out() {
         .await
         .unwrap();
     drop(crowd);
+    // A few lines tell of the crowd, and not one for each.
+    let audited = beta.audited().await;
+    let crowded = audited.iter().filter(|line| line["call"] == "connection");
+    let crowded: Vec<_> = crowded.map(|line| (&line["reason"], &line["why"])).collect();
+    assert!((1..100).contains(&crowded.len()), "{}", crowded.len());
+    let why = "127.0.0.1 has 64 connections already";
+    assert_eq!(crowded[0], (&"TOO_MANY_REQUESTS".into(), &why.into()));
 }
 
 #[tokio::test]
@@ -339,6 +346,33 @@ async fn who_says_nothing_or_says_it_byte_by_byte_is_put_out_in_time() {
     assert!(slow.await < limit, "byte by byte");
     let plain = ended(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Duration::ZERO);
     assert!(plain.await < limit, "plain HTTP/2 on the TLS port");
+    let audited = beta.audited().await;
+    let slow = |line: &&serde_json::Value| line["why"] == "TLS was not through in 500 ms";
+    assert_eq!(audited.iter().filter(slow).count(), 2, "{audited:?}");
+    assert!(
+        audited
+            .iter()
+            .all(|line| line["call"] == "TLS" && line["accepted"] == false)
+    );
+}
+
+/// Its certificate is a peer's, and its words are not.
+#[tokio::test]
+async fn who_shows_a_certificate_and_says_nothing_in_time_is_written_down_by_its_name() {
+    let beta = Beta::new().await;
+    let silent = beta.by_tls("alpha").await;
+    tokio::time::sleep(patient().hello + Duration::from_millis(200)).await;
+    drop(silent);
+    let audited = beta.audited().await;
+    assert_eq!(audited.len(), 1, "{audited:?}");
+    assert_eq!(
+        (&audited[0]["who"], &audited[0]["call"], &audited[0]["why"]),
+        (
+            &"host alpha".into(),
+            &"HTTP/2".into(),
+            &"HTTP/2 did not begin in 500 ms".into()
+        )
+    );
 }
 
 #[tokio::test]
