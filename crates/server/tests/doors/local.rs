@@ -3,9 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use godwit_api::v1::{
-    AdoptGuestRequest, GetMigrationRequest, ListVfsRequest, guest_service_client::GuestServiceClient,
-    host_service_client::HostServiceClient, migration_service_client::MigrationServiceClient,
+use godwit_api::{
+    peer::v1::{ReserveRequest, UnreserveRequest, peer_service_client::PeerServiceClient},
+    v1::{
+        AdoptGuestRequest, GetMigrationRequest, ListVfsRequest, Policy, WatchMigrationRequest,
+        guest_service_client::GuestServiceClient, host_service_client::HostServiceClient,
+        migration_service_client::MigrationServiceClient,
+    },
 };
 use http_body_util::StreamBody;
 use hyper::{body::Frame, client::conn::http2::SendRequest};
@@ -141,6 +145,58 @@ async fn tls_or_http_1_on_the_plain_socket_is_put_out() {
             )
         );
     }
+}
+
+/// A watch of a second, at a door that answers within 300 ms, for a caller who would wait no longer.
+#[tokio::test]
+async fn a_watch_outlives_its_callers_deadline_and_ours() {
+    let mut limits = patient();
+    limits.answer = Duration::from_millis(300);
+    let beta = Beta::with(limits, Duration::ZERO).await;
+    let id = "01a20918-8969-750c-8743-00b2279665c6";
+    let guest = "6f0e6a5e-0000-4000-8000-000000000001";
+    let mut alpha = PeerServiceClient::new(beta.channel_as("alpha"));
+    let request = ReserveRequest {
+        migration_id: id.into(),
+        guest: "web-1".into(),
+        guest_uuid: guest.into(),
+        policy: Policy::StandbyOnly.into(),
+        ..Default::default()
+    };
+    // On a slow disk there is no answer in time, and what was begun goes on.
+    let _ = alpha.reserve(request).await;
+    let sender = bare(&beta).await;
+    let bare = tower::service_fn(move |request| sender.clone().send_request(request));
+    let mut client = MigrationServiceClient::with_origin(bare, "http://beta".parse().unwrap());
+    let begun = Instant::now();
+    let mut watch = loop {
+        let mut request = Request::new(WatchMigrationRequest {
+            id: id.into(),
+            after_revision: 0,
+        });
+        let metadata = request.metadata_mut();
+        metadata.insert("grpc-timeout", "300m".parse().unwrap());
+        match client.watch_migration(request).await {
+            Ok(watch) => break watch.into_inner(),
+            Err(status) if begun.elapsed() < Duration::from_secs(10) => {
+                assert_eq!(status.code(), Code::NotFound);
+            }
+            Err(status) => panic!("{status:?}"),
+        }
+    };
+    let first = watch.message().await.unwrap().unwrap().migration.unwrap();
+    assert!(!first.ended);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let request = UnreserveRequest {
+        migration_id: id.into(),
+        guest_uuid: guest.into(),
+    };
+    let _ = alpha.unreserve(request).await;
+    let mut last = first;
+    while let Some(answer) = watch.message().await.unwrap() {
+        last = answer.migration.unwrap();
+    }
+    assert!(last.ended, "the watch went on to the end: {last:?}");
 }
 
 const HEADERS: u8 = 1;
