@@ -8,7 +8,7 @@ const SOON: i64 = 14;
 pub(super) fn own(facts: &OwnFacts) -> Diagnosis {
     let mut diagnosis = Diagnosis::default();
     if let Some(Some(days)) = diagnosis.known("this host's certificate", &facts.certificate_days) {
-        let fix = "sign a new one, put it where [tls] in godwitd.toml has it; systemctl restart godwitd";
+        let fix = "sign a new one, put it where [tls] in godwitd.toml has it: it is used without a restart";
         diagnosis
             .findings
             .extend(certificate(*days, "", "this host's certificate", fix));

@@ -85,7 +85,7 @@ fn peer(here: &Here, name: &str, seen: &PeerSeen, diagnosis: &mut Diagnosis) {
     };
     diagnosis.findings.extend(clock(&here.host, name, ahead));
     let whose = format!("the certificate of {name}");
-    let fix = format!("on {name}: sign a new one, put it where [tls] has it; systemctl restart godwitd");
+    let fix = format!("on {name}: sign a new one, put it where [tls] has it: it is used without a restart");
     let ends = seen
         .certificate_days
         .and_then(|days| certificate(days, name, &whose, &fix));

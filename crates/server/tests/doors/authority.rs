@@ -40,8 +40,19 @@ impl Authority {
 
     /// Its list of revoked certificates, which ended long ago.
     pub(crate) fn list(&self, serials: &[u64]) -> String {
-        let revoked = |serial: &u64| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
+        self.listed(serials.iter().map(|serial| SerialNumber::from(*serial)))
+    }
+
+    /// The same, with that certificate.
+    pub(crate) fn list_of(&self, pem: &[u8]) -> String {
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        self.listed([SerialNumber::from_slice(certificate.raw_serial())].into_iter())
+    }
+
+    fn listed(&self, serials: impl Iterator<Item = SerialNumber>) -> String {
+        let revoked = |serial_number: SerialNumber| RevokedCertParams {
+            serial_number,
             revocation_time: rcgen::date_time_ymd(2024, 1, 1),
             reason_code: None,
             invalidity_date: None,
@@ -51,7 +62,7 @@ impl Authority {
             next_update: rcgen::date_time_ymd(2024, 1, 2),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
-            revoked_certs: serials.iter().map(revoked).collect(),
+            revoked_certs: serials.map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         params.signed_by(&self.issuer).unwrap().pem().unwrap()

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod authority;
+mod calls;
 mod empty;
 mod host;
 mod local;
