@@ -183,7 +183,12 @@ fn complete(bare: &Status) -> Response<Body> {
         Code::Unimplemented => {
             "who asks is newer than this godwitd: upgrade it. `godwitd --version` says what it is"
         }
-        _ => "",
+        Code::InvalidArgument => "what a request may have is in docs/api.md",
+        Code::OutOfRange | Code::ResourceExhausted => "how large a request may be is in docs/security.md",
+        Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled => {
+            "what was begun goes on: `godwit list`"
+        }
+        _ => "journalctl -u godwitd",
     };
     let message = match bare.message() {
         "" => "godwitd does not know this call",
@@ -258,5 +263,25 @@ fn line<'a>(
         reason: reason.unwrap_or_default(),
         why: refused.map(|status| clip(status.message())).unwrap_or_default(),
         took_ms: audit::took_ms(begun),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the code: somebody reads it who wants to go on.
+    #[test]
+    fn what_grpc_itself_refuses_has_something_to_type() {
+        for code in 1..=16 {
+            let bare = Status::new(Code::from(code), "no");
+            let whole = refusal(complete(&bare).headers()).unwrap();
+            let failure = status::failure(&whole).unwrap();
+            assert!(
+                !failure.hint.is_empty() && !failure.reason.is_empty(),
+                "{whole:?}"
+            );
+            assert_eq!(whole.code(), bare.code());
+        }
     }
 }

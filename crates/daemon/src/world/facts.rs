@@ -146,6 +146,7 @@ impl RealWorld {
                 "METADATA",
                 format!("the metadata of guest `{}` could not be written", guest.name),
             )
+            .hint(format!("virsh metadata {} urn:godwit:domain:1", guest.name))
         };
         let id: Uuid = guest
             .uuid
@@ -251,8 +252,7 @@ impl RealWorld {
                 Err(error) => return Err(no_libvirt(&error)),
             };
             let devices = DomainDevices::parse(&text);
-            let devices =
-                devices.map_err(|error| cause("DOMAIN_XML", format!("`{}`", state.name)).because(&error))?;
+            let devices = devices.map_err(|error| unreadable(&state.name, &error))?;
             owners.extend(
                 devices
                     .hostdevs
@@ -266,6 +266,15 @@ impl RealWorld {
 
 pub(super) fn is_arriving(run: RunState) -> bool {
     matches!(run, RunState::Paused(Paused::Migration | Paused::StartingUp))
+}
+
+fn unreadable(guest: &str, error: &(dyn std::error::Error + 'static)) -> Cause {
+    cause(
+        "DOMAIN_XML",
+        format!("the domain of guest `{guest}` cannot be read"),
+    )
+    .because(error)
+    .hint(format!("virsh dumpxml {guest}"))
 }
 
 fn no_libvirt(error: &LibvirtError) -> Cause {

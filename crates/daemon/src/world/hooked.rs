@@ -88,7 +88,9 @@ impl RealWorld {
     /// This host's VFs, whose they are by libvirt's words, and who else uses them.
     pub(super) async fn vfs_of(&self, owners: &Owners) -> Result<Vec<Vf>, Cause> {
         let told = |error: &(dyn std::error::Error + 'static)| {
-            cause("VF", "this host's VFs cannot be read").because(error)
+            cause("VF", "this host's VFs cannot be read")
+                .because(error)
+                .hint("journalctl -u godwitd; the PFs are in /sys/class/net/*/device")
         };
         let vfs = self.inventory().await;
         let open = self.vfs.open_vfs().await.map_err(|error| told(&error))?;
