@@ -145,7 +145,7 @@ async fn chosen(guest: &Guest, bond: u32, ask: &Ask) -> Result<Option<Target>, R
         });
         let voice = reflector.clone().and_then(|target| Voice::open(target).ok());
         match voice {
-            Some(voice) => match voice.is_answered().await {
+            Some(voice) => match voice.answers().await {
                 true => return Ok(reflector),
                 false => say!("measuring: the reflector {named} does not answer"),
             },

@@ -85,7 +85,7 @@ impl Voice {
     }
 
     /// Whether somebody answers, within a fifth of a second.
-    pub(super) async fn is_answered(mut self) -> bool {
+    pub(super) async fn answers(mut self) -> bool {
         for number in 0..TRIES {
             self.ask(number, self.target.mac, false);
             if let Ok(heard) = timeout(TRY, self.hear()).await {

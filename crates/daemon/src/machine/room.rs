@@ -196,7 +196,7 @@ mod tests {
         };
         assert_eq!((free(2048), free(1_048_576)), ((2048, 6 << 20), (1_048_576, 0)));
         assert_eq!(free(0), (0, 0), "a kernel without huge pages");
-        tree.file("proc/meminfo", &format!("{meminfo}Hugepagesize:       2048 kB\n"));
+        tree.file("proc/meminfo", format!("{meminfo}Hugepagesize:       2048 kB\n"));
         assert_eq!(free(0), (2048, 6 << 20));
         tree.file("proc/cpuinfo", "processor : 0\nflags\t\t: fpu sse2 avx\n");
         assert_eq!(tree.machine().cpu_flags().unwrap(), ["fpu", "sse2", "avx"]);

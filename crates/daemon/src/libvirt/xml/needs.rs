@@ -301,7 +301,10 @@ mod tests {
             kib: 2048,
             bytes: 4 << 30,
         };
-        assert_eq!((found.needs.memory, found.needs.pages), (4 << 30, vec![pages]));
+        assert_eq!(
+            (found.needs.memory, &found.needs.pages[..]),
+            (4 << 30, &[pages][..])
+        );
         assert!(found.needs.cpu.element.starts_with("<cpu mode='custom'") && !found.has_host_cpu);
         assert!(found.needs.cpu.element.ends_with("</cpu>") && found.size.populated);
         let nics: Vec<_> = nics
