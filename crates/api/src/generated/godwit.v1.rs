@@ -1707,7 +1707,8 @@ pub mod migration_service_client {
                 .insert(GrpcMethod::new("godwit.v1.MigrationService", "ListMigrations"));
             self.inner.unary(req, path, codec).await
         }
-        /// The migration as it is now, then again after every change, until it is settled (see Migration.settled).
+        /// The migration as it is now, then again as it changes, until it is settled (see Migration.settled). Who reads slowly gets the newest
+        /// state and not each one between; its timeline has all of them.
         pub async fn watch_migration(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchMigrationRequest>,
@@ -1869,7 +1870,8 @@ pub mod migration_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// The migration as it is now, then again after every change, until it is settled (see Migration.settled).
+        /// The migration as it is now, then again as it changes, until it is settled (see Migration.settled). Who reads slowly gets the newest
+        /// state and not each one between; its timeline has all of them.
         async fn watch_migration(
             &self,
             request: tonic::Request<super::WatchMigrationRequest>,

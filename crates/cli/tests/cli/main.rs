@@ -17,6 +17,7 @@ mod migrate;
 mod names;
 mod offline;
 mod pages;
+mod pipes;
 mod plan;
 mod reflect;
 mod run;

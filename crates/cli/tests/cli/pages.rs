@@ -158,7 +158,7 @@ fn a_reason_is_explained() {
         explained.out
     );
     assert!(
-        explained.out.contains("\nTo do: godwit plan GUEST HOST"),
+        explained.out.contains("\nTo do: godwit vfs there says"),
         "{}",
         explained.out
     );
@@ -166,7 +166,7 @@ fn a_reason_is_explained() {
     let value: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(value["reason"], "NO_FREE_VF");
     assert!(
-        value["to_do"].as_str().unwrap().starts_with("godwit plan"),
+        value["to_do"].as_str().unwrap().starts_with("godwit vfs"),
         "{value}"
     );
     let all = run(nowhere, &["explain"]);

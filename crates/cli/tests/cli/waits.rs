@@ -292,7 +292,7 @@ fn colours_are_for_terminals_that_want_them() {
 }
 
 /// As `godwit ... | head -1` has it after the first line.
-fn into_nowhere(socket: &std::path::Path, arguments: &[&str]) -> Run {
+pub(crate) fn into_nowhere(socket: &std::path::Path, arguments: &[&str]) -> Run {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     finish(

@@ -114,32 +114,32 @@ fn that_a_pair_of_libvirts_own_loses_frames_is_a_hint() {
     });
 }
 
-/// Of the same destination, not limited, and large enough to tell something; the newest.
+/// Of the same destination, not limited, and large enough to tell something.
 #[test]
 fn the_newest_transfer_there_tells_how_fast_the_next_may_be() {
-    let two = Two::new();
-    two.live(async |alpha, beta| {
-        let known = async |limit: Option<u64>| {
-            let desk = MigrationDesk(alpha.coordinator.clone());
-            let asked = api::PlanMigrationRequest {
-                guest: "web-1".into(),
-                destination: "beta".into(),
-                transfer: Some(api::TransferOptions {
-                    bandwidth_mib_per_second: limit,
+    for (sent, rate, elapsed_ms, told) in [
+        (1 << 30, 4 << 20, 7, Some(4 << 20)),
+        (1 << 30, 0, 2000, Some(1 << 29)),
+        (1 << 10, 9 << 20, 7, None),
+    ] {
+        let two = Two::new();
+        two.live(async |alpha, beta| {
+            let known = async |limit: Option<u64>| {
+                let desk = MigrationDesk(alpha.coordinator.clone());
+                let asked = api::PlanMigrationRequest {
+                    guest: "web-1".into(),
+                    destination: "beta".into(),
+                    transfer: Some(api::TransferOptions {
+                        bandwidth_mib_per_second: limit,
+                        ..Default::default()
+                    }),
                     ..Default::default()
-                }),
-                ..Default::default()
+                };
+                alpha.world.set(|knobs| knobs.carried = None);
+                desk.plan_migration(Request::new(asked)).await.unwrap();
+                alpha.world.knobs().carried.clone()
             };
-            alpha.world.set(|knobs| knobs.carried = None);
-            desk.plan_migration(Request::new(asked)).await.unwrap();
-            alpha.world.knobs().carried.clone()
-        };
-        assert_eq!(known(None).await, None);
-        for (sent, rate, elapsed_ms, told) in [
-            (1 << 30, 4 << 20, 7, 4 << 20),
-            (1 << 10, 9 << 20, 7, 4 << 20),
-            (1 << 30, 0, 2000, 1 << 29),
-        ] {
+            assert_eq!(known(None).await, None);
             let figures = Figures {
                 memory_processed: sent,
                 rate,
@@ -151,12 +151,12 @@ fn the_newest_transfer_there_tells_how_fast_the_next_may_be() {
             assert!(alpha.ended(&id).await.ended);
             // It is at alpha again, without a word of how it came.
             beta.world.sees(facts::WEB, Sighting::Absent);
-            let carried = known(None).await.unwrap();
-            assert_eq!(carried.rate, told, "{figures:?}");
+            let carried = known(None).await;
+            assert_eq!(carried.as_ref().map(|carried| carried.rate), told, "{figures:?}");
             let because = "so fast was the newest transfer to beta, that of `web-1`";
-            assert_eq!(carried.because, because);
+            assert!(carried.is_none_or(|carried| carried.because == because));
             // What limits it is what it is judged by.
             assert_eq!(known(Some(100)).await, None);
-        }
-    });
+        });
+    }
 }
