@@ -7,7 +7,7 @@ use clap::Args;
 /// Where it answers.
 #[derive(Debug, Args)]
 pub(crate) struct Reflect {
-    /// The address and the UDP port that guests ask, as 10.77.0.9:7007 or [fd00::9]:7007
+    /// The address and the UDP port that guests ask, as 10.77.0.9:7007; an address of IPv6 in brackets
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) listen: SocketAddr,
 }
