@@ -67,6 +67,17 @@ pub fn status(code: Code, failure: &Failure, about: About, retry: Option<Duratio
     Status::with_details(code, message, whole.encode_to_vec().into())
 }
 
+/// Whether the same question may have an answer soon: nobody answered, or the door alone (the words are those of `godwit_server`, which
+/// has `DEADLINE` in common with what is behind it). What the service itself says is an answer, also of what may pass.
+pub fn is_passing(status: &Status) -> bool {
+    let code = matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled
+    );
+    let of_its_door = |failure: Failure| matches!(&*failure.reason, "UNAVAILABLE" | "DEADLINE" | "INTERNAL");
+    code && failure(status).is_none_or(of_its_door)
+}
+
 /// The failure that a status carries, if it is one of Godwit's: also as daemons before this form sent it, bare.
 pub fn failure(status: &Status) -> Option<Failure> {
     let bytes = status.details();
@@ -139,6 +150,35 @@ mod tests {
             message: "host beta has no free VF in pool `blue`".into(),
             causes: vec!["all 7 are held".into()],
             hint: "on beta: free a VF".into(),
+        }
+    }
+
+    #[test]
+    fn what_nobody_answered_may_pass_and_what_a_service_said_is_an_answer() {
+        let said = |code, reason: &str| {
+            let failure = Failure {
+                reason: reason.into(),
+                ..no_free_vf()
+            };
+            is_passing(&status(code, &failure, About::new(), None))
+        };
+        for code in [
+            Code::Unavailable,
+            Code::DeadlineExceeded,
+            Code::Unknown,
+            Code::Cancelled,
+        ] {
+            assert!(is_passing(&Status::new(code, "connection refused")), "{code:?}");
+            assert!(
+                !said(code, "HOST_UNREACHABLE") && !said(code, "LIBVIRT"),
+                "{code:?}"
+            );
+        }
+        assert!(said(Code::Unavailable, "UNAVAILABLE") && said(Code::DeadlineExceeded, "DEADLINE"));
+        assert!(said(Code::Unknown, "INTERNAL"));
+        for code in [Code::FailedPrecondition, Code::NotFound, Code::Unimplemented] {
+            assert!(!is_passing(&Status::new(code, "no")), "{code:?}");
+            assert!(!said(code, "UNAVAILABLE"), "{code:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use godwit_api::{
         PlanRequest, PlanResponse, Sighting as WireSighting, UnreserveRequest,
         peer_service_client::PeerServiceClient,
     },
-    v1 as api,
+    status, v1 as api,
 };
 use godwit_coordinator::{retry::Policy, words};
 use godwit_migration::{
@@ -317,22 +317,11 @@ impl Peers {
                 Err(_) => Err(Status::deadline_exceeded("no answer")),
             }
         };
-        let answer = Policy::NEAR.retry(within, is_passing, attempt).await;
+        let answer = Policy::NEAR.retry(within, status::is_passing, attempt).await;
         answer
             .map(tonic::Response::into_inner)
             .map_err(|status| told(&peer.name, &status))
     }
-}
-
-/// Nobody answered, or its door alone. What its services say is an answer, also of what may pass: who asked for the move hears it at once.
-fn is_passing(status: &Status) -> bool {
-    let code = matches!(
-        status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled
-    );
-    let of_its_door =
-        |failure: api::Failure| matches!(&*failure.reason, "UNAVAILABLE" | "DEADLINE" | "INTERNAL");
-    code && godwit_api::status::failure(status).is_none_or(of_its_door)
 }
 
 /// The peer's own words if it refused, or that it cannot be reached.
@@ -343,10 +332,10 @@ fn told(host: &str, status: &Status) -> Cause {
             "upgrade godwitd on {host}; `godwit hosts` shows the version of each host"
         ));
     }
-    if let Some(failure) = godwit_api::status::failure(status) {
+    if let Some(failure) = status::failure(status) {
         return said_by(host, words::cause_of(failure));
     }
-    if is_passing(status) {
+    if status::is_passing(status) {
         let detail = status.message().to_owned();
         return refused(HostRefusal::Unreachable {
             host: host.into(),

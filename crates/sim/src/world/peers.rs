@@ -8,13 +8,13 @@ use godwit_api::{
         PlanRequest, PlanResponse, Sighting as WireSighting, UnreserveRequest,
         peer_service_server::PeerService,
     },
-    v1 as api,
+    status, v1 as api,
 };
 use godwit_coordinator::{Caller, Job, PeerDesk, retry::Policy, words};
 use godwit_migration::{
     Brief, Cause, DestinationView, HostRefusal, MacAddress, PciAddress, Refusal, Sighting,
 };
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::{PretendWorld, cause};
 use crate::{ills::Ill, stopwatch::What};
@@ -151,7 +151,7 @@ impl PretendWorld {
                 Err(_) => Err(Status::deadline_exceeded("no answer")),
             }
         };
-        let answer = Policy::NEAR.retry(within, is_passing, attempt).await;
+        let answer = Policy::NEAR.retry(within, status::is_passing, attempt).await;
         answer
             .map(Response::into_inner)
             .map_err(|status| told(brief.peer(), &status))
@@ -193,21 +193,12 @@ impl PretendWorld {
     }
 }
 
-/// Nobody answered: what the other host says is an answer.
-fn is_passing(status: &Status) -> bool {
-    let code = matches!(
-        status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled
-    );
-    code && godwit_api::status::failure(status).is_none()
-}
-
 /// The peer's own words if it refused, or that it cannot be reached.
 fn told(host: &str, status: &Status) -> Cause {
-    if let Some(failure) = godwit_api::status::failure(status) {
+    if let Some(failure) = status::failure(status) {
         return words::cause_of(failure);
     }
-    if !is_passing(status) {
+    if !status::is_passing(status) {
         return cause("PEER_REFUSED", format!("{host} refused: {}", status.message()));
     }
     let refusal = Refusal::Host(HostRefusal::Unreachable {
