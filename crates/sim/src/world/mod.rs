@@ -14,6 +14,8 @@ mod keeping;
 mod leaving;
 mod locate;
 mod measure;
+#[cfg(test)]
+mod moving;
 mod order;
 mod peers;
 mod reach;

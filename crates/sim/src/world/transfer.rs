@@ -180,58 +180,19 @@ async fn drive(shared: Arc<Shared>, guest: GuestId, number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use godwit_api::v1::{
-        self as api, CreateMigrationRequest, GetMigrationRequest, Moved, Phase,
-        migration_service_server::MigrationService,
-    };
-    use godwit_coordinator::MigrationDesk;
-    use tonic::Request;
+    use godwit_api::v1::{Moved, Phase};
 
     use super::*;
     use crate::{
         Layout,
-        cluster::{Cluster, Journals},
-        faults::{Fault, Kind},
         model::{Domain, Fate},
-        pace::Pace,
+        world::moving::{ALPHA, BETA, Moving},
     };
 
-    /// The record of the source, once it is so.
-    async fn record(cluster: &Cluster, id: &str, so: impl Fn(&api::Migration) -> bool) -> api::Migration {
-        let desk = MigrationDesk(cluster.shared.seat(0).clone().unwrap().coordinator);
-        let mut last = api::Migration::default();
-        for _ in 0..10_000 {
-            let request = Request::new(GetMigrationRequest { id: id.into() });
-            let found = desk.get_migration(request).await.unwrap().into_inner();
-            last = found.migration.unwrap();
-            if so(&last) {
-                return last;
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        panic!("it does not come so far: {last:?}");
-    }
-
-    /// Post-copy breaks: the guest stands still on both hosts, nothing is undone, and the record waits for a person. The id.
-    async fn torn() -> (Arc<Cluster>, String) {
-        let mut model = Layout::new(2, 1).build();
-        model.knobs.set(Fault::new(
-            godwit_migration::Phase::Transfer,
-            Kind::Fate(Fate::Torn),
-        ));
-        let (cluster, _orders) = Cluster::new(model, Pace::Speed(1.0), &Journals::InMemory, true).unwrap();
-        for host in 0..2 {
-            cluster.start(host).await.unwrap();
-        }
-        let desk = MigrationDesk(cluster.shared.seat(0).clone().unwrap().coordinator);
-        let request = CreateMigrationRequest {
-            guest: "web-1".into(),
-            destination: "beta".into(),
-            ..CreateMigrationRequest::default()
-        };
-        let begun = desk.create_migration(Request::new(request)).await.unwrap();
-        let id = begun.into_inner().migration.unwrap().id;
-        let rests = record(&cluster, &id, |record| record.needs_person).await;
+    /// Post-copy breaks: the guest stands still on both hosts, nothing is undone, and the record waits for a person.
+    async fn torn() -> Moving {
+        let moving = Moving::begin(Layout::new(2, 1), 0, Fate::Torn).await;
+        let rests = moving.record(|record| record.needs_person).await;
         assert_eq!((rests.phase(), rests.moved()), (Phase::Locate, Moved::Unknown));
         let failure = rests.failure.unwrap();
         assert_eq!(failure.reason, "GUEST_NOT_LOCATED");
@@ -239,38 +200,37 @@ mod tests {
         assert!(seen.contains("split on alpha, split on beta"), "{seen}");
         // However long that is: neither half runs again by itself.
         tokio::time::sleep(Duration::from_secs(3600)).await;
-        {
-            let model = cluster.shared.model();
-            let at = |host| model.body(0, host).map(|body| body.domain);
-            assert_eq!((at(0), at(1)), (Some(Domain::Torn), Some(Domain::Torn)));
-        }
-        (cluster, id)
+        let torn = Some(Domain::Torn);
+        assert_eq!((moving.domain(ALPHA), moving.domain(BETA)), (torn, torn));
+        moving
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_post_copy_that_broke_waits_for_a_person_and_goes_on_when_it_is_resumed() {
-        let (cluster, id) = torn().await;
-        cluster
+        let moving = torn().await;
+        moving
+            .cluster
             .shared
             .deed(0, "post-copy is resumed", |model| model.resume_post_copy(0));
-        let ended = record(&cluster, &id, |record| record.ended).await;
+        let ended = moving.record(|record| record.ended).await;
         assert_eq!(ended.moved(), Moved::Yes);
-        assert_eq!(cluster.shared.model().running_on(0), [1]);
-        assert_eq!(cluster.shared.model().wrong, [""; 0]);
-        cluster.stop();
+        assert_eq!(moving.model().running_on(0), [1]);
+        assert_eq!(moving.model().wrong, [""; 0]);
+        moving.cluster.stop();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_post_copy_whose_destination_lost_its_half_ends_with_the_guest_gone() {
-        let (cluster, id) = torn().await;
-        cluster
+        let moving = torn().await;
+        moving
+            .cluster
             .shared
             .deed(0, "beta loses its half", |model| model.lose_half(0));
-        let ended = record(&cluster, &id, |record| record.ended).await;
+        let ended = moving.record(|record| record.ended).await;
         assert_eq!(ended.moved(), Moved::Gone);
-        let left = cluster.shared.model().body(0, 0).map(|body| body.domain);
+        let left = moving.domain(ALPHA);
         assert_eq!(left, Some(Domain::Torn), "nothing of it runs on the source");
-        assert_eq!(cluster.shared.model().wrong, [""; 0]);
-        cluster.stop();
+        assert_eq!(moving.model().wrong, [""; 0]);
+        moving.cluster.stop();
     }
 }

@@ -1,34 +1,20 @@
 //! Moves of a guest that stands still for seconds, and what goes wrong meanwhile.
 
-use godwit_api::v1::{
-    self as api, CreateMigrationRequest, GetMigrationRequest, Moved,
-    migration_service_server::MigrationService,
-};
-use godwit_coordinator::MigrationDesk;
-use tokio::{sync::mpsc, time::sleep};
-use tonic::Request;
+use godwit_api::v1::{self as api, Moved};
+use tokio::time::sleep;
 
 use super::*;
 use crate::{
     Layout,
-    cluster::{Cluster, Journals, cancel},
-    faults::{Fault, Kind},
-    model::{Fate, Model},
-    pace::Pace,
-    world::Order,
+    cluster::cancel,
+    model::Fate,
+    world::moving::{ALPHA, BETA, Moving},
 };
 
-const ALPHA: HostId = 0;
-const BETA: HostId = 1;
 /// The guest whose taps the emulator reads, and the one of the kernel's.
 const GUESTS: [GuestId; 2] = [0, 2];
 
-struct Story {
-    cluster: Arc<Cluster>,
-    guest: GuestId,
-    id: String,
-    _orders: mpsc::UnboundedReceiver<Order>,
-}
+struct Story(Moving);
 
 /// What became of it: the record's word, and the world's.
 #[derive(Debug)]
@@ -40,62 +26,16 @@ struct End {
 }
 
 impl Story {
-    /// A guest of alpha stands still, on its way to beta, and will for four seconds.
     async fn begin(guest: GuestId) -> Story {
         let layout = Layout {
             extras: false,
             ..Layout::new(2, 3)
         };
-        let mut model = layout.build();
-        model
-            .knobs
-            .set(Fault::new(Phase::Transfer, Kind::Fate(Fate::Slow)));
-        let (cluster, orders) = Cluster::new(model, Pace::Speed(1.0), &Journals::InMemory, true).unwrap();
-        for host in [ALPHA, BETA] {
-            cluster.start(host).await.unwrap();
-        }
-        let name = cluster.shared.model().guests[guest].id.name.clone();
-        let request = CreateMigrationRequest {
-            guest: name,
-            destination: "beta".into(),
-            ..CreateMigrationRequest::default()
-        };
-        let alpha = cluster.shared.seat(ALPHA).clone().unwrap();
-        let answer = MigrationDesk(alpha.coordinator)
-            .create_migration(Request::new(request))
-            .await;
-        let story = Story {
-            id: answer.unwrap().into_inner().migration.unwrap().id,
-            cluster,
-            guest,
-            _orders: orders,
-        };
-        while story.domain(ALPHA) != Some(Domain::Paused) {
-            sleep(Duration::from_millis(20)).await;
-        }
-        story
-    }
-
-    fn model(&self) -> std::sync::MutexGuard<'_, Model> {
-        self.cluster.shared.model()
-    }
-
-    fn domain(&self, at: HostId) -> Option<Domain> {
-        self.model().body(self.guest, at).map(|body| body.domain)
+        Story(Moving::paused(layout, guest).await)
     }
 
     async fn end(self) -> End {
-        let alpha = self.cluster.shared.seat(ALPHA).clone().unwrap();
-        let desk = MigrationDesk(alpha.coordinator);
-        let record = loop {
-            sleep(Duration::from_secs(1)).await;
-            let request = GetMigrationRequest { id: self.id.clone() };
-            let answer = desk.get_migration(Request::new(request)).await.unwrap();
-            let record = answer.into_inner().migration.unwrap();
-            if record.ended {
-                break record;
-            }
-        };
+        let record = self.record(|record| record.ended).await;
         let mut model = self.model();
         model.flow(self.guest);
         assert_eq!(model.wrong, [""; 0]);
@@ -109,6 +49,14 @@ impl Story {
         drop(model);
         self.cluster.stop();
         end
+    }
+}
+
+impl std::ops::Deref for Story {
+    type Target = Moving;
+
+    fn deref(&self) -> &Moving {
+        &self.0
     }
 }
 
