@@ -11,7 +11,7 @@ use godwit_migration::{
 };
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
+    sync::{OnceCell, Semaphore},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -109,27 +109,23 @@ impl RealWorld {
         look.await.map_err(|error| error.to_string())
     }
 
-    /// Each by itself: one whose storage does not answer hides no other.
+    /// Each by itself: one whose storage does not answer hides no other. libvirt is asked for its storage pools once, if one is to be made.
     async fn disks(&self, needs: &Needs) -> Vec<Fact<PlaceSeen>> {
+        let pools = OnceCell::new();
+        let folders = || in_time(async { self.libvirt.pool_folders().await.map_err(told) });
+        let pools = &pools;
         let looks = needs.disks.iter().map(async |disk| {
             let (machine, path) = (self.practice.machine.clone(), disk.path.clone());
             let look = self.practice.places.look(&disk.path, move || machine.disk(&path));
             Ok(match look.await?? {
                 PlaceSeen::Missing { free, .. } if disk.copied => PlaceSeen::Missing {
                     free,
-                    pool: in_time(self.makes(&disk.path)).await.ok(),
+                    pool: makes(&disk.path, pools.get_or_init(folders).await),
                 },
                 seen => seen,
             })
         });
         join_all(looks).await
-    }
-
-    /// libvirt would make that file for a disk that is copied.
-    async fn makes(&self, path: &str) -> Fact<bool> {
-        let (folder, _) = path.rsplit_once('/').ok_or("it is on the network")?;
-        let folders = self.libvirt.pool_folders().await.map_err(told)?;
-        Ok(folders.iter().any(|pool| pool.trim_end_matches('/') == folder))
     }
 
     async fn machine_fits(&self, needs: &Needs) -> Fact<Fit> {
@@ -185,11 +181,33 @@ async fn listen((first, last): (u16, u16)) -> Option<u16> {
     None
 }
 
+/// libvirt would make that file: an active storage pool has its directory. None: not known, or it is no file of a directory.
+fn makes(path: &str, pools: &Fact<Vec<String>>) -> Option<bool> {
+    let (folder, _) = path.rsplit_once('/')?;
+    let pools = pools.as_ref().ok()?;
+    Some(pools.iter().any(|pool| pool.trim_end_matches('/') == folder))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn a_file_is_made_where_a_pool_has_its_directory_and_nowhere_else() {
+        let pools = Ok(vec!["/var/lib/images/".to_owned(), "/".to_owned()]);
+        for (path, made) in [
+            ("/var/lib/images/a.raw", Some(true)),
+            ("/a.raw", Some(true)),
+            ("/var/lib/images/deeper/a.raw", Some(false)),
+            ("/var/lib/images2/a.raw", Some(false)),
+            ("pool", None),
+        ] {
+            assert_eq!(makes(path, &pools), made, "{path}");
+        }
+        assert_eq!(makes("/a.raw", &Err("no answer".into())), None);
+    }
 
     #[tokio::test]
     async fn somebody_listens_at_a_port_of_the_range_and_lets_callers_go() {
