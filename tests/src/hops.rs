@@ -30,26 +30,15 @@ pub struct Hops<'a> {
     place: &'a Place,
     guest: Guest,
     outer: Child,
-    /// Processes on the hosts.
+    /// Processes on the hosts that have not been ended.
     hosts: HashMap<Host, String>,
-    /// The process in the guest.
-    inner: String,
+    /// The one in the guest.
+    inner: Option<String>,
 }
 
 impl<'a> Hops<'a> {
     /// Begins, with the guest on that host.
     pub fn begin(place: &'a Place, probe: &Path, (guest, on): (Guest, Host)) -> Result<Hops<'a>> {
-        let mut hosts = HashMap::new();
-        let binary = fs::read(probe)?;
-        for host in Host::ALL {
-            // One that still runs cannot be written over.
-            let bring = format!("rm -f {PROBE} && cat >{PROBE} && chmod 700 {PROBE}");
-            ssh::run_with(place, host, &bring, &binary)?;
-            let line = begin_line(PROBE, HOSTS);
-            hosts.insert(host, ssh::output(place, host, &line)?.trim().to_owned());
-        }
-        let answer = guest.shell(place, on, &begin_line("godwit-probe", GUESTS))?;
-        ensure!(answer.status == 0, "hops in the guest: {}", answer.text);
         let mut outer = command::command("ip", ["netns", "exec", &place.namespace()]);
         outer
             .arg(probe)
@@ -57,25 +46,32 @@ impl<'a> Hops<'a> {
         outer.arg("--out").arg(outer_file(place));
         let errors = File::create(place.run().join("hops.log"))?;
         let outer = outer.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        Ok(Hops {
+        // What is begun from here on is ended with it.
+        let mut hops = Hops {
             place,
             guest,
             outer: outer.spawn().context("cannot run the prober")?,
-            hosts,
-            inner: answer.text.trim().to_owned(),
-        })
+            hosts: HashMap::new(),
+            inner: None,
+        };
+        let binary = fs::read(probe)?;
+        for host in Host::ALL {
+            // One that still runs cannot be written over.
+            let bring = format!("rm -f {PROBE} && cat >{PROBE} && chmod 700 {PROBE}");
+            ssh::run_with(place, host, &bring, &binary)?;
+            let process = ssh::output(place, host, &begin_line(PROBE, HOSTS))?;
+            hops.hosts.insert(host, process.trim().to_owned());
+        }
+        let answer = guest.shell(place, on, &begin_line("godwit-probe", GUESTS))?;
+        ensure!(answer.status == 0, "hops in the guest: {}", answer.text);
+        hops.inner = Some(answer.text.trim().to_owned());
+        Ok(hops)
     }
 
     /// Ends it: one sentence for each of these.
     pub fn of(mut self, lost: &[Lost]) -> Result<Vec<String>> {
-        let _ = self.outer.kill();
-        self.outer.wait()?;
+        self.end()?;
         let on = self.guest.locate(self.place)?.context("the guest runs nowhere")?;
-        self.guest
-            .shell(self.place, on, &format!("kill {}", self.inner))?;
-        for (host, process) in &self.hosts {
-            ssh::run(self.place, *host, &format!("kill {process}"))?;
-        }
         let lost = &lost[..lost.len().min(MOST)];
         if lost.is_empty() {
             return Ok(Vec::new());
@@ -92,10 +88,26 @@ impl<'a> Hops<'a> {
     }
 }
 
+impl Hops<'_> {
+    /// Each process by its id, once: another may have that later.
+    fn end(&mut self) -> Result<()> {
+        let _ = self.outer.kill();
+        self.outer.wait()?;
+        for (host, process) in std::mem::take(&mut self.hosts) {
+            ssh::run(self.place, host, &format!("kill {process}"))?;
+        }
+        if let Some(process) = self.inner.take() {
+            let on = self.guest.locate(self.place)?.context("the guest runs nowhere")?;
+            self.guest.shell(self.place, on, &format!("kill {process}"))?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Hops<'_> {
     fn drop(&mut self) {
-        let _ = self.outer.kill();
-        let _ = self.outer.wait();
+        // One that was left would write into the next one's file; it ends by itself, later.
+        let _ = self.end();
     }
 }
 
