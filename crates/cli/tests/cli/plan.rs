@@ -12,9 +12,9 @@ fn candidate(vf: &str, fits: bool, reasons: &[&str]) -> VfCandidate {
     VfCandidate {
         vf: vf.into(),
         pf: "pf0".into(),
+        free: Some(fits),
         fits,
         reasons: reasons.iter().map(|reason| (*reason).into()).collect(),
-        free: None,
     }
 }
 
@@ -72,7 +72,7 @@ fn as_text_and_as_json() {
     );
     assert_eq!((json.code, json.err.as_str(), json.json().len()), (0, "", 1));
     insta::assert_snapshot!(json.out, @r#"
-    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","fits":false,"reasons":["guest `db-1` has it"]}]}],"keep":{"mode":null,"nics":[]},"networks":[],"findings":[],"not_checked":[],"estimate":[],"versions":{"source":null,"destination":null}}
+    {"guest":"web-1","source":"alpha","destination":"beta","policy":"require","moves":true,"pairs":[{"mac":"52:54:00:00:00:01","pool":"blue","vf":"0000:01:10.2","candidates":[{"vf":"0000:01:10.2","pf":"pf0","free":true,"fits":true,"reasons":["on NUMA node 1, with the guest's memory","2 of 3 VFs of pf0 are free"]},{"vf":"0000:01:10.4","pf":"pf0","free":true,"fits":true,"reasons":["pf0 has no link"]},{"vf":"0000:01:10.0","pf":"pf0","free":false,"fits":false,"reasons":["guest `db-1` has it"]}]}],"keep":{"mode":null,"nics":[]},"networks":[],"findings":[],"not_checked":[],"estimate":[],"versions":{"source":null,"destination":null}}
     "#);
     assert_eq!(
         daemon.asked(),

@@ -92,6 +92,7 @@ struct Pair<'a> {
 struct Candidate<'a> {
     vf: &'a str,
     pf: &'a str,
+    free: Option<bool>,
     fits: bool,
     reasons: &'a [String],
 }
@@ -171,6 +172,7 @@ fn candidate(candidate: &VfCandidate) -> Candidate<'_> {
     Candidate {
         vf: &candidate.vf,
         pf: &candidate.pf,
+        free: candidate.free,
         fits: candidate.fits,
         reasons: &candidate.reasons,
     }
