@@ -349,10 +349,27 @@ fn whatever_a_reflector_says_no_more_is_lost_than_was() {
             assert!(part.answered + part.lost <= part.sent, "{part:?}");
         }
         it.told();
-        // Of what was never asked nothing is learnt.
-        let before = it.record.parts(ms(it.at));
-        let lie = it.reflect(u64::MAX);
+    }
+}
+
+/// An answer to what was not asked yet would tell of those that were, and is a lie.
+#[test]
+fn of_what_was_never_asked_nothing_is_learnt() {
+    let mut it = Reflected::new();
+    it.run(5, |_| true, |_| true);
+    let lost = it.send();
+    it.at += 1500;
+    let before = it.record.parts(ms(it.at));
+    assert_eq!((before[0].lost, before[0].lost_there), (1, 0));
+    for further in [1, 5] {
+        let lie = it.reflect(lost + further);
+        assert_eq!(lie.tells(lost), Some(false));
         it.hear(&lie);
         assert_eq!(it.record.parts(ms(it.at)), before);
     }
+    // As soon as it was asked it is none.
+    let next = it.send();
+    let answer = it.reflect(next);
+    it.hear(&answer);
+    assert_eq!(it.told(), [(7, 1, 1, 0, 0)]);
 }
