@@ -86,10 +86,15 @@ impl Watcher {
 
     /// What is there now. After [`Next::Nothing`], [`Watcher::ready`] waits.
     pub(crate) fn next(&mut self) -> io::Result<Next> {
+        let interface = self.address.ifindex();
         loop {
-            let taken = self.socket.try_io(tokio::io::Interest::READABLE, |socket| {
-                take(socket, self.address.ifindex(), &mut self.buffer).map_err(io::Error::from)
-            });
+            // The kernel is asked itself: of what came just now the runtime need not have heard, and then says that nothing is there.
+            let mut taken = take(self.socket.get_ref(), interface, &mut self.buffer).map_err(io::Error::from);
+            if matches!(&taken, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                taken = self.socket.try_io(tokio::io::Interest::READABLE, |socket| {
+                    take(socket, interface, &mut self.buffer).map_err(io::Error::from)
+                });
+            }
             return match taken {
                 Ok(Some(frame)) => Ok(Next::Frame(frame)),
                 // Before the socket was bound it saw every interface.

@@ -13,7 +13,7 @@ use godwit_api::peer::v1::{KeepRequest, KeptFrame, KeptFrames, keep_service_clie
 use tokio::time::sleep;
 use tonic::Code;
 
-use self::place::{GUEST, MAC, MIGRATION, Place, in_a_network};
+use self::place::{GUEST, MAC, MIGRATION, Place, in_a_network, until};
 use super::*;
 use crate::libvirt::{Event, Lifecycle, Resumed, Suspended};
 
@@ -41,27 +41,33 @@ async fn moved(emulated: bool, pause_ms: u64) {
     source.say("run");
     destination.say(if emulated { "hold" } else { "stop" });
     let keeper = place.keeper(emulated);
-    let sender = place.send_to("vnet0");
-    pass(300).await;
+    let sender = place.send();
+    source.gets(50).await;
     source.say(if emulated { "hold" } else { "stop" });
     pass(20).await;
     place.events.send(suspended()).unwrap();
+    let stopped = sender.sent();
     pass(pause_ms).await;
+    sender.more(40).await;
+    let in_pause = sender.sent() - stopped;
     destination.say("run");
-    pass(200).await;
+    destination.gets(5).await;
+    // By now it is seen to run.
+    let ran = sender.sent();
+    until(|| destination.got().last() > Some(&(ran + 10))).await;
     let sent = sender.end().await;
     let kept = keeper.end(true).await;
-    pass(100).await;
-    let (before, after) = (source.got(), destination.got());
-    let all: BTreeSet<u32> = before.iter().chain(&after).copied().collect();
+    let all = || -> BTreeSet<u32> { source.got().into_iter().chain(destination.got()).collect() };
+    until(|| all().len() == sent as usize).await;
+    let (before, after, all) = (source.got(), destination.got(), all());
     assert_eq!(all, BTreeSet::from_iter(0..sent), "{kept:?}");
-    assert!(
-        after.is_sorted() && after.len() as u64 >= pause_ms / 10,
-        "{after:?}"
-    );
+    assert!(after.is_sorted() && after.len() >= in_pause as usize, "{after:?}");
     // An emulator's last frame may come twice; this host saw whether it waited.
     let twice = before.len() + after.len() - all.len();
-    assert!(twice <= usize::from(emulated), "{twice} came twice");
+    assert!(
+        twice <= usize::from(emulated),
+        "{twice} came twice, {kept:?}: {before:?} and {after:?}"
+    );
     assert_eq!(
         (
             kept.frames,
@@ -72,10 +78,10 @@ async fn moved(emulated: bool, pause_ms: u64) {
         ),
         (after.len() as u64, after.len() as u64, 0, 0, None)
     );
-    // Those of the pause were there before the guest ran; the others are stragglers.
-    assert!(kept.frames - kept.late >= pause_ms / 10, "{kept:?}");
+    // Those of the pause were there before the guest ran; the others are stragglers. A busy machine has more of these.
+    assert!(kept.frames - kept.late >= u64::from(in_pause) / 4, "{kept:?}");
     assert!(
-        kept.late > 0 && u64::from(kept.longest_ms) >= pause_ms,
+        kept.late > 0 && u64::from(kept.longest_ms) >= pause_ms / 2,
         "{kept:?}"
     );
 }
@@ -108,29 +114,24 @@ fn a_guest_that_goes_on_at_the_source_finds_all_there_and_nothing_twice() {
             place.wire();
             source.say("run");
             let keeper = place.keeper(true);
-            let sender = place.send_to("vnet0");
-            pass(200).await;
-            let before = source.got().len() as u64;
+            let sender = place.send();
+            source.gets(50).await;
             source.say("hold");
+            let before = source.got().len() as u64;
             place.events.send(suspended()).unwrap();
             pass(300).await;
+            sender.more(40).await;
             drop(destination);
             source.say("run");
             place
                 .events
                 .send(change(Lifecycle::Resumed(Resumed::Migrated)))
                 .unwrap();
-            let resumed = source.got().len();
-            for _ in 0..100 {
-                pass(50).await;
-                // Many, so that a keeper that is told late on a busy machine still leaves some out.
-                if source.got().len() > resumed + 600 {
-                    break;
-                }
-            }
+            // Many, so that a keeper that is told late on a busy machine still leaves some out.
+            source.gets(source.got().len() + 600).await;
             let sent = sender.end().await;
             let kept = keeper.end(false).await;
-            pass(100).await;
+            source.gets(sent as usize).await;
             assert_eq!(source.got(), Vec::from_iter(0..sent), "{kept:?}");
             // What comes once it runs again is none of the pause.
             assert!(
@@ -148,13 +149,17 @@ fn what_had_no_room_in_the_taps_own_queue_does_not_come_to_a_guest_that_stays() 
     in_a_network(
         "keep::tests::what_had_no_room_in_the_taps_own_queue_does_not_come_to_a_guest_that_stays",
         async || {
+            // Nothing but the datagrams comes to a tap: what it has no room for is theirs.
+            let _ = std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
             let place = Place::new("beta").await;
             let (mut source, _destination) = (place.guest("vnet0"), place.guest("vnet1"));
             place.wire();
             source.say("run");
             let keeper = place.keeper(true);
             place.burst(0..10).await;
-            pass(100).await;
+            source.gets(10).await;
+            // By then it has been looked at while nothing waited.
+            pass(300).await;
             source.say("hold");
             place.events.send(suspended()).unwrap();
             place.burst(10..1610).await;
@@ -163,7 +168,12 @@ fn what_had_no_room_in_the_taps_own_queue_does_not_come_to_a_guest_that_stays() 
             source.say("run");
             pass(200).await;
             let kept = keeper.end(false).await;
-            let got = source.got();
+            // Behind all that the tap still had.
+            source.gets(500).await;
+            place.burst(1610..1611).await;
+            until(|| source.got().last() == Some(&1610)).await;
+            let mut got = source.got();
+            assert_eq!(got.pop(), Some(1610));
             assert!(got.is_sorted() && got.len() < 1610, "{}", got.len());
             let returned = got.len() as u64 - 10;
             let lost = 1600 - returned.max(kept.delivered + kept.no_room);
@@ -171,6 +181,36 @@ fn what_had_no_room_in_the_taps_own_queue_does_not_come_to_a_guest_that_stays() 
             // One may have been read before the stop was known, and was not taken then.
             let counted = kept.returned..=kept.returned + 1;
             assert!(counted.contains(&returned), "{returned}: {kept:?}");
+        },
+    );
+}
+
+/// What the tap has counted is held against what was seen: one that is seen later would be taken for one that the guest did not get.
+#[test]
+fn a_frame_is_seen_before_the_runtime_has_heard_of_it() {
+    in_a_network(
+        "keep::tests::a_frame_is_seen_before_the_runtime_has_heard_of_it",
+        async || {
+            let place = Place::new("beta").await;
+            let _guest = place.guest("vnet0");
+            place.wire();
+            // Nobody runs this one.
+            let idle = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let idle = idle.unwrap();
+            let within = idle.enter();
+            let mut watcher = socket::Watcher::open("vnet0").unwrap();
+            drop(within);
+            place.burst(1..2).await;
+            let mut seen = Vec::new();
+            while let socket::Next::Frame(frame) = watcher.next().unwrap() {
+                seen.push(frame.data);
+            }
+            // Its number is the last that it carries.
+            assert!(
+                seen.iter().any(|data| data.ends_with(&1_u32.to_be_bytes())),
+                "{seen:?}"
+            );
+            idle.shutdown_background();
         },
     );
 }
@@ -188,15 +228,18 @@ fn a_guest_whose_tap_has_gone_does_not_stay_whatever_is_said() {
             destination.say("hold");
             let keeper = place.keeper(true);
             place.burst(0..10).await;
-            pass(100).await;
+            source.gets(10).await;
+            pass(300).await;
+            let read = place.read_of("vnet0");
             source.say("hold");
             place.events.send(suspended()).unwrap();
             place.burst(10..110).await;
+            until(|| place.read_of("vnet0") > read).await;
             pass(100).await;
             drop(source);
             destination.say("run");
             let kept = keeper.end(false).await;
-            pass(100).await;
+            destination.gets(100).await;
             assert_eq!(destination.got(), Vec::from_iter(10..110), "{kept:?}");
             assert_eq!(
                 (kept.frames, kept.delivered, kept.returned, kept.lost),
@@ -364,11 +407,11 @@ fn without_a_destination_that_answers_the_move_goes_on_and_it_is_told() {
             place.wire();
             source.say("run");
             let keeper = place.keeper(true);
-            let sender = place.send_to("vnet0");
-            pass(200).await;
+            let sender = place.send();
+            source.gets(50).await;
             source.say("hold");
             place.events.send(suspended()).unwrap();
-            pass(100).await;
+            sender.more(50).await;
             sender.end().await;
             let kept = keeper.end(true).await;
             assert!(

@@ -6,7 +6,10 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -83,6 +86,14 @@ pub(crate) fn ip(words: &str) {
 pub(crate) fn run(program: &str, words: &str) {
     let status = Command::new(program).args(words.split(' ')).status();
     assert!(status.unwrap().success(), "{program} {words}");
+}
+
+/// Waits until it is so, twenty seconds at most: what is asserted then says what is missing.
+pub(super) async fn until(so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !so() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Nobody but the peer asks it for anything.
@@ -265,6 +276,12 @@ impl Place {
         }
     }
 
+    /// How many frames that tap's reader has read, whosever they are.
+    pub(super) fn read_of(&self, tap: &str) -> u64 {
+        let file = format!("/sys/class/net/{tap}/statistics/tx_packets");
+        std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
+    }
+
     pub(super) fn keeper(&self, emulated: bool) -> Keeper {
         self.patient_keeper(emulated, Duration::from_millis(100))
     }
@@ -288,20 +305,19 @@ impl Place {
     }
 
     /// Some 500 numbered datagrams a second.
-    pub(super) fn send_to(&self, _tap: &str) -> Sender {
-        let end = Arc::new(Mutex::new(false));
-        let told = Arc::clone(&end);
+    pub(super) fn send(&self) -> Sender {
+        let (end, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (told, count) = (Arc::clone(&end), Arc::clone(&sent));
         let work = std::thread::spawn(move || {
             let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
-            let mut sent: u32 = 0;
-            while !*told.lock().unwrap() {
-                socket.send_to(&sent.to_be_bytes(), "10.0.0.2:9999").unwrap();
-                sent += 1;
+            while !told.load(Ordering::SeqCst) {
+                let number = count.load(Ordering::SeqCst);
+                socket.send_to(&number.to_be_bytes(), "10.0.0.2:9999").unwrap();
+                count.store(number + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(2));
             }
-            sent
         });
-        Sender { end, work }
+        Sender { end, sent, work }
     }
 }
 
@@ -339,15 +355,28 @@ async fn coordinator(files: &TempDir) -> (Coordinator<Empty>, Arc<Notify>) {
 }
 
 pub(super) struct Sender {
-    end: Arc<Mutex<bool>>,
-    work: JoinHandle<u32>,
+    end: Arc<AtomicBool>,
+    sent: Arc<AtomicU32>,
+    work: JoinHandle<()>,
 }
 
 impl Sender {
+    /// How many were sent so far.
+    pub(super) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it has sent so many more.
+    pub(super) async fn more(&self, many: u32) {
+        let from = self.sent();
+        until(|| self.sent() >= from + many).await;
+    }
+
     /// How many were sent.
     pub(super) async fn end(self) -> u32 {
-        *self.end.lock().unwrap() = true;
-        task::spawn_blocking(|| self.work.join().unwrap()).await.unwrap()
+        self.end.store(true, Ordering::SeqCst);
+        task::spawn_blocking(|| self.work.join().unwrap()).await.unwrap();
+        self.sent.load(Ordering::SeqCst)
     }
 }
 
@@ -381,24 +410,34 @@ impl Guest {
             orders,
             told,
         };
-        guest.hear("ready");
+        guest.hear("ready", 0);
         guest
     }
 
     /// Whether it runs.
     pub(super) fn say(&mut self, order: &str) {
+        let before = self.told.lock().unwrap().len();
         self.orders.write_all(format!("{order}\n").as_bytes()).unwrap();
-        self.hear(&format!("mode {order}"));
+        self.hear(&format!("mode {order}"), before);
     }
 
-    fn hear(&self, line: &str) {
-        for _ in 0..1000 {
-            if self.told.lock().unwrap().iter().any(|told| told == line) {
+    /// Behind so many that it said before.
+    fn hear(&self, line: &str, before: usize) {
+        for _ in 0..4000 {
+            if self.told.lock().unwrap()[before..]
+                .iter()
+                .any(|told| told == line)
+            {
                 return;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("the guest did not say {line}");
+    }
+
+    /// Waits until it has got so many.
+    pub(super) async fn gets(&self, many: usize) {
+        until(|| self.got().len() >= many).await;
     }
 
     /// The numbers that it got, in their order.

@@ -20,6 +20,11 @@ fn assert_whole(before: &[u32], after: &[u32], sent: u32) {
     assert!(twice <= 1, "{twice} came twice");
 }
 
+/// Waits until the guest has got one that was sent later than that one.
+async fn comes_behind(guest: &Guest, number: u32) {
+    until(|| guest.got().iter().any(|got| *got > number)).await;
+}
+
 #[test]
 fn what_still_comes_to_the_source_follows_its_guest() {
     in_a_network(
@@ -33,8 +38,8 @@ async fn follows() {
     place.sends_by("fab");
     place.knows_the_source();
     let keeper = place.patient_keeper(true, Duration::from_secs(9));
-    let sender = place.send_to("vnet0");
-    pass(300).await;
+    let sender = place.send();
+    source.gets(50).await;
     source.say("hold");
     place.events.send(suspended()).unwrap();
     pass(200).await;
@@ -42,15 +47,15 @@ async fn follows() {
     destination.say("run");
     drop(source);
     let ending = tokio::spawn(keeper.end(true));
-    pass(300).await;
+    comes_behind(&destination, sender.sent() + 50).await;
     // Of no conversation that its guest had here: its bridge may have kept it from the guest.
     place.burst(1_000_000..1_000_010).await;
     pass(100).await;
     destination.say("announce");
-    pass(300).await;
+    comes_behind(&destination, sender.sent() + 50).await;
     let sent = sender.end().await;
     let kept = ending.await.unwrap();
-    pass(100).await;
+    until(|| destination.got().last() == Some(&(sent - 1))).await;
     let after = destination.got();
     assert_whole(&before, &after, sent);
     assert!(kept.stragglers > 5 && kept.not_kept.is_none(), "{kept:?}");
@@ -70,20 +75,20 @@ fn what_reaches_both_hosts_comes_once() {
             let keeper = place.patient_keeper(true, Duration::from_secs(9));
             // By then the destination looks on.
             pass(1000).await;
-            let sender = place.send_to("vnet0");
-            pass(300).await;
+            let sender = place.send();
+            source.gets(50).await;
             source.say("hold");
             place.events.send(suspended()).unwrap();
             pass(300).await;
             destination.say("run");
             drop(source);
             let ending = tokio::spawn(keeper.end(true));
-            pass(300).await;
+            comes_behind(&destination, sender.sent() + 50).await;
             destination.say("announce");
-            pass(100).await;
+            comes_behind(&destination, sender.sent() + 20).await;
             let sent = sender.end().await;
             let kept = ending.await.unwrap();
-            pass(100).await;
+            until(|| BTreeSet::from_iter(destination.got()).len() == sent as usize).await;
             let got = destination.got();
             let all: BTreeSet<u32> = got.iter().copied().collect();
             assert_eq!(all, BTreeSet::from_iter(0..sent), "{kept:?}");
