@@ -17,7 +17,7 @@ use crate::stage::{PATIENCE, Stage, refused};
 const RATE: u32 = 50;
 /// So many come twice at most where the traffic is switched: the guest takes what comes by either port then. One of the two is quicker, so
 /// some come behind later ones, as many as wait for an emulator whose main loop plugs a VF. In a guest without a pair nothing comes twice
-/// but one of the pause, and what comes behind later ones is what was between the hosts when the network moved.
+/// but two of the pause, and what comes behind later ones is what was between the hosts when the network moved.
 const SWITCHED: u64 = 8;
 /// Before and after, so that a loss near the edges is seen.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -338,7 +338,7 @@ fn comes_whole(stage: &Stage, guest: Guest, from: Host, address: &str) -> Result
     let kept = kept(stage, &moving.last.id, from)?;
     println!("  {guest} from {from}: {heard:?}, {kept:?}");
     all_came(&heard)?;
-    ensure!(code == 0 || heard.twice <= 1, "nothing was switched: {heard:?}");
+    ensure!(code == 0 || heard.twice <= 2, "nothing was switched: {heard:?}");
     // A host that is busy sees what its network brings a moment later than the guest's tap does.
     let unseen = u64::from(RATE / 10);
     ensure!(

@@ -68,10 +68,10 @@ impl Stage {
 }
 
 impl<F: AsRef<[u8]>> Leaving<F> {
-    /// So many frames may have been read from its tap and not taken by it (see `window.rs`); so many bytes are kept.
-    pub fn new(untaken: u64, room: usize) -> Leaving<F> {
+    /// An emulator reads its tap by so many queues, or the kernel does: 0 (see `window.rs`); so many bytes are kept.
+    pub fn new(queues: u64, room: usize) -> Leaving<F> {
         Leaving {
-            window: Window::new(untaken, room),
+            window: Window::new(queues, room),
             gone: false,
             stays: None,
             kept: Kept::default(),

@@ -7,7 +7,9 @@
 //!
 //! With one exception. An emulator whose guest stands still reads one more frame from each queue, finds that nobody takes it,
 //! keeps it, and reads no more (QEMU's `tap_send()` and `qemu_net_queue_send()`). That one was read, and the guest did
-//! not get it.
+//! not get it. And there may be one before it: while the emulator waits for the guest's processors to stop, its main loop goes on and
+//! the guest is called stopped already (`do_vm_stop()`, `pause_all_vcpus()`); what it read then it throws away once they have stopped, and
+//! reads another (`net_vm_change_state_handler()`). Whether there was such a one nobody can tell: the last of each queue may come twice.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +23,10 @@ const MOST_ENTRIES: usize = 65_536;
 /// One that waits for so long after it was seen is not being read.
 pub(crate) const STUCK: Duration = Duration::from_millis(5);
 
-/// Where no later frame tells whether the guest got the last one that was read: it may have come after the guest's stop
+/// Of each queue an emulator reads so many at most that the guest does not get.
+const UNTAKEN: u64 = 2;
+
+/// Where no later frame tells whether the guest got one that was read: it may have come after the guest's stop
 /// if it came within this time before that was heard of.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -44,8 +49,8 @@ struct Entry<F> {
 /// The newest frames on their way to one tap.
 #[derive(Debug)]
 pub(crate) struct Window<F> {
-    /// So many frames may have been read and not taken: the queues of an emulator's tap; 0 for the kernel's.
-    untaken: u64,
+    /// The queues of an emulator's tap; 0 for the kernel's.
+    queues: u64,
     /// Bytes.
     room: usize,
     held: usize,
@@ -84,10 +89,10 @@ pub(crate) struct Returned {
 }
 
 impl<F: AsRef<[u8]>> Window<F> {
-    /// So many frames may have been read and not taken: the queues of an emulator's tap; so many bytes are kept.
-    pub(crate) fn new(untaken: u64, room: usize) -> Window<F> {
+    /// An emulator reads the tap by so many queues, or the kernel does: 0; so many bytes are kept.
+    pub(crate) fn new(queues: u64, room: usize) -> Window<F> {
         Window {
-            untaken,
+            queues,
             room,
             held: 0,
             entries: VecDeque::new(),
@@ -174,17 +179,8 @@ impl<F: AsRef<[u8]>> Window<F> {
 
     /// Nothing more is counted: the tap is gone, or nobody waits any longer.
     pub(crate) fn close(&mut self) {
-        let Some(stop) = &mut self.stop else { return };
-        if stop.floor.is_none() {
-            let seen = self.gone + self.entries.len() as u64;
-            let waits = seen > self.read;
-            let late = self.read.checked_sub(self.gone + 1).is_some_and(|at| {
-                let last = usize::try_from(at).ok().and_then(|at| self.entries.get(at));
-                last.is_some_and(|entry| entry.at + HEARD_WITHIN >= stop.at)
-            });
-            let back = if waits || late { self.untaken } else { 0 };
-            stop.floor = Some(self.read.saturating_sub(back));
-        }
+        let waits = self.gone + self.entries.len() as u64 > self.read;
+        self.stand(waits);
     }
 
     /// The next frame that the guest did not get, and when it was seen.
@@ -216,19 +212,38 @@ impl<F: AsRef<[u8]>> Window<F> {
             .and_then(|read| usize::try_from(read).ok());
         let oldest = waiting.and_then(|waiting| self.entries.get(waiting));
         let stuck = oldest.is_some_and(|entry| entry.at + STUCK <= at);
-        let (read, untaken) = (self.read, self.untaken);
-        if let Some(stop) = &mut self.stop
-            && stop.floor.is_none()
-            && (stuck || untaken == 0)
-        {
-            stop.floor = Some(read.saturating_sub(untaken));
+        if stuck || self.queues == 0 {
+            self.stand(stuck);
         }
+    }
+
+    /// From here on the guest did not get them. Where one waits, an emulator has read one of each queue for nobody.
+    fn stand(&mut self, waits: bool) {
+        let Some(heard) = self.stop.as_ref().map(|stop| stop.at) else {
+            return;
+        };
+        let sure = if waits { self.queues } else { 0 };
+        let may = |back: &u64| {
+            let at = self.read_at(*back);
+            *back <= sure || at.is_some_and(|at| at + HEARD_WITHIN >= heard)
+        };
+        let back = (1..=UNTAKEN * self.queues).take_while(may).count() as u64;
+        let floor = self.read.saturating_sub(back);
+        if let Some(stop) = &mut self.stop {
+            stop.floor.get_or_insert(floor);
+        }
+    }
+
+    /// When the last was seen that was read, for 1; the one before it, for 2.
+    fn read_at(&self, back: u64) -> Option<Instant> {
+        let index = usize::try_from(self.read.checked_sub(self.gone + back)?).ok()?;
+        Some(self.entries.get(index)?.at)
     }
 
     /// The guest has them.
     fn forget(&mut self) {
         let keep = match self.stop {
-            None => self.read.saturating_sub(self.untaken),
+            None => self.read.saturating_sub(UNTAKEN * self.queues),
             Some(_) => return,
         };
         while self.gone < keep || self.entries.len() > MOST_ENTRIES {

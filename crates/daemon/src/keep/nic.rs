@@ -43,7 +43,7 @@ pub(super) async fn keep(
         Ok(opened) => opened,
         Err(error) => return Kept::not(format!("{}: {error}", interface.mac)),
     };
-    let untaken = match interface.emulated {
+    let queues = match interface.emulated {
         true => tap.queues() as u64,
         false => 0,
     };
@@ -51,7 +51,7 @@ pub(super) async fn keep(
     let mut one = One {
         interface,
         uplinks,
-        leaving: Leaving::new(untaken, settings.room),
+        leaving: Leaving::new(queues, settings.room),
         tap,
         watcher,
         link,

@@ -195,8 +195,8 @@ impl Model {
             flow.since = None;
         }
         let twice = flow.now.twice;
-        // The one that an emulator had read when the guest stopped, of which nobody can tell.
-        if twice > u64::from(emulated(guest)) {
+        // Those that an emulator had read when the guest stopped, of which nobody can tell.
+        if twice > 2 * u64::from(emulated(guest)) {
             let migration = &flow.now.migration;
             let wrong = format!("{twice} frames came to it twice in the transfer of {migration}");
             self.note(Some(guest), wrong);

@@ -1,5 +1,5 @@
 """Reads a tap as an emulator does: argv[1] is its name. Orders on the standard input, one word a line: `run`, `hold` (the guest
-stands still: one frame more is read and not taken), `stop` (nothing is read, as by the kernel), `announce` (the guest tells its
+stands still: one frame more is read and not taken), `throw` (the next one is thrown away, and then the guest stands still), `stop` (nothing is read, as by the kernel), `announce` (the guest tells its
 network where it is), `quiet` (it runs, and says nothing until it is to `tell`). Says `ready`, and the number of each frame that the guest
 got; of those it was quiet about also when, and how long after they were sent."""
 import fcntl
@@ -42,7 +42,7 @@ def tell():
 
 
 while True:
-    reads = mode in ("run", "quiet") or (mode == "hold" and held is None)
+    reads = mode in ("run", "quiet", "throw") or (mode == "hold" and held is None)
     ready, _, _ = select.select([0] + [tap] * reads, [], [])
     if 0 in ready:
         told = os.read(0, 100)
@@ -68,5 +68,7 @@ while True:
         frame = os.read(tap, 70000)
         if mode == "hold":
             held = frame
+        elif mode == "throw":
+            mode = "hold"
         else:
             get(frame)
