@@ -178,7 +178,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One move: one that fails is told and kept, and the next one begins anew.
+/// One move: one that fails is told and kept, and the next one begins anew. So it does where a guest cannot be put back, whose move counts.
 fn one(rig: &Rig, arguments: &Arguments, (round, moves): (u32, &mut Moves)) -> Result<()> {
     let (place, way) = (&rig.place, moves.way);
     rig.keep_on()?;
@@ -193,22 +193,25 @@ fn one(rig: &Rig, arguments: &Arguments, (round, moves): (u32, &mut Moves)) -> R
     let moved = rivals::prepare(place, way, from)
         .context("before the move")
         .and_then(|()| rivals::one_move(place, &probe, (way, from), arguments.rate));
-    match moved {
+    let put_back = match moved {
         Ok(seen) => {
             say(format!("  {:.1} s, {:?}", seen.total_s, seen.lost()));
             moves.seen.push(seen);
             rivals::put_back(place, way, from.other())
         }
         Err(error) => {
-            say(format!("  it failed: {error:#}"));
             moves.failed.push(format!("{error:#}"));
-            logs::after_failure(place, "compare");
-            for guest in godwit_rig::guest::Guest::ALL {
-                guest.stop(place)?;
-            }
-            rivals::start_daemons(place)
+            Err(error)
         }
+    };
+    let Err(error) = put_back else { return Ok(()) };
+    // The next one begins with guests of its own.
+    say(format!("  it failed: {error:#}"));
+    logs::after_failure(place, "compare");
+    for guest in godwit_rig::guest::Guest::ALL {
+        guest.stop(place)?;
     }
+    rivals::start_daemons(place)
 }
 
 fn write(out: &std::path::Path, arguments: &Arguments, all: &[Moves], load_before: f64) -> Result<()> {
