@@ -119,10 +119,8 @@ pub fn power_off(place: &Place, host: Host) -> Result<()> {
 /// Lets it write back what it has, then switches it off.
 pub fn shut_down(place: &Place, host: Host) -> Result<()> {
     if process(place, host).is_some() {
-        let mut sync = command::command("timeout", ["10"]);
-        let inner = ssh::command(place, host, "rig-service stop godwitd; sync");
-        sync.arg(inner.get_program()).args(inner.get_args());
-        command::succeeds(&mut sync);
+        let sync = ssh::command(place, host, "rig-service stop godwitd; sync");
+        command::succeeds(&mut ssh::bounded(&sync, 10));
     }
     end(place, host, Signal::TERM)
 }

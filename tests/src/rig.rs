@@ -60,6 +60,10 @@ impl Rig {
         let started = Instant::now();
         let mut switched = Vec::new();
         for host in Host::ALL {
+            if self.hangs(host) {
+                say(format!("{host} runs and does not answer: it begins anew"));
+                host::power_off(&self.place, host)?;
+            }
             if fresh || !host::disk_is_current(&self.place, images, host) {
                 host::power_off(&self.place, host)?;
                 host::new_disk(&self.place, images, host)?;
@@ -79,6 +83,11 @@ impl Rig {
             }
         }
         Ok(())
+    }
+
+    /// Nobody else switches it on meanwhile, so it is not one that starts.
+    fn hangs(&self, host: Host) -> bool {
+        host::process(&self.place, host).is_some() && !ssh::answers(&self.place, host)
     }
 
     /// Waits for a host's services, opens its connection and sets its clock.

@@ -53,10 +53,7 @@ pub fn run_with(place: &Place, host: Host, line: &str, input: &[u8]) -> Result<(
 
 /// Whether the host answers; one that hangs keeps nobody waiting.
 pub fn answers(place: &Place, host: Host) -> bool {
-    let inner = command(place, host, "true");
-    let mut bounded = command::command("timeout", ["30"]);
-    bounded.arg(inner.get_program()).args(inner.get_args());
-    command::succeeds(&mut bounded)
+    command::succeeds(&mut bounded(&command(place, host, "true"), 30))
 }
 
 /// Opens the shared connection.
@@ -66,14 +63,19 @@ pub fn connect(place: &Place, host: Host) -> Result<()> {
     })
 }
 
-/// Closes the shared connection, if there is one.
+/// Closes the shared connection, if there is one; one that hangs keeps nobody waiting.
 pub fn forget(place: &Place, host: Host) {
-    command::succeeds(
-        base(place, host)
-            .args(["-O", "exit"])
-            .arg(format!("root@{}", host.address())),
-    );
+    let mut exit = base(place, host);
+    exit.args(["-O", "exit"]).arg(format!("root@{}", host.address()));
+    command::succeeds(&mut bounded(&exit, 10));
     let _ = std::fs::remove_file(place.run().join(format!("{host}.ssh")));
+}
+
+/// The same command for so many seconds at most.
+pub(crate) fn bounded(inner: &Command, seconds: u32) -> Command {
+    let mut bounded = command::command("timeout", [seconds.to_string()]);
+    bounded.arg(inner.get_program()).args(inner.get_args());
+    bounded
 }
 
 fn base(place: &Place, host: Host) -> Command {
