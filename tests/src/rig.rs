@@ -85,7 +85,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Nobody else switches it on meanwhile, so it is not one that starts.
+    /// It is on, and nobody answers. Where nobody else switches it on meanwhile, it is not one that starts.
     fn hangs(&self, host: Host) -> bool {
         host::process(&self.place, host).is_some() && !ssh::answers(&self.place, host)
     }
@@ -146,7 +146,7 @@ impl Rig {
             let log = self.place.run().join(format!("{host}.qemu.log"));
             let said = std::fs::read_to_string(log).unwrap_or_default();
             match host::process(&self.place, host) {
-                Some(_) if !ssh::answers(&self.place, host) => Some(format!("{host} hangs")),
+                Some(_) if self.hangs(host) => Some(format!("{host} hangs")),
                 Some(_) if clock::ran_away(&self.place, host) => {
                     Some(format!("the clock of {host} ran away"))
                 }

@@ -14,5 +14,5 @@ pub use self::{
     arriving::{Arriving, Queue, Told},
     leaving::{Change, Leaving, Stage, answered},
     rate::Rate,
-    window::Counted,
+    window::{Counted, UNTAKEN},
 };

@@ -24,7 +24,7 @@ const MOST_ENTRIES: usize = 65_536;
 pub(crate) const STUCK: Duration = Duration::from_millis(5);
 
 /// Of each queue an emulator reads so many at most that the guest does not get.
-const UNTAKEN: u64 = 2;
+pub const UNTAKEN: u64 = 2;
 
 /// Where no later frame tells whether the guest got one that was read: it may have come after the guest's stop
 /// if it came within this time before that was heard of.
@@ -219,7 +219,12 @@ impl<F: AsRef<[u8]>> Window<F> {
 
     /// From here on the guest did not get them. Where one waits, an emulator has read one of each queue for nobody.
     fn stand(&mut self, waits: bool) {
-        let Some(heard) = self.stop.as_ref().map(|stop| stop.at) else {
+        let Some(Stop {
+            at: heard,
+            floor: None,
+            ..
+        }) = self.stop
+        else {
             return;
         };
         let sure = if waits { self.queues } else { 0 };
@@ -230,7 +235,7 @@ impl<F: AsRef<[u8]>> Window<F> {
         let back = (1..=UNTAKEN * self.queues).take_while(may).count() as u64;
         let floor = self.read.saturating_sub(back);
         if let Some(stop) = &mut self.stop {
-            stop.floor.get_or_insert(floor);
+            stop.floor = Some(floor);
         }
     }
 

@@ -161,6 +161,26 @@ fn the_one_that_an_emulator_read_for_a_guest_that_stood_still_is_kept() {
     assert_eq!(model.kept(), [5, 6]);
 }
 
+/// However late the stop is heard of: another one waits, so it was not taken.
+#[test]
+fn the_one_that_an_emulator_read_is_kept_though_the_stop_is_heard_of_late() {
+    let mut model = Model::new(true, 0);
+    for _ in 0..5 {
+        model.arrive();
+        model.turn();
+        model.count();
+    }
+    model.stop();
+    for _ in 0..2 {
+        model.arrive();
+        model.turn();
+    }
+    model.pass(1500);
+    model.hear();
+    model.count();
+    assert_eq!(model.kept(), [5, 6]);
+}
+
 /// Nobody can tell: so the last that the guest got comes twice where there was no such one.
 #[test]
 fn the_one_that_an_emulator_threw_away_as_its_guest_stopped_is_kept() {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use godwit_keep::Counted;
+use godwit_keep::{Counted, UNTAKEN};
 use tokio::time::Instant;
 
 use super::{Domain, GuestId, HostId, Model};
@@ -196,7 +196,7 @@ impl Model {
         }
         let twice = flow.now.twice;
         // Those that an emulator had read when the guest stopped, of which nobody can tell.
-        if twice > 2 * u64::from(emulated(guest)) {
+        if twice > UNTAKEN * u64::from(emulated(guest)) {
             let migration = &flow.now.migration;
             let wrong = format!("{twice} frames came to it twice in the transfer of {migration}");
             self.note(Some(guest), wrong);

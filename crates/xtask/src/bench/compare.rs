@@ -198,6 +198,7 @@ fn one(rig: &Rig, arguments: &Arguments, (round, moves): (u32, &mut Moves)) -> R
             say(format!("  {:.1} s, {:?}", seen.total_s, seen.lost()));
             moves.seen.push(seen);
             rivals::put_back(place, way, from.other())
+                .context("the move is counted; its guest is not put back")
         }
         Err(error) => {
             moves.failed.push(format!("{error:#}"));
